@@ -1,0 +1,82 @@
+# The same words for a person and for CI. Needs make, Python 3.11 or newer and a package index.
+# Another Python: make test PYTHON=python3.12. Another place for the environment: VENV=/tmp/venv.
+
+PYTHON ?= python3
+VENV ?= .venv
+PEERS ?= .venv-peers
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+PYTEST := $(PY) -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix docs bench bench-peers test-slow test-mnist test-browser clean
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-22s%s\n", $$1, $$2}'
+
+demo: $(VENV)/.package  ## train on the embedded digits, then say where the report lies
+	$(VENV)/bin/pellucid train digits
+	@echo
+	@echo "Open the report in a browser: $(CURDIR)/runs/latest/report.html"
+
+test: $(VENV)/.development  ## every quick test; the browser tests where a Chromium can be found or fetched
+	$(PYTEST)
+
+check: $(VENV)/.development  ## lint, layout, types, architecture: everything that runs no model
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PYTEST) --quiet tests/test_architecture.py
+
+fix: $(VENV)/.development  ## mend what ruff can mend by itself
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+docs: $(VENV)/.development  ## write docs/cli.md anew from the command line itself
+	$(PY) docs/make_cli.py
+
+test-slow: $(VENV)/.development  ## the tests that take longer
+	$(PYTEST) -m slow
+
+test-mnist: $(VENV)/.development  ## the tests on the real MNIST, found through PELLUCID_DATA
+	$(PYTEST) -m "mnist and not slow"
+
+test-browser: $(VENV)/.development  ## the browser tests alone; here a missing browser is a failure
+	PELLUCID_BROWSER=$${PELLUCID_BROWSER:-required} $(PYTEST) -m "browser and not slow"
+
+bench: $(VENV)/.development  ## measure pellucid; benchmarks/results.md tells how to read it
+	@set -e; for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(PY) $$script; done
+
+bench-peers: $(VENV)/.development $(PEERS)/.installed  ## the same work by peers, in an environment of their own
+	@mkdir -p build/peers
+	$(PEERS)/bin/python benchmarks/peers/keras_predict.py measure --out build/peers/keras_predict.json
+	$(PEERS)/bin/python benchmarks/peers/onnx_predict.py --out build/peers/onnx_predict.json
+	@test -n "$(PELLUCID_DATA)" || { echo "The training peers need MNIST: set PELLUCID_DATA."; exit 1; }
+	$(PEERS)/bin/python benchmarks/peers/keras_tutorial.py --data-dir "$(PELLUCID_DATA)/mnist" --split none \
+		--out build/peers/keras_tutorial.json
+	$(PY) benchmarks/peers/torch_loop.py --data-dir "$(PELLUCID_DATA)/mnist" --out build/peers/torch_loop.json
+
+clean:  ## remove what make made, environment included; runs/ stays
+	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment. Each stamp is younger than what it was made from, so a second make has nothing to do.
+# pip chooses the newest torch in the range of pyproject.toml; --upgrade would replace one that is there.
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "pellucid needs Python 3.11 or newer; '$(PYTHON)' is none. Try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.package: pyproject.toml | $(PY)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.development: pyproject.toml | $(PY)
+	$(PIP) --editable ".[dev]"
+	@touch $(VENV)/.package $@
+
+$(PEERS)/.installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	@touch $@

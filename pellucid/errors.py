@@ -1,0 +1,31 @@
+"""The two errors a person meets, and the nearest word to a misspelt one.
+
+PellucidError            something went wrong; the command line exits with 1
+└── UsageError           what was asked cannot be done as asked; the person can mend it, exit 2
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PellucidError(Exception):
+    """Something went wrong that no change of words would mend. The message says what and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(PellucidError):
+    """What was asked cannot be done as asked. The message says what was received and what is expected."""
+
+    exit_code = 2
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A sentence naming the known word nearest to `word`, then all of them: for the end of an error.
+
+    `did_you_mean("minst", ["digits", "mnist"])` is `"Did you mean 'mnist'? Known: digits, mnist."`.
+    """
+    names = sorted(known)
+    nearest = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    suggestion = f"Did you mean '{nearest[0]}'? " if nearest else ""
+    return f"{suggestion}Known: {', '.join(names)}."

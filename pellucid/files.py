@@ -1,0 +1,234 @@
+"""The one place that writes: a file is there whole, or not at all.
+
+Every write goes to a temporary sibling, is flushed to the disk, renamed over its name, and the rename
+is flushed too (fsync of the folder). A process killed or a disk filled at any moment leaves the old
+file, or the new one, and never half of either.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pellucid.errors import PellucidError, UsageError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A binary file to write that takes the place of `path` when the block ends without an error.
+
+    Raises PellucidError, naming the file and the cause, when the system refuses: no room, no permission.
+    """
+    with _explained(path):
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+            _flush_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """`path` holds `content`, durably."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`path` holds `text` in UTF-8, durably; what UTF-8 has not (half a file name's byte) as `\\udcff`."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`path` holds `value` as indented JSON. NaN and infinity, which JSON has not, become null."""
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """`path` holds a comma-separated table with one header line."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, table.getvalue())
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote. Raises PellucidError naming the file when it is absent or damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PellucidError(f"'{path}' is missing.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise PellucidError(f"'{path}' cannot be read as JSON: {error}.") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """What `write_json` wrote of a dict. Raises PellucidError when it is absent, damaged or anything else."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise PellucidError(f"'{path}' is damaged: expected one JSON object; got {json.dumps(value)[:60]}.")
+    return value
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a comma-separated table by column name. Raises PellucidError when it cannot be read."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise PellucidError(f"'{path}' cannot be read as a table: {error}.") from error
+
+
+def append(path: Path, blocks: Iterable[bytes], *, at: int) -> None:
+    """`path` keeps its first `at` bytes and goes on with the blocks, which may end with an error.
+
+    What came before the error stays, so that the work can go on another day: for a download under a
+    temporary name, which `settle` exchanges for the real one. Raises PellucidError when the system refuses,
+    or when another process is writing the file.
+    """
+    with _explained(path), os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
+        _claim(file, path)
+        file.truncate(at)
+        file.seek(at)
+        for block in blocks:
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def settle(temporary: Path, path: Path) -> None:
+    """The finished `temporary` takes the name `path`, its sibling, durably."""
+    with _explained(path):
+        temporary.replace(path)
+        _flush_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """`path` is gone, durably; it need not have been there."""
+    with _explained(path):
+        path.unlink(missing_ok=True)
+        _flush_folder(path.parent)
+
+
+def make_folder(path: Path) -> None:
+    """`path` is a folder, with every folder above it."""
+    with _explained(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def claim_empty_folder(path: Path) -> None:
+    """`path` is an empty folder that was made now or already stood empty.
+
+    Raises UsageError when it holds anything: nobody's files are overwritten.
+    """
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"'{path}' is a file. Expected a new or empty folder: name another with --out.")
+    if path.is_dir() and any(path.iterdir()):
+        raise UsageError(f"'{path}' is not empty. Expected a new or empty folder: name another with --out.")
+    make_folder(path)
+
+
+def claim_numbered_folder(parent: Path, name: str) -> Path:
+    """A new folder `parent/name-n` with the smallest free n >= 1, made by this process and no other."""
+    make_folder(parent)
+    for number in range(1, 1_000_000):
+        folder = parent / f"{name}-{number}"
+        with _explained(folder):
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                continue
+            return folder
+    raise PellucidError(f"'{parent}' holds a million runs of '{name}'. Name another folder with --out.")
+
+
+def point(link: Path, target: Path) -> None:
+    """`link` is a symbolic link to `target`, its sibling; a file or folder of that name is left alone.
+
+    Systems that have no symbolic links keep none: the link is a convenience.
+    """
+    if link.exists() and not link.is_symlink():
+        return
+    temporary = link.with_name(f".{link.name}.{os.getpid()}.part")
+    try:
+        temporary.symlink_to(target.name, target_is_directory=True)
+        temporary.replace(link)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turns the system's refusal into a message with the file, the cause and the way out."""
+    try:
+        yield
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise PellucidError(
+            f"Cannot write '{path}': {cause}. Make room or choose a folder you may write to, "
+            "then run the command again."
+        ) from error
+
+
+def _claim(file: BinaryIO, path: Path) -> None:
+    """This process alone writes the open file, until it is closed or the process ends."""
+    if sys.platform == "win32":  # no advisory locks there; a file written by two fails its check
+        return
+    import fcntl  # only where it exists
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise PellucidError(
+            f"'{path}' is being written by another process. Wait until it is done, "
+            "then run the command again."
+        ) from None
+
+
+def _flush_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open a folder; its rename is durable by itself
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

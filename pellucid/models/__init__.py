@@ -1,0 +1,41 @@
+"""The networks by name."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from pellucid.errors import UsageError, did_you_mean
+from pellucid.models import tutorial
+
+Build = Callable[[int, int, tuple[int, int]], nn.Module]
+
+
+class Model(NamedTuple):
+    """A network one can name: how to build it, and one phrase that says what it is."""
+
+    build: Build
+    phrase: str
+
+
+MODELS: dict[str, Model] = {
+    "tutorial": Model(tutorial.build, "the course page's two convolutions, pooled, and a dense layer"),
+}
+
+
+def build(
+    name: str, channels: int, num_classes: int, size: tuple[int, int], *, seed: int | None = None
+) -> nn.Module:
+    """A fresh network of that name: float 0..1 (B, channels, H, W) -> logits (B, num_classes).
+
+    With a `seed` its weights depend on nothing else, and torch's own generator is left as it was.
+    Raises UsageError with the nearest name when there is none, or when the network cannot take the size.
+    """
+    if name not in MODELS:
+        raise UsageError(f"Unknown model '{name}'. {did_you_mean(name, MODELS)}")
+    if seed is None:
+        return MODELS[name].build(channels, num_classes, size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MODELS[name].build(channels, num_classes, size)

@@ -1,0 +1,145 @@
+"""Every choice that decides a training run, in one flat, frozen record."""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pellucid.errors import UsageError, did_you_mean
+from pellucid.files import read_json
+
+Optimizer = Literal["adam", "adamw"]
+Schedule = Literal["constant", "one-cycle"]
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every choice that decides a training run. The same recipe on the same data, machine and number of
+    threads gives the same bytes.
+
+    model            a name of MODELS
+    epochs           times the whole training set is seen, at most
+    batch_size       pictures a step
+    optimizer        "adam" (Kingma and Ba, arXiv:1412.6980) or "adamw" (Loshchilov and Hutter, 1711.05101)
+    learning_rate    its constant value, or the peak of the cycle
+    schedule         "constant", or "one-cycle": up, then down to nothing (Smith and Topin, arXiv:1708.07120)
+    weight_decay     decoupled, as AdamW defines it; only "adamw" uses it
+    label_smoothing  0..1, the share of the target spread over all classes (Szegedy et al., 1512.00567)
+    patience         stop after so many epochs without a lower validation loss; 0: never stop early
+    validation       share of the training pictures held out to choose by, where the data set brings none
+    seed             decides the split, the first weights, the order of pictures and what dropout drops
+    precision        of the training arithmetic; "auto" is bfloat16 where the processor computes it natively
+    threads          processor threads; 0: as many as the processor has cores
+    """
+
+    model: str = "tutorial"
+    epochs: int = 3
+    batch_size: int = 256
+    optimizer: Optimizer = "adamw"
+    learning_rate: float = 4e-3
+    schedule: Schedule = "one-cycle"
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.0
+    patience: int = 0
+    validation: float = 0.2
+    seed: int = 42
+    precision: Precision = "auto"
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            given: object = getattr(self, field.name)
+            kind = type(field.default)
+            if type(given) is not kind and (kind, type(given)) != (float, int):
+                raise UsageError(f"Expected {field.name} as {kind.__name__}; got {given!r}.")
+        for name, choices in CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise UsageError(f"Unknown {name} '{getattr(self, name)}'. Known: {', '.join(choices)}.")
+        for name, (lowest, highest, expected) in RANGES.items():
+            value = getattr(self, name)
+            if not lowest <= value <= highest:
+                raise UsageError(f"Expected {name} {expected}; got {value}.")
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name, as plain numbers and words."""
+        return asdict(self)
+
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "optimizer": get_args(Optimizer),
+    "schedule": get_args(Schedule),
+    "precision": get_args(Precision),
+}
+
+TINY = 1e-12
+RANGES: dict[str, tuple[float, float, str]] = {
+    "epochs": (1, 1_000_000, "of at least 1"),
+    "batch_size": (1, 1_000_000, "of at least 1"),
+    "learning_rate": (TINY, 1e3, "above 0 and at most 1000"),
+    "weight_decay": (0, 1e3, "of at least 0"),
+    "label_smoothing": (0, 1 - TINY, "from 0 to below 1"),
+    "patience": (0, 1_000_000, "of at least 0 (0: never stop early)"),
+    "validation": (TINY, 1 - TINY, "between 0 and 1, such as 0.2"),
+    "seed": (-(2**63), 2**63 - 1, "that fits 64 bits"),
+    "threads": (0, 4096, "of at least 0 (0: one a core)"),
+}
+
+DEFAULT = Recipe()
+
+
+def fast(pictures: int) -> Recipe:
+    """The most accuracy a second: one cycle over about 560 updates, enough for MNIST's 48,000 pictures in
+    three epochs, and for fewer pictures in more epochs of smaller batches."""
+    batch_size = 256 if pictures >= 20_000 else 64
+    updates_an_epoch = max(1, math.ceil(pictures / batch_size))
+    return Recipe(batch_size=batch_size, epochs=min(40, max(3, round(560 / updates_an_epoch))))
+
+
+def tutorial(pictures: int) -> Recipe:
+    """The course page's training to the letter, whatever the number of pictures; its seed is ours."""
+    return Recipe(
+        epochs=20,
+        batch_size=32,
+        optimizer="adam",
+        learning_rate=1e-3,
+        schedule="constant",
+        weight_decay=0.0,
+        patience=3,
+        precision="float32",
+    )
+
+
+RECIPES: dict[str, Callable[[int], Recipe]] = {"fast": fast, "tutorial": tutorial}
+
+
+def recipe_named(name: str, *, pictures: int) -> Recipe:
+    """The recipe of that name for so many training pictures. Raises UsageError with the nearest name."""
+    if name not in RECIPES:
+        raise UsageError(f"Unknown recipe '{name}'. {did_you_mean(name, RECIPES)}")
+    return RECIPES[name](pictures)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe a run wrote to `path`. Raises UsageError for an unknown or mistyped setting."""
+    if not path.is_file():
+        raise UsageError(
+            f"'{path}' is not a file. Expected a recipe.json, such as 'runs/latest/recipe.json'."
+        )
+    settings = read_json(path)
+    if not isinstance(settings, dict):
+        raise UsageError(
+            f"Expected '{path}' to hold one object of settings; got {json.dumps(settings)[:60]}."
+        )
+    return changed(Recipe(), settings)
+
+
+def changed(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
+    """`recipe` with some settings replaced. Raises UsageError for a name or type that does not fit."""
+    names = [field.name for field in fields(Recipe)]
+    for name in settings:
+        if name not in names:
+            raise UsageError(f"Unknown setting '{name}'. {did_you_mean(name, names)}")
+    return replace(recipe, **settings)

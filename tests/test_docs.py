@@ -1,0 +1,226 @@
+"""The documents are true: commands and flags exist, links lead somewhere, promises name tests."""
+
+import importlib.util
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/**/*.md", "examples/**/*.md")
+    for path in ROOT.glob(pattern)
+    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+)
+SHELLS = ("bash", "sh", "shell", "console")
+
+
+def _make_cli() -> ModuleType:
+    specification = importlib.util.spec_from_file_location("make_cli", ROOT / "docs" / "make_cli.py")
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    sys.modules["make_cli"] = module
+    specification.loader.exec_module(module)
+    return module
+
+
+make_cli = _make_cli()
+
+
+def read(name: str) -> str:
+    """A document's text."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_the_command_line_page_is_up_to_date() -> None:
+    assert read("docs/cli.md") == make_cli.page(), "run `make docs`"
+
+
+def test_every_command_and_flag_is_on_the_page() -> None:
+    page = read("docs/cli.md")
+    root = make_cli.root_command()
+    for name, command in [("", root), *make_cli.commands(root)]:
+        section = page.partition(f"\n## pellucid {name}".rstrip() + "\n")[2].partition("\n## ")[0]
+        assert section, f"docs/cli.md has no section for '{name}'"
+        for flag in make_cli.flags(command):
+            assert all(f"`{word}`" in section for word in [*flag.opts, *flag.secondary_opts])
+
+
+def test_every_command_and_flag_has_a_help_text() -> None:
+    root = make_cli.root_command()
+    for name, command in make_cli.commands(root):
+        assert command.help, f"{name} has no help"
+        parts = [*make_cli.arguments(command), *make_cli.flags(command)]
+        bare = [part.name for part in parts if not part.help]
+        assert bare == [], f"{name}: no help for {bare}"
+
+
+def test_the_documents_are_there() -> None:
+    names = {path.relative_to(ROOT).as_posix() for path in DOCUMENTS}
+    assert {"README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"} <= names
+    assert {"docs/guide.md", "docs/cli.md", "docs/decisions.md"} <= names
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_command_shown_can_be_given(document: Path) -> None:
+    answers = {line: why_not(line) for line in shell_lines(document.read_text(encoding="utf-8"))}
+    assert {line: reason for line, reason in answers.items() if reason} == {}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    assert dead_links(document) == []
+
+
+def test_the_readme_shows_commands() -> None:
+    lines = list(shell_lines(read("README.md")))
+    assert any(line.startswith("make ") for line in lines)
+    assert any("pellucid train" in line for line in lines)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/guide.md"])
+def test_the_python_shown_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block after another, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", read(name), flags=re.MULTILINE | re.DOTALL)
+    assert blocks
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, name, "exec"), names)
+
+
+def test_the_changelog_has_an_unreleased_section() -> None:
+    headings = re.findall(r"^## .*$", read("CHANGELOG.md"), flags=re.MULTILINE)
+    assert headings[0] == "## [Unreleased]"
+
+
+def test_every_promise_of_safety_names_a_test_that_exists() -> None:
+    promises = read("SECURITY.md").partition("\n## What is promised\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (?!promise |---)(.*) \|$", promises, flags=re.MULTILINE)
+    assert rows
+    for row in rows:
+        names = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert names, f"no test is named for: {row}"
+        for path, name in names:
+            assert re.search(rf"^def {name}\(", read(path), flags=re.MULTILINE), f"{path} has no {name}"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pellucid fly digits",
+        "pellucid train digits --no-such-flag 3",
+        "pellucid train digits --epochs",
+        "pellucid datasets one two three four",
+        "PELLUCID_DATA=x pellucid fly",
+        "make nothing-of-this-name",
+    ],
+)
+def test_a_wrong_command_is_found(line: str) -> None:
+    assert why_not(line) is not None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pellucid train digits --epochs 5",
+        "pellucid --help",
+        "A=1 pellucid train digits",
+        "make check test",
+        "ls -l",
+    ],
+)
+def test_a_right_command_passes(line: str) -> None:
+    assert why_not(line) is None
+
+
+def test_a_dead_link_is_found(tmp_path: Path) -> None:
+    document = tmp_path / "page.md"
+    document.write_text("# A title\n[a](nowhere.md) [b](#a-title) [c](#no-title) [d](page.md) `[e](f)`\n")
+    assert dead_links(document) == ["nowhere.md", "#no-title"]
+
+
+def shell_lines(text: str) -> Iterator[str]:
+    """The commands in fenced shell blocks, one a line; a line ended by a backslash goes on."""
+    for block in re.findall(rf"^```(?:{'|'.join(SHELLS)})\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            yield line.strip().removeprefix("$ ").partition(" #")[0].strip()
+
+
+def why_not(line: str) -> str | None:
+    """Why a command that starts with `pellucid` or `make` cannot be given; None when it can."""
+    words = shlex.split(line, comments=True)
+    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+        words = words[1:]
+    if not words:
+        return None
+    program = words[0].rpartition("/")[2]
+    if program == "make":
+        return _why_no_target(words[1:])
+    if program == "pellucid" and words[1:] and not words[1].startswith("-"):
+        return _why_no_command(words[1], words[2:])
+    return None
+
+
+def dead_links(document: Path) -> list[str]:
+    """The relative links of a document whose file or heading is not there."""
+    text = re.sub(r"`[^`\n]*`", "", _without_blocks(document.read_text(encoding="utf-8")))
+    targets = re.findall(r"\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)", text)
+    targets += re.findall(r"\b(?:src|srcset|href)=\"([^\"]+)\"", text)
+    return [target for target in targets if not re.match(r"[a-z]+:", target) and not _leads(document, target)]
+
+
+def _leads(document: Path, target: str) -> bool:
+    name, _, heading = target.partition("#")
+    path = (document.parent / name).resolve() if name else document
+    if not heading:
+        return path.exists()
+    return path.is_file() and heading in _anchors(path.read_text(encoding="utf-8"))
+
+
+def _anchors(text: str) -> set[str]:
+    """The names of headings as GitHub makes them: lower case, hyphens for spaces, no punctuation."""
+    headings = re.findall(r"^#+ (.*)$", _without_blocks(text), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def _without_blocks(text: str) -> str:
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def _why_no_target(words: list[str]) -> str | None:
+    targets = set(re.findall(r"^([a-z-]+):", read("Makefile"), flags=re.MULTILINE))
+    unknown = [word for word in words if "=" not in word and not word.startswith("-") and word not in targets]
+    return f"no target {', '.join(unknown)}" if unknown else None
+
+
+def _why_no_command(name: str, words: list[str]) -> str | None:
+    known = dict(make_cli.commands(make_cli.root_command()))
+    if name not in known:
+        return f"no command {name}"
+    options: dict[str, Any] = {
+        word: part for part in make_cli.flags(known[name]) for word in (*part.opts, *part.secondary_opts)
+    }
+    loose = 0
+    words = [piece for word in words for piece in (word.split("=", 1) if word.startswith("--") else [word])]
+    while words:
+        word, words = words[0], words[1:]
+        if not word.startswith("-") or word == "-":
+            loose += 1
+        elif word in ("--help", "-h"):
+            continue
+        elif word not in options:
+            return f"no flag {word}"
+        elif not options[word].is_flag:
+            if not words:
+                return f"{word} needs a value"
+            words = words[1:]
+    most = sum(float("inf") if part.nargs == -1 else part.nargs for part in make_cli.arguments(known[name]))
+    return f"takes {most} words, got {loose}" if loose > most else None

@@ -1,0 +1,88 @@
+"""Toy pictures drawn in code: small enough to train on in a blink, clear enough to be told apart."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from pellucid.data.dataset import Dataset, Splits, split
+from pellucid.recipe import Recipe
+
+ROOT = Path(__file__).parents[1]
+CLASSES = ("bar", "box", "cross", "post")
+SIZE = 16
+
+# Dropout, a second, half-filled batch, and a schedule: every source of chance and of state is in play.
+QUICK = Recipe(epochs=3, batch_size=64, learning_rate=2e-3, threads=1, precision="float32")
+
+
+def toy_dataset(count: int = 200, *, seed: int = 0, channels: int = 1, noise: int = 60) -> Dataset:
+    """`count` noisy 16x16 pictures of bars, boxes, crosses and posts, each at a place of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % len(CLASSES)  # (N,)
+    images = torch.randint(0, noise + 1, (count, channels, SIZE, SIZE), generator=generator).to(torch.uint8)
+    places = torch.randint(0, SIZE - 8, (count, 2), generator=generator).tolist()
+    for image, label, (top, left) in zip(images, labels.tolist(), places, strict=True):
+        _draw(image[:, top : top + 8, left : left + 8], CLASSES[label])
+    return Dataset(images, labels, CLASSES, [f"toys/{index}" for index in range(count)])
+
+
+def toy_splits(count: int = 240, *, seed: int = 0, channels: int = 1) -> Splits:
+    """Toys in three parts: 60 % to learn from, 20 % to choose by, 20 % to judge with."""
+    rest, test = split(toy_dataset(count, seed=seed, channels=channels), fraction=0.2, seed=1)
+    train, validation = split(rest, fraction=0.25, seed=2)
+    return Splits(train, validation, test)
+
+
+def only_class(dataset: Dataset, name: str) -> Dataset:
+    """The pictures of one class; the other class names stay."""
+    return dataset.subset(torch.nonzero(dataset.labels == dataset.classes.index(name))[:, 0])
+
+
+def write_picture(path: Path, image: Tensor) -> Path:
+    """A PNG of a uint8 picture (C, H, W), with every pixel as it was."""
+    pixels = image.permute(1, 2, 0).numpy()
+    Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)).save(path)
+    return path
+
+
+def same_weights(first: nn.Module, second: nn.Module) -> bool:
+    """Whether two networks hold the same numbers, bit by bit."""
+    mine, others = first.state_dict(), second.state_dict()
+    return mine.keys() == others.keys() and all(torch.equal(mine[name], others[name]) for name in mine)
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The rows of a table, read by the standard library alone."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def pellucid(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line run as a person would, with everything it prints captured."""
+    command = [sys.executable, "-c", "from pellucid.cli import main; main()", *map(str, words)]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=110, env=surroundings(**environment)
+    )
+
+
+def surroundings(**changes: str) -> dict[str, str]:
+    """The environment of a subprocess that finds this package wherever it is started."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **changes}
+
+
+def _draw(area: Tensor, name: str) -> None:
+    """A figure of white strokes, two pixels wide, in an area (C, 8, 8)."""
+    if name in ("bar", "cross"):
+        area[:, 3:5, :] = 255
+    if name in ("post", "cross"):
+        area[:, :, 3:5] = 255
+    if name == "box":
+        area[:, [0, 1, 6, 7], :] = 255
+        area[:, :, [0, 1, 6, 7]] = 255
