@@ -1,5 +1,5 @@
 # The same words for a person and for CI. Needs make, Python 3.11 or newer and a package index.
-# Another Python: make test PYTHON=python3.12. Another place for the environment: VENV=/tmp/venv.
+# Another Python: make test PYTHON=python3.12. Another place for the environment: VENV=elsewhere.
 
 PYTHON ?= python3
 VENV ?= .venv

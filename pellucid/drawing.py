@@ -103,17 +103,18 @@ def line_chart(title: str, history: list[Epoch], names: tuple[str, str], *, unit
     if best is not None:
         parts.append(f'<path class="best" d="M{x(best.epoch):.1f} {top}V{height - bottom}"/>')
         parts.append(_text(x(best.epoch), top - 5, f"best: {best.epoch}", "middle"))
-    ends = [y(values[-1]) + 4 for values in series if values]
+    ends = [y(high if math.isnan(values[-1]) else values[-1]) + 4 for values in series if values]
     if len(ends) == 2 and abs(ends[0] - ends[1]) < 15:  # keep the two labels apart
         middle, sign = sum(ends) / 2, 1 if ends[0] >= ends[1] else -1
         ends = [middle + 7.5 * sign, middle - 7.5 * sign]
     for kind, values, end in zip(("training", "validation"), series, ends, strict=True):
-        places = [(x(epoch.epoch), y(value)) for epoch, value in zip(history, values, strict=True)]
+        pairs = [(e, value) for e, value in zip(history, values, strict=True) if not math.isnan(value)]
+        places = [(x(epoch.epoch), y(value)) for epoch, value in pairs]
         points = " ".join(f"{across:.1f},{up:.1f}" for across, up in places)
         parts.append(f'<polyline class="{kind}" points="{points}"/>')
-        for epoch, value, spot in zip(history, values, places, strict=True):
+        for (epoch, value), spot in zip(pairs, places, strict=True):
             parts.append(_dot(spot, 2.5, kind, f"epoch {epoch.epoch}: {kind} {value:.4f}"))
-        parts.append(_text(places[-1][0] + 10, end, kind, "start", f"label {kind}"))
+        parts.append(_text(x(history[-1].epoch) + 10, end, kind, "start", f"label {kind}"))
     return _chart(title, width, height, parts)
 
 

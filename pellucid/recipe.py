@@ -36,10 +36,10 @@ class Recipe:
     """
 
     model: str = "tutorial"
-    epochs: int = 3
-    batch_size: int = 256
+    epochs: int = 4
+    batch_size: int = 128
     optimizer: Optimizer = "adamw"
-    learning_rate: float = 4e-3
+    learning_rate: float = 5e-3
     schedule: Schedule = "one-cycle"
     weight_decay: float = 0.01
     label_smoothing: float = 0.0
@@ -91,11 +91,12 @@ DEFAULT = Recipe()
 
 
 def fast(pictures: int) -> Recipe:
-    """The most accuracy a second: one cycle over about 560 updates, enough for MNIST's 48,000 pictures in
-    three epochs, and for fewer pictures in more epochs of smaller batches."""
-    batch_size = 256 if pictures >= 20_000 else 64
+    """The most accuracy a second, by trials on MNIST's validation pictures: four epochs for its 48,000, and
+    for fewer pictures more epochs of smaller batches, so that there are some 600 updates at least."""
+    batch_size = 128 if pictures >= 20_000 else 64
     updates_an_epoch = max(1, math.ceil(pictures / batch_size))
-    return Recipe(batch_size=batch_size, epochs=min(40, max(3, round(560 / updates_an_epoch))))
+    epochs = min(30, max(4, round(600 / updates_an_epoch)))
+    return Recipe(batch_size=batch_size, epochs=epochs)
 
 
 def tutorial(pictures: int) -> Recipe:
