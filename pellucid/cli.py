@@ -291,10 +291,17 @@ def datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     for name, known in DATASETS.items():
         place = locate(name, data_dir)
         if as_json:
-            facts = {"name": name, "title": known.title, "found": place, "pictures": known.pictures}
+            facts = {
+                "name": name,
+                "title": known.title,
+                "found": place,
+                "pictures": known.pictures,
+                "download_bytes": known.download_bytes,
+            }
             print(json.dumps({**facts, "licence": known.licence}, ensure_ascii=False))
         else:
-            print(f"{name}: {known.title}; {known.pictures:,} pictures; {known.licence}")
+            size = f", {known.download_bytes / 1e6:.1f} MB" if known.download_bytes else ""
+            print(f"{name}: {known.title}; {known.pictures:,} pictures{size}; {known.licence}")
             print(f"    {place or 'not here yet: would be downloaded when first used'}")
 
 
@@ -350,7 +357,8 @@ class Voice:
         self.line(f"{name}: {width}x{height} {kind} uint8, {sizes} pictures")
         shown = facts["classes"][:20]
         more = f" and {len(facts['classes']) - 20} more" if len(facts["classes"]) > 20 else ""
-        self.line(f"{len(facts['classes'])} classes: {', '.join(shown)}{more}")
+        counts = ", ".join(f"{name} {splits.train.counts[name]:,}" for name in shown)
+        self.line(f"{len(facts['classes'])} classes, training pictures of each: {counts}{more}")
 
     def counts(self, splits: "Splits") -> None:
         """How many pictures of each class each split has."""

@@ -59,8 +59,8 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """`path` holds a comma-separated table with one header line."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
+    table = _Lines()
+    writer = csv.writer(table, lineterminator="\r\n")
     writer.writerow(header)
     writer.writerows(rows)
     write_text(path, table.getvalue())
@@ -178,6 +178,14 @@ def sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+class _Lines(io.StringIO):
+    """Rows end with a newline alone, yet a carriage return in a name is quoted, which csv only does for the
+    characters that end its lines: unquoted, it would tear the row in two."""
+
+    def write(self, line: str) -> int:
+        return super().write(line.removesuffix("\r\n") + "\n")
 
 
 @contextmanager

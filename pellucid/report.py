@@ -16,7 +16,7 @@ from torch import Tensor
 from pellucid import drawing
 from pellucid.classifier import scaled
 from pellucid.data.dataset import Dataset, Splits
-from pellucid.evaluation import Confusion, Evaluation, percent, times
+from pellucid.evaluation import Confusion, Evaluation, digits, percent, times
 from pellucid.explanation import explain, record
 from pellucid.files import read_json, write_text
 from pellucid.run import Run
@@ -267,6 +267,7 @@ def _tile(evaluation: Evaluation, dataset: Dataset, index: int) -> dict[str, Any
         "true": true,
         "predicted": top[0][0],
         "sure": percent(top[0][1]),
+        "exact": digits(evaluation.confidence[index : index + 1])[0],
         "given": percent(given),
         "source": evaluation.sources[index],
         "says": f"{evaluation.sources[index]}: labelled {true}, predicted {top[0][0]} "

@@ -222,7 +222,7 @@ def _update(
         drawing_from(recipe.seed, progress.epoch, progress.step),
         torch.autocast("cpu", torch.bfloat16, enabled=low),
     ):
-        logits = network(images.contiguous(memory_format=torch.channels_last)).float()  # (B, K)
+        logits = network(images).float()  # (B, K)
         loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in network.parameters() if p.grad is not None]

@@ -133,3 +133,21 @@ def test_ten_thousand_pictures_and_many_mistakes_stay_under_five_megabytes(
     page = report.render(report.Material(run, Splits(splits.train, splits.validation, test), evaluation))
     assert "could not be made" not in page
     assert len(page.encode()) < 5_000_000
+
+
+def test_a_probability_is_that_of_predict_and_of_the_table_to_the_last_digit(
+    page: str, made: tuple[Run, Splits, Evaluation]
+) -> None:
+    run, splits, evaluation = made
+    shown = [
+        attributes["title"]
+        for tag, attributes in Elements(page).found
+        if tag == "span" and "title" in attributes
+    ]
+    rows = (run.folder / "predictions.csv").read_text(encoding="utf-8").splitlines()[1:]
+    for index in range(10):
+        alone = run.classifier.predict(splits.test.images[index : index + 1])[0]
+        assert torch.equal(alone, evaluation.probabilities[index])
+        exact = f"{float(alone.max()):.9g}"
+        assert shown[index] == exact
+        assert exact in rows[index].split(",")

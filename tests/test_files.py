@@ -1,0 +1,258 @@
+"""A file is there whole or not at all, whatever the system refuses and whenever."""
+
+import errno
+import hashlib
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid import files
+from pellucid.errors import PellucidError, UsageError
+from tests.toys import rows_of, surroundings
+
+# Every call of one write that the system can refuse, in the order of the write.
+STAGES = ("tempfile.mkstemp", "os.fdopen", "os.fsync file", "Path.chmod", "Path.replace", "os.fsync folder")
+REFUSALS = (errno.ENOSPC, errno.EACCES, errno.EIO, errno.EROFS, errno.EDQUOT)
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, stage: str, number: int) -> None:
+    """From now on `stage` fails with the error `number`."""
+    fsync = os.fsync
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    def fsync_but(kind: Callable[[int], bool]) -> Callable[[int], None]:
+        return lambda fd: fail() if kind(os.fstat(fd).st_mode) else fsync(fd)
+
+    monkeypatch.setattr(
+        *{
+            "tempfile.mkstemp": (files.tempfile, "mkstemp", fail),
+            "os.fdopen": (os, "fdopen", fail),
+            "os.fsync file": (os, "fsync", fsync_but(stat.S_ISREG)),
+            "Path.chmod": (Path, "chmod", fail),
+            "Path.replace": (Path, "replace", fail),
+            "os.fsync folder": (os, "fsync", fsync_but(stat.S_ISDIR)),
+        }[stage]
+    )
+
+
+@pytest.mark.parametrize("number", REFUSALS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_refused_write_leaves_the_old_file_and_no_temporary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, number: int
+) -> None:
+    path = tmp_path / "model.json"
+    files.write_bytes(path, b"old")
+    with monkeypatch.context() as patch, pytest.raises(PellucidError) as caught:  # noqa: PT012
+        refuse(patch, stage, number)
+        files.write_bytes(path, b"new")
+    assert f"Cannot write '{path}'" in str(caught.value)
+    assert os.strerror(number) in str(caught.value)
+    assert caught.value.exit_code == 1
+    # Once renamed, the new file is there whole; that its name is durable is what could not be promised.
+    assert path.read_bytes() == (b"new" if stage == "os.fsync folder" else b"old")
+    assert [found.name for found in tmp_path.iterdir()] == ["model.json"]
+
+
+@pytest.mark.parametrize("after", [0, 1, 100_000])
+def test_a_disk_that_fills_up_in_the_middle_leaves_the_old_file(tmp_path: Path, after: int) -> None:
+    path = tmp_path / "x"
+    files.write_bytes(path, b"old")
+    with pytest.raises(PellucidError, match="No space left"), files.replacing(path) as file:  # noqa: PT012
+        file.write(b"n" * after)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, SystemExit])
+def test_any_error_while_writing_leaves_the_old_file_and_passes_on(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    path = tmp_path / "x"
+    files.write_bytes(path, b"old")
+    with pytest.raises(error), files.replacing(path) as file:  # noqa: PT012
+        file.write(b"half")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_real_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    """A limit on the size of files is a disk that fills up, without needing one."""
+    path = tmp_path / "x"
+    path.write_bytes(b"old")
+    code = f"""
+import resource, signal
+from pathlib import Path
+from pellucid.errors import PellucidError
+from pellucid.files import write_bytes
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    write_bytes(Path({str(path)!r}), bytes(200_000))
+except PellucidError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=surroundings())
+    assert "File too large" in done.stdout, done.stderr
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_content_is_flushed_before_the_rename_and_the_folder_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_fsync(fd: int) -> None:
+        order.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
+        fsync(fd)
+
+    def noted_replace(path: Path, target: Path) -> Path:
+        order.append("rename")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    files.write_text(tmp_path / "x", "text")
+    assert order == ["file", "rename", "folder"]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PellucidError, match=r"nowhere/x.*No such file or directory.*Make room or choose"):
+        files.write_text(tmp_path / "nowhere" / "x", "text")
+
+
+def test_a_new_file_has_the_rights_any_new_file_has(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        files.write_text(tmp_path / "x", "text")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": [1, 2.5, None, True, "ä\n\u2028"]}, [], "word", {"deep": {"er": [0.1 + 0.2]}}]
+)
+def test_json_comes_back_as_it_went(tmp_path: Path, value: Any) -> None:
+    files.write_json(tmp_path / "x.json", value)
+    assert files.read_json(tmp_path / "x.json") == value
+
+
+def test_json_has_null_for_what_json_has_not(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "x.json", {"a": float("nan"), "b": [float("inf"), (-float("inf"), 1.0)]})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [None, [None, 1.0]]}
+
+
+def test_half_a_file_name_is_written_and_comes_back_from_json(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    files.write_json(tmp_path / "x.json", {"source": name})
+    files.write_csv(tmp_path / "x.csv", ["source"], [[name]])
+    assert files.read_json(tmp_path / "x.json") == {"source": name}
+    assert rows_of(tmp_path / "x.csv") == [{"source": "caf\\udce9.png"}]
+
+
+@pytest.mark.parametrize(
+    "text", ['a,"b"', "two\nlines", "carriage\rreturn", "both\r\n", "  ", "=cmd()", "ü한"]
+)
+def test_a_table_comes_back_as_it_went(tmp_path: Path, text: str) -> None:
+    files.write_csv(tmp_path / "x.csv", ["name", "number"], [[text, 0.1 + 0.2], ["plain", 3]])
+    assert files.read_csv(tmp_path / "x.csv") == rows_of(tmp_path / "x.csv")
+    assert files.read_csv(tmp_path / "x.csv")[0] == {"name": text, "number": repr(0.1 + 0.2)}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"1" * 5000, b"NaNa", b"\x00"])
+def test_damaged_json_is_refused_with_the_name_of_the_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(PellucidError, match=r"x\.json' cannot be read as JSON"):
+        files.read_json(path)
+
+
+@pytest.mark.parametrize("content", ["[1]", '"word"', "7", "null", "true"])
+def test_json_that_is_no_object_is_refused_where_one_is_needed(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(PellucidError, match="expected one JSON object; got"):
+        files.read_object(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("content", [b"a,b\n\xff,1\n", b"a\n" + b"x" * 200_000 + b"\n"])
+def test_a_damaged_table_is_refused_with_the_name_of_the_file(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.csv").write_bytes(content)
+    with pytest.raises(PellucidError, match=r"x\.csv' cannot be read as a table"):
+        files.read_csv(tmp_path / "x.csv")
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PellucidError, match=r"x\.json' is missing"):
+        files.read_json(tmp_path / "x.json")
+    with pytest.raises(PellucidError, match=r"x\.csv' cannot be read as a table.*No such file"):
+        files.read_csv(tmp_path / "x.csv")
+
+
+def test_a_folder_is_claimed_when_new_or_empty_and_never_when_it_holds_something(tmp_path: Path) -> None:
+    files.claim_empty_folder(tmp_path / "a" / "b")
+    files.claim_empty_folder(tmp_path / "a" / "b")
+    (tmp_path / "a" / "b" / "mine").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"):
+        files.claim_empty_folder(tmp_path / "a" / "b")
+    with pytest.raises(UsageError, match="is a file"):
+        files.claim_empty_folder(tmp_path / "a" / "b" / "mine")
+    assert (tmp_path / "a" / "b" / "mine").read_text() == "mine"
+
+
+def test_numbered_folders_take_the_smallest_free_number(tmp_path: Path) -> None:
+    names = [files.claim_numbered_folder(tmp_path / "runs", "toys").name for _ in range(3)]
+    assert names == ["toys-1", "toys-2", "toys-3"]
+    (tmp_path / "runs" / "toys-2").rmdir()
+    assert files.claim_numbered_folder(tmp_path / "runs", "toys").name == "toys-2"
+
+
+def test_latest_points_to_a_run_and_a_persons_own_folder_stays(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        files.point(tmp_path / "latest", tmp_path / name)
+        assert (tmp_path / "latest").resolve() == tmp_path / name
+    (tmp_path / "mine").mkdir()
+    files.point(tmp_path / "mine", tmp_path / "first")
+    assert not (tmp_path / "mine").is_symlink()
+
+
+def test_removing_is_certain_and_needs_nothing_to_be_there(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("x")
+    files.remove(tmp_path / "x")
+    files.remove(tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
+    content = os.urandom(3_000_000)
+    (tmp_path / "x").write_bytes(content)
+    assert files.sha256(tmp_path / "x") == hashlib.sha256(content).hexdigest()
+
+
+def test_what_was_appended_before_an_error_stays(tmp_path: Path) -> None:
+    path = tmp_path / "download.part"
+
+    def blocks() -> Any:
+        yield b"cd"
+        raise PellucidError("the server went away")
+
+    files.append(path, [b"ab--"], at=0)
+    with pytest.raises(PellucidError, match="went away"):
+        files.append(path, blocks(), at=2)
+    assert path.read_bytes() == b"abcd"
+    files.settle(path, tmp_path / "download")
+    assert (tmp_path / "download").read_bytes() == b"abcd"
+    assert not path.exists()
