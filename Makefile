@@ -45,16 +45,15 @@ test-browser: $(VENV)/.development  ## the browser tests alone; here a missing b
 	PELLUCID_BROWSER=$${PELLUCID_BROWSER:-required} $(PYTEST) -m "browser and not slow"
 
 bench: $(VENV)/.development  ## measure pellucid; benchmarks/results.md tells how to read it
-	@set -e; for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(PY) $$script; done
+	@set -e; for script in $(wildcard benchmarks/bench_*.py); do echo "== $$script"; $(PY) $$script; done
 
 bench-peers: $(VENV)/.development $(PEERS)/.installed  ## the same work by peers, in an environment of their own
 	@mkdir -p build/peers
 	$(PEERS)/bin/python benchmarks/peers/keras_predict.py measure --out build/peers/keras_predict.json
 	$(PEERS)/bin/python benchmarks/peers/onnx_predict.py --out build/peers/onnx_predict.json
 	@test -n "$(PELLUCID_DATA)" || { echo "The training peers need MNIST: set PELLUCID_DATA."; exit 1; }
-	$(PEERS)/bin/python benchmarks/peers/keras_tutorial.py --data-dir "$(PELLUCID_DATA)/mnist" --split none \
-		--out build/peers/keras_tutorial.json
-	$(PY) benchmarks/peers/torch_loop.py --data-dir "$(PELLUCID_DATA)/mnist" --out build/peers/torch_loop.json
+	$(PY) benchmarks/peers_tutorial.py --keras $(PEERS)/bin/python
+	$(PY) benchmarks/peers_tutorial.py --keras $(PEERS)/bin/python --agree
 
 clean:  ## remove what make made, environment included; runs/ stays
 	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -124,7 +124,7 @@ class Run:
 
     def plot(self) -> Any:
         """Loss and accuracy by epoch as a matplotlib figure."""
-        from pellucid.drawing import plot_history  # a floor above; only who plots needs it
+        from pellucid.drawing import plot_history  # matplotlib is slow to load: only who plots needs it
 
         return plot_history(self.history)
 

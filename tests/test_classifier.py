@@ -188,9 +188,10 @@ def test_modes_come_back_whatever_happens_inside() -> None:
 
 
 def test_pictures_are_scaled_to_one_exactly() -> None:
-    values = torch.arange(256).to(torch.uint8)
-    assert torch.equal(scaled(values), torch.arange(256) / 255)
-    assert (float(scaled(values)[0]), float(scaled(values)[255])) == (0.0, 1.0)
+    values = torch.arange(256).reshape(1, 1, 16, 16)
+    found = scaled(values.to(torch.uint8)).flatten()
+    assert torch.equal(found, values.flatten() / 255)
+    assert (float(found[0]), float(found[255])) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])

@@ -58,7 +58,7 @@ class Explanation:
 
     def plot(self, layer: str) -> Any:
         """All channels of `layer` on one colour scale, as a matplotlib figure."""
-        from pellucid.drawing import plot_feature_maps  # a floor above; only who plots needs it
+        from pellucid.drawing import plot_feature_maps  # matplotlib is slow to load: only who plots needs it
 
         return plot_feature_maps(self.feature_maps[layer], title=layer)
 

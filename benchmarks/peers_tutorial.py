@@ -1,0 +1,135 @@
+"""The tutorial network on MNIST: Keras as the course page has it, a plain PyTorch loop, pellucid, in turn.
+
+    PELLUCID_DATA=folder python benchmarks/peers_tutorial.py --keras ENV/bin/python [--seeds 3] [--agree]
+
+Every contender is a process of its own; each seed runs all of them one after the other, so that a slow minute
+of the machine meets them alike. With --agree it compares pellucid's `--recipe tutorial` with Keras' same
+training on the same split instead. Prints a table for benchmarks/results.md.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--agree", action="store_true")
+    parser.add_argument("--keras", type=Path, required=True, help="a Python that has Keras")
+    options = parser.parse_args()
+    data = Path(os.environ.get("PELLUCID_DATA", "")) / "mnist"
+    if not data.is_dir():
+        sys.exit("Set PELLUCID_DATA to a folder that holds mnist/ with the four .gz files.")
+    contenders = agreeing if options.agree else racing
+    results: dict[str, list[dict[str, float]]] = {}
+    for seed in range(1, options.seeds + 1):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, result in contenders(Path(folder), data, options.keras, seed):
+                results.setdefault(name, []).append(result)
+                print(f"seed {seed}, {name}: {json.dumps(result)}", flush=True)
+    show(results)
+
+
+def racing(folder: Path, data: Path, keras: Path, seed: int) -> Any:
+    """As written by each: the page in Keras, the plain loop to 99 %, pellucid's default recipe."""
+    yield "pellucid, fast", pellucid(folder / "fast", seed, "fast")
+    page = peer(keras, "keras_tutorial.py", folder, data, seed, "--mode", "page")
+    yield "Keras, the page", page
+    loop = peer(Path(sys.executable), "torch_loop.py", folder, data, seed, "--until-accuracy", "0.988")
+    yield "plain PyTorch loop", loop
+
+
+def agreeing(folder: Path, data: Path, keras: Path, seed: int) -> Any:
+    """The page's training on one split, by both."""
+    yield "pellucid, tutorial", pellucid(folder / "tutorial", seed, "tutorial")
+    split = folder / "tutorial" / "split.csv"
+    yield (
+        "Keras, same split",
+        peer(keras, "keras_tutorial.py", folder, data, seed, "--mode", "honest", "--split", split),
+    )
+
+
+def pellucid(out: Path, seed: int, recipe: str) -> dict[str, float]:
+    """`pellucid train` as a whole process: training, the one judgement, the report."""
+    words = [
+        Path(sys.executable).parent / "pellucid",
+        "train",
+        "mnist",
+        "--model",
+        "tutorial",
+        "--recipe",
+        recipe,
+    ]
+    seconds, peak = timed([*words, "--seed", str(seed), "--out", out, "--quiet"])
+    lines = (out / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    evaluation = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
+    fit = float(lines[-1].split(",")[1])
+    return {
+        "fit_seconds": fit,
+        "process_seconds": seconds,
+        "test_accuracy": evaluation["accuracy"],
+        "epochs": len(lines) - 1,
+        "peak_mib": peak,
+    }
+
+
+def peer(
+    python: Path, program: str, folder: Path, data: Path, seed: int, *more: str | Path
+) -> dict[str, float]:
+    """A peer's program as a whole process."""
+    out = folder / f"{program}.json"
+    words = [python, HERE / "peers" / program, "--data-dir", data, "--seed", str(seed), "--out", out, *more]
+    seconds, peak = timed(words)
+    result = json.loads(out.read_text(encoding="utf-8"))
+    return {
+        "fit_seconds": result["fit_seconds"],
+        "process_seconds": seconds,
+        "test_accuracy": result["test_accuracy"],
+        "epochs": result["epochs"],
+        "peak_mib": peak,
+    }
+
+
+def timed(words: list[str | Path]) -> tuple[float, float]:
+    """Seconds from start to end of a process, and the most memory it held, in MiB."""
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [str(word) for word in words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{words[1]} failed: status {status}")
+    return time.perf_counter() - started, _mebibytes(usage)
+
+
+def _mebibytes(usage: resource.struct_rusage) -> float:
+    return usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def show(results: dict[str, list[dict[str, float]]]) -> None:
+    """The table: mean and standard deviation over the seeds."""
+    names = list(next(iter(results.values()))[0])
+    print(f"\n| n = {len(next(iter(results.values())))} | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
+    for contender, runs in results.items():
+        cells = []
+        for name in names:
+            values = [run[name] for run in runs]
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            places = 4 if name == "test_accuracy" else 1
+            cells.append(f"{statistics.mean(values):.{places}f} ± {spread:.{places}f}")
+        print(f"| {contender} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
