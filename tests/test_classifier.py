@@ -179,7 +179,7 @@ def test_modes_come_back_whatever_happens_inside() -> None:
     network = build("tutorial", 1, 4, (16, 16)).train()
     network.dropout.eval()  # type: ignore[operator, union-attr]
     modes = [module.training for module in network.modules()]
-    with pytest.raises(ValueError, match="x"), modes_kept(network):  # noqa: PT012
+    with pytest.raises(ValueError, match="x"), modes_kept(network):
         network.train()
         raise ValueError("x")
     with evaluating(network):

@@ -51,7 +51,7 @@ def test_a_refused_write_leaves_the_old_file_and_no_temporary(
 ) -> None:
     path = tmp_path / "model.json"
     files.write_bytes(path, b"old")
-    with monkeypatch.context() as patch, pytest.raises(PellucidError) as caught:  # noqa: PT012
+    with monkeypatch.context() as patch, pytest.raises(PellucidError) as caught:
         refuse(patch, stage, number)
         files.write_bytes(path, b"new")
     assert f"Cannot write '{path}'" in str(caught.value)
@@ -66,7 +66,7 @@ def test_a_refused_write_leaves_the_old_file_and_no_temporary(
 def test_a_disk_that_fills_up_in_the_middle_leaves_the_old_file(tmp_path: Path, after: int) -> None:
     path = tmp_path / "x"
     files.write_bytes(path, b"old")
-    with pytest.raises(PellucidError, match="No space left"), files.replacing(path) as file:  # noqa: PT012
+    with pytest.raises(PellucidError, match="No space left"), files.replacing(path) as file:
         file.write(b"n" * after)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert path.read_bytes() == b"old"
@@ -79,7 +79,7 @@ def test_any_error_while_writing_leaves_the_old_file_and_passes_on(
 ) -> None:
     path = tmp_path / "x"
     files.write_bytes(path, b"old")
-    with pytest.raises(error), files.replacing(path) as file:  # noqa: PT012
+    with pytest.raises(error), files.replacing(path) as file:
         file.write(b"half")
         raise error
     assert path.read_bytes() == b"old"
