@@ -9,6 +9,7 @@ import json
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -137,10 +138,9 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Look at DATA before training: shapes, type, classes, counts per class, pictures in two splits."""
-    from pellucid.data import load
     from pellucid.data.dataset import content_hashes
 
-    splits = load(data, data_dir=data_dir, seed=seed, validation=validation)
+    splits = _loaded(data, data_dir, seed, validation)
     hashes = {name: set(content_hashes(part)) for name, part in splits.items()}
     twice = len(hashes["test"] & (hashes["train"] | hashes["validation"]))
     repeated = {name: len(part) - len(hashes[name]) for name, part in splits.items()}
@@ -444,14 +444,31 @@ def _refuse_assignments(words: list[str]) -> None:
             )
 
 
+def _loaded(name: str, data_dir: Path | None, seed: int, validation: float) -> "Splits":
+    """The data set, with a download's progress on a terminal and what was passed over as plain lines."""
+    from pellucid.data import load
+
+    def tell(file: str, done: int, size: int) -> None:
+        print(f"\r{file}: {done / 1e6:.1f} of {size / 1e6:.1f} MB", end="", file=sys.stderr, flush=True)
+        if done >= size:
+            print(file=sys.stderr)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        progress = tell if sys.stderr.isatty() else None
+        splits = load(name, data_dir=data_dir, seed=seed, validation=validation, progress=progress)
+    for warning in caught:
+        print(_plain(f"pellucid: {warning.message}"), file=sys.stderr)
+    return splits
+
+
 def _trained(
     data: str, choose: Callable[[int], Recipe], out: Path | None, data_dir: Path | None, say: Voice
 ) -> "tuple[Run, Splits]":
-    from pellucid.data import load
     from pellucid.run import fit
 
     draft = choose(1)  # seed and share decide the split, and the split how many pictures there are
-    splits = load(data, data_dir=data_dir, seed=draft.seed, validation=draft.validation)
+    splits = _loaded(data, data_dir, draft.seed, draft.validation)
     say.data(data, splits)
     recipe = choose(len(splits.train))
     with say.training(recipe) as show:
@@ -461,7 +478,6 @@ def _trained(
 
 
 def _resumed(folder: Path, data_dir: Path | None, say: Voice) -> "tuple[Run, Splits]":
-    from pellucid.data import load
     from pellucid.files import read_json
     from pellucid.run import CHECKPOINT, ENVIRONMENT, RECIPE, resume
 
@@ -471,7 +487,7 @@ def _resumed(folder: Path, data_dir: Path | None, say: Voice) -> "tuple[Run, Spl
         )
     recipe = read_recipe(folder / RECIPE)
     data = str(read_json(folder / ENVIRONMENT).get("data", ""))
-    splits = load(data, data_dir=data_dir, seed=recipe.seed, validation=recipe.validation)
+    splits = _loaded(data, data_dir, recipe.seed, recipe.validation)
     say.data(data, splits)
     with say.training(recipe) as show:
         run = resume(folder, splits.train, splits.validation, callbacks=[show])
@@ -480,13 +496,10 @@ def _resumed(folder: Path, data_dir: Path | None, say: Voice) -> "tuple[Run, Spl
 
 
 def _splits_of(run: "Run", data_dir: Path | None) -> "Splits":
-    from pellucid.data import load
     from pellucid.run import find_splits
 
     recipe = run.recipe
-    return find_splits(
-        run, lambda: load(run.data, data_dir=data_dir, seed=recipe.seed, validation=recipe.validation)
-    )
+    return find_splits(run, lambda: _loaded(run.data, data_dir, recipe.seed, recipe.validation))
 
 
 def _report(run: "Run", splits: "Splits", evaluation: "Evaluation", say: Voice) -> None:
