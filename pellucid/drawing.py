@@ -7,7 +7,10 @@ matplotlib figures for notebooks.
 import base64
 import io
 import math
+import struct
+import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -16,44 +19,109 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
-from pellucid.evaluation import Bin, Evaluation
+from pellucid.evaluation import Bin, Evaluation, wilson
 from pellucid.training import Epoch
 
-# Viridis at nine even places (S. van der Walt and N. Smith): even in lightness, so readable in gray.
-VIRIDIS = ((68, 1, 84), (72, 40, 120), (62, 74, 137), (49, 104, 142), (38, 130, 142), (31, 158, 137),
-           (53, 183, 121), (109, 205, 89), (253, 231, 37))  # fmt: skip
+# Viridis at 33 even places (S. van der Walt and N. Smith): even in lightness, so readable in gray. Straight
+# lines between them stay within 4 of 255 of the full table.
+_ANCHORS = """
+440154 470d60 48186a 482374 472d7b 453781 424086 3e4989 3b528b 375b8d 33638d
+2f6b8e 2c728e 297a8e 26828e 23898e 21918c 1f988b 1fa088 22a785 28ae80 32b67a
+3fbc73 4ec36b 5ec962 70cf57 84d44b 98d83e addc30 c2df23 d8e219 ece51b fde725
+"""
+VIRIDIS = tuple(tuple(bytes.fromhex(anchor)) for anchor in _ANCHORS.split())
 # Signed values: blue against, orange for, gray where there is nothing.
 SIGNED = ((33, 102, 172), (103, 169, 207), (190, 205, 215), (225, 225, 225), (235, 205, 170), (239, 138, 60),
           (179, 88, 6))  # fmt: skip
 
+KINDS = ("training", "validation")
+ATLAS_SIDE = 3_200  # pixels, at most: 10 million in all, which every browser decodes
+Colours = Sequence[tuple[int, ...]]
 Pixels = NDArray[np.uint8]
 
 
-def coloured(
-    values: Tensor, low: float, high: float, *, colours: Sequence[tuple[int, ...]] = VIRIDIS
-) -> Pixels:
+@dataclass(frozen=True)
+class Atlas:
+    """Pictures of one size side by side in one image, so that a page holds each of them once.
+
+    address        the image as "data:image/...": picture n stands in column n % columns, row n // columns
+    width, height  of one picture in pixels
+    count          how many pictures there are
+    remark         what was given up to fit, in words; empty when nothing was
+    """
+
+    address: str
+    columns: int
+    width: int
+    height: int
+    count: int
+    remark: str = ""
+
+
+def palette_atlas(places: Pixels, columns: int, colours: Colours = VIRIDIS) -> Atlas:
+    """Pictures (N, h, w) of `scale_places` as one image of exactly those colours."""
+    table = coloured(torch.arange(256), 0, 255, colours=colours)  # (256, 3)
+    number, height, width = places.shape
+    sheet = _side_by_side(places, columns)
+    return Atlas(address(encoded_png(sheet, palette=table)), columns, width, height, number)
+
+
+def fitted_atlas(images: Tensor, *, budget: int, side: int = 64) -> Atlas:
+    """Pictures uint8 (N, C, H, W) as one image whose address has at most `budget` characters.
+
+    No picture is shown larger than `side` pixels. What is too much is given up in this order: shades (16 of
+    gray; lossy compression of colour), half the size as often as needed, pictures from the end.
+    """
+    tiles = smaller(images, side)
+    remarks = [] if tiles is images else [f"at {tiles.shape[3]} × {tiles.shape[2]} pixels"]
+    tiles = tiles[: (ATLAS_SIDE // tiles.shape[3]) * (ATLAS_SIDE // tiles.shape[2])]
+    atlas = _atlas(tiles, exact=True)
+    if len(atlas.address) > budget:
+        remarks.append("in 16 shades of gray" if images.shape[1] == 1 else "in lossy compression")
+        atlas = _atlas(tiles, exact=False)
+    while len(atlas.address) > budget and min(tiles.shape[2:]) >= 32:
+        tiles = smaller(tiles, max(tiles.shape[2:]) // 2)
+        remarks[-1:] = [remarks[-1], f"at {tiles.shape[3]} × {tiles.shape[2]} pixels"]
+        atlas = _atlas(tiles, exact=False)
+    while len(atlas.address) > budget and len(tiles) > 1:
+        tiles = tiles[: max(1, int(len(tiles) * min(0.95, budget / len(atlas.address))))]
+        atlas = _atlas(tiles, exact=False)
+    if len(tiles) < len(images):
+        remarks.append(f"{len(tiles):,} of {len(images):,} pictures")
+    return Atlas(atlas.address, atlas.columns, atlas.width, atlas.height, atlas.count, ", ".join(remarks))
+
+
+def zoom(atlas: Atlas, pixels: int) -> int:
+    """How often to enlarge a picture so that it stays within so many pixels, a whole number."""
+    return max(1, pixels // max(atlas.width, atlas.height))
+
+
+def smaller(images: Tensor, side: int) -> Tensor:
+    """uint8 (N, C, H, W) averaged down until no side exceeds `side`; the very same where none does."""
+    longest = max(images.shape[2:])
+    if longest <= side:
+        return images
+    size = [max(1, round(length * side / longest)) for length in images.shape[2:]]
+    return functional.interpolate(images.float(), size, mode="area").round().to(torch.uint8)
+
+
+def coloured(values: Tensor, low: float, high: float, *, colours: Colours = VIRIDIS) -> Pixels:
     """`values` of any shape as colours (..., 3) on a scale from `low` to `high`; all the lowest if equal."""
-    share = (
-        ((values.double() - low) / (high - low)).clamp(0, 1).numpy() if high > low else np.zeros(values.shape)
-    )
-    places = np.linspace(0, 1, len(colours))
-    bands = [np.interp(share, places, [colour[band] for colour in colours]) for band in range(3)]
+    table = np.linspace(0, 255, len(colours))
+    places = scale_places(values, low, high, steps=65_280) / 256
+    bands = [np.interp(places, table, [colour[band] for colour in colours]) for band in range(3)]
     return np.stack(bands, axis=-1).round().astype(np.uint8)
 
 
-def tiled(tiles: Pixels, columns: int, *, gap: int = 1) -> Image.Image:
-    """Tiles (N, h, w) or (N, h, w, 3) side by side in rows of `columns`, on see-through gaps."""
-    if tiles.ndim == 3:
-        tiles = np.repeat(tiles[..., None], 3, axis=-1)
-    number, height, width, _ = tiles.shape
-    rows = math.ceil(number / columns)
-    sheet = np.zeros((rows * (height + gap) - gap, columns * (width + gap) - gap, 4), dtype=np.uint8)
-    for place, tile in enumerate(tiles):
-        top, left = place // columns * (height + gap), place % columns * (width + gap)
-        sheet[top : top + height, left : left + width, :3] = tile
-        sheet[top : top + height, left : left + width, 3] = 255
-    return Image.fromarray(sheet)
+def scale_places(values: Tensor, low: float, high: float, *, steps: int = 255) -> NDArray[Any]:
+    """Where `values` stand on a scale from `low` (0) to `high` (`steps`), rounded; all 0 if equal."""
+    kind = np.uint8 if steps <= 255 else np.uint16
+    if not high > low:
+        return np.zeros(values.shape, dtype=kind)
+    share = ((values.double() - low) / (high - low)).nan_to_num(0).clamp(0, 1)
+    return (share * steps).round().numpy().astype(kind)
 
 
 def picture(image: Tensor) -> Pixels:
@@ -62,13 +130,51 @@ def picture(image: Tensor) -> Pixels:
     return np.repeat(pixels, 3, axis=-1) if pixels.shape[-1] == 1 else pixels[..., :3]
 
 
-def data_address(image: Image.Image) -> str:
-    """The picture as PNG inside an address that needs no file: "data:image/png;base64,..."."""
-    if image.mode == "RGB" and _is_gray(image):
-        image = image.convert("L")
-    file = io.BytesIO()
-    image.save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+def address(content: bytes, kind: str = "png") -> str:
+    """An image file's bytes inside an address that needs no file: "data:image/png;base64,..."."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def encoded_png(pixels: Pixels, *, bits: int = 8, palette: Pixels | None = None) -> bytes:
+    """Pixels (h, w) as a PNG file: gray of 8 or 4 `bits`, or places in a `palette` (256, 3)."""
+    height, width = pixels.shape
+    rows = pixels
+    if bits == 4:
+        shades: Pixels = ((pixels.astype(np.uint16) + 8) // 17).astype(np.uint8)
+        shades = np.pad(shades, ((0, 0), (0, width % 2)))
+        rows = (shades[:, ::2] << 4 | shades[:, 1::2]).astype(np.uint8)
+    header = struct.pack(">IIBBBBB", width, height, bits, 0 if palette is None else 3, 0, 0, 0)
+    unfiltered = np.pad(rows, ((0, 0), (1, 0))).tobytes()  # each row begins with a 0: no filter
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(unfiltered, 6)), (b"IEND", b"")]
+    if palette is not None:
+        chunks.insert(1, (b"PLTE", palette.tobytes()))
+    framed = [
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def _atlas(tiles: Tensor, *, exact: bool) -> Atlas:
+    number, channels, height, width = tiles.shape
+    columns = max(1, min(number, ATLAS_SIDE // width, math.ceil(math.sqrt(number * height / width))))
+    if channels == 1:
+        sheet = _side_by_side(tiles[:, 0].numpy(), columns)
+        return Atlas(address(encoded_png(sheet, bits=8 if exact else 4)), columns, width, height, number)
+    sheet = _side_by_side(tiles.movedim(1, -1).numpy(), columns)
+    file, kind = io.BytesIO(), "png" if exact else "webp"
+    Image.fromarray(sheet).save(file, kind, **({} if exact else {"quality": 60, "method": 2}))
+    return Atlas(address(file.getvalue(), kind), columns, width, height, number)
+
+
+def _side_by_side(tiles: NDArray[Any], columns: int) -> Pixels:
+    """Tiles (N, h, w, ...) in rows of `columns`, without gaps; empty places are 0."""
+    number, height, width, *bands = tiles.shape
+    rows = math.ceil(number / columns)
+    padded = np.zeros((rows * columns, height, width, *bands), dtype=np.uint8)
+    padded[:number] = tiles
+    grid = padded.reshape(rows, columns, height, width, *bands).swapaxes(1, 2)
+    return np.ascontiguousarray(grid.reshape(rows * height, columns * width, *bands))
 
 
 def sheet_columns(channels: int) -> int:
@@ -77,12 +183,13 @@ def sheet_columns(channels: int) -> int:
 
 
 def line_chart(title: str, history: list[Epoch], names: tuple[str, str], *, unit: str) -> str:
-    """Two curves by epoch, training dashed and validation whole, the best epoch marked, as inline SVG."""
-    width, height, left, right, top, bottom = 560, 260, 56, 96, 18, 36
-    series = [[float(getattr(epoch, name)) for epoch in history] for name in names]
-    finite = [value for values in series for value in values if math.isfinite(value)] or [0.0]
-    low, high = (0.0, max(finite) * 1.05) if unit == "nats" else (min(finite), 1.0)
-    high = high if high > low else low + 1e-3
+    """Two curves by epoch, training dashed and validation whole, the best epoch marked, as inline SVG.
+
+    unit  "nats": from zero up; "share": 0..1 shown in percent, up to 100 %
+    """
+    width, height, left, right, top, bottom = 560, 296, 52, 92, 46, 40
+    series = [_finite_by_epoch(history, name) for name in names]
+    low, high, ticks = _value_axis([value for values in series for value in values.values()], unit)
     last = max(2, len(history))
 
     def x(epoch: int) -> float:
@@ -91,60 +198,120 @@ def line_chart(title: str, history: list[Epoch], names: tuple[str, str], *, unit
     def y(value: float) -> float:
         return top + (high - min(max(value, low), high)) / (high - low) * (height - top - bottom)
 
-    parts = []
-    for value in _ticks(low, high):
-        label = f"{value * 100:.3g} %" if unit == "share" else f"{value:.3g}"
+    parts = [_text(0, 14, title, "start", "name")]
+    for value in ticks:
+        label = f"{value * 100:.4g} %" if unit == "share" else f"{value:.3g}"
         parts.append(f'<path class="grid" d="M{left} {y(value):.1f}H{width - right}"/>')
         parts.append(_text(left - 8, y(value) + 4, label, "end"))
-    for place in sorted({1, last, *(round(1 + (last - 1) * k / 4) for k in range(5))}):
-        parts.append(_text(x(place), height - 14, str(place), "middle"))
-    parts.append(_text(width - right + 14, height - 14, "epoch"))
+    for place in _whole_ticks(last if len(history) > 1 else 1):
+        parts.append(_text(x(place), height - bottom + 20, str(place), "middle"))
     best = next((epoch for epoch in reversed(history) if epoch.best), None)
     if best is not None:
-        parts.append(f'<path class="best" d="M{x(best.epoch):.1f} {top}V{height - bottom}"/>')
-        parts.append(_text(x(best.epoch), top - 5, f"best: {best.epoch}", "middle"))
-    ends = [y(high if math.isnan(values[-1]) else values[-1]) + 4 for values in series if values]
-    if len(ends) == 2 and abs(ends[0] - ends[1]) < 15:  # keep the two labels apart
-        middle, sign = sum(ends) / 2, 1 if ends[0] >= ends[1] else -1
-        ends = [middle + 7.5 * sign, middle - 7.5 * sign]
-    for kind, values, end in zip(("training", "validation"), series, ends, strict=True):
-        pairs = [(e, value) for e, value in zip(history, values, strict=True) if not math.isnan(value)]
-        places = [(x(epoch.epoch), y(value)) for epoch, value in pairs]
-        points = " ".join(f"{across:.1f},{up:.1f}" for across, up in places)
+        parts.append(f'<path class="best" d="M{x(best.epoch):.1f} {top - 18}V{height - bottom}"/>')
+        anchor = "end" if x(best.epoch) > width / 2 else "start"
+        nudge = -6 if anchor == "end" else 6
+        parts.append(_text(x(best.epoch) + nudge, top - 9, f"best: {best.epoch}", anchor, "tick mark"))
+    curves = [(kind, values) for kind, values in zip(KINDS, series, strict=True) if values]
+    ends = _apart([y(list(values.values())[-1]) + 4 for _, values in curves])
+    for (kind, values), end in zip(curves, ends, strict=True):
+        points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in values.items())
         parts.append(f'<polyline class="{kind}" points="{points}"/>')
-        for (epoch, value), spot in zip(pairs, places, strict=True):
-            parts.append(_dot(spot, 2.5, kind, f"epoch {epoch.epoch}: {kind} {value:.4f}"))
-        parts.append(_text(x(history[-1].epoch) + 10, end, kind, "start", f"label {kind}"))
+        for epoch, value in values.items():
+            parts.append(_dot((x(epoch), y(value)), 2.75, kind, f"epoch {epoch}: {kind} {value:.4f}"))
+        parts.append(_text(x(max(values)) + 10, end, kind, "start", f"label {kind}"))
     return _chart(title, width, height, parts)
 
 
 def reliability_chart(bins: list[Bin]) -> str:
-    """How often answers of like confidence were right, against the diagonal of honest confidence, as SVG."""
-    size, edge = 260, 40
-    span = size - 2 * edge
+    """How often answers of like confidence were right, with 95 % intervals, against the diagonal of honest
+    confidence, as SVG. Both axes begin where the answers do."""
+    size, left, right, top, bottom = 340, 52, 14, 34, 48
+    reached = min([1.0, *(min(part.confidence, part.accuracy) for part in bins)])
+    low = max(0.0, min(0.9, math.floor(reached * 10 - 0.25) / 10))
+    span_x, span_y = size - left - right, size - top - bottom
 
     def at(confidence: float, accuracy: float) -> tuple[float, float]:
-        return edge + confidence * span, size - edge - accuracy * span
+        across, up = ((max(low, value) - low) / (1 - low) for value in (confidence, accuracy))
+        return left + across * span_x, top + (1 - up) * span_y
 
-    parts = [
-        f'<path class="grid" d="M{edge} {size - edge}L{size - edge} {edge}"/>',
-        f'<path class="axis" d="M{edge} {edge}V{size - edge}H{size - edge}"/>',
-    ]
-    for share in (0, 0.5, 1):
+    parts = [_text(0, 14, "Right, by how sure it was", "start", "name")]
+    for share in _ticks(low, 1.0):
         across, up = at(share, share)
-        parts.append(_text(across, size - edge + 16, f"{share:.0%}", "middle"))
-        parts.append(_text(edge - 6, up + 4, f"{share:.0%}", "end"))
+        parts.append(f'<path class="grid" d="M{left} {up:.1f}H{size - right}"/>')
+        parts.append(_text(across, size - bottom + 19, f"{share * 100:.3g} %", "middle"))
+        parts.append(_text(left - 8, up + 4, f"{share * 100:.3g} %", "end"))
+    (x0, y0), (x1, y1) = at(low, low), at(1, 1)
+    parts.append(f'<path class="honest" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>')
     for part in bins:
+        below, above = wilson(part.accuracy, part.count)
+        across, up = at(part.confidence, part.accuracy)
+        reach = f"M{across:.1f} {at(0, below)[1]:.1f}V{at(0, above)[1]:.1f}"
+        parts.append(f'<path class="whisker" d="{reach}"/>')
         says = f"{part.count:,} answers: {part.confidence:.1%} sure, {part.accuracy:.1%} right"
-        parts.append(_dot(at(part.confidence, part.accuracy), 4.5, "validation", says))
-    parts.append(_text(size / 2, size - 6, "how sure", "middle"))
-    parts.append(_text(edge, edge - 14, "how often right", "middle"))
+        parts.append(_dot((across, up), 4.5, "validation", says))
+    parts.append(_text(left + span_x / 2, size - 8, "how sure it was", "middle"))
     return _chart("Confidence and accuracy", size, size, parts)
+
+
+def interval_strip(low: float, share: float, high: float) -> str:
+    """A share 0..1 with its interval on a scale up to 100 %, as SVG."""
+    width, height, edge = 260, 44, 6
+    floor = min(0.9, max(0.0, math.floor((low - 0.02) * 10) / 10)) if low < 0.98 else 0.95
+
+    def x(value: float) -> float:
+        return edge + (value - floor) / (1 - floor) * (width - 2 * edge)
+
+    parts = [f'<path class="axis" d="M{edge} 14H{width - edge}"/>']
+    for value, anchor in ((floor, "start"), ((floor + 1) / 2, "middle"), (1.0, "end")):
+        parts.append(f'<path class="axis" d="M{x(value):.1f} 10V18"/>')
+        parts.append(_text(x(value), 36, f"{value * 100:.3g} %", anchor))
+    parts.append(f'<path class="range" d="M{x(low):.1f} 14H{x(high):.1f}"/>')
+    parts.append(_dot((x(share), 14), 5, "share", f"{share:.2%}, 95 % interval {low:.2%} to {high:.2%}"))
+    return _chart(f"{share:.2%} right, 95 % interval {low:.2%} to {high:.2%}", width, height, parts)
+
+
+def _finite_by_epoch(history: list[Epoch], name: str) -> dict[int, float]:
+    """A figure of each epoch that has it as a number."""
+    values = {epoch.epoch: float(getattr(epoch, name)) for epoch in history}
+    return {epoch: value for epoch, value in values.items() if math.isfinite(value)}
+
+
+def _value_axis(finite: list[float], unit: str) -> tuple[float, float, list[float]]:
+    """(low, high, round numbers between) of an axis that holds every value."""
+    if unit == "share":
+        lowest = min([0.995, *finite])
+        ticks = _ticks(lowest, 1.0)
+        if lowest < ticks[0] - 1e-9:
+            ticks.insert(0, max(0.0, ticks[0] - (ticks[1] - ticks[0])))
+        return ticks[0], 1.0, ticks
+    highest = max([1e-3, *finite])
+    ticks = _ticks(0.0, highest)
+    if ticks[-1] < highest - 1e-9:
+        ticks.append(ticks[-1] + ticks[1])
+    return 0.0, ticks[-1], ticks
+
+
+def _whole_ticks(last: int) -> list[int]:
+    """At most seven whole numbers from 1 to `last`, far enough apart to be read."""
+    step = next(step for step in _STEPS if (last - 1) / step <= 6)
+    return [1, *(number for number in range(step, last + 1, step) if number > max(1, step / 2))]
+
+
+_STEPS = [factor * 10**power for power in range(7) for factor in (1, 2, 5)]
+
+
+def _apart(ends: list[float]) -> list[float]:
+    """Two heights moved until a line of text fits between them."""
+    if len(ends) < 2 or abs(ends[0] - ends[1]) >= 15:
+        return ends
+    middle, sign = sum(ends) / 2, 1 if ends[0] >= ends[1] else -1
+    return [middle + 7.5 * sign, middle - 7.5 * sign]
 
 
 def _chart(title: str, width: int, height: int, parts: list[str]) -> str:
     kind = "chart square" if width == height else "chart"
-    head = f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}">'
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+    head = f'<svg class="{kind}" {size} role="img" aria-label="{escape(title)}">'
     return "".join([head, f"<title>{escape(title)}</title>", *parts, "</svg>"])
 
 
@@ -264,8 +431,3 @@ def _ticks(low: float, high: float) -> list[float]:
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [step * number for number in range(first, math.floor(high / step + 1e-9) + 1)]
-
-
-def _is_gray(image: Image.Image) -> bool:
-    pixels = torch.from_numpy(np.array(image))
-    return bool((pixels == pixels[..., :1]).all())

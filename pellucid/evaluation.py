@@ -112,10 +112,7 @@ class Evaluation:
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the accuracy (Wilson 1927, JASA 22:209): what other pictures of the same
         kind might give."""
-        n, share = self.count, self.accuracy
-        centre = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
-        half = Z_95 / (1 + Z_95**2 / n) * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
-        return max(0.0, centre - half), min(1.0, centre + half)
+        return wilson(self.accuracy, self.count)
 
     @cached_property
     def confusion(self) -> Tensor:
@@ -259,6 +256,13 @@ def evaluate(classifier: Classifier, dataset: Dataset) -> Evaluation:
     renumbered = torch.tensor([classifier.classes.index(name) for name in dataset.classes], dtype=torch.int64)
     probabilities = classifier.predict(dataset.images)
     return Evaluation(probabilities, renumbered[dataset.labels], classifier.classes, dataset.sources)
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share 0..1 of `count` (Wilson 1927, JASA 22:209)."""
+    centre = (share + Z_95**2 / (2 * count)) / (1 + Z_95**2 / count)
+    half = Z_95 / (1 + Z_95**2 / count) * math.sqrt(share * (1 - share) / count + Z_95**2 / (4 * count**2))
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def percent(share: float, *, count: int = 1000) -> str:

@@ -43,6 +43,7 @@ explanation/similarity.py
 explanation/embedding.py
 explanation/__init__.py
 run.py
+layers.py
 report.py
 strokes.py
 live.py

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pellucid import drawing
-from pellucid.evaluation import Bin, Evaluation
+from pellucid.evaluation import Bin, Evaluation, wilson
 from pellucid.training import Epoch
 
 HISTORY = [Epoch(n, n * 1.0, 1e-3, 1 / n, 1 - 0.3 / n, 1.1 / n, 1 - 0.4 / n, n == 3) for n in range(1, 5)]
@@ -36,20 +36,70 @@ def test_nothing_is_in_the_middle_of_the_signed_scale() -> None:
     assert len(set(middle.tolist())) == 1  # gray
 
 
-def test_tiles_stand_in_rows_with_gaps_between() -> None:
-    sheet = drawing.tiled(np.full((5, 2, 3), 7, dtype=np.uint8), 3, gap=2)
-    assert sheet.size == (3 * 3 + 2 * 2, 2 * 2 + 2)
-    assert sheet.getpixel((0, 0)) == (7, 7, 7, 255)
-    assert sheet.getpixel((3, 0))[3] == 0
-    assert sheet.getpixel((12, 5))[3] == 0  # the sixth place is empty
+def test_the_scale_is_viridis() -> None:
+    from matplotlib import colormaps
+
+    table = colormaps["viridis"](np.arange(256), bytes=True)[:, :3].astype(int)
+    assert np.abs(drawing.coloured(torch.arange(256), 0, 255).astype(int) - table).max() <= 4
 
 
-@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
-def test_a_picture_survives_its_address(channels: int, mode: str) -> None:
-    image = torch.randint(0, 256, (channels, 5, 4), dtype=torch.uint8)
-    shown = decoded(drawing.data_address(Image.fromarray(drawing.picture(image))))
-    assert shown.mode == mode
-    assert np.array_equal(drawing.picture(image), np.array(shown.convert("RGB")))
+def test_places_on_a_scale_are_rounded_clipped_and_never_divided_by_zero() -> None:
+    values = torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0, float("nan")])
+    assert drawing.scale_places(values, 0, 1).tolist() == [0, 0, 128, 255, 255, 0]
+    assert drawing.scale_places(values, 0, 0).tolist() == [0] * 6
+
+
+def cell(atlas: drawing.Atlas, place: int) -> np.ndarray:
+    top, left = place // atlas.columns * atlas.height, place % atlas.columns * atlas.width
+    pixels = np.array(decoded(atlas.address).convert("RGB"))
+    return pixels[top : top + atlas.height, left : left + atlas.width]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("number", [1, 2, 7, 50])
+def test_every_picture_stands_in_its_place_to_the_pixel(channels: int, number: int) -> None:
+    images = torch.randint(0, 256, (number, channels, 5, 4), dtype=torch.uint8)
+    atlas = drawing.fitted_atlas(images, budget=10**9)
+    assert (atlas.count, atlas.remark) == (number, "")
+    for place in range(number):
+        assert np.array_equal(cell(atlas, place), drawing.picture(images[place]))
+
+
+@pytest.mark.parametrize(("channels", "shades"), [(1, "16 shades of gray"), (3, "lossy compression")])
+def test_what_does_not_fit_is_given_up_in_the_stated_order(channels: int, shades: str) -> None:
+    images = torch.randint(0, 256, (64, channels, 32, 32), dtype=torch.uint8)
+    exact = len(drawing.fitted_atlas(images, budget=10**9).address)
+    remarks = []
+    for budget in (exact - 1, exact // 6, exact // 60):
+        atlas = drawing.fitted_atlas(images, budget=budget)
+        assert len(atlas.address) <= budget
+        remarks.append(atlas.remark)
+    assert remarks[0] == f"in {shades}"
+    assert "16 × 16" in remarks[1]
+    assert "of 64 pictures" in remarks[2]
+
+
+def test_sixteen_shades_are_the_nearest_of_sixteen() -> None:
+    gray = np.arange(256, dtype=np.uint8).reshape(8, 32)[:, :31]  # an odd width fills half a byte
+    shown = np.array(Image.open(io.BytesIO(drawing.encoded_png(gray, bits=4))).convert("L"))
+    assert shown.shape == gray.shape
+    assert np.abs(shown.astype(int) - gray).max() <= 9
+
+
+def test_large_pictures_are_averaged_down() -> None:
+    images = torch.zeros(2, 1, 100, 50, dtype=torch.uint8)
+    images[:, :, ::2] = 255
+    atlas = drawing.fitted_atlas(images, budget=10**9, side=50)
+    assert (atlas.width, atlas.height) == (25, 50)
+    assert atlas.remark == "at 25 × 50 pixels"
+    assert set(cell(atlas, 1).ravel().tolist()) == {128}
+
+
+def test_a_map_is_stored_in_the_colours_of_its_scale() -> None:
+    maps = torch.rand(6, 3, 3)
+    atlas = drawing.palette_atlas(drawing.scale_places(maps, 0, 1), 4)
+    places = torch.from_numpy(drawing.scale_places(maps, 0, 1)).double()
+    assert np.array_equal(cell(atlas, 5), drawing.coloured(places[5], 0, 255))
 
 
 def test_curves_are_well_formed_and_mark_the_best_epoch() -> None:
@@ -73,6 +123,25 @@ def test_every_group_of_answers_is_a_point() -> None:
     chart = drawing.reliability_chart([Bin(0.5, 0.4, 10), Bin(0.9, 1.0, 10)])
     assert chart.count("<circle") == 2
     assert "10 answers: 50.0% sure, 40.0% right" in chart
+    ElementTree.fromstring(chart)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.31, 0.94, 0.9998, 1.0])
+def test_an_interval_stays_on_its_strip(share: float) -> None:
+    low, high = wilson(share, 400)
+    strip = ElementTree.fromstring(drawing.interval_strip(low, share, high))
+    places = [float(circle.get("cx", "")) for circle in strip.iter("circle")]
+    ends = [float(x) for path in strip.iter("path") for x in re.findall(r"[MH]([\d.-]+)", path.get("d", ""))]
+    assert all(0 <= x <= 260 for x in (*places, *ends))
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 7, 8, 20, 30, 99, 1000])
+def test_epochs_on_the_axis_are_few_and_in_range(last: int) -> None:
+    ticks = drawing._whole_ticks(last)
+    assert ticks[0] == 1
+    assert ticks == sorted(set(ticks))
+    assert ticks[-1] <= last
+    assert len(ticks) <= 8
 
 
 def test_figures_for_notebooks_are_pictures() -> None:

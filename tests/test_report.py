@@ -1,5 +1,6 @@
 """The report holds what was measured, shows it safely, and survives a part that fails."""
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +15,7 @@ from pellucid.recipe import Recipe
 from pellucid.run import Run, fit
 from tests.toys import toy_splits
 
-HOSTILE = ("<b>0</b>", '"><script>alert(1)</script>', "{{ 7 * 7 }}", "한글", "‮olleh")
+HOSTILE = ("<b>0</b>", '"><script>alert(1)</script>', "{{ 7 * 7 }}", "</script><img src=x>", "한글", "‮olleh")
 
 
 class Elements(HTMLParser):
@@ -31,6 +32,9 @@ class Elements(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+
+    def of_class(self, name: str) -> list[dict[str, str | None]]:
+        return [a for _, a in self.found if name in (a.get("class") or "").split()]
 
 
 @pytest.fixture(scope="module")
@@ -52,57 +56,97 @@ def renamed(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
     return Dataset(dataset.images, dataset.labels, classes, sources)
 
 
+def invented(made: tuple[Run, Splits, Evaluation], count: int, *, right: float = 0.5) -> report.Material:
+    """`count` test pictures of noise with invented answers, about a share `right` of them correct."""
+    run, splits, _ = made
+    generator = torch.Generator().manual_seed(1)
+    number = len(splits.test.classes)
+    labels = torch.randint(0, number, (count,), generator=generator)
+    images = torch.randint(
+        0, 256, (count, *splits.test.images.shape[1:]), dtype=torch.uint8, generator=generator
+    )
+    test = Dataset(images, labels, splits.test.classes, [f"noise/{n}" for n in range(count)])
+    answers = torch.where(torch.rand(count, generator=generator) < right, labels, (labels + 1) % number)
+    scores = torch.rand(count, number, generator=generator)
+    scores[torch.arange(count), answers] += 2
+    evaluation = Evaluation(scores.softmax(dim=1), labels, test.classes, test.sources)
+    return report.Material(run, Splits(splits.train, splits.validation, test), evaluation)
+
+
 def test_the_verdict_is_the_evaluation(page: str, made: tuple[Run, Splits, Evaluation]) -> None:
     evaluation = made[2]
     text = " ".join(Elements(page).text.split())
     assert f"{percent(evaluation.accuracy)} right on pictures it never saw" in text
-    assert f"{evaluation.correct} of {evaluation.count} right, 95 % interval" in text
+    low, high = (percent(bound) for bound in evaluation.interval)
+    assert f"{evaluation.correct} of {evaluation.count} right, 95 % interval {low} to {high}" in text
 
 
 def test_no_part_failed_and_every_part_is_there(page: str) -> None:
     assert "could not be made" not in page
-    parts = [
-        attributes["id"] for tag, attributes in Elements(page).found if attributes.get("class") == "part"
-    ]
+    parts = [attributes["id"] for attributes in Elements(page).of_class("part")]
     assert parts == [key for key, _, _ in report.SECTIONS]
 
 
-def test_it_needs_no_other_file_and_no_network(page: str) -> None:
+def test_it_needs_no_other_file_and_no_network(page: str, made: tuple[Run, Splits, Evaluation]) -> None:
     for tag, attributes in Elements(page).found:
         for name in ("src", "href", "data", "action"):
             address = attributes.get(name)
-            assert address is None or address.startswith(("data:", "#")), (tag, address)
+            beside = tag == "a" and address is not None and (made[0].folder / address).is_file()
+            assert address is None or address.startswith(("data:", "#")) or beside, (tag, address)
     assert "default-src 'none'" in page
     assert not re.search(r"url\((?!data:)|@import", page)
 
 
 def test_every_channel_of_every_convolution_is_shown(page: str) -> None:
-    pictures = [
-        a["alt"] for tag, a in Elements(page).found if tag == "img" and "channels" in (a["alt"] or "")
-    ]
-    for name, number in {"conv1": 16, "conv2": 32}.items():
-        assert pictures.count(f"{name}: {number} channels") in (2, 3)  # one for each example picture
+    grids = [a["aria-label"] or "" for a in Elements(page).of_class("grid") if "aria-label" in a]
+    examples = [label for label in grids if label.startswith("conv1")]
+    assert len(examples) in (2, 3)
+    channels = re.findall(r'<div class="grid maps[^>]*aria-label="(conv\d)[^>]*>(.*?)</div>', page)
+    shown = {name: {cells.count("<i ") for label, cells in channels if label == name} for name, _ in channels}
+    assert shown == {"conv1": {16}, "conv2": {32}}
 
 
 def test_every_picture_has_words_and_every_link_a_target(page: str) -> None:
     elements = Elements(page).found
     assert all(attributes.get("alt") for tag, attributes in elements if tag == "img")
-    names = {attributes["id"] for _, attributes in elements if "id" in attributes}
-    links = {attributes["href"][1:] for tag, attributes in elements if tag == "a"}  # type: ignore[index]
-    assert links <= names
+    assert all(attributes.get("aria-label") for _, attributes in elements if attributes.get("role") == "img")
+    names = [str(attributes["id"]) for _, attributes in elements if "id" in attributes]
+    assert len(names) == len(set(names))
+    links = [str(attributes["href"]) for tag, attributes in elements if tag == "a"]
+    assert {link[1:] for link in links if link.startswith("#")} <= set(names)
+
+
+def test_probabilities_are_there_to_the_last_digit(page: str, made: tuple[Run, Splits, Evaluation]) -> None:
+    values = [float(a["value"] or "nan") for tag, a in Elements(page).found if tag == "data" and "value" in a]
+    first = made[2].probabilities[0].max()
+    assert any(torch.equal(torch.tensor(value, dtype=torch.float32), first) for value in values)
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [(1.0, "100.0 %"), (0.99999, "> 99.9 %"), (0.9994, "99.9 %"), (0.0001, "< 0.1 %"), (0.0, "0.0 %")],
+)
+def test_nearly_certain_is_not_called_certain(probability: float, words: str) -> None:
+    assert report.chance(probability) == words
 
 
 def test_hostile_names_are_text(tmp_path: Path) -> None:
     splits = toy_splits()
-    classes = HOSTILE[: len(splits.train.classes)]
-    hostile = Splits(*(renamed(part, classes) for _, part in splits.items()))
-    run = fit(hostile.train, hostile.validation, Recipe(epochs=1), folder=tmp_path / "run", data="<i>toy</i>")
-    page = report.write_report(run, hostile, run.evaluate(hostile.test)).read_text(encoding="utf-8")
-    tags = [tag for tag, _ in Elements(page).found]
-    assert tags.count("script") == 1
-    assert tags.count("i") == page.count("<i></i>") + page.count('<i class="bar"')
-    assert classes[0] in Elements(page).text
-    assert "49" not in re.findall(r"<th scope=\"col\">(.*?)</th>", page)
+    for number, classes in enumerate((HOSTILE[:4], HOSTILE[2:])):
+        hostile = Splits(*(renamed(part, classes) for _, part in splits.items()))
+        folder = tmp_path / str(number)
+        run = fit(hostile.train, hostile.validation, Recipe(epochs=1), folder=folder, data="<u>toy</u>")
+        evaluation = run.evaluate(hostile.test)
+        page = report.write_report(run, hostile, evaluation).read_text(encoding="utf-8")
+        elements = Elements(page)
+        tags = [tag for tag, _ in elements.found]
+        assert "could not be made" not in page
+        assert tags.count("script") == 1 + ('id="listed"' in page)
+        assert tags.count("u") == 0
+        assert not [attributes for tag, attributes in elements.found if attributes.get("src") == "x"]
+        assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
+        assert "{{ 7 * 7 }}" in page.replace("&#123;", "{")
+        assert all(name in elements.text for name in classes)
 
 
 def test_a_part_that_fails_says_so_and_the_others_stand(
@@ -111,43 +155,75 @@ def test_a_part_that_fails_says_so_and_the_others_stand(
     def broken(*_: object) -> None:
         raise RuntimeError("no maps <today>")
 
-    monkeypatch.setattr(report, "explain", broken)
+    monkeypatch.setattr(report, "record", broken)
     page = report.render(report.Material(*made))
-    assert "This part could not be made: RuntimeError: no maps &lt;today&gt;" in page
+    assert "This part could not be made:</strong> RuntimeError: no maps &lt;today&gt;" in page
     assert page.count("could not be made") == 1
-    assert 'class="matrix"' in page
+    assert 'class="matrix' in page
+
+
+@pytest.mark.parametrize("failing", [entry[0] for entry in report.SECTIONS])
+def test_whichever_part_fails_the_page_stands(
+    monkeypatch: pytest.MonkeyPatch, made: tuple[Run, Splits, Evaluation], failing: str
+) -> None:
+    def broken(_: object) -> dict[str, object]:
+        raise ValueError("broken")
+
+    sections = [(key, title, broken if key == failing else gather) for key, title, gather in report.SECTIONS]
+    monkeypatch.setattr(report, "SECTIONS", sections)
+    page = report.render(report.Material(*made))
+    assert page.count("could not be made") == 1
+    assert "right on pictures it never saw" in page
+
+
+def test_an_evaluation_of_other_pictures_is_not_shown_beside_these(
+    made: tuple[Run, Splits, Evaluation],
+) -> None:
+    run, splits, evaluation = made
+    sources = [f"other/{n}" for n in range(evaluation.count)]
+    other = Evaluation(evaluation.probabilities, evaluation.labels, evaluation.classes, sources)
+    page = report.render(report.Material(run, splits, other))
+    assert "speaks of other pictures than the test set holds" in page
 
 
 def test_ten_thousand_pictures_and_many_mistakes_stay_under_five_megabytes(
     made: tuple[Run, Splits, Evaluation],
 ) -> None:
-    run, splits, _ = made
-    generator = torch.Generator().manual_seed(1)
-    shape = (10_000, *splits.test.images.shape[1:])
-    number = len(splits.test.classes)
-    labels = torch.randint(0, number, (10_000,), generator=generator)
-    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-    test = Dataset(images, labels, splits.test.classes, [f"noise/{n}" for n in range(10_000)])
-    probabilities = torch.rand(10_000, number, generator=generator).softmax(dim=1)
-    evaluation = Evaluation(probabilities, labels, test.classes, test.sources)
-    page = report.render(report.Material(run, Splits(splits.train, splits.validation, test), evaluation))
+    page = report.render(invented(made, 10_000))
     assert "could not be made" not in page
     assert len(page.encode()) < 5_000_000
+    listed = re.search(r'<script type="application/json" id="listed">(.*?)</script>', page)
+    assert listed is not None
+    facts = json.loads(listed[1])
+    assert len(facts["index"]) == len(facts["place"]) == len(facts["source"]) > 4_000
+    assert facts["true"] != facts["predicted"]
 
 
-def test_a_probability_is_that_of_predict_and_of_the_table_to_the_last_digit(
-    page: str, made: tuple[Run, Splits, Evaluation]
+@pytest.mark.parametrize("right", [0.0, 1.0])
+def test_nothing_right_and_nothing_wrong_can_be_told(
+    made: tuple[Run, Splits, Evaluation], right: float
 ) -> None:
-    run, splits, evaluation = made
-    shown = [
-        attributes["title"]
-        for tag, attributes in Elements(page).found
-        if tag == "span" and "title" in attributes
-    ]
-    rows = (run.folder / "predictions.csv").read_text(encoding="utf-8").splitlines()[1:]
-    for index in range(10):
-        alone = run.classifier.predict(splits.test.images[index : index + 1])[0]
-        assert torch.equal(alone, evaluation.probabilities[index])
-        exact = f"{float(alone.max()):.9g}"
-        assert shown[index] == exact
-        assert exact in rows[index].split(",")
+    page = report.render(invented(made, 40, right=right))
+    assert "could not be made" not in page
+    assert ("no mistake" in page) == (right == 1.0)
+    assert ('id="listed"' in page) == (right == 0.0)
+
+
+def test_many_classes_become_a_list_of_pairs_and_colour_is_shown(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(2)
+    classes = tuple(f"class {n}" for n in range(40))
+    labels = torch.arange(120) % 40
+    parts = [
+        Dataset(
+            torch.randint(0, 256, (120, 3, 12, 10), dtype=torch.uint8, generator=generator),
+            labels, classes, [f"{part}/{n}" for n in range(120)],
+        )
+        for part in ("train", "validation", "test")
+    ]  # fmt: skip
+    splits = Splits(*parts)
+    run = fit(splits.train, splits.validation, Recipe(epochs=1), folder=tmp_path / "run", data="many")
+    page = report.render(report.Material(run, splits, run.evaluate(splits.test)))
+    assert "could not be made" not in page
+    assert '<table class="matrix' not in page
+    assert '<ol class="pairs">' in page
+    assert "10 × 12 pixels, colour, 40 classes" in " ".join(Elements(page).text.split())

@@ -29,6 +29,8 @@ def test_it_opens_clean_and_fits_the_window(
     watched = watch(viewport={"width": width, "height": 900}, java_script_enabled=scripts)
     watched.page.goto(path.as_uri(), wait_until="load")
     assert (watched.errors, watched.requests) == ([], [])
+    assert watched.page.locator("#worst .tile").first.is_visible() != scripts
+    assert watched.page.locator("#browse").is_visible() == scripts
     if scripts:
         assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -43,7 +45,8 @@ def test_a_cell_of_the_matrix_opens_its_pictures_without_javascript(
     assert not opened.is_visible()
     cell.click()
     assert opened.is_visible()
-    assert opened.locator("img").count() >= 1
+    assert opened.locator("figure [role=img]").first.bounding_box()["width"] >= 16  # type: ignore[index]
+    assert not page.locator(".opening .first").is_visible()  # it takes the place of the commonest ones
 
 
 def test_keys_lead_to_sections_and_mistakes(path: Path, watch: Callable[..., Any]) -> None:
@@ -52,9 +55,56 @@ def test_keys_lead_to_sections_and_mistakes(path: Path, watch: Callable[..., Any
     page.keyboard.press("2")
     assert page.url.endswith("#training")
     page.keyboard.press("j")
-    assert page.evaluate("document.activeElement.id") == "mistake-1"
+    first = page.locator("#browse .tile").first.get_attribute("id")
+    assert page.evaluate("document.activeElement.id") == first
+    assert page.url.endswith(f"#{first}")
+    page.keyboard.press("?")
+    assert page.locator("#help").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator("#help").is_visible()
     page.keyboard.press("t")
     assert page.evaluate("document.documentElement.dataset.theme") in ("light", "dark")
+
+
+def test_mistakes_are_filtered_sorted_and_linked(path: Path, watch: Callable[..., Any]) -> None:
+    page = watch().page
+    page.goto(path.as_uri(), wait_until="load")
+    tiles = page.locator("#browse .tile")
+    before = tiles.count()
+    last = tiles.last.get_attribute("id")
+    page.locator("#browse [name=source]").fill(page.locator("#browse .tile small").first.inner_text())
+    assert 1 <= tiles.count() < before
+    page.locator("#browse [name=source]").fill("")
+    page.locator("#browse [name=order]").select_option("index")
+    order = [int(name[1:]) for name in tiles.evaluate_all("tiles => tiles.map((tile) => tile.id)")]
+    assert order == sorted(order)
+    page.goto(f"{path.as_uri()}#{last}", wait_until="load")
+    page.reload()
+    assert page.evaluate("document.activeElement.id") == last
+
+
+def test_a_tile_made_by_the_script_says_what_the_page_said_without_it(
+    path: Path, watch: Callable[..., Any]
+) -> None:
+    with_script, without = watch().page, watch(java_script_enabled=False).page
+    for page in (with_script, without):
+        page.goto(path.as_uri(), wait_until="load")
+    tile = with_script.locator("#browse .tile").first
+    same = without.locator(f"#{tile.get_attribute('id')}")
+    assert tile.inner_text().split() == same.inner_text().split()
+    picture, same_picture = tile.locator("i").first, same.locator("i").first
+    assert picture.get_attribute("aria-label") == same_picture.get_attribute("aria-label")
+    assert picture.evaluate("p => getComputedStyle(p).backgroundPosition") == same_picture.evaluate(
+        "p => getComputedStyle(p).backgroundPosition"
+    )
+
+
+def test_pixels_are_enlarged_by_whole_numbers(path: Path, watch: Callable[..., Any]) -> None:
+    page = watch(viewport={"width": 1200, "height": 900}).page
+    page.goto(path.as_uri(), wait_until="load")
+    widths = page.locator(".px.a-test:visible").evaluate_all("pictures => pictures.map((p) => p.offsetWidth)")
+    assert widths
+    assert {width % 16 for width in widths} == {0}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
