@@ -465,9 +465,11 @@ def _loaded(name: str, data_dir: Path | None, seed: int, validation: float) -> "
 def _trained(
     data: str, choose: Callable[[int], Recipe], out: Path | None, data_dir: Path | None, say: Voice
 ) -> "tuple[Run, Splits]":
+    from pellucid.models import model_named
     from pellucid.run import fit
 
     draft = choose(1)  # seed and share decide the split, and the split how many pictures there are
+    model_named(draft.model)  # a misspelt one is told before anything is loaded, perhaps downloaded
     splits = _loaded(data, data_dir, draft.seed, draft.validation)
     say.data(data, splits)
     recipe = choose(len(splits.train))

@@ -381,6 +381,8 @@ def _read_history(folder: Path) -> list[Epoch]:
             figures = {name: float(row[name]) for name in METRICS_HEADER[1:]}
             history.append(Epoch(int(row["epoch"]), best=figures["val_loss"] < lowest, **figures))
             lowest = min(lowest, figures["val_loss"])
+        if len(history) < read_object(folder / MANIFEST)["training"]["epochs"]:
+            raise ValueError(f"only {len(history)} epochs are left")
     except (KeyError, TypeError, ValueError) as error:
         raise PellucidError(
             f"'{folder / METRICS}' is damaged: {error!r}. Restore it or train again."

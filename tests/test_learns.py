@@ -1,26 +1,26 @@
 """A small job really learns, what cannot be learned is not, and the embedded digits are read at 97 %."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from pellucid import classifier
 from pellucid.data import load
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.models import MODELS, build
 from pellucid.recipe import Recipe, recipe_named
 from pellucid.run import fit
 from pellucid.training import judge, train
-from tests.toys import CLASSES, QUICK, toy_dataset, toy_splits
+from tests.toys import CLASSES, QUICK, economical, toy_dataset, toy_splits
 
 
 @pytest.fixture(autouse=True)
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judging a few toys fills a batch of 64, not of 512."""
-    monkeypatch.setattr(classifier, "VALUES_A_BATCH", 1 << 14)
+def cheaply() -> Iterator[None]:
+    with economical():
+        yield
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -36,7 +36,7 @@ def test_a_small_job_is_learned(model: str, tmp_path: Path) -> None:
 def test_one_batch_can_be_learned_by_heart(model: str) -> None:
     batch = toy_dataset(32)
     network = build(model, 1, len(CLASSES), (16, 16), seed=0)
-    recipe = replace(QUICK, model=model, epochs=100, batch_size=32, learning_rate=4e-3)
+    recipe = replace(QUICK, model=model, epochs=60, batch_size=32, learning_rate=4e-3)
     list(train(network, batch, batch, recipe))
     loss, accuracy = judge(network, batch)
     assert accuracy == 1
@@ -54,7 +54,7 @@ def test_shuffled_labels_stay_at_chance(tmp_path: Path) -> None:
 
 def test_the_digits_are_read_at_97_percent_with_the_default_recipe(tmp_path: Path) -> None:
     splits = load("digits")
-    recipe = recipe_named("fast", pictures=len(splits.train))
+    recipe = replace(recipe_named("fast", pictures=len(splits.train)), threads=1)
     run = fit(splits.train, splits.validation, recipe, folder=tmp_path / "run", data="digits")
     found = run.evaluate(splits.test)
     assert found.count == 360

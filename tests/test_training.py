@@ -1,7 +1,9 @@
 """Training is exactly repeatable, can be stopped anywhere, and stops by itself before it does harm."""
 
+import itertools
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,22 +11,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pellucid import classifier, training
+from pellucid import training
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
 from pellucid.models import build
 from pellucid.recipe import Recipe
 from pellucid.training import Epoch, Progress, Step, drawing_from, judge, learning_rate, sample_order, train
-from tests.toys import CLASSES, QUICK, only_class, same_weights, toy_dataset, toy_splits
+from tests.toys import CLASSES, QUICK, economical, only_class, same_weights, toy_dataset, toy_splits
 
 SPLITS = toy_splits()
 CONSTANT = replace(QUICK, schedule="constant")
 
 
 @pytest.fixture(autouse=True)
-def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Judging a few toys fills a batch of 64, not of 512."""
-    monkeypatch.setattr(classifier, "VALUES_A_BATCH", 1 << 14)
+def cheaply() -> Iterator[None]:
+    with economical():
+        yield
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -235,6 +237,15 @@ def test_a_weight_that_is_no_number_stops_before_the_update(name: str, value: fl
     assert all(torch.equal(t.nan_to_num(7), after[key].nan_to_num(7)) for key, t in before.items())
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_gradient_that_is_no_number_stops_before_the_update(value: float) -> None:
+    model = network()
+    model.get_parameter("conv2.weight").register_hook(lambda gradient: gradient * value)
+    with pytest.raises(PellucidError, match=r"epoch 1, step 1: the loss is \d.* and its gradient (nan|inf)"):
+        list(train(model, SPLITS.train, SPLITS.validation, QUICK))
+    assert same_weights(model, network())
+
+
 def test_weights_that_break_down_later_give_the_best_ones_back() -> None:
     model, best = network(), {}
     with pytest.raises(PellucidError, match=r"epoch 2, step 2.*kept are those of epoch 1, the best before"):
@@ -307,15 +318,18 @@ def test_random_numbers_drawn_from_a_seed_leave_the_others_alone_even_after_an_e
     assert len({tuple(values.tolist()) for values in drawn}) == 3
 
 
-def test_dropout_draws_anew_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropout_draws_anew_at_every_step_of_every_epoch() -> None:
     masks: list[Tensor] = []
     model = network()
-    model.dropout.register_forward_hook(  # type: ignore[operator, union-attr]
-        lambda module, _, output: masks.append(output == 0) if module.training else None
+    dropout = model.get_submodule("dropout")
+    dropout.register_forward_pre_hook(lambda _, inputs: (torch.ones_like(inputs[0]),))
+    dropout.register_forward_hook(
+        lambda module, _, output: masks.append(output[:16] == 0) if module.training else None
     )
-    list(train(model, SPLITS.train, SPLITS.validation, replace(QUICK, batch_size=len(SPLITS.train))))
-    assert len(masks) == QUICK.epochs
-    assert not torch.equal(masks[0], masks[1])
+    list(train(model, SPLITS.train, SPLITS.validation, replace(QUICK, epochs=2)))
+    assert len(masks) == 6
+    assert 0.35 < float(torch.cat(masks).float().mean()) < 0.45
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(masks, 2))
 
 
 def test_judging_is_the_mean_cross_entropy_and_the_share_recognised() -> None:

@@ -4,13 +4,17 @@ import csv
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from pellucid import classifier
 from pellucid.data.dataset import Dataset, Splits, split
 from pellucid.recipe import Recipe
 
@@ -20,6 +24,17 @@ SIZE = 16
 
 # Dropout, a second, half-filled batch, and a schedule: every source of chance and of state is in play.
 QUICK = Recipe(epochs=3, batch_size=64, learning_rate=2e-3, threads=1, precision="float32")
+
+
+@contextmanager
+def economical() -> Iterator[None]:
+    """One thread, and batches of 64 toys to judge in place of 512: what a few small pictures need."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifier, "VALUES_A_BATCH", 1 << 14)
+        yield
+    torch.set_num_threads(threads)
 
 
 def toy_dataset(count: int = 200, *, seed: int = 0, channels: int = 1, noise: int = 60) -> Dataset:

@@ -32,10 +32,16 @@ def build(
     With a `seed` its weights depend on nothing else, and torch's own generator is left as it was.
     Raises UsageError with the nearest name when there is none, or when the network cannot take the size.
     """
-    if name not in MODELS:
-        raise UsageError(f"Unknown model '{name}'. {did_you_mean(name, MODELS)}")
+    model = model_named(name)
     if seed is None:
-        return MODELS[name].build(channels, num_classes, size)
+        return model.build(channels, num_classes, size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MODELS[name].build(channels, num_classes, size)
+        return model.build(channels, num_classes, size)
+
+
+def model_named(name: str) -> Model:
+    """The entry of MODELS of that name. Raises UsageError with the nearest name when there is none."""
+    if name not in MODELS:
+        raise UsageError(f"Unknown model '{name}'. {did_you_mean(name, MODELS)}")
+    return MODELS[name]
