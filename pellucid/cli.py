@@ -224,23 +224,28 @@ def explain_command(
     out: Annotated[
         Path | None, typer.Option(help="The PNG to write; the picture's name with -explained unless given.")
     ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="Explain the target and not this class.")
+    ] = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="A way to find evidence; may be given again. A wrong name lists them."),
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="Where to look; the last with maps unless given.")] = None,
     scaling: Scaling = None,
     as_json: AsJson = False,
 ) -> None:
     """Show what every layer of RUN makes of FILE and where the evidence lies, as one PNG."""
     from pellucid.classifier import Classifier
     from pellucid.drawing import plot_explanation, png
-    from pellucid.errors import did_you_mean
     from pellucid.evaluation import digits
-    from pellucid.explanation import explain
+    from pellucid.explanation import DEFAULT_METHODS, explain
     from pellucid.files import write_bytes
 
     classifier = Classifier.load(run_folder)
-    if target is not None and target not in classifier.classes:
-        raise UsageError(f"Unknown class '{target}'. {did_you_mean(target, classifier.classes)}")
-    number = None if target is None else classifier.classes.index(target)
     image = _preprocess(classifier.preprocess, scaling).read(file)
-    explanation = explain(classifier, image, number)
+    methods = method or DEFAULT_METHODS
+    explanation = explain(classifier, image, target, methods=methods, layer=layer, against=against)
     path = out or Path(f"{file.stem}-explained.png")
     if path.resolve() == file.resolve():
         raise UsageError(f"'{path}' is the picture itself. Name another file with --out.")
@@ -258,13 +263,15 @@ def explain_command(
         print(json.dumps({**facts, "layers": layers, "evidence": evidence, "png": str(path)}))
         return
     print(_plain(title))
-    for layer in layers:
-        shape = " x ".join(str(number) for number in layer["shape"])
-        print(f"  {layer['layer']:<12} {shape:<14} largest value {layer['largest']:.3g}")
+    for row in layers:
+        shape = " x ".join(str(number) for number in row["shape"])
+        print(f"  {row['layer']:<12} {shape:<14} largest value {row['largest']:.3g}")
     for name, heat in heatmaps.items():
         print(
             f"Evidence by {name}: sum {float(heat.sum()):.3g}, strongest place {float(heat.abs().max()):.3g}"
         )
+    for note in explanation.notes:
+        print(note)
     print(_plain(f"Picture: {path}"))
 
 

@@ -135,6 +135,13 @@ def address(content: bytes, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
+def coloured_address(pixels: Pixels) -> str:
+    """Coloured pixels (h, w, 3) as a PNG inside an address."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return address(file.getvalue())
+
+
 def encoded_png(pixels: Pixels, *, bits: int = 8, palette: Pixels | None = None) -> bytes:
     """Pixels (h, w) as a PNG file: gray of 8 or 4 `bits`, or places in a `palette` (256, 3)."""
     height, width = pixels.shape

@@ -23,6 +23,7 @@ from pellucid.data.dataset import Dataset, Splits
 from pellucid.drawing import Atlas, zoom
 from pellucid.errors import PellucidError
 from pellucid.evaluation import Evaluation, digits, percent, times
+from pellucid.evidence import evidence
 from pellucid.explanation import explain, record
 from pellucid.files import read_json, write_text
 from pellucid.layers import distinct, figure, first_kernels, pictured_layers, silent_channels
@@ -354,6 +355,13 @@ def _layers(material: Material) -> dict[str, Any]:
     }
 
 
+def _honesty(material: Material) -> dict[str, Any]:
+    run, test = material.run, material.splits.test
+    examples = list(material.examples)
+    told = evidence(run.classifier, test, [index for _, index in examples])
+    return {**told, "examples": [why for why, _ in examples]}
+
+
 def _reproduce(material: Material) -> dict[str, Any]:
     run = material.run
     facts = run.environment
@@ -393,6 +401,7 @@ SECTIONS: Sequence[tuple[str, str, Callable[[Material], dict[str, Any]]]] = (
     ("mistakes", "Mistakes", _mistakes),
     ("sureness", "How sure it is", _sureness),
     ("layers", "What the layers see", _layers),
+    ("honesty", "Can the maps be believed", _honesty),
     ("reproduce", "Do it again", _reproduce),
 )
 

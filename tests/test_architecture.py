@@ -44,6 +44,7 @@ explanation/embedding.py
 explanation/__init__.py
 run.py
 layers.py
+evidence.py
 report.py
 strokes.py
 live.py

@@ -1,25 +1,38 @@
 """Looking inside: what every layer makes of a picture, and where the evidence for an answer lies."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from pellucid import drawing
 from pellucid.classifier import Classifier, scaled
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.evaluation import percent
-from pellucid.explanation.activations import last_spatial_layer, record
-from pellucid.explanation.attribution import gradient_times_activation
+from pellucid.explanation.activations import (
+    fitted,
+    grid_of,
+    last_spatial_layer,
+    original,
+    record,
+    undisturbed,
+)
+from pellucid.explanation.attribution import EXPLAINERS, Explainer, scores_of
 
-__all__ = ["EXPLAINERS", "Explanation", "explain", "last_spatial_layer", "record"]
+__all__ = [
+    "DEFAULT_METHODS",
+    "EXPLAINERS",
+    "Explainer",
+    "Explanation",
+    "explain",
+    "last_spatial_layer",
+    "record",
+]
 
-Explainer = Callable[[nn.Module, Tensor, int], Tensor]
-
-EXPLAINERS: dict[str, Explainer] = {
-    "gradient x activation": gradient_times_activation,
-}
+DEFAULT_METHODS = ("gradient x activation",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +44,10 @@ class Explanation:
     target         the class explained, an index into `classes`
     feature_maps   what each layer put out, by name: (C, H, W), or (F,) where there is no space left
     heatmaps       the evidence for `target` by method, signed (h, w): positive speaks for, negative against
+    layer          where the methods of a layer looked; empty when none was asked for
+    against        the class `target` was compared with, or None
+    scores         what the network put out before any softmax, float32 (K,)
+    notes          what a reader of the maps must know about this network, in sentences
     """
 
     image: Tensor
@@ -39,53 +56,207 @@ class Explanation:
     classes: tuple[str, ...]
     feature_maps: dict[str, Tensor]
     heatmaps: dict[str, Tensor]
+    layer: str = ""
+    against: int | None = None
+    scores: Tensor = field(default_factory=lambda: torch.empty(0))
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Explanation({self.sentence})"
 
     def _repr_html_(self) -> str:
+        figures = [_figure(drawing.picture(self.image), "what the network received")]
+        for method, heat in self.heatmaps.items():
+            reach = float(heat.abs().max())
+            pixels = drawing.coloured(heat, -(reach or 1.0), reach or 1.0, colours=drawing.SIGNED)
+            figures.append(_figure(pixels, self.caption(method)))
         layers = ", ".join(f"{name} {tuple(maps.shape)}" for name, maps in self.feature_maps.items())
-        return f"<p>{escape(self.sentence)}</p><p>{escape(layers)}</p>"
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return f"<p>{escape(self.sentence)}</p>{''.join(figures)}{notes}<p>{escape(layers)}</p>"
 
     @property
     def sentence(self) -> str:
         """What the network answers, and which class is explained."""
         best = int(self.probabilities.argmax())
+        question = self.classes[self.target]
+        if self.against is not None:
+            question += f" and not {self.classes[self.against]}"
         return (
             f"answers {self.classes[best]} with {percent(float(self.probabilities[best]))}; "
-            f"evidence for {self.classes[self.target]}"
+            f"evidence for {question}"
         )
+
+    def caption(self, method: str) -> str:
+        """What a heatmap shows: method, place, class, scale, sum beside the score, and its caveat."""
+        heat, explainer = self.heatmaps[method], EXPLAINERS[method]
+        reach = float(heat.abs().max())
+        place = f" at {self.layer}" if explainer.at_layer else ""
+        if reach == 0:
+            return f"{method}{place}: no evidence, the map is zero everywhere. {explainer.caveat}"
+        score = float(self.scores[self.target])
+        what = "score"
+        if self.against is not None:
+            score, what = score - float(self.scores[self.against]), "difference of the scores"
+        return (
+            f"{method}{place}: scale -{reach:.3g} (against) to {reach:.3g} (for); all cells add up to "
+            f"{float(heat.sum()):.3g}, the {what} is {score:.3g}. {explainer.caveat}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the pixels of picture and feature maps, as plain numbers and words."""
+        return {
+            "target": self.classes[self.target],
+            "against": None if self.against is None else self.classes[self.against],
+            "layer": self.layer,
+            "probabilities": dict(zip(self.classes, self.probabilities.tolist(), strict=True)),
+            "scores": dict(zip(self.classes, self.scores.tolist(), strict=True)),
+            "layers": {name: list(maps.shape) for name, maps in self.feature_maps.items()},
+            "evidence": {name: heat.tolist() for name, heat in self.heatmaps.items()},
+            "captions": {name: self.caption(name) for name in self.heatmaps},
+            "notes": list(self.notes),
+        }
 
     def plot(self, layer: str) -> Any:
         """All channels of `layer` on one colour scale, as a matplotlib figure."""
-        from pellucid.drawing import plot_feature_maps  # matplotlib is slow to load: only who plots needs it
-
-        return plot_feature_maps(self.feature_maps[layer], title=layer)
+        return drawing.plot_feature_maps(self.feature_maps[layer], title=layer)
 
 
 def explain(
-    classifier: Classifier,
+    classifier: Classifier | nn.Module,
     image: Tensor,
-    target: int | None = None,
+    target: int | str | None = None,
     *,
-    methods: Iterable[str] = ("gradient x activation",),
+    methods: Iterable[str] = DEFAULT_METHODS,
+    layer: str | None = None,
+    against: int | str | None = None,
 ) -> Explanation:
-    """What every layer of `classifier` makes of `image`, uint8 (C, H, W), and where the evidence lies.
+    """What every layer makes of `image`, and where the evidence for an answer lies.
 
-    target   the class to explain; without one, the class answered
-    methods  names of EXPLAINERS
+    classifier  a Classifier, or any module that takes (B, C, H, W) and gives scores (B, K); the classes of
+                a bare module are called by their numbers
+    image       uint8 (C, H, W); for a bare module also float, exactly as it takes it; one picture a call
+    target      the class to explain, its number or name; without one, the class answered
+    methods     names of EXPLAINERS
+    layer       where the methods of a layer look; without it, the last layer with places
+    against     a second class: then the evidence is for `target` and not for it
 
-    Raises UsageError for a picture, class or method that does not fit.
+    Raises UsageError for a picture, class, layer or method that does not fit. Network, random state and
+    picture are afterwards as before, also after an error.
     """
     wanted = list(methods)
     for method in wanted:
         if method not in EXPLAINERS:
             raise UsageError(f"Unknown method '{method}'. {did_you_mean(method, EXPLAINERS)}")
-    probabilities = classifier.predict(image[None])[0]  # (K,)
-    target = int(probabilities.argmax()) if target is None else target
-    if not 0 <= target < len(classifier.classes):
-        raise UsageError(f"Expected a class from 0 to {len(classifier.classes) - 1}; got {target}.")
-    images = scaled(image[None])  # (1, C, H, W)
-    maps = {name: output[0] for name, output in record(classifier.network, images).items()}
-    heatmaps = {method: EXPLAINERS[method](classifier.network, images, target)[0] for method in wanted}
-    return Explanation(image, probabilities, target, classifier.classes, maps, heatmaps)
+    image = _one(image)
+    network, scores, probabilities, classes = _asked(classifier, image)
+    number = int(scores.argmax()) if target is None else _class_number(target, classes)
+    other = None if against is None else _class_number(against, classes)
+    if other == number:
+        raise UsageError(f"Expected two different classes to compare; got '{classes[number]}' twice.")
+    images = _taken(image[None])  # (1, C, H, W)
+    outputs = record(network, images)
+    place = _place(network, images, wanted, layer)
+    heatmaps = {
+        method: EXPLAINERS[method](network, images, number, against=other, layer=place or None)[0]
+        for method in wanted
+    }
+    maps = {name: output[0] for name, output in outputs.items()}
+    notes = (*_notes(scores, image), *_token_note(network, images, place))
+    return Explanation(
+        _shown(image), probabilities, number, classes, maps, heatmaps, place, other, scores, notes
+    )
+
+
+def _one(image: Tensor) -> Tensor:
+    if image.dim() == 4 and len(image) == 1:
+        return image[0]
+    if image.dim() != 3:
+        raise UsageError(
+            f"Expected one picture (C, H, W); got {tuple(image.shape)}. "
+            "For several: [explain(classifier, image) for image in images]."
+        )
+    return image
+
+
+def _asked(
+    classifier: Classifier | nn.Module, image: Tensor
+) -> tuple[nn.Module, Tensor, Tensor, tuple[str, ...]]:
+    """The network, its scores (K,) and probabilities (K,) for the picture, and the names of its classes."""
+    if isinstance(classifier, Classifier):
+        scores = classifier.logits(image[None])[0]
+        return classifier.network, scores, scores.softmax(dim=0), classifier.classes
+    network = original(classifier)
+    with undisturbed(network), torch.no_grad():
+        scores = scores_of(network, fitted(network, image[None]))[0].cpu()
+    probabilities = scores if _are_probabilities(scores) else scores.softmax(dim=0)
+    return network, scores, probabilities, tuple(str(number) for number in range(len(scores)))
+
+
+def _class_number(name: int | str, classes: tuple[str, ...]) -> int:
+    if isinstance(name, str):
+        if name not in classes:
+            raise UsageError(f"Unknown class '{name}'. {did_you_mean(name, classes)}")
+        return classes.index(name)
+    if not 0 <= name < len(classes):
+        raise UsageError(f"Expected a class from 0 to {len(classes) - 1}; got {name}.")
+    return name
+
+
+def _place(network: nn.Module, images: Tensor, methods: list[str], layer: str | None) -> str:
+    if layer is not None:
+        record(network, images, [layer])  # refuses a name that is none
+        return layer
+    if not any(EXPLAINERS[method].at_layer for method in methods):
+        return ""
+    return last_spatial_layer(network, images)
+
+
+def _are_probabilities(scores: Tensor) -> bool:
+    return bool(scores.min() >= 0) and abs(float(scores.sum()) - 1) < 1e-3
+
+
+def _notes(scores: Tensor, image: Tensor) -> tuple[str, ...]:
+    notes = []
+    if _are_probabilities(scores):
+        notes.append(
+            "The network ends in a softmax: it puts out probabilities, so the evidence is for a probability "
+            "and fades where the network is sure."
+        )
+    elif abs(float(scores.exp().sum()) - 1) < 1e-3:
+        notes.append("The network puts out log-probabilities: lowering other classes counts as evidence.")
+    if image.is_floating_point() and not 0 <= float(image.min()) <= float(image.max()) <= 1:
+        notes.append("The picture is shown from its lowest to its highest value: the network takes others.")
+    return tuple(notes)
+
+
+def _token_note(network: nn.Module, images: Tensor, place: str) -> tuple[str, ...]:
+    if not place:
+        return ()
+    shape = tuple(record(network, images, [place])[place].shape)
+    grid = grid_of(shape, (images.shape[2], images.shape[3]))
+    if grid is None or grid.kind != "tokens":
+        return ()
+    left_out = f"; {grid.extra} in front left out, such as the class token" if grid.extra else ""
+    return (f"{place} puts out {shape[1]} tokens, read as {grid.height} x {grid.width} places{left_out}.",)
+
+
+def _taken(images: Tensor) -> Tensor:
+    return scaled(images) if images.dtype == torch.uint8 else images
+
+
+def _shown(image: Tensor) -> Tensor:
+    """The picture as uint8 (C, H, W), whatever the network takes."""
+    if image.dtype == torch.uint8:
+        return image
+    low, high = min(0.0, float(image.min())), max(1.0, float(image.max()))
+    return ((image.float().cpu() - low) / (high - low) * 255).round().to(torch.uint8)
+
+
+def _figure(pixels: Any, caption: str) -> str:
+    address = drawing.coloured_address(pixels)
+    style = "image-rendering:pixelated;width:14em;height:14em;object-fit:contain"
+    return (
+        f'<figure style="display:inline-block;width:14em;vertical-align:top;margin:.5em">'
+        f'<img src="{address}" alt="{escape(caption)}" style="{style}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )

@@ -1,0 +1,63 @@
+"""Maps of the evidence by every method, and what their tests say of them: what a reader may believe."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from torch import Tensor
+
+from pellucid import drawing
+from pellucid.classifier import Classifier
+from pellucid.data.dataset import Dataset
+from pellucid.explanation import EXPLAINERS, explain
+from pellucid.explanation.honesty import Method, judge_maps
+
+PICTURES = 16  # on which every method is tested: a few seconds for a small network
+SIDE = 112  # about how many pixels wide a map is drawn
+
+
+def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) -> dict[str, Any]:
+    """For every method of EXPLAINERS its verdict and its maps of the pictures at `examples`, for a page.
+
+    `dataset` holds pictures that were not learned from; the class explained is the one answered.
+    """
+    methods = cast("Mapping[str, Method]", EXPLAINERS)  # each can be called as one
+    tested = judge_maps(classifier, dataset, methods, pictures=PICTURES)
+    explained = [explain(classifier, dataset.images[index], methods=EXPLAINERS) for index in examples]
+    shown = [
+        {
+            "name": test.method,
+            "supported": test.supported,
+            "says": test.sentence.partition(": ")[2],
+            "deletion": test.deletion,
+            "insertion": test.insertion,
+            "alike": test.alike,
+            "leads": [(lead.rival, lead.mean) for lead in test.leads],
+            "caveat": EXPLAINERS[test.method].caveat,
+            "paper": EXPLAINERS[test.method].paper,
+            "maps": [
+                _map(e.heatmaps[test.method], f"{test.method} for {e.classes[e.target]}") for e in explained
+            ],
+        }
+        for test in tested.tests
+    ]
+    return {
+        "verdict": tested.verdict,
+        "caveat": tested.caveat,
+        "pictures": tested.pictures,
+        "methods": shown,
+    }
+
+
+def _map(heat: Tensor, says: str) -> dict[str, Any]:
+    """One signed map (h, w) on its own symmetric scale, whose end is told."""
+    reach = float(heat.abs().max())
+    pixels = drawing.coloured(heat, -reach, reach, colours=drawing.SIGNED)
+    side = max(1, round(SIDE / max(heat.shape)))
+    return {
+        "address": drawing.coloured_address(pixels),
+        "width": heat.shape[1] * side,
+        "height": heat.shape[0] * side,
+        "reach": f"{reach:.3g}",
+        "empty": reach == 0,
+        "says": f"Evidence by {says}, from −{reach:.3g} (against) to {reach:.3g} (for)",
+    }
