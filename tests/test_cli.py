@@ -487,3 +487,14 @@ def test_every_recipe_can_be_named(call: Call, toys: None) -> None:
         words = ("--recipe", name, "--epochs", "1", "--threads", "1", "--quiet", "--out", name)
         assert call("train", "toys", *words)[0] == 0
         assert Run.open(Path(name)).recipe.epochs == 1
+
+
+def test_threads_that_wait_sleep_unless_the_person_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, kept in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if given is not None:
+            monkeypatch.setenv("OMP_WAIT_POLICY", given)
+        monkeypatch.setattr(sys, "argv", ["pellucid", "--version"])
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert os.environ["OMP_WAIT_POLICY"] == kept
