@@ -125,12 +125,12 @@ class Grid(NamedTuple):
 def grid_of(shape: tuple[int, ...], size: tuple[int, int]) -> Grid | None:
     """How an output of that shape lies over a picture of `size`; None where it has no places.
 
-    (B, C, h, w) is taken as such unless (B, h, w, C) fits the sides of the picture and it does not. Tokens
+    (B, C, h, w) is taken as such unless only (B, h, w, C) has the proportions of the picture. Tokens
     (B, n, C) count as places when n, less up to five special ones in front, is a grid of the picture's shape.
     """
     if len(shape) == 4:
         first, last = _skew(shape[2:], size), _skew(shape[1:3], size)
-        if last < first and first > 0.5 and last < 0.2:
+        if first > 0.5 and last < 0.2 and shape[3] >= max(shape[1:3]):
             return Grid("channels last", shape[1], shape[2])
         return Grid("channels first", shape[2], shape[3])
     if len(shape) == 3:
@@ -183,7 +183,9 @@ class _Places:
             return None  # a container putting out what its last part put out
         before, self.previous = self.previous, output
         grid = grid_of(tuple(output.shape), self.size)
-        if grid is not None and grid.height * grid.width > 1 and not _adds_nothing(module, before, output):
+        weighted = any(True for _ in module.parameters())
+        idle = before is not None and not weighted and adds_nothing(before, output)
+        if grid is not None and grid.height * grid.width > 1 and not idle:
             self.outputs[key] = output
         copy = output.clone()
         self.passed_on.append(copy)
@@ -215,10 +217,10 @@ class _Places:
         return bool(grid.maps(gradient).any())  # after the last attention only the class token counts
 
 
-def _adds_nothing(module: nn.Module, before: Tensor | None, output: Tensor) -> bool:
-    """Whether a module without weights only shrinks its input or hands it on."""
-    if before is None or before.dim() != output.dim() or any(True for _ in module.parameters()):
-        return False
+def adds_nothing(before: Tensor, output: Tensor) -> bool:
+    """Whether a module without weights, given `before`, only shrinks it or hands it on."""
+    if before.dim() != output.dim():
+        return before.numel() == output.numel() and torch.equal(before.flatten(), output.flatten())
     if output.dim() == 4 and output.shape[2:].numel() < before.shape[2:].numel():
         return True
     return output.shape == before.shape and torch.equal(output, before)

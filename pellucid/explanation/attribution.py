@@ -113,9 +113,10 @@ def smoothgrad(
     against: Target | None = None,
     layer: str | None = None,
 ) -> Tensor:
-    """Signed sensitivity (B, H, W): the gradient of the score averaged over 24 noisy copies (standard
-    deviation 0.15 of the range), summed over colours (Smilkov et al., arXiv:1706.03825). `layer` plays no
-    part. The noise is the same at every call.
+    """Signed evidence (B, H, W): the gradient of the score averaged over 24 noisy copies (standard deviation
+    0.15 of the range), times the picture, summed over colours (Smilkov et al., arXiv:1706.03825, 2 and 3).
+    Without the picture it would show where a change would help, often beside what is there. `layer` plays
+    no part. The noise is the same at every call.
     """
     network = original(network)
     generator = torch.Generator().manual_seed(0)
@@ -127,7 +128,7 @@ def smoothgrad(
         for part in torch.split(noise, _copies(images)):
             noisy = images + part[:, None]  # (S, B, C, H, W)
             total += _gradient(score, noisy.flatten(0, 1)).reshape(noisy.shape).sum(dim=0)
-    return (total / NOISY_COPIES).sum(dim=1).float().cpu()  # (B, H, W)
+    return (total / NOISY_COPIES * images).sum(dim=1).float().cpu()  # (B, H, W)
 
 
 def occlusion(
@@ -345,7 +346,7 @@ EXPLAINERS: dict[str, Explainer] = {
     ),
     "smoothgrad": Explainer(
         smoothgrad,
-        "Says what a small change would do to the score, not what the score is made of.",
+        "Follows small changes of the picture only, and gives black pixels no credit.",
         "Smilkov et al., arXiv:1706.03825",
     ),
     "occlusion": Explainer(

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.errors import UsageError
-from pellucid.explanation import EXPLAINERS, explain, last_spatial_layer, record
+from pellucid.explanation import explain, last_spatial_layer, record
 from pellucid.models import build
 
 
@@ -144,27 +144,30 @@ def test_the_last_layer_with_maps_is_found_and_its_absence_said() -> None:
         last_spatial_layer(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.rand(1, 1, 2, 2))
 
 
-@pytest.mark.parametrize("method", EXPLAINERS)
-def test_every_explainer_leaves_the_network_as_it_was(method: str) -> None:
-    network = build("tutorial", 1, 10, (8, 8), seed=1).train()
-    images = torch.rand(2, 1, 8, 8)
-    copy, before = images.clone(), state(network)
-    heat = EXPLAINERS[method](network, images, 3)
-    assert heat.dim() == 3
-    assert len(heat) == 2
-    assert torch.isfinite(heat).all()
-    assert state(network) == before
-    assert torch.equal(images, copy)
-    assert images.grad is None
+def test_containers_and_single_runs_can_be_named() -> None:
+    network = nn.Sequential(Twice())
+    images = torch.randn(1, 2, 5, 5)
+    assert list(record(network, images, ["0"])) == ["0"]
+    assert list(record(network, images, ["0.conv"])) == ["0.conv", "0.conv#2"]
+    assert list(record(network, images, ["0.conv#2"])) == ["0.conv#2"]
+    with pytest.raises(UsageError, match=r"'0.conv#3' put out nothing for these pictures"):
+        record(network, images, ["0.conv#3"])
 
 
-def test_evidence_adds_up_to_the_score_where_one_linear_layer_follows() -> None:
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
-    images = torch.rand(5, 1, 6, 6)
-    heat = EXPLAINERS["gradient x activation"](network, images, 1)
-    expected = network(images)[:, 1] - network[3].bias[1]
-    torch.testing.assert_close(heat.sum(dim=(1, 2)), expected.detach(), atol=1e-4, rtol=0)
+def test_pictures_of_bytes_are_scaled_and_weights_of_a_parent_are_seen() -> None:
+    class Scaling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Identity()
+            self.factor = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.inner(images) * self.factor
+
+    bytes_ = torch.full((1, 1, 2, 2), 255, dtype=torch.uint8)
+    recorded = record(nn.Sequential(Scaling()), bytes_)
+    assert list(recorded) == ["0.inner", "0"]
+    assert recorded["0"].unique().tolist() == [2.0]
 
 
 def test_a_wrong_method_class_or_picture_is_refused() -> None:

@@ -1,13 +1,20 @@
 """Maps are tested before they are believed: the tests tell good ones from bad ones."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+import pellucid
 from pellucid.classifier import Classifier
+from pellucid.data.dataset import Splits
 from pellucid.data.picture import Preprocess
+from pellucid.errors import UsageError
 from pellucid.explanation import EXPLAINERS
-from pellucid.explanation.honesty import edges, judge_maps
+from pellucid.explanation.honesty import edges, judge_maps, randomised, rank_correlation
 from pellucid.models import build
 from pellucid.recipe import Recipe
 from pellucid.training import train
@@ -82,3 +89,79 @@ def test_grad_cam_equals_that_of_captum(trained: Classifier) -> None:
     theirs = captum.LayerGradCam(network, network.get_submodule("pool2")).attribute(images, target=1)
     ours = EXPLAINERS["grad-cam"](network, images, 1, layer="pool2")
     torch.testing.assert_close(ours, theirs[:, 0].detach(), atol=1e-5, rtol=0)
+
+
+def test_of_networks_with_shuffled_labels_or_random_weights_no_map_is_believed(
+    misled: Classifier, untaught: Classifier, reader: Classifier, digits: Splits
+) -> None:
+    shuffled = replace(reader, network=randomised(reader.network, seed=4))
+    for classifier in (misled, untaught, shuffled):
+        honesty = judge_maps(classifier, digits.test, EXPLAINERS, pictures=8)
+        assert honesty.guesses
+        assert "hardly better than guessing" in honesty.verdict
+        assert not any(test.supported for test in honesty.tests)
+        assert all("not to be believed" in test.sentence for test in honesty.tests)
+
+
+def test_a_network_that_reads_has_maps_that_pass(reader: Classifier, digits: Splits) -> None:
+    methods = {name: EXPLAINERS[name] for name in ("integrated gradients", "smoothgrad")}
+    honesty = judge_maps(reader, digits.test, {**methods, "edges": edges_of_the_picture})
+    results = {test.method: test for test in honesty.tests}
+    assert results["integrated gradients"].supported
+    assert results["smoothgrad"].supported
+    assert not results["edges"].supported
+    assert results["integrated gradients"].gap is not None
+    assert results["integrated gradients"].gap < 0.01
+    assert results["smoothgrad"].gap is None
+    assert honesty.verdict.startswith("2 of 3 methods passed on 32 pictures")
+    assert honesty.to_json()["tests"][0]["leads"][0]["rival"] == "random"
+
+
+def test_a_map_that_does_not_add_up_is_stamped(reader: Classifier, digits: Splits) -> None:
+    def doubled(*arguments: Any, **options: Any) -> Tensor:
+        return 2 * EXPLAINERS["integrated gradients"].function(*arguments, **options)
+
+    broken = EXPLAINERS["integrated gradients"]._replace(function=doubled)
+    honesty = judge_maps(reader, digits.test, {"doubled": broken}, pictures=8)
+    assert "its maps miss what they must add up to by 100" in honesty.tests[0].sentence
+
+
+def test_a_map_of_nothing_is_stamped(reader: Classifier, digits: Splits) -> None:
+    def nothing(network: nn.Module, images: Tensor, target: Tensor) -> Tensor:
+        return torch.zeros(len(images), 4, 4)
+
+    honesty = judge_maps(reader, digits.test, {"nothing": nothing}, pictures=8)
+    assert "it finds no evidence at all" in honesty.tests[0].sentence
+    with pytest.raises(UsageError, match="No pictures to test maps on"):
+        judge_maps(reader, digits.test.subset(torch.arange(0)), {})
+
+
+def test_random_weights_are_the_same_numbers_elsewhere(reader: Classifier) -> None:
+    before = {name: weight.clone() for name, weight in reader.network.named_parameters()}
+    copy = randomised(reader.network, seed=1)
+    for name, weight in copy.named_parameters():
+        assert torch.equal(weight.flatten().sort().values, before[name].flatten().sort().values)
+        assert weight.numel() < 20 or not torch.equal(weight, before[name])
+    assert all(torch.equal(weight, before[name]) for name, weight in reader.network.named_parameters())
+
+
+def test_rank_correlation_is_spearmans() -> None:
+    generator = torch.Generator().manual_seed(3)
+    first = torch.randint(0, 6, (4, 5, 5), generator=generator)  # with ties
+    second = first + torch.randint(0, 9, (4, 5, 5), generator=generator)
+    ours = rank_correlation(first, second)
+    expected = [spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(first, second, strict=True)]
+    assert ours.tolist() == pytest.approx(expected)
+    assert rank_correlation(torch.zeros(1, 9), torch.rand(1, 9)).item() == 0
+
+
+@pytest.mark.mnist
+def test_on_mnist_the_default_method_passes_and_edges_are_stamped() -> None:
+    splits = pellucid.load("mnist")
+    network = build("tutorial", 1, 10, (28, 28), seed=42)
+    for _ in train(network, splits.train, splits.validation, Recipe(epochs=1)):
+        pass
+    classifier = Classifier(network.eval(), splits.train.classes, Preprocess(1, 28, 28), "tutorial")
+    methods = {"gradient x activation": EXPLAINERS["gradient x activation"], "edges": edges_of_the_picture}
+    honesty = judge_maps(classifier, splits.test, methods)
+    assert [test.supported for test in honesty.tests] == [True, False], honesty.tests

@@ -1,0 +1,402 @@
+"""Every map shows what it says: Captum, finite differences and sums that must come out are the judges."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from captum.attr import (
+    IntegratedGradients,
+    LayerGradCam,
+    LayerGradientXActivation,
+    NoiseTunnel,
+    Occlusion,
+    Saliency,
+)
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pellucid.classifier import Classifier
+from pellucid.data.dataset import Splits
+from pellucid.errors import UsageError
+from pellucid.explanation import EXPLAINERS, explain, last_spatial_layer
+from pellucid.explanation.activations import grid_of
+from pellucid.explanation.attribution import NOISE, NOISY_COPIES, evidence_at, integrated_gradients
+from pellucid.models import build
+from tests.explanation.conftest import PATCH, SIDE, planted
+
+AT_LAYER = [name for name, explainer in EXPLAINERS.items() if explainer.at_layer]
+OF_PIXELS = [name for name, explainer in EXPLAINERS.items() if not explainer.at_layer]
+
+
+class Residual(nn.Module):
+    """A block that adds and rectifies outside of modules, an in-place ReLU used twice, strange layouts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.block = Block()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.pool(self.block(self.stem(images))).flatten(1))
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(4, 4, 3, padding=1)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.relu(self.conv2(self.relu(self.conv1(maps))) + maps)
+
+
+class Seeing(nn.Module):
+    """A small transformer: 2x2 patches, a class token in front, the answer read from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 8, 2, 2)
+        self.front = nn.Parameter(torch.randn(1, 1, 8))
+        self.block1 = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True, norm_first=True)
+        self.block2 = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True, norm_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images).flatten(2).mT
+        tokens = torch.cat([self.front.expand(len(tokens), -1, -1), tokens], dim=1)
+        return self.head(self.block2(self.block1(tokens))[:, 0])
+
+
+class Broken(nn.Module):
+    """Runs its convolution, draws a number, and fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.conv(images)
+        torch.rand(1)
+        raise RuntimeError("the model itself")
+
+
+def seeded(make: Callable[[], nn.Module]) -> nn.Module:
+    torch.manual_seed(5)
+    return make().eval()
+
+
+@contextmanager
+def unchanged(network: nn.Module, images: Tensor) -> Iterator[None]:
+    """Hooks, modes, gradients, weights, random state and pictures are after the block as before."""
+
+    def state() -> list[object]:
+        parts: list[object] = [torch.get_rng_state().tolist(), images.tolist(), images.requires_grad]
+        for module in network.modules():
+            hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+            parts += [module.training, *map(len, hooks)]
+        for weight in network.parameters():
+            gradient = None if weight.grad is None else weight.grad.tolist()
+            parts += [weight.tolist(), gradient, weight.requires_grad]
+        return parts
+
+    before = state()
+    yield
+    assert state() == before
+
+
+@pytest.mark.parametrize("method", EXPLAINERS)
+def test_the_peak_lies_in_the_planted_patch(method: str, finder: nn.Module) -> None:
+    images, labels, corners = planted(100, seed=2)
+    assert (finder(images).argmax(dim=1) == labels).float().mean() > 0.98
+    heat = EXPLAINERS[method](finder, images, labels)
+    assert heat.shape == (100, SIDE, SIDE)
+    peak = heat.flatten(1).argmax(dim=1)
+    place = torch.stack([peak // SIDE, peak % SIDE], dim=1)
+    inside = ((place >= corners) & (place < corners + PATCH)).all(dim=1)
+    assert inside.float().mean() >= 0.95
+
+
+def test_layer_maps_equal_captums(finder: nn.Module) -> None:
+    images, labels, _ = planted(6, seed=3)
+    layer = last_spatial_layer(finder, images)
+    assert layer == "3"
+    ours = EXPLAINERS["gradient x activation"](finder, images, labels, layer="2")
+    theirs = LayerGradientXActivation(finder, finder[2]).attribute(images, target=labels).sum(dim=1)
+    torch.testing.assert_close(ours, theirs.detach(), atol=1e-5, rtol=0)
+    ours = EXPLAINERS["grad-cam"](finder, images, labels)
+    theirs = LayerGradCam(finder, finder[3]).attribute(images, target=labels, relu_attributions=False)[:, 0]
+    torch.testing.assert_close(ours, theirs.detach(), atol=1e-5, rtol=0)
+
+
+def test_integrated_gradients_equal_captums(finder: nn.Module) -> None:
+    images, labels, _ = planted(4, seed=3)
+    ours = integrated_gradients(finder, images, labels, steps=50)
+    theirs = IntegratedGradients(finder).attribute(images, target=labels, n_steps=50)[:, 0]
+    torch.testing.assert_close(ours, theirs.detach().float(), atol=1e-5, rtol=0)
+
+
+def test_smoothgrad_equals_captums(finder: nn.Module) -> None:
+    images, labels, _ = planted(1, seed=3)
+    ours = EXPLAINERS["smoothgrad"](finder, images, labels)
+    torch.manual_seed(0)  # Captum draws from torch's own generator
+    tunnel = NoiseTunnel(Saliency(finder))
+    theirs = tunnel.attribute(
+        images, nt_samples=NOISY_COPIES, stdevs=NOISE, nt_type="smoothgrad", target=labels, abs=False
+    )
+    torch.testing.assert_close(ours, (theirs * images)[:, 0].detach(), atol=1e-5, rtol=0)
+
+
+def test_occlusion_equals_captums(finder: nn.Module) -> None:
+    images, labels, _ = planted(3, seed=3)
+    ours = EXPLAINERS["occlusion"](finder, images, labels)
+    theirs = Occlusion(finder).attribute(
+        images, sliding_window_shapes=(1, 2, 2), strides=(1, 1, 1), target=labels
+    )
+    torch.testing.assert_close(ours, theirs[:, 0].detach(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("layer", ["block.conv1", "block.relu", "block.relu#2", "stem"])
+def test_gradients_at_a_layer_agree_with_finite_differences(layer: str) -> None:
+    network = seeded(Residual).double()
+    images = torch.rand(1, 1, 6, 6, dtype=torch.float64)
+    maps, gradient = evidence_at(network, images, 2, against=None, layer=layer)
+    for cell in [(0, 1, 2, 3), (0, 3, 5, 0)]:
+        step = 1e-4
+        lifted, lowered = (_with_cell(network, images, layer, cell, change) for change in (step, -step))
+        assert float(gradient[cell]) == pytest.approx((lifted - lowered) / (2 * step), abs=1e-4)
+    assert maps.shape == gradient.shape
+
+
+def _with_cell(network: nn.Module, images: Tensor, layer: str, cell: tuple[int, ...], change: float) -> float:
+    """The score of class 2 after one cell of one run of a layer was changed, by a hook of the test's own."""
+    name, _, turn = layer.partition("#")
+    runs = []
+
+    def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor | None:
+        runs.append(1)
+        if len(runs) != int(turn or 1):
+            return None
+        changed = output.clone()
+        changed[cell] += change
+        return changed
+
+    handle = network.get_submodule(name).register_forward_hook(hook)
+    with torch.no_grad():
+        score = float(network(images)[0, 2])
+    handle.remove()
+    return score
+
+
+def test_pixel_maps_agree_with_finite_differences() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3, bias=False)).double()
+    images = torch.rand(2, 1, 4, 4, dtype=torch.float64)
+    expected = (network[1].weight[1] * images.flatten(1)).reshape(2, 4, 4).detach().float()
+    for method in OF_PIXELS:
+        heat = EXPLAINERS[method](network, images, 1)
+        torch.testing.assert_close(heat, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("method", EXPLAINERS)
+def test_a_contrast_is_the_difference_of_two_maps(method: str, finder: nn.Module) -> None:
+    images, _, _ = planted(3, seed=4)
+    explainer = EXPLAINERS[method]
+    options = {"steps": 64} if method == "integrated gradients" else {}
+    one, other = (explainer.function(finder, images, k, **options) for k in (0, 2))
+    both = explainer.function(finder, images, 0, against=2, **options)
+    torch.testing.assert_close(both, one - other, atol=1e-5, rtol=1e-4)
+    assert both.min() < 0 < both.max()
+
+
+@pytest.mark.parametrize("against", [None, 1])
+def test_integrated_gradients_add_up_to_the_score_difference(
+    against: int | None, reader: Classifier, digits: Splits
+) -> None:
+    images = digits.test.images[:20].float() / 255
+    heat = EXPLAINERS["integrated gradients"](reader.network, images, 4, against=against)
+    with torch.no_grad():
+        scores = reader.network(images) - reader.network(torch.zeros_like(images))
+    rise = scores[:, 4] - (0 if against is None else scores[:, against])
+    torch.testing.assert_close(heat.sum(dim=(1, 2)), rise, rtol=0.01, atol=1e-4)
+
+
+def test_evidence_adds_up_to_the_score_where_one_linear_layer_follows() -> None:
+    network = seeded(
+        lambda: nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    )
+    images = torch.rand(5, 1, 6, 6)
+    heat = EXPLAINERS["gradient x activation"](network, images, 1)
+    expected = network(images)[:, 1] - network[3].bias[1]
+    torch.testing.assert_close(heat.sum(dim=(1, 2)), expected.detach(), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("method", EXPLAINERS)
+@pytest.mark.parametrize(
+    ("make", "options", "error"),
+    [
+        (Residual, {}, None),
+        (Residual, {"target": 7}, UsageError),
+        (Residual, {"against": 7}, UsageError),
+        (Residual, {"layer": "nowhere"}, UsageError),
+        (Broken, {}, RuntimeError),
+    ],
+)
+def test_every_explainer_leaves_everything_as_it_was(
+    method: str,
+    make: Callable[[], nn.Module],
+    options: dict[str, object],
+    error: type[Exception] | None,
+) -> None:
+    network = make().train()
+    for weight in network.parameters():
+        weight.grad = torch.ones_like(weight)
+        weight.requires_grad_(False)
+    images = torch.rand(2, 1, 8, 8)
+    if "layer" in options and method not in AT_LAYER:
+        error = None  # methods of pixels look at no layer
+    arguments = {"target": 1} | options
+    with unchanged(network, images):
+        if error is None:
+            heat = EXPLAINERS[method](network, images, **arguments)  # type: ignore[arg-type]
+            assert heat.dtype == torch.float32
+            assert heat.dim() == 3
+            assert torch.isfinite(heat).all()
+        else:
+            with pytest.raises(error):
+                EXPLAINERS[method](network, images, **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("method", EXPLAINERS)
+def test_maps_are_the_same_twice_and_when_gradients_are_switched_off(method: str) -> None:
+    network, images = seeded(Residual), torch.rand(2, 1, 8, 8)
+    first = EXPLAINERS[method](network, images, 0)
+    with torch.no_grad():
+        assert torch.equal(first, EXPLAINERS[method](network, images, 0))
+    with torch.inference_mode():
+        assert torch.equal(first, EXPLAINERS[method](network, images.clone(), 0))
+
+
+@pytest.mark.parametrize("method", EXPLAINERS)
+def test_layout_and_precision_do_not_change_what_is_seen(method: str) -> None:
+    network, images = seeded(Residual), torch.rand(2, 1, 8, 8)
+    plain = EXPLAINERS[method](network, images, 0)
+    last = EXPLAINERS[method](
+        network.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last), 0
+    )
+    torch.testing.assert_close(last, plain, atol=1e-5, rtol=0)
+    coarse = EXPLAINERS[method](network.bfloat16(), images, 0)
+    assert coarse.dtype == torch.float32
+    if method != "occlusion":  # differences of scores drown in bfloat16's three digits
+        assert functional.cosine_similarity(coarse.flatten(), plain.flatten(), dim=0) > 0.9
+
+
+def test_one_class_a_picture_can_be_asked_for(finder: nn.Module) -> None:
+    images, _, _ = planted(3, seed=5)
+    classes = torch.tensor([2, 0, 1])
+    for method, explainer in EXPLAINERS.items():
+        together = explainer(finder, images, classes)
+        alone = [explainer(finder, images[n : n + 1], int(k))[0] for n, k in enumerate(classes)]
+        torch.testing.assert_close(together, torch.stack(alone), atol=1e-5, rtol=1e-3, msg=method)
+
+
+def test_the_last_layer_may_be_a_block_or_the_second_run_of_a_module() -> None:
+    images = torch.rand(1, 1, 8, 8)
+    assert last_spatial_layer(seeded(Residual), images) == "block.relu#2"
+    assert last_spatial_layer(build("tutorial", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv2"
+    hidden = nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)), nn.Dropout(0.5))
+    network = nn.Sequential(hidden, nn.Flatten(), nn.Linear(18, 2))
+    assert last_spatial_layer(network, images) == "0.0.1"
+
+
+def test_tokens_are_read_as_places_and_the_class_token_is_left_out() -> None:
+    network, images = seeded(Seeing), torch.rand(2, 1, 8, 8)
+    layer = last_spatial_layer(network, images)
+    assert layer.startswith("block2")  # the last block is reached before its attention, not after
+    maps, gradient = evidence_at(network, images, 1, against=None, layer=layer)
+    assert maps.shape[-2:] == (4, 4)
+    assert gradient.any()
+    explanation = explain(network, images[0], methods=AT_LAYER)
+    assert explanation.heatmaps["gradient x activation"].shape == (4, 4)
+    assert "17 tokens, read as 4 x 4 places; 1 in front left out" in explanation.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "kind", "sides"),
+    [
+        ((1, 64, 7, 7), (28, 28), "channels first", (7, 7)),
+        ((1, 7, 7, 768), (224, 224), "channels last", (7, 7)),
+        ((1, 768, 7, 7), (224, 224), "channels first", (7, 7)),
+        ((1, 16, 10, 2), (28, 20), "channels first", (10, 2)),
+        ((1, 197, 192), (224, 224), "tokens", (14, 14)),
+        ((1, 198, 192), (224, 224), "tokens", (14, 14)),
+        ((1, 50, 32), (56, 112), "tokens", (5, 10)),
+    ],
+)
+def test_outputs_are_laid_over_the_picture(
+    shape: tuple[int, ...], size: tuple[int, int], kind: str, sides: tuple[int, int]
+) -> None:
+    grid = grid_of(shape, size)
+    assert grid is not None
+    assert (grid.kind, grid.height, grid.width) == (kind, *sides)
+    assert grid.maps(torch.rand(shape)).shape[-2:] == sides
+
+
+def test_what_has_no_places_is_refused_with_the_reason() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 2))
+    images = torch.rand(1, 1, 4, 4)
+    with pytest.raises(UsageError, match="No layer of this network puts out maps"):
+        EXPLAINERS["grad-cam"](network, images, 0)
+    with pytest.raises(UsageError, match=r"Layer '1' puts out \(1, 4\), which has no places"):
+        EXPLAINERS["grad-cam"](network, images, 0, layer="1")
+    assert EXPLAINERS["occlusion"](network, images, 0).shape == (1, 4, 4)
+    with pytest.raises(UsageError, match=r"Layer 'stem#3' did not run"):
+        EXPLAINERS["grad-cam"](seeded(Residual), torch.rand(1, 1, 8, 8), 0, layer="stem#3")
+    with pytest.raises(UsageError, match=r"gives scores \(B, K\) to 1 pictures; got \(1, 2, 6, 6\)"):
+        EXPLAINERS["occlusion"](nn.Conv2d(1, 2, 3), torch.rand(1, 1, 8, 8), 0)
+
+
+def test_explain_takes_any_module_and_says_what_must_be_known() -> None:
+    network = nn.Sequential(seeded(Residual), nn.Softmax(dim=1))
+    image = torch.randn(1, 8, 8)
+    explanation = explain(network, image, methods=EXPLAINERS, against=0, target=1, layer="0.stem")
+    torch.testing.assert_close(explanation.probabilities, network(image[None])[0].detach())
+    assert explanation.classes == ("0", "1", "2")
+    assert explanation.layer == "0.stem"
+    assert explanation.image.dtype == torch.uint8
+    assert "ends in a softmax" in explanation.notes[0]
+    assert "shown from its lowest to its highest" in explanation.notes[1]
+    assert "evidence for 1 and not 0" in explanation.sentence
+    assert set(explanation.to_json()["evidence"]) == set(EXPLAINERS)
+
+
+def test_explain_refuses_what_does_not_fit(reader: Classifier, digits: Splits) -> None:
+    image = digits.test.images[0]
+    with pytest.raises(UsageError, match="Unknown class 'x'"):
+        explain(reader, image, "x")
+    with pytest.raises(UsageError, match="two different classes to compare; got '3' twice"):
+        explain(reader, image, "3", against=3)
+    with pytest.raises(UsageError, match="one picture"):
+        explain(reader, digits.test.images[:2])
+    with pytest.raises(UsageError, match=r"No layer 'conv3' in this network\. Its layers: conv1"):
+        explain(reader, image, layer="conv3")
+    assert explain(reader, image[None], "3").target == 3
+
+
+def test_a_picture_without_evidence_is_said_to_have_none(reader: Classifier, digits: Splits) -> None:
+    black = torch.zeros_like(digits.test.images[0])
+    explanation = explain(reader, black, methods=["integrated gradients"])
+    assert "no evidence, the map is zero everywhere" in explanation.caption("integrated gradients")
+    html = explanation._repr_html_()
+    assert "no evidence" in html
+    assert html.count("data:image/png;base64,") == 2
+
+
+def test_captions_print_place_scale_sum_and_caveat(reader: Classifier, digits: Splits) -> None:
+    explanation = explain(reader, digits.test.images[0])
+    caption = explanation.caption("gradient x activation")
+    reach = float(explanation.heatmaps["gradient x activation"].abs().max())
+    assert f"at conv2: scale -{reach:.3g} (against) to {reach:.3g} (for)" in caption
+    assert "Coarse" in caption

@@ -1,0 +1,69 @@
+"""Neighbours are those a plain search finds, and what is strange is called strange."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+from torch import nn
+
+from pellucid.classifier import Classifier
+from pellucid.data.dataset import Dataset, Splits
+from pellucid.errors import UsageError
+from pellucid.explanation import record
+from pellucid.explanation.neighbours import hidden_features, index_pictures, nearest, strangeness
+from tests.explanation.test_attribution import Seeing, seeded, unchanged
+
+
+def test_the_hidden_layer_is_what_the_last_weights_receive(reader: Classifier, digits: Splits) -> None:
+    images = digits.test.images[:7]
+    recorded = record(reader.network, images)["dense1"]
+    torch.testing.assert_close(hidden_features(reader, images), recorded)
+
+
+def test_maps_and_tokens_become_one_row_a_picture(reader: Classifier, digits: Splits) -> None:
+    images = digits.test.images[:3]
+    convolutional = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 10, 1), nn.Flatten())
+    assert hidden_features(replace(reader, network=convolutional), images).shape == (3, 6)
+    assert hidden_features(replace(reader, network=seeded(Seeing)), images).shape == (3, 8)
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    assert hidden_features(replace(reader, network=flat), images).shape == (3, 64)
+
+
+def test_neighbours_are_those_of_scikit_learn(reader: Classifier, digits: Splits) -> None:
+    index = index_pictures(reader, digits.train, digits.validation)
+    images = digits.test.images[:10]
+    found = nearest(index, images, 5)
+    search = NearestNeighbors(n_neighbors=5, metric="cosine").fit(
+        hidden_features(reader, digits.train.images)
+    )
+    distances, places = search.kneighbors(hidden_features(reader, images))
+    assert [[one.index for one in row] for row in found] == places.tolist()
+    ours = torch.tensor([[one.similarity for one in row] for row in found])
+    torch.testing.assert_close(ours, 1 - torch.from_numpy(distances).float(), atol=1e-5, rtol=0)
+    first = found[0][0]
+    assert first.label == digits.train.classes[int(digits.train.labels[first.index])]
+    assert first.source == digits.train.sources[first.index]
+
+
+def test_a_training_picture_is_its_own_neighbour_and_noise_is_unlike_all(
+    reader: Classifier, digits: Splits, strangers: Dataset
+) -> None:
+    index = index_pictures(reader, digits.train, digits.validation)
+    assert index.held_out
+    assert nearest(index, digits.train.images[5:6], 1)[0][0].similarity == pytest.approx(1, abs=1e-5)
+    assert strangeness(index, digits.test.images).mean() == pytest.approx(50, abs=8)
+    assert strangeness(index, strangers.images).mean() > 90
+    alone = index_pictures(reader, digits.train)
+    assert not alone.held_out
+    assert strangeness(alone, digits.test.images).mean() == pytest.approx(55, abs=10)
+
+
+def test_too_few_pictures_are_refused_and_the_network_is_left_alone(
+    reader: Classifier, digits: Splits
+) -> None:
+    few = digits.train.subset(torch.arange(5))
+    with unchanged(reader.network, few.images):
+        hidden_features(reader, few.images)
+    with pytest.raises(UsageError, match="more than 5 training pictures to compare with; got 5"):
+        index_pictures(reader, few)
