@@ -291,6 +291,32 @@ def report(
 
 
 @app.command()
+def export(
+    run_folder: RunArgument,
+    kind: Annotated[str, typer.Option("--format", help="page: one HTML file to draw in.")] = "page",
+    out: Annotated[Path | None, typer.Option(help="The file to write; RUN/page.html unless given.")] = None,
+    language: Annotated[str, typer.Option("--lang", help="en or ko; the page can be switched.")] = "en",
+    data_dir: DataDir = None,
+) -> None:
+    """Write RUN's network as one page in which a drawing is answered by every layer, without a network."""
+    from pellucid.errors import did_you_mean
+    from pellucid.exporters import EXPORTERS
+    from pellucid.exporters.page import Subject
+    from pellucid.run import Run
+
+    if kind not in EXPORTERS:
+        raise UsageError(f"Unknown format '{kind}'. {did_you_mean(kind, EXPORTERS)}")
+    if language not in ("en", "ko"):
+        raise UsageError(f"Unknown language '{language}'. Known: en, ko.")
+    run = Run.open(run_folder)
+    splits = _splits_of(run, data_dir)
+    exporter = EXPORTERS[kind]
+    subject = Subject(run.classifier, run.data, splits.train, splits.test)
+    path = exporter.write(subject, out or run.folder / f"{kind}{exporter.suffix}", language=language)
+    print(_plain(f"{exporter.phrase}: {path}"))
+
+
+@app.command()
 def datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List the known data sets: where each was found, its size and licence."""
     from pellucid.data import DATASETS, locate

@@ -45,12 +45,13 @@ explanation/__init__.py
 run.py
 layers.py
 evidence.py
-report.py
 strokes.py
-live.py
+exporters/lowering.py
 exporters/onnx.py
 exporters/page.py
 exporters/__init__.py
+report.py
+live.py
 cli.py
 __main__.py
 __init__.py

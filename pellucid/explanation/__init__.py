@@ -93,14 +93,14 @@ class Explanation:
         place = f" at {self.layer}" if explainer.at_layer else ""
         if reach == 0:
             return f"{method}{place}: no evidence, the map is zero everywhere. {explainer.caveat}"
-        score = float(self.scores[self.target])
-        what = "score"
+        scale = f"{method}{place}: scale -{reach:.3g} (against) to {reach:.3g} (for)"
+        return f"{scale}{self._sum(heat) if explainer.additive else ''}. {explainer.caveat}"
+
+    def _sum(self, heat: Tensor) -> str:
+        score, what = float(self.scores[self.target]), "score"
         if self.against is not None:
             score, what = score - float(self.scores[self.against]), "difference of the scores"
-        return (
-            f"{method}{place}: scale -{reach:.3g} (against) to {reach:.3g} (for); all cells add up to "
-            f"{float(heat.sum()):.3g}, the {what} is {score:.3g}. {explainer.caveat}"
-        )
+        return f"; all cells add up to {float(heat.sum()):.3g}, the {what} is {score:.3g}"
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the pixels of picture and feature maps, as plain numbers and words."""

@@ -173,6 +173,7 @@ class Explainer(NamedTuple):
     caveat: str
     paper: str
     at_layer: bool = False
+    additive: bool = False  # whether the sum of the map can be compared with the score
     complete: bool = False  # whether the map must add up to the score less the score of a black picture
 
     def __call__(
@@ -331,6 +332,7 @@ EXPLAINERS: dict[str, Explainer] = {
         "Coarse: as many cells as the layer has. It shows where, not what.",
         "HiResCAM, Draelos and Carin, arXiv:2011.08891",
         at_layer=True,
+        additive=True,
     ),
     "grad-cam": Explainer(
         grad_cam,
@@ -342,12 +344,14 @@ EXPLAINERS: dict[str, Explainer] = {
         integrated_gradients,
         "Compares with a black picture, so black pixels get no credit: missing ink is never evidence.",
         "Sundararajan et al., arXiv:1703.01365",
+        additive=True,
         complete=True,
     ),
     "smoothgrad": Explainer(
         smoothgrad,
         "Follows small changes of the picture only, and gives black pixels no credit.",
-        "Smilkov et al., arXiv:1706.03825",
+        "Smilkov et al., arXiv:1706.03825; times the picture",
+        additive=True,
     ),
     "occlusion": Explainer(
         occlusion,

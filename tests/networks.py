@@ -1,0 +1,109 @@
+"""Networks that together use every operation a page can run, and some that use what it cannot."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pellucid.models import build
+
+
+class Block(nn.Module):
+    """A residual block whose one in-place ReLU is used twice."""
+
+    def __init__(self, channels: int, filters: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, filters, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(filters)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(filters, filters, 3, padding=2, dilation=2, groups=2, bias=False)
+        self.bn2 = nn.BatchNorm2d(filters)
+        self.shortcut = nn.Conv2d(channels, filters, 1, stride=stride)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        out = self.relu(self.bn1(self.conv1(maps)))
+        out = self.bn2(self.conv2(out))
+        out += self.shortcut(maps)
+        return self.relu(out)
+
+
+class Residual(nn.Module):
+    """Colour in, scaled inside, two residual blocks, a mean over the whole map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1))
+        self.stem = nn.Conv2d(3, 8, 3, padding="same")
+        self.pool = nn.MaxPool2d(3, 2, padding=1)
+        self.layer1 = Block(8, 8, 1)
+        self.layer2 = Block(8, 12, 2)
+        self.gap = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(12, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.pool(functional.relu(self.stem((images - self.mean) / 0.25)))
+        return self.fc(self.gap(self.layer2(self.layer1(maps))).flatten(1))
+
+
+class Mixed(nn.Module):
+    """Every other operation: gates, joins, uneven pools, all activations, a softmax at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 6, (3, 5), stride=(1, 2), padding=(0, 2))
+        self.conv2 = nn.Conv2d(6, 6, 3, padding=1, groups=6)
+        self.gate = nn.Sequential(nn.Conv2d(6, 3, 1), nn.ReLU6(), nn.Conv2d(3, 6, 1), nn.Hardsigmoid())
+        self.average = nn.AvgPool2d(3, 2, padding=1, count_include_pad=False)
+        self.adaptive = nn.AdaptiveAvgPool2d((3, 2))
+        self.largest = nn.AdaptiveMaxPool2d((3, 2))
+        self.fc1 = nn.Linear(12 * 6, 10)
+        self.bn = nn.BatchNorm1d(10)
+        self.fc2 = nn.Linear(10, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = functional.gelu(self.conv1(1 - 2 * images))
+        maps = maps * self.gate(maps.mean((2, 3), keepdim=True))
+        other = functional.silu(self.conv2(maps))
+        joined = torch.cat([functional.leaky_relu(maps, 0.1), functional.hardswish(other)], dim=1)
+        joined = functional.avg_pool2d(self.average(joined), 2, ceil_mode=True)
+        pooled = self.adaptive(joined) - 0.5 * torch.sigmoid(self.largest(joined))
+        features = torch.tanh(self.fc1(pooled.view(pooled.shape[0], -1)))
+        features = functional.gelu(1 / (1.5 + self.bn(features).clamp(-1, 1)), approximate="tanh")
+        return functional.softmax(self.fc2(functional.dropout(features, training=self.training)), dim=1)
+
+
+class Sorting(nn.Module):
+    """It uses what no page can run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.conv(images).flatten(1).sort(dim=1).values[:, :3]
+
+
+SHAPES: dict[str, tuple[int, int, int]] = {
+    "tutorial": (1, 28, 28),
+    "residual": (3, 21, 18),
+    "mixed": (1, 19, 23),
+}
+
+
+def network(name: str) -> nn.Module:
+    """One of SHAPES, its weights and running statistics drawn from a fixed seed, in evaluation mode."""
+    if name == "tutorial":
+        return build("tutorial", 1, 10, (28, 28), seed=3).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        made: nn.Module = {"residual": Residual, "mixed": Mixed}[name]()
+        for module in made.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                nn.init.uniform_(module.running_mean, -0.5, 0.5)
+                nn.init.uniform_(module.running_var, 0.5, 2)
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+    return made.eval()
+
+
+def pictures(name: str, count: int) -> Tensor:
+    """`count` pictures (N, C, H, W) of 0..1 that the network takes."""
+    return torch.rand(count, *SHAPES[name], generator=torch.Generator().manual_seed(4))
