@@ -8,7 +8,6 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-import pellucid
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Splits
 from pellucid.data.picture import Preprocess
@@ -153,15 +152,3 @@ def test_rank_correlation_is_spearmans() -> None:
     expected = [spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(first, second, strict=True)]
     assert ours.tolist() == pytest.approx(expected)
     assert rank_correlation(torch.zeros(1, 9), torch.rand(1, 9)).item() == 0
-
-
-@pytest.mark.mnist
-def test_on_mnist_the_default_method_passes_and_edges_are_stamped() -> None:
-    splits = pellucid.load("mnist")
-    network = build("tutorial", 1, 10, (28, 28), seed=42)
-    for _ in train(network, splits.train, splits.validation, Recipe(epochs=1)):
-        pass
-    classifier = Classifier(network.eval(), splits.train.classes, Preprocess(1, 28, 28), "tutorial")
-    methods = {"gradient x activation": EXPLAINERS["gradient x activation"], "edges": edges_of_the_picture}
-    honesty = judge_maps(classifier, splits.test, methods)
-    assert [test.supported for test in honesty.tests] == [True, False], honesty.tests
