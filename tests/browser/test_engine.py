@@ -158,6 +158,7 @@ def test_half_precision_answers_alike_wherever_the_margin_allows(engine) -> None
 
 
 @pytest.mark.mnist
+@pytest.mark.slow
 def test_a_thousand_real_pictures_give_torchs_values_in_every_layer(engine, real_data) -> None:
     classifier, test, _ = mnist_reader()
     program = lower(classifier.network, (1, 28, 28))
@@ -376,6 +377,7 @@ def test_digits_drawn_by_hand_are_read_each_stroke_within_a_frame(opened) -> Non
 
 
 @pytest.mark.mnist
+@pytest.mark.slow
 def test_each_of_the_ten_digits_is_read_after_training_on_mnist(watch, tmp_path, real_data) -> None:
     _, _, subject = mnist_reader()
     path = export_page(subject, tmp_path / "page.html")
