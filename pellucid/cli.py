@@ -306,8 +306,6 @@ def export(
 
     if kind not in EXPORTERS:
         raise UsageError(f"Unknown format '{kind}'. {did_you_mean(kind, EXPORTERS)}")
-    if language not in ("en", "ko"):
-        raise UsageError(f"Unknown language '{language}'. Known: en, ko.")
     run = Run.open(run_folder)
     splits = _splits_of(run, data_dir)
     exporter = EXPORTERS[kind]

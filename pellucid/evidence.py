@@ -1,5 +1,6 @@
 """Maps of the evidence by every method, and what their tests say of them: what a reader may believe."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -10,9 +11,9 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.explanation import EXPLAINERS, explain
 from pellucid.explanation.honesty import Method, judge_maps
+from pellucid.layers import figure
 
-PICTURES = 16  # on which every method is tested: a few seconds for a small network
-SIDE = 112  # about how many pixels wide a map is drawn
+LARGE, SMALL = 168, 112  # about how many pixels wide a map is drawn, beside its picture and in a row
 
 
 def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
     `dataset` holds pictures that were not learned from; the class explained is the one answered.
     """
     methods = cast("Mapping[str, Method]", EXPLAINERS)  # each can be called as one
-    tested = judge_maps(classifier, dataset, methods, pictures=PICTURES)
+    tested = judge_maps(classifier, dataset, methods)
     explained = [explain(classifier, dataset.images[index], methods=EXPLAINERS) for index in examples]
     shown = [
         {
@@ -52,12 +53,15 @@ def _map(heat: Tensor, says: str) -> dict[str, Any]:
     """One signed map (h, w) on its own symmetric scale, whose end is told."""
     reach = float(heat.abs().max())
     pixels = drawing.coloured(heat, -reach, reach, colours=drawing.SIGNED)
-    side = max(1, round(SIDE / max(heat.shape)))
+    end = figure(reach)
     return {
         "address": drawing.coloured_address(pixels),
-        "width": heat.shape[1] * side,
-        "height": heat.shape[0] * side,
-        "reach": f"{reach:.3g}",
-        "empty": reach == 0,
-        "says": f"Evidence by {says}, from −{reach:.3g} (against) to {reach:.3g} (for)",
+        "width": heat.shape[1],
+        "height": heat.shape[0],
+        "large": max(1, round(LARGE / max(heat.shape))),
+        "small": max(1, round(SMALL / max(heat.shape))),
+        "reach": end,
+        "sum": figure(float(heat.sum())),
+        "empty": reach == 0 or not math.isfinite(reach),
+        "says": f"Evidence by {says}, from −{end} (against) to {end} (for)",
     }

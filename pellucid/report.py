@@ -24,9 +24,9 @@ from pellucid.drawing import Atlas, zoom
 from pellucid.errors import PellucidError
 from pellucid.evaluation import Evaluation, digits, percent, times
 from pellucid.evidence import evidence
-from pellucid.explanation import explain, record
+from pellucid.explanation import DEFAULT_METHODS, record
 from pellucid.files import read_json, write_text
-from pellucid.layers import distinct, figure, first_kernels, pictured_layers, silent_channels
+from pellucid.layers import distinct, first_kernels, pictured_layers, silent_channels
 from pellucid.run import Run
 
 REPORT = "report.html"
@@ -42,7 +42,6 @@ MATRIX = 30  # classes a matrix can hold; more become a list of pairs
 SAMPLES = 10  # pictures of each class on the contact sheet
 SHEET_CLASSES = 100
 NAMED = 12  # scores that are named by their classes, at most
-EVIDENCE = "gradient x activation"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +51,12 @@ class Material:
     run: Run
     splits: Splits
     evaluation: Evaluation
+
+    @cached_property
+    def tested(self) -> dict[str, Any]:
+        """The evidence by every method, and what its tests say: two sections show it."""
+        indices = [index for _, index in self.examples]
+        return evidence(self.run.classifier, self.splits.test, indices)
 
     @cached_property
     def examples(self) -> list[tuple[str, int]]:
@@ -344,8 +349,8 @@ def _layers(material: Material) -> dict[str, Any]:
         "received": [_cell(received, number) for number in range(len(chosen))],
         "large": zoom(received, 168),
         "examples": [
-            {"why": why, "tile": _tile(material, index), "evidence": _evidence(material, index)}
-            for why, index in material.examples
+            {"why": why, "tile": _tile(material, index), "evidence": _evidence(material, example)}
+            for example, (why, index) in enumerate(material.examples)
         ],
         "layers": layers,
         "kernels": kernels,
@@ -356,10 +361,7 @@ def _layers(material: Material) -> dict[str, Any]:
 
 
 def _honesty(material: Material) -> dict[str, Any]:
-    run, test = material.run, material.splits.test
-    examples = list(material.examples)
-    told = evidence(run.classifier, test, [index for _, index in examples])
-    return {**told, "examples": [why for why, _ in examples]}
+    return {**material.tested, "examples": [why for why, _ in material.examples]}
 
 
 def _reproduce(material: Material) -> dict[str, Any]:
@@ -529,23 +531,11 @@ def _named(layer: dict[str, Any], classes: tuple[str, ...]) -> dict[str, Any]:
     return {"names": classes, "columns": len(classes), "zoom": 28}
 
 
-def _evidence(material: Material, index: int) -> dict[str, Any] | None:
-    """Where the evidence for the answer lies, as a picture; None for a network without maps."""
+def _evidence(material: Material, example: int) -> dict[str, Any] | None:
+    """Where the evidence for the answer lies, and whether the tests support it; None without maps."""
     with suppress(PellucidError):
-        heat = explain(material.run.classifier, material.splits.test.images[index]).heatmaps[EVIDENCE]
-        reach = float(heat.abs().max())
-        atlas = drawing.palette_atlas(
-            drawing.scale_places(heat[None], -reach, reach), 1, colours=drawing.SIGNED
-        )
-        return {
-            "address": atlas.address,
-            "zoom": zoom(atlas, 168),
-            "width": atlas.width,
-            "height": atlas.height,
-            "reach": figure(reach),
-            "sum": figure(float(heat.sum())),
-            "empty": reach == 0 or not math.isfinite(reach),
-        }
+        method = next(method for method in material.tested["methods"] if method["name"] == DEFAULT_METHODS[0])
+        return {**method["maps"][example], "supported": method["supported"]}
     return None
 
 

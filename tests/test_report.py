@@ -227,3 +227,16 @@ def test_many_classes_become_a_list_of_pairs_and_colour_is_shown(tmp_path: Path)
     assert '<table class="matrix' not in page
     assert '<ol class="pairs">' in page
     assert "10 × 12 pixels, colour, 40 classes" in " ".join(Elements(page).text.split())
+
+
+@pytest.mark.parametrize("supported", [True, False])
+def test_a_map_its_tests_do_not_support_is_stamped_where_it_is_shown(
+    monkeypatch: pytest.MonkeyPatch, made: tuple[Run, Splits, Evaluation], supported: bool
+) -> None:
+    told = report.Material(*made).tested
+    methods = [{**method, "supported": supported} for method in told["methods"]]
+    monkeypatch.setattr(report.Material, "tested", {**told, "methods": methods})
+    page = report.render(report.Material(*made))
+    assert "could not be made" not in page
+    assert ("not supported by its tests" in page) is not supported
+    assert ("Methods that did not pass" in page) is not supported
