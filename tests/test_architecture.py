@@ -25,7 +25,6 @@ data/store.py
 data/audit.py
 data/augment.py
 data/__init__.py
-models/pooling.py
 models/tutorial.py
 models/resnet.py
 models/__init__.py

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.errors import UsageError
-from pellucid.models.pooling import HalfPool
 
 
 def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
@@ -28,9 +27,9 @@ class Tutorial(nn.Module):
     def __init__(self, channels: int, num_classes: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.conv1 = Convolution(channels, 16)
-        self.pool1 = HalfPool()
+        self.pool1 = nn.MaxPool2d(2)
         self.conv2 = Convolution(16, 32)
-        self.pool2 = HalfPool()
+        self.pool2 = nn.MaxPool2d(2)
         self.dense1 = Dense(32 * (size[0] // 4) * (size[1] // 4), 80)
         self.dropout = nn.Dropout(0.4)
         self.dense2 = nn.Linear(80, num_classes)
