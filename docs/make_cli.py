@@ -37,8 +37,7 @@ def page() -> str:
 
 def root_command() -> Any:
     """The command `pellucid` with its subcommands."""
-    app = next(value for value in vars(cli).values() if isinstance(value, typer.Typer))
-    return typer.main.get_command(app)
+    return typer.main.get_command(cli.application())
 
 
 def commands(root: Any) -> list[tuple[str, Any]]:

@@ -19,6 +19,8 @@ import torch
 
 from pellucid import cli, data
 from pellucid.classifier import Classifier
+from pellucid.cli import learning
+from pellucid.cli.voice import Voice
 from pellucid.data import DATASETS, load
 from pellucid.errors import PellucidError
 from pellucid.evaluation import Evaluation
@@ -86,7 +88,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
         DATASETS["digits"], name="toys", parse=lambda *_: toy_splits(), shape=(1, 16, 16), pictures=240
     )
     monkeypatch.setitem(DATASETS, "toys", known)
-    monkeypatch.setattr(cli, "_report", lambda run, *_: (run.folder / "report.html").touch())
+    monkeypatch.setattr(learning, "write_and_tell", lambda run, *_: (run.folder / "report.html").touch())
 
 
 def test_train_ends_with_a_judged_run_and_its_report(trained: tuple[Path, Any]) -> None:
@@ -466,15 +468,15 @@ def test_resume_from_the_command_line_ends_like_one_never_stopped(
 ) -> None:
     words = ("train", "toys", "--epochs", "2", "--threads", "1", "--quiet", "--out")
     assert call(*words, "whole")[0] == 0
-    seen = cli.Voice._told
+    seen = Voice._told
 
-    def interrupting(self: cli.Voice, event: Any, recipe: Recipe) -> None:
+    def interrupting(self: Voice, event: Any, recipe: Recipe) -> None:
         seen(self, event, recipe)
         if getattr(event, "step", 0) == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli.Voice, "_told", interrupting)
+        patch.setattr(Voice, "_told", interrupting)
         assert call(*words, "stopped")[0] == 130
     assert call("train", "--resume", "stopped", "--quiet") == (0, "", "")
     assert sha256(Path("whole/model.safetensors")) == sha256(Path("stopped/model.safetensors"))

@@ -155,7 +155,7 @@ def test_a_part_that_fails_says_so_and_the_others_stand(
     def broken(*_: object) -> None:
         raise RuntimeError("no maps <today>")
 
-    monkeypatch.setattr(report, "record", broken)
+    monkeypatch.setattr(report.seen, "record", broken)
     page = report.render(report.Material(*made))
     assert "This part could not be made:</strong> RuntimeError: no maps &lt;today&gt;" in page
     assert page.count("could not be made") == 1

@@ -1,0 +1,100 @@
+"""The command line: words become calls, events become progress, errors become exit codes.
+
+0 done, 1 failure, 2 usage, 3 a check failed, 130 stopped with Ctrl-C after a clean save (143: SIGTERM).
+Whatever needs torch is imported inside the command that needs it, so that --help answers at once.
+"""
+
+import io
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from pellucid.cli.judging import evaluate, explain, predict
+from pellucid.cli.learning import check, train
+from pellucid.cli.listing import datasets, doctor, models
+from pellucid.cli.showing import export, report
+from pellucid.cli.voice import plain
+from pellucid.errors import PellucidError, UsageError
+
+# The commands in the order --help shows them, each under its function's name.
+COMMANDS: tuple[Callable[..., Any], ...] = (
+    train,
+    check,
+    evaluate,
+    predict,
+    explain,
+    report,
+    export,
+    datasets,
+    models,
+    doctor,
+)
+
+
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Image learning you can see through."""
+    if version:
+        from pellucid import __version__
+
+        print(f"pellucid {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit
+
+
+def application() -> typer.Typer:
+    """The command line as one object, its commands in the order of COMMANDS."""
+    app = typer.Typer(
+        name="pellucid",
+        help="Image learning you can see through: train a classifier, judge it, see what it learned.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        rich_markup_mode=None,
+    )
+    app.callback(invoke_without_command=True)(root)
+    for command in COMMANDS:
+        app.command()(command)
+    return app
+
+
+def main() -> NoReturn:
+    """The entry point: runs the command, prints any error as one message, exits with the documented code."""
+    # Before torch is loaded: a thread that waits for the others sleeps. Spinning, as is the default, costs
+    # ten times the time as soon as another program wants a core.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what the terminal cannot show
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        _refuse_assignments(sys.argv[1:])
+        application()()
+    except PellucidError as error:
+        print(plain(f"pellucid: {error}"), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # the reader of our output has left, as in `pellucid datasets | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:  # a folder that may not be looked into, a name that is too long
+        print(plain(f"pellucid: '{error.filename}': {error.strerror or error}."), file=sys.stderr)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _refuse_assignments(words: list[str]) -> None:
+    for word in words:
+        found = re.fullmatch(r"([a-z][a-z_-]*)=(.*)", word)
+        if found and not Path(word).exists():
+            flag = found[1].replace("_", "-")
+            raise UsageError(
+                f"'{word}' is not how options are written here: did you mean --{flag} {found[2]}?"
+            )

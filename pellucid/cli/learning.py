@@ -1,0 +1,145 @@
+"""Commands that look at pictures and train on them: check, train."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pellucid.cli.options import AsJson, DataDir, Quiet
+from pellucid.cli.pictures import loaded
+from pellucid.cli.showing import write_and_tell
+from pellucid.cli.voice import Voice, facts_of
+from pellucid.errors import UsageError
+from pellucid.recipe import RECIPES, Recipe, changed, read_recipe, recipe_named
+
+if TYPE_CHECKING:
+    from pellucid.data.dataset import Splits
+    from pellucid.run import Run
+
+EXAMPLES = """Train on which pictures? Three ways to begin:
+
+  pellucid train digits              1,797 small digits that come along: seconds
+  pellucid train mnist               70,000 handwritten digits, found or downloaded once
+  pellucid train mnist --model tutorial --recipe tutorial    the course page to the letter
+"""
+
+
+def train(
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="A known data set: digits, mnist.")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(RECIPES)}.")] = "fast",
+    config: Annotated[Path | None, typer.Option(help="A run's recipe.json, to replay it exactly.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder, exactly; new or empty.")] = None,
+    data_dir: DataDir = None,
+    model: Annotated[str | None, typer.Option(help="The network; see: pellucid models.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Times all training pictures are seen, at most.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam or adamw.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Constant value, or peak of the cycle.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant or one-cycle.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay of adamw.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="Share of the target spread evenly.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without a better validation loss; 0: off.")
+    ] = None,
+    validation: Annotated[float | None, typer.Option(help="Share of training pictures to choose by.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides everything random; 42 unless given.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; 0: one a core.")] = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train on DATA, judge the result once on the test set, and write the report."""
+    settings = {name: value for name, value in locals().items() if name in asdict(Recipe())}
+    if data is None and resume is None:
+        print(EXAMPLES, end="", file=sys.stderr)
+        raise typer.Exit(2)
+    given = {name: value for name, value in settings.items() if value is not None}
+    if resume is not None and (given or data is not None or config is not None or out is not None):
+        raise UsageError(
+            "--resume goes on with a run as it was begun: its data, settings and folder cannot be changed. "
+            "Leave them out, or train anew."
+        )
+
+    def choose(pictures: int) -> Recipe:
+        start = read_recipe(config) if config else recipe_named(recipe, pictures=pictures)
+        return changed(start, given)
+
+    say = Voice(quiet, as_json)
+    if resume is not None:
+        run, splits = _resumed(resume, data_dir, say)
+    else:
+        run, splits = _begun(str(data), choose, out, data_dir, say)
+    evaluation = run.evaluate(splits.test)
+    say.evaluation(run, evaluation)
+    write_and_tell(run, splits, evaluation, say)
+
+
+def _begun(
+    data: str, choose: Callable[[int], Recipe], out: Path | None, data_dir: Path | None, say: Voice
+) -> "tuple[Run, Splits]":
+    from pellucid.models import model_named
+    from pellucid.run import fit
+
+    draft = choose(1)  # seed and share decide the split, and the split how many pictures there are
+    model_named(draft.model)  # a misspelt one is told before anything is loaded, perhaps downloaded
+    splits = loaded(data, data_dir, draft.seed, draft.validation)
+    say.data(data, splits)
+    recipe = choose(len(splits.train))
+    with say.training(recipe) as show:
+        run = fit(splits.train, splits.validation, recipe, folder=out, callbacks=[show], data=data)
+    say.line(f"{run.folder}: {run.summary}")
+    return run, splits
+
+
+def _resumed(folder: Path, data_dir: Path | None, say: Voice) -> "tuple[Run, Splits]":
+    from pellucid.files import read_json
+    from pellucid.run import CHECKPOINT, ENVIRONMENT, RECIPE, resume
+
+    if not (folder / CHECKPOINT).is_file():
+        raise UsageError(
+            f"'{folder}' has nothing to resume: it is no run's folder, or its training is finished."
+        )
+    recipe = read_recipe(folder / RECIPE)
+    data = str(read_json(folder / ENVIRONMENT).get("data", ""))
+    splits = loaded(data, data_dir, recipe.seed, recipe.validation)
+    say.data(data, splits)
+    with say.training(recipe) as show:
+        run = resume(folder, splits.train, splits.validation, callbacks=[show])
+    say.line(f"{run.folder}: {run.summary}")
+    return run, splits
+
+
+def check(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A known data set: digits, mnist.")],
+    data_dir: DataDir = None,
+    seed: Annotated[int, typer.Option(help="Decides the split.")] = Recipe.seed,
+    validation: Annotated[
+        float, typer.Option(help="Share of training pictures to choose by.")
+    ] = Recipe.validation,
+    as_json: AsJson = False,
+) -> None:
+    """Look at DATA before training: shapes, type, classes, counts per class, pictures in two splits."""
+    from pellucid.data.dataset import content_hashes
+
+    splits = loaded(data, data_dir, seed, validation)
+    hashes = {name: set(content_hashes(part)) for name, part in splits.items()}
+    twice = len(hashes["test"] & (hashes["train"] | hashes["validation"]))
+    repeated = {name: len(part) - len(hashes[name]) for name, part in splits.items()}
+    facts = {"data": data, **facts_of(splits), "test_pictures_seen_in_training": twice, "repeated": repeated}
+    if as_json:
+        print(json.dumps(facts, ensure_ascii=False))
+        return
+    say = Voice(False, False)
+    say.data(data, splits)
+    say.counts(splits)
+    say.line(f"Identical pictures inside one split: {', '.join(f'{n} {c}' for n, c in repeated.items())}.")
+    say.line(f"Test pictures that are also in training or validation: {twice or 'none'}.")

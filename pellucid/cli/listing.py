@@ -1,0 +1,51 @@
+"""Commands that tell what there is: datasets, models, doctor."""
+
+import json
+import os
+import sys
+
+from pellucid.cli.options import AsJson, DataDir
+from pellucid.recipe import Recipe
+
+
+def datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List the known data sets: where each was found, its size and licence."""
+    from pellucid.data import DATASETS, locate
+
+    for name, known in DATASETS.items():
+        place = locate(name, data_dir)
+        if as_json:
+            facts = {
+                "name": name,
+                "title": known.title,
+                "found": place,
+                "pictures": known.pictures,
+                "download_bytes": known.download_bytes,
+            }
+            print(json.dumps({**facts, "licence": known.licence}, ensure_ascii=False))
+        else:
+            size = f", {known.download_bytes / 1e6:.1f} MB" if known.download_bytes else ""
+            print(f"{name}: {known.title}; {known.pictures:,} pictures{size}; {known.licence}")
+            print(f"    {place or 'not here yet: would be downloaded when first used'}")
+
+
+def models() -> None:
+    """List the networks that can be trained."""
+    from pellucid.models import MODELS
+
+    for name, model in MODELS.items():
+        print(f"{name}: {model.phrase}")
+
+
+def doctor() -> None:
+    """Tell what pellucid runs on: versions, processor, threads, the precision that 'auto' means here."""
+    from importlib.metadata import version
+
+    import torch
+
+    from pellucid.run import processor
+    from pellucid.training import resolved_precision
+
+    print(f"pellucid {version('pellucid')}, Python {sys.version.split()[0]}, torch {torch.__version__}")
+    print(f"processor: {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    print(f"precision auto: {resolved_precision(Recipe())}")

@@ -1,0 +1,157 @@
+"""One HTML file that needs nothing else: the verdict, the data, the training, the mistakes, the layers.
+
+A section is a function that gathers its numbers into a dict, a template of the same name in
+`pages/sections/` that draws them, and a line of SECTIONS. What goes wrong in one is told in its place.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from pellucid import drawing
+from pellucid.data.dataset import Splits
+from pellucid.drawing import Atlas
+from pellucid.evaluation import Evaluation, percent, times
+from pellucid.files import write_text
+from pellucid.report import judged, seen
+from pellucid.report.material import Material
+from pellucid.report.wording import brief, chance
+from pellucid.run import Run
+
+REPORT = "report.html"
+
+SECTIONS: Sequence[tuple[str, str, Callable[[Material], dict[str, Any]]]] = (
+    ("data", "The data", judged.data),
+    ("training", "Training", judged.training),
+    ("predictions", "Predictions", judged.predictions),
+    ("mistakes", "Mistakes", judged.mistakes),
+    ("sureness", "How sure it is", judged.sureness),
+    ("layers", "What the layers see", seen.layers),
+    ("honesty", "Can the maps be believed", seen.honesty),
+    ("reproduce", "Do it again", judged.reproduce),
+)
+
+
+def write_report(run: Run, splits: Splits, evaluation: Evaluation) -> Path:
+    """`report.html` in the run's folder, made anew; gives its path.
+
+    A part that cannot be made says so in its place on the page. Raises PellucidError when the file cannot
+    be written.
+    """
+    path = run.folder / REPORT
+    write_text(path, render(Material(run, splits, evaluation)))
+    return path
+
+
+def render(material: Material) -> str:
+    """The page as text."""
+    environment = _environment()
+    sections = [_section(environment, number, *entry, material) for number, entry in enumerate(SECTIONS, 1)]
+    pages = package_files("pellucid") / "pages"
+    return environment.get_template("report.html").render(
+        title=f"{material.run.data or 'pictures'} · {material.run.recipe.model}",
+        folder=material.run.folder.resolve().name,
+        begun=str(material.run.environment.get("begun", ""))[:10],
+        evaluation=material.evaluation,
+        verdict=_verdict(material, {section["key"]: section["told"] for section in sections}),
+        about=_about(material),
+        sections=sections,
+        atlases=_once(entry for section in sections for entry in section["told"].get("atlases", {}).items()),
+        scales={name: _gradient(colours) for name, colours in SCALES.items()},
+        style=Markup((pages / "page.css").read_text(encoding="utf-8")),
+        script=Markup((pages / "report.js").read_text(encoding="utf-8")),
+    )
+
+
+def _section(
+    environment: Environment,
+    number: int,
+    key: str,
+    title: str,
+    gather: Callable[[Material], dict[str, Any]],
+    material: Material,
+) -> dict[str, Any]:
+    """One section of the page; what goes wrong in it is told in it, and the others are made all the same."""
+    try:
+        told, macros = gather(material), _macros(environment, f"sections/{key}.html")
+        answer, body = macros.answer(told), macros.body(told)
+    except Exception as error:  # noqa: BLE001  # a report must not fail a training for one picture
+        told, answer, body = (
+            {},
+            "",
+            _macros(environment, "parts.html").failed(f"{type(error).__name__}: {error}"),
+        )
+    return {"key": key, "title": title, "number": number, "told": told, "answer": answer, "body": body}
+
+
+def _macros(environment: Environment, name: str) -> Any:
+    """The macros of a template of `pages/`."""
+    return environment.get_template(name).module
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("pellucid", "pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "thousands": lambda number: f"{number:,}",
+        "percent": percent,
+        "chance": chance,
+        "times": times,
+        "plural": lambda number, one, many: f"{number:,} {one if number == 1 else many}",
+        "brief": brief,
+        "tight": lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%"),
+    }
+    return environment
+
+
+def _once(entries: Iterable[tuple[str, Atlas]]) -> dict[str, Atlas]:
+    return dict(entries)
+
+
+def _gradient(colours: drawing.Colours) -> str:
+    return ", ".join(f"rgb{colour}".replace(" ", "") for colour in colours)
+
+
+SCALES = {"viridis": drawing.VIRIDIS, "signed": drawing.SIGNED}
+
+
+def _about(material: Material) -> list[str]:
+    """What made the figures above, in a few words."""
+    run = material.run
+    weights = sum(weight.numel() for weight in run.classifier.network.parameters())
+    processor = run.environment.get("machine", {}).get("processor")
+    facts = [f"{weights:,} weights"]
+    facts += [f"trained in {run.history[-1].seconds:.1f} s"] if run.history else []
+    return [*facts, str(processor)] if processor else facts
+
+
+def _verdict(material: Material, told: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    evaluation = material.evaluation
+    low, high = evaluation.interval
+    gap = float(evaluation.confidence.mean()) - evaluation.accuracy
+    worst = evaluation.confusions[0] if evaluation.confusions else None
+    opened = {(pair["true"], pair["predicted"]): pair["id"] for pair in told["mistakes"].get("pairs", [])}
+    silent = told["layers"].get("silent", [])
+    return {
+        "share": percent(evaluation.accuracy, count=evaluation.count),
+        "low": percent(low, count=evaluation.count),
+        "high": percent(high, count=evaluation.count),
+        "strip": Markup(drawing.interval_strip(low, evaluation.accuracy, high)),
+        "worst": worst,
+        "worst_id": opened.get((worst.true, worst.predicted), "mistakes") if worst else "",
+        "points": f"{abs(gap) * 100:.1f}",
+        "too": "too sure" if gap > 0 else "too modest",
+        "silent": sum(quiet for _, quiet, _ in silent),
+        "channels": told["layers"].get("channels", 0),
+        "looked": told["layers"].get("looked", 0),
+        "leaking": len(told["data"].get("leaking", [])),
+    }
