@@ -40,13 +40,15 @@ from pellucid.files import (
     write_json,
 )
 from pellucid.models import build
+from pellucid.pulse import Pulse
 from pellucid.recipe import Recipe, fast, read_recipe
 from pellucid.training import Epoch, Progress, Step, refuse_untrainable, resolved_precision, train
 
 RECIPE, METRICS, SPLIT, ENVIRONMENT = "recipe.json", "metrics.csv", "split.csv", "environment.json"
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, HEALTH = "checkpoint.safetensors", "health.csv"
 SPLIT_HEADER = ("source", "label", "split", "content")
 METRICS_HEADER = ("epoch", "seconds", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
+HEALTH_HEADER = ("epoch", "layer", "gradient", "update")
 
 Callback = Callable[[Step | Epoch], None]
 
@@ -110,6 +112,22 @@ class Run:
     def best(self) -> Epoch | None:
         """The epoch whose weights the classifier has: the one with the lowest validation loss."""
         return next((epoch for epoch in reversed(self.history) if epoch.best), None)
+
+    @property
+    def pulses(self) -> list[Pulse]:
+        """How long each layer's gradient was at the end of each epoch, and how far a step moved its weights.
+
+        Empty for a run that left no health.csv. Raises PellucidError when that is damaged.
+        """
+        if not (self.folder / HEALTH).is_file():
+            return []
+        try:
+            return [
+                Pulse(int(row["epoch"]), row["layer"], float(row["gradient"]), float(row["update"]))
+                for row in read_csv(self.folder / HEALTH)
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise PellucidError(f"'{self.folder / HEALTH}' is damaged: {error!r}. Delete it.") from error
 
     @property
     def summary(self) -> str:
@@ -295,6 +313,7 @@ def _trained(
             for event in events:
                 if isinstance(event, Epoch):
                     _write_history(folder, progress.history)
+                    _write_pulses(folder, progress.pulses)
                     if not progress.finished(recipe):
                         _write_checkpoint(folder / CHECKPOINT, progress, manifest)
                 for callback in callbacks:
@@ -318,6 +337,7 @@ def _save(folder: Path, classifier: Classifier, progress: Progress) -> None:
     why = "lowest validation loss" if best else "training stopped before its first epoch was judged"
     figures = {name: value for name, value in asdict(best).items() if name != "seconds"} if best else {}
     _write_history(folder, progress.history)
+    _write_pulses(folder, progress.pulses)
     classifier.save(folder, training={"why": why, "epochs": len(progress.history), "best": figures})
 
 
@@ -371,6 +391,11 @@ def _read_split(path: Path) -> list[tuple[str, ...]]:
 def _write_history(folder: Path, history: list[Epoch]) -> None:
     rows = [[getattr(epoch, name) for name in METRICS_HEADER] for epoch in history]
     write_csv(folder / METRICS, METRICS_HEADER, rows)
+
+
+def _write_pulses(folder: Path, pulses: list[Pulse]) -> None:
+    rows = [[getattr(pulse, name) for name in HEALTH_HEADER] for pulse in pulses]
+    write_csv(folder / HEALTH, HEALTH_HEADER, rows)
 
 
 def _read_history(folder: Path) -> list[Epoch]:
