@@ -36,7 +36,8 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
             "caveat": EXPLAINERS[test.method].caveat,
             "paper": EXPLAINERS[test.method].paper,
             "maps": [
-                _map(e.heatmaps[test.method], f"{test.method} for {e.classes[e.target]}") for e in explained
+                drawn_map(e.heatmaps[test.method], f"{test.method} for {e.classes[e.target]}")
+                for e in explained
             ],
         }
         for test in tested.tests
@@ -49,8 +50,8 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
     }
 
 
-def _map(heat: Tensor, says: str) -> dict[str, Any]:
-    """One signed map (h, w) on its own symmetric scale, whose end is told."""
+def drawn_map(heat: Tensor, says: str) -> dict[str, Any]:
+    """One signed map (h, w) on its own symmetric scale, whose end is told, for a page."""
     reach = float(heat.abs().max())
     pixels = drawing.coloured(heat, -reach, reach, colours=drawing.SIGNED)
     end = figure(reach)

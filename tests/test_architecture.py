@@ -54,6 +54,9 @@ report/wording.py
 report/material.py
 report/judged.py
 report/seen.py
+report/why.py
+report/mapped.py
+report/health.py
 report/__init__.py
 live.py
 cli/voice.py

@@ -86,6 +86,7 @@
     let order = [];
     let made = 0;
     let at = -1;
+    let chosen = null; // on the map of pictures: a set of test pictures, or null for all
 
     $("#worst").remove();
     place.hidden = false;
@@ -141,6 +142,7 @@
       order = listed.index.map((_, n) => n).filter((n) =>
         (is === "" || listed.true[n] === Number(is)) &&
         (was === "" || listed.predicted[n] === Number(was)) &&
+        (chosen === null || chosen.has(listed.index[n])) &&
         (word === "" || listed.source[n].toLowerCase().includes(word)));
       const by = form.elements.order.value;
       if (by === "sure") order.sort((a, b) => listed.sure[b] - listed.sure[a]);
@@ -162,6 +164,10 @@
     }
 
     form.addEventListener("input", arrange);
+    document.addEventListener("pellucid-chosen", (event) => {
+      chosen = event.detail && new Set(event.detail);
+      arrange();
+    });
     form.addEventListener("submit", (event) => event.preventDefault());
     more.addEventListener("click", () => grow());
     form.elements.copy.addEventListener("click", async (event) => {

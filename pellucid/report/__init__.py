@@ -17,12 +17,13 @@ from pellucid.data.dataset import Splits
 from pellucid.drawing import Atlas
 from pellucid.evaluation import Evaluation, percent, times
 from pellucid.files import write_text
-from pellucid.report import judged, seen
+from pellucid.report import health, judged, mapped, seen, why
 from pellucid.report.material import Material
 from pellucid.report.wording import brief, chance
 from pellucid.run import Run
 
 REPORT = "report.html"
+STYLES, SCRIPTS = ("page.css", "why.css"), ("report.js", "why.js")
 
 SECTIONS: Sequence[tuple[str, str, Callable[[Material], dict[str, Any]]]] = (
     ("data", "The data", judged.data),
@@ -32,6 +33,11 @@ SECTIONS: Sequence[tuple[str, str, Callable[[Material], dict[str, Any]]]] = (
     ("sureness", "How sure it is", judged.sureness),
     ("layers", "What the layers see", seen.layers),
     ("honesty", "Can the maps be believed", seen.honesty),
+    ("guess", "Guess first", why.guess),
+    ("change", "What would change it", why.change),
+    ("neighbours", "Neighbours", why.neighbours),
+    ("map", "Map of pictures", mapped.map_of_pictures),
+    ("health", "Health of the network", health.health),
     ("reproduce", "Do it again", judged.reproduce),
 )
 
@@ -62,8 +68,8 @@ def render(material: Material) -> str:
         sections=sections,
         atlases=_once(entry for section in sections for entry in section["told"].get("atlases", {}).items()),
         scales={name: _gradient(colours) for name, colours in SCALES.items()},
-        style=Markup((pages / "page.css").read_text(encoding="utf-8")),
-        script=Markup((pages / "report.js").read_text(encoding="utf-8")),
+        style=Markup("\n".join((pages / name).read_text(encoding="utf-8") for name in STYLES)),
+        script=Markup("\n".join((pages / name).read_text(encoding="utf-8") for name in SCRIPTS)),
     )
 
 
