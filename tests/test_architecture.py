@@ -58,6 +58,8 @@ report/why.py
 report/mapped.py
 report/health.py
 report/__init__.py
+explained.py
+compare.py
 live.py
 cli/voice.py
 cli/options.py
@@ -65,6 +67,8 @@ cli/pictures.py
 cli/showing.py
 cli/learning.py
 cli/judging.py
+cli/explaining.py
+cli/comparing.py
 cli/listing.py
 cli/__init__.py
 __main__.py
