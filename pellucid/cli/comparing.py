@@ -2,13 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pellucid.cli.options import AsJson, DataDir
 from pellucid.cli.pictures import splits_of
 from pellucid.cli.voice import plain
+from pellucid.errors import UsageError
+
+if TYPE_CHECKING:
+    from pellucid.data.dataset import Dataset
+    from pellucid.run import Run
 
 SHOWN = 10  # disagreements on the screen
 
@@ -29,7 +34,7 @@ def compare(
 
     first, second = Run.open(first_folder), Run.open(second_folder)
     names = (str(first_folder), str(second_folder))
-    test = splits_of(first, data_dir).test
+    test = _shared_test(first, second, data_dir)
     found = compare_classifiers(first.classifier, second.classifier, test, names=names)
     write_text(out, page(found, first.classifier, second.classifier))
     if as_json:
@@ -51,3 +56,19 @@ def compare(
     for name, pairs in found.pairs.items():
         print(f"  {name}: {len(pairs)} channels paired, correlation {found.alike(name):.2f} on average")
     print(plain(f"Page: {out}"))
+
+
+def _shared_test(first: "Run", second: "Run", data_dir: Path | None) -> "Dataset":
+    """The test pictures of both runs, from which neither learned."""
+    if first.data != second.data:
+        raise UsageError(
+            f"'{second.folder}' was trained on '{second.data}', '{first.folder}' on '{first.data}'. "
+            "Expected two runs of the same data."
+        )
+    test, other = (splits_of(run, data_dir).test for run in (first, second))
+    if test.fingerprint != other.fingerprint:
+        raise UsageError(
+            f"'{first.folder}' and '{second.folder}' have other test pictures: one may have learned from the "
+            "other's. Train both with the same --seed for the split."
+        )
+    return test
