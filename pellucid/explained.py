@@ -108,7 +108,8 @@ def plotted(one: Explained, title: str) -> Any:
     beside = {}
     if one.change is not None and one.change.confirmed:
         beside[f"changed: {one.change.classes[one.change.target]}"] = one.change.changed
-    beside |= {f"{near.similarity:.3f} {near.label}": image for near, image in one.neighbours[:7]}
+    for rank, (near, image) in enumerate(one.neighbours[:7], 1):
+        beside[f"alike {rank}: {near.label}, {near.similarity:.3f}"] = image
     explanation = one.explanation
     return drawing.plot_explanation(
         explanation.image, explanation.heatmaps, explanation.feature_maps, title, beside=beside

@@ -33,7 +33,8 @@ def compare(
     from pellucid.run import Run
 
     first, second = Run.open(first_folder), Run.open(second_folder)
-    names = (str(first_folder), str(second_folder))
+    short, long = ((path.resolve().name, str(path)) for path in (first_folder, second_folder))
+    names = (short[0], long[0]) if short[0] != long[0] else (short[1], long[1])
     test = _shared_test(first, second, data_dir)
     found = compare_classifiers(first.classifier, second.classifier, test, names=names)
     write_text(out, page(found, first.classifier, second.classifier))
