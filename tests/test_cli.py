@@ -125,6 +125,30 @@ def test_the_same_command_in_another_process_gives_the_same_weights(
     assert sha256(one) == sha256(other)
 
 
+@pytest.mark.parametrize("command", ["report", "export"])
+def test_pages_speak_the_language_of_the_locale_unless_told_otherwise(
+    trained: tuple[Path, Any], tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    run = Path(shutil.copytree(trained[0] / "runs" / "digits-tutorial-1", tmp_path / "run"))
+    page = run / {"report": "report.html", "export": "page.html"}[command]
+    monkeypatch.setenv("LC_MESSAGES", "ko_KR.UTF-8")
+    assert call(command, run)[0] == 0
+    assert '<html lang="ko">' in page.read_text(encoding="utf-8")
+    assert call(command, run, "--lang", "en")[0] == 0
+    assert '<html lang="en">' in page.read_text(encoding="utf-8")
+
+
+def test_an_exported_page_carries_the_moments_of_the_training(
+    trained: tuple[Path, Any], tmp_path: Path, call: Call
+) -> None:
+    run = trained[0] / "runs" / "latest"
+    assert call("export", run, "--out", tmp_path / "page.html")[0] == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    data = json.loads(page.partition('id="live-data">')[2].partition("</script>")[0])
+    assert data["moments"]["steps"] == [step for _, step, _ in Run.open(run).moments]
+    assert len(page) < 3_000_000
+
+
 def test_predict_evaluate_and_report_agree_with_python_to_the_last_digit(
     trained: tuple[Path, Any], tmp_path: Path, call: Call
 ) -> None:
@@ -200,6 +224,10 @@ def test_a_bare_train_prints_three_examples(call: Call) -> None:
         (["train", "digits", "--config", "no.json"], "'no.json' is not a file."),
         (["train", "digits", "--resume", "x"], "--resume goes on with a run as it was begun"),
         (["train", "--resume", "x", "--epochs", "3"], "--resume goes on with a run as it was begun"),
+        (["train", "--resume", "x", "--moments", "3"], "--resume goes on with a run as it was begun"),
+        (["train", "digits", "--lang", "fr"], "Unknown language 'fr'. Known: en, ko."),
+        (["report", "nowhere", "--lang", "fr"], "Unknown language 'fr'. Known: en, ko."),
+        (["export", "nowhere", "--lang", "fr"], "Unknown language 'fr'. Known: en, ko."),
         (["train", "--resume", "nowhere"], "'nowhere' has nothing to resume"),
         (["evaluate", "nowhere"], "'nowhere' is no folder. Expected a run's folder, such as 'runs/latest'."),
         (["evaluate", "."], "'.' holds no model.json. Expected a run's folder"),
