@@ -134,7 +134,8 @@ def test_hovering_tells_what_the_picture_is(opened: Any) -> None:
 
 
 def test_the_keyboard_alone_reaches_every_control(opened: Any) -> None:
-    wanted = opened.evaluate("""() => [...document.querySelectorAll("a, button, select, input, summary, [tabindex='0']")]
+    wanted = opened.evaluate("""() => [...document.querySelectorAll(
+        "a, button, select, input, summary, [tabindex='0']")]
       .filter((e) => e.checkVisibility() && !e.disabled && !e.closest("dialog")).length""")
     reached = opened.evaluate("() => { window.reached = new Set(); return 0; }")
     for _ in range(wanted + 5):
