@@ -29,6 +29,7 @@ models/tutorial.py
 models/resnet.py
 models/__init__.py
 classifier.py
+optimizers.py
 training.py
 evaluation.py
 drawing.py
