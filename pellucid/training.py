@@ -19,6 +19,7 @@ from torch.nn import functional
 from pellucid.classifier import evaluating, fixed_batches, modes_kept, scaled
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
+from pellucid.optimizers import Optimizers
 from pellucid.pulse import Pulse, pulses, weights_now
 from pellucid.recipe import DEFAULT, Precision, Recipe
 
@@ -127,8 +128,8 @@ def train(
     """
     refuse_untrainable(train_set, validation_set)
     progress = progress if progress is not None else Progress()
-    optimizer = _optimizer(network, recipe)
-    _put_back(network, optimizer, progress)
+    optimizers = Optimizers(network, recipe)
+    _put_back(network, optimizers, progress)
     steps = math.ceil(len(train_set) / recipe.batch_size)
     begun = time.perf_counter() - progress.seconds
     with modes_kept(network), _best_in_the_end(network, progress):
@@ -139,7 +140,7 @@ def train(
                 rate = learning_rate(recipe, (progress.epoch - 1) * steps + progress.step, steps)
                 last = progress.step + 1 == steps
                 before = weights_now(network) if last else {}
-                loss = _update(network, optimizer, train_set, batch, rate, recipe, progress)
+                loss = _update(network, optimizers, train_set, batch, rate, recipe, progress)
                 progress.step += 1
                 if last:
                     progress.pulses += pulses(network, before, progress.epoch)
@@ -169,11 +170,14 @@ def sample_order(count: int, seed: int, epoch: int) -> Tensor:
 def learning_rate(recipe: Recipe, step: int, steps_an_epoch: int) -> float:
     """The rate of the `step`th update, counted from 0 over the whole training.
 
-    "one-cycle" climbs in a straight line for a quarter of the way and falls by a cosine to nothing.
+    "one-cycle" climbs in a straight line for a quarter of the way and falls by a cosine to nothing; "linear"
+    climbs for a tenth of it and falls in a straight line.
     """
     if recipe.schedule == "constant":
         return recipe.learning_rate
     progress = (step + 1) / (recipe.epochs * steps_an_epoch + 1)
+    if recipe.schedule == "linear":
+        return recipe.learning_rate * min(progress / 0.1, (1 - progress) / 0.9)
     if progress < 0.25:
         return recipe.learning_rate * progress / 0.25
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - 0.25) / 0.75))
@@ -214,7 +218,7 @@ def drawing_from(*numbers: int) -> Iterator[None]:
 
 def _update(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Optimizers,
     train_set: Dataset,
     batch: Tensor,
     rate: float,
@@ -224,7 +228,7 @@ def _update(
     """One step down the gradient on the pictures at `batch` (B,); gives the loss before it."""
     network.train()
     images, labels = scaled(train_set.images[batch]), train_set.labels[batch]  # (B, C, H, W), (B,)
-    optimizer.zero_grad()
+    network.zero_grad()
     low = resolved_precision(recipe) == "bfloat16"
     with (
         drawing_from(recipe.seed, progress.epoch, progress.step),
@@ -238,10 +242,8 @@ def _update(
     if not math.isfinite(value) or not math.isfinite(slope):
         what = f"step {progress.step + 1}: the loss is {value} and its gradient {slope}, before the update"
         raise _diverged(what, rate, progress)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    progress.weights, progress.optimizer = network.state_dict(), _flat(optimizer)
+    optimizers.step(rate)
+    progress.optimizer = optimizers.tensors()
     return value
 
 
@@ -304,28 +306,11 @@ def refuse_untrainable(train_set: Dataset, validation_set: Dataset) -> None:
         )
 
 
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    kind: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-    decay = recipe.weight_decay if recipe.optimizer == "adamw" else 0.0
-    return kind(network.parameters(), lr=recipe.learning_rate, weight_decay=decay, eps=1e-7, fused=True)
-
-
-def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors under one level of names, "3/exp_avg": live, not copied."""
-    state = optimizer.state_dict()["state"]
-    return {f"{index}/{name}": tensor for index, named in state.items() for name, tensor in named.items()}
-
-
-def _put_back(network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    if not progress.weights:
-        progress.weights = network.state_dict()
-        return
-    network.load_state_dict(progress.weights)
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in progress.optimizer.items():
-        index, name = key.split("/")
-        state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+def _put_back(network: nn.Module, optimizers: Optimizers, progress: Progress) -> None:
+    if progress.weights:
+        network.load_state_dict(progress.weights)
+        optimizers.restore(progress.optimizer)
+    progress.weights = network.state_dict()  # live: it follows every step
 
 
 def _native_bfloat16() -> bool:

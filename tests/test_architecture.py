@@ -30,6 +30,7 @@ models/resnet.py
 models/__init__.py
 classifier.py
 pulse.py
+optimizers.py
 training.py
 evaluation.py
 drawing.py

@@ -196,7 +196,7 @@ def test_a_bare_train_prints_three_examples(call: Call) -> None:
         (["train", "digits", "--epochs", "0"], "Expected epochs of at least 1; got 0."),
         (["train", "digits", "--learning-rate", "nan"], "Expected learning_rate above 0"),
         (["train", "digits", "--validation", "1.5"], "Expected validation between 0 and 1"),
-        (["train", "digits", "--optimizer", "sgd"], "Unknown optimizer 'sgd'. Known: adam, adamw."),
+        (["train", "digits", "--optimizer", "sgd"], "Unknown optimizer 'sgd'. Known: adam, adamw, muon."),
         (["train", "digits", "--config", "no.json"], "'no.json' is not a file."),
         (["train", "digits", "--resume", "x"], "--resume goes on with a run as it was begun"),
         (["train", "--resume", "x", "--epochs", "3"], "--resume goes on with a run as it was begun"),
