@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
 import shlex
@@ -40,6 +41,7 @@ from pellucid.files import (
     write_json,
 )
 from pellucid.models import build
+from pellucid.moments import MOMENTS, MOST, Moment, Recorder, read_moments
 from pellucid.pulse import Pulse
 from pellucid.recipe import Recipe, fast, read_recipe
 from pellucid.training import Epoch, Progress, Step, refuse_untrainable, resolved_precision, train
@@ -130,6 +132,16 @@ class Run:
             raise PellucidError(f"'{self.folder / HEALTH}' is damaged: {error!r}. Delete it.") from error
 
     @property
+    def moments(self) -> list[Moment]:
+        """The weights as they were on the way to those kept, oldest first; read anew each time.
+
+        Raises PellucidError when moments.safetensors is damaged.
+        """
+        steps = math.ceil(sum(self.environment["pictures"]["train"].values()) / self.recipe.batch_size)
+        before = self.best.epoch * steps if self.best else None
+        return read_moments(self.folder / MOMENTS, self.classifier.network, before=before)
+
+    @property
     def summary(self) -> str:
         """The training in one sentence."""
         if self.best is None:
@@ -212,6 +224,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     data: str = "",
     preprocess: Preprocess | None = None,
+    moments: int = MOST,
 ) -> Run:
     """Train to the end and leave a run's folder behind.
 
@@ -220,6 +233,8 @@ def fit(
     callbacks   called with every Step and Epoch
     data        what the pictures are called, as `load` takes it, so that a report finds them again
     preprocess  how further pictures are to be read; without it, as exactly the kind trained on
+    moments     how often, at most, the weights are kept along the way for pages that show how it formed;
+                a network of more than moments.MOST_WEIGHTS keeps none
 
     Ctrl-C or SIGTERM ends it after the step at hand, saves, and raises Stopped. Raises UsageError for
     pictures that cannot be trained on, PellucidError when the loss is no longer finite or a file cannot be
@@ -242,7 +257,11 @@ def fit(
     write_json(folder / ENVIRONMENT, environment)
     rows = [*_split_rows("train", train_set), *_split_rows("validation", validation_set)]
     write_csv(folder / SPLIT, SPLIT_HEADER, rows)
-    return _trained(folder, classifier, recipe, environment, train_set, validation_set, Progress(), callbacks)
+    steps = math.ceil(len(train_set) / recipe.batch_size)
+    past = Recorder.beginning(folder / MOMENTS, network, recipe.epochs, steps, moments)
+    return _trained(
+        folder, classifier, recipe, environment, train_set, validation_set, Progress(), past, callbacks
+    )
 
 
 def resume(
@@ -277,7 +296,11 @@ def resume(
         recipe.model, train_set.channels, len(train_set.classes), train_set.size, seed=recipe.seed
     )
     classifier = Classifier(network, train_set.classes, preprocess, recipe.model)
-    return _trained(folder, classifier, recipe, environment, train_set, validation_set, progress, callbacks)
+    done = (progress.epoch - 1) * math.ceil(len(train_set) / recipe.batch_size) + progress.step
+    past = Recorder.going_on(folder / MOMENTS, network, done)
+    return _trained(
+        folder, classifier, recipe, environment, train_set, validation_set, progress, past, callbacks
+    )
 
 
 def find_splits(run: Run, load: Callable[[], Splits]) -> Splits:
@@ -300,6 +323,7 @@ def _trained(
     train_set: Dataset,
     validation_set: Dataset,
     progress: Progress,
+    past: Recorder,
     callbacks: Sequence[Callback],
 ) -> Run:
     manifest = {
@@ -311,14 +335,17 @@ def _trained(
     with _threads(recipe.threads), stop_requests() as requests:
         try:
             for event in events:
+                past.note(event)
                 if isinstance(event, Epoch):
                     _write_history(folder, progress.history)
                     _write_pulses(folder, progress.pulses)
+                    past.write()  # before the checkpoint, so that no moment before it can be lost
                     if not progress.finished(recipe):
                         _write_checkpoint(folder / CHECKPOINT, progress, manifest)
                 for callback in callbacks:
                     callback(event)
                 if requests and not progress.finished(recipe):
+                    past.write()
                     _write_checkpoint(folder / CHECKPOINT, progress, manifest)
                     raise Stopped(folder, requests[0])
         except PellucidError:

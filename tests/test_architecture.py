@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "pellucid"
 
 ROWS = """
 errors.py
+language.py
 files.py
 recipe.py
 data/dataset.py
@@ -43,6 +44,7 @@ explanation/health.py
 explanation/similarity.py
 explanation/embedding.py
 explanation/__init__.py
+moments.py
 run.py
 layers.py
 evidence.py
@@ -53,6 +55,7 @@ exporters/page.py
 exporters/__init__.py
 report/wording.py
 report/material.py
+report/alive.py
 report/judged.py
 report/seen.py
 report/__init__.py
