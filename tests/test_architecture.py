@@ -17,6 +17,7 @@ ROWS = """
 errors.py
 files.py
 recipe.py
+machine.py
 data/dataset.py
 data/picture.py
 data/known.py
@@ -25,6 +26,7 @@ data/store.py
 data/audit.py
 data/augment.py
 data/__init__.py
+pooling.py
 models/tutorial.py
 models/resnet.py
 models/__init__.py
