@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 import platform
 import shlex
 import signal
@@ -40,8 +39,10 @@ from pellucid.files import (
     write_csv,
     write_json,
 )
+from pellucid.machine import cores, keep_memory, processor
 from pellucid.models import build
 from pellucid.moments import MOMENTS, MOST, Moment, Recorder, read_moments
+from pellucid.pooling import prepare
 from pellucid.pulse import Pulse
 from pellucid.recipe import Recipe, fast, read_recipe
 from pellucid.training import Epoch, Progress, Step, refuse_untrainable, resolved_precision, train
@@ -242,7 +243,7 @@ def fit(
     """
     refuse_untrainable(train_set, validation_set)
     recipe = recipe or fast(len(train_set))
-    recipe = replace(recipe, precision=resolved_precision(recipe), threads=recipe.threads or _cores())
+    recipe = replace(recipe, precision=resolved_precision(recipe), threads=recipe.threads or cores())
     shape = (train_set.channels, len(train_set.classes), train_set.size)
     network = build(recipe.model, *shape, seed=recipe.seed)
     preprocess = preprocess or Preprocess(train_set.channels, *train_set.size)
@@ -477,27 +478,13 @@ def _environment(train_set: Dataset, validation_set: Dataset, recipe: Recipe) ->
         "machine": {
             "system": platform.platform(terse=True),
             "processor": processor(),
-            "cores": _cores(),
+            "cores": cores(),
             "threads": recipe.threads,
             "precision": recipe.precision,
+            "memory": "kept" if keep_memory() else "given back",
+            "pooling": prepare(recipe.epochs * len(train_set)),
         },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
         "fingerprints": {"train": train_set.fingerprint, "validation": validation_set.fingerprint},
         "pictures": {"train": train_set.counts, "validation": validation_set.counts},
     }
-
-
-def processor() -> str:
-    """The processor's name as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux tells which cores this process may use
-        return os.cpu_count() or 1

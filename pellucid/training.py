@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pellucid.classifier import evaluating, fixed_batches, modes_kept, scaled
+from pellucid.classifier import evaluating, fixed_batches, gathered, modes_kept, scaled
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
+from pellucid.machine import keep_memory, multiplies_bfloat16
 from pellucid.optimizers import Optimizers
+from pellucid.pooling import prepare
 from pellucid.pulse import Pulse, pulses, weights_now
 from pellucid.recipe import DEFAULT, Precision, Recipe
 
@@ -127,6 +129,8 @@ def train(
     gradient is no longer finite: before the update, so the weights kept are good.
     """
     refuse_untrainable(train_set, validation_set)
+    keep_memory()
+    prepare(recipe.epochs * len(train_set))
     progress = progress if progress is not None else Progress()
     optimizers = Optimizers(network, recipe)
     _put_back(network, optimizers, progress)
@@ -190,7 +194,7 @@ def resolved_precision(recipe: Recipe) -> Precision:
     """
     if recipe.precision != "auto":
         return recipe.precision
-    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() and _native_bfloat16() else "float32"
+    return "bfloat16" if multiplies_bfloat16() else "float32"
 
 
 def judge(network: nn.Module, dataset: Dataset) -> tuple[float, float]:
@@ -227,7 +231,7 @@ def _update(
 ) -> float:
     """One step down the gradient on the pictures at `batch` (B,); gives the loss before it."""
     network.train()
-    images, labels = scaled(train_set.images[batch]), train_set.labels[batch]  # (B, C, H, W), (B,)
+    images, labels = scaled(gathered(train_set.images, batch)), train_set.labels[batch]  # (B, C, H, W), (B,)
     network.zero_grad()
     low = resolved_precision(recipe) == "bfloat16"
     with (
@@ -311,11 +315,6 @@ def _put_back(network: nn.Module, optimizers: Optimizers, progress: Progress) ->
         network.load_state_dict(progress.weights)
         optimizers.restore(progress.optimizer)
     progress.weights = network.state_dict()  # live: it follows every step
-
-
-def _native_bfloat16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 
 def _generator(seed: int, *purpose: int | str) -> torch.Generator:

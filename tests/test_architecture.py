@@ -18,6 +18,7 @@ errors.py
 language.py
 files.py
 recipe.py
+machine.py
 data/dataset.py
 data/picture.py
 data/known.py
@@ -26,6 +27,7 @@ data/store.py
 data/audit.py
 data/augment.py
 data/__init__.py
+pooling.py
 models/tutorial.py
 models/resnet.py
 models/__init__.py

@@ -491,12 +491,17 @@ def test_every_recipe_can_be_named(call: Call, toys: None) -> None:
         assert Run.open(Path(name)).recipe.epochs == 1
 
 
-def test_threads_that_wait_sleep_unless_the_person_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    for given, kept in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
-        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-        if given is not None:
-            monkeypatch.setenv("OMP_WAIT_POLICY", given)
-        monkeypatch.setattr(sys, "argv", ["pellucid", "--version"])
+def test_threads_that_wait_soon_sleep_unless_the_person_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pellucid", "--version"])
+    for policy, count, kept in ((None, None, "10000"), ("ACTIVE", None, None), (None, "7", "7")):
+        for name, given in (("OMP_WAIT_POLICY", policy), ("GOMP_SPINCOUNT", count)):
+            monkeypatch.delenv(name, raising=False)
+            if given is not None:
+                monkeypatch.setenv(name, given)
         with pytest.raises(SystemExit):
             cli.main()
-        assert os.environ["OMP_WAIT_POLICY"] == kept
+        assert os.environ.get("GOMP_SPINCOUNT") == kept
+        assert os.environ.get("OMP_WAIT_POLICY") == policy
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that what the last call set is taken back

@@ -40,8 +40,8 @@ TABLES = [  # said by name: what the code looks up is not written where it is sa
 NAMES = {  # no words of English: names, units, file names, ways of writing
     "pellucid", "PyTorch", "JavaScript", "CSV", "SHA-256", "JASA", "AISTATS", "JMLR", "HiResCAM", "Adam",
     "AdamW", "Wilson", "Guo", "et", "al", "F1", "Kingma", "Ba", "Loshchilov", "Hutter", "Smith", "Topin",
-    "nat", "Glorot", "Bengio", "Srivastava", "Nguyen", "O'Connor", "Draelos", "Carin", "viridis", "van", "der",
-    "Walt",
+    "nat", "Glorot", "Bengio", "Srivastava", "Nguyen", "O'Connor", "Draelos", "Carin", "viridis", "van",
+    "der", "Walt",
 }  # fmt: skip
 
 
