@@ -23,7 +23,11 @@ data/dataset.py
 data/picture.py
 data/known.py
 data/folder.py
+data/listing.py
 data/store.py
+data/reading.py
+data/likeness.py
+data/bursts.py
 data/audit.py
 data/augment.py
 data/__init__.py
