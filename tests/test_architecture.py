@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "pellucid"
 
 ROWS = """
 errors.py
+language.py
 files.py
 recipe.py
 data/dataset.py
@@ -54,10 +55,15 @@ report/material.py
 report/judged.py
 report/seen.py
 report/__init__.py
-live.py
+live/guard.py
+live/answers.py
+live/app.py
+live/server.py
+live/__init__.py
 cli/voice.py
 cli/options.py
 cli/pictures.py
+cli/serving.py
 cli/showing.py
 cli/learning.py
 cli/judging.py
@@ -72,6 +78,8 @@ DOORS = {
     "matplotlib": {"drawing.py"},
     "typer": {"cli/"},
     "rich": {"cli/"},
+    "starlette": {"live/"},
+    "uvicorn": {"live/"},
     "PIL.Image.open": {"data/picture.py"},
 }
 

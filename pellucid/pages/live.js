@@ -718,7 +718,7 @@ const PellucidLive = (() => {
     openChannel(app);
   }
 
-  return { mount };
+  return { answersRoom, check, mount };
 })();
 
 (() => {
