@@ -65,10 +65,15 @@ report/alive.py
 report/judged.py
 report/seen.py
 report/__init__.py
-live.py
+live/guard.py
+live/answers.py
+live/app.py
+live/server.py
+live/__init__.py
 cli/voice.py
 cli/options.py
 cli/pictures.py
+cli/serving.py
 cli/showing.py
 cli/learning.py
 cli/judging.py
@@ -83,6 +88,8 @@ DOORS = {
     "matplotlib": {"drawing.py"},
     "typer": {"cli/"},
     "rich": {"cli/"},
+    "starlette": {"live/"},
+    "uvicorn": {"live/"},
     "PIL.Image.open": {"data/picture.py"},
 }
 

@@ -741,7 +741,7 @@ const PellucidLive = (() => {
     openChannel(app);
   }
 
-  return { mount };
+  return { answersRoom, check, mount };
 })();
 
 (() => {
