@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import os
 import platform
 import shlex
 import signal
@@ -40,15 +39,19 @@ from pellucid.files import (
     write_csv,
     write_json,
 )
+from pellucid.machine import cores, keep_memory, processor
 from pellucid.models import build
 from pellucid.moments import MOMENTS, MOST, Moment, Recorder, read_moments
+from pellucid.pooling import prepare
+from pellucid.pulse import Pulse
 from pellucid.recipe import Recipe, fast, read_recipe
 from pellucid.training import Epoch, Progress, Step, refuse_untrainable, resolved_precision, train
 
 RECIPE, METRICS, SPLIT, ENVIRONMENT = "recipe.json", "metrics.csv", "split.csv", "environment.json"
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, HEALTH = "checkpoint.safetensors", "health.csv"
 SPLIT_HEADER = ("source", "label", "split", "content")
 METRICS_HEADER = ("epoch", "seconds", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
+HEALTH_HEADER = ("epoch", "layer", "gradient", "update")
 
 Callback = Callable[[Step | Epoch], None]
 
@@ -112,6 +115,22 @@ class Run:
     def best(self) -> Epoch | None:
         """The epoch whose weights the classifier has: the one with the lowest validation loss."""
         return next((epoch for epoch in reversed(self.history) if epoch.best), None)
+
+    @property
+    def pulses(self) -> list[Pulse]:
+        """How long each layer's gradient was at the end of each epoch, and how far a step moved its weights.
+
+        Empty for a run that left no health.csv. Raises PellucidError when that is damaged.
+        """
+        if not (self.folder / HEALTH).is_file():
+            return []
+        try:
+            return [
+                Pulse(int(row["epoch"]), row["layer"], float(row["gradient"]), float(row["update"]))
+                for row in read_csv(self.folder / HEALTH)
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise PellucidError(f"'{self.folder / HEALTH}' is damaged: {error!r}. Delete it.") from error
 
     @property
     def moments(self) -> list[Moment]:
@@ -224,7 +243,7 @@ def fit(
     """
     refuse_untrainable(train_set, validation_set)
     recipe = recipe or fast(len(train_set))
-    recipe = replace(recipe, precision=resolved_precision(recipe), threads=recipe.threads or _cores())
+    recipe = replace(recipe, precision=resolved_precision(recipe), threads=recipe.threads or cores())
     shape = (train_set.channels, len(train_set.classes), train_set.size)
     network = build(recipe.model, *shape, seed=recipe.seed)
     preprocess = preprocess or Preprocess(train_set.channels, *train_set.size)
@@ -320,6 +339,7 @@ def _trained(
                 past.note(event)
                 if isinstance(event, Epoch):
                     _write_history(folder, progress.history)
+                    _write_pulses(folder, progress.pulses)
                     past.write()  # before the checkpoint, so that no moment before it can be lost
                     if not progress.finished(recipe):
                         _write_checkpoint(folder / CHECKPOINT, progress, manifest)
@@ -345,6 +365,7 @@ def _save(folder: Path, classifier: Classifier, progress: Progress) -> None:
     why = "lowest validation loss" if best else "training stopped before its first epoch was judged"
     figures = {name: value for name, value in asdict(best).items() if name != "seconds"} if best else {}
     _write_history(folder, progress.history)
+    _write_pulses(folder, progress.pulses)
     classifier.save(folder, training={"why": why, "epochs": len(progress.history), "best": figures})
 
 
@@ -400,6 +421,11 @@ def _write_history(folder: Path, history: list[Epoch]) -> None:
     write_csv(folder / METRICS, METRICS_HEADER, rows)
 
 
+def _write_pulses(folder: Path, pulses: list[Pulse]) -> None:
+    rows = [[getattr(pulse, name) for name in HEALTH_HEADER] for pulse in pulses]
+    write_csv(folder / HEALTH, HEALTH_HEADER, rows)
+
+
 def _read_history(folder: Path) -> list[Epoch]:
     history: list[Epoch] = []
     lowest = float("inf")
@@ -452,27 +478,13 @@ def _environment(train_set: Dataset, validation_set: Dataset, recipe: Recipe) ->
         "machine": {
             "system": platform.platform(terse=True),
             "processor": processor(),
-            "cores": _cores(),
+            "cores": cores(),
             "threads": recipe.threads,
             "precision": recipe.precision,
+            "memory": "kept" if keep_memory() else "given back",
+            "pooling": prepare(recipe.epochs * len(train_set)),
         },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
         "fingerprints": {"train": train_set.fingerprint, "validation": validation_set.fingerprint},
         "pictures": {"train": train_set.counts, "validation": validation_set.counts},
     }
-
-
-def processor() -> str:
-    """The processor's name as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux tells which cores this process may use
-        return os.cpu_count() or 1

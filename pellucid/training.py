@@ -16,9 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pellucid.classifier import evaluating, fixed_batches, modes_kept, scaled
+from pellucid.classifier import evaluating, fixed_batches, gathered, modes_kept, scaled
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
+from pellucid.machine import keep_memory, multiplies_bfloat16
+from pellucid.optimizers import Optimizers
+from pellucid.pooling import prepare
+from pellucid.pulse import Pulse, pulses, weights_now
 from pellucid.recipe import DEFAULT, Precision, Recipe
 
 WATCHED = 5_000  # training pictures on which an epoch's training loss and accuracy are measured
@@ -68,6 +72,7 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     history: list[Epoch] = field(default_factory=list)
+    pulses: list[Pulse] = field(default_factory=list)
     weights: dict[str, Tensor] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Tensor] = field(default_factory=dict)
@@ -87,13 +92,15 @@ class Progress:
         groups = {"weights": self.weights, "best_weights": self.best_weights, "optimizer": self.optimizer}
         tensors = {f"{group}/{name}": t for group, named in groups.items() for name, t in named.items()}
         facts = {"epoch": self.epoch, "step": self.step, "seconds": self.seconds}
-        return tensors, {**facts, "history": [asdict(epoch) for epoch in self.history]}
+        epochs, steps = [asdict(one) for one in self.history], [asdict(one) for one in self.pulses]
+        return tensors, {**facts, "history": epochs, "pulses": steps}
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> "Progress":
         """What `to_tensors` took apart. Raises KeyError or TypeError when a piece is missing."""
         progress = Progress(facts["epoch"], facts["step"], facts["seconds"])
         progress.history = [Epoch(**epoch) for epoch in facts["history"]]
+        progress.pulses = [Pulse(**pulse) for pulse in facts.get("pulses", [])]
         for name, tensor in tensors.items():
             group, _, key = name.partition("/")
             {
@@ -122,9 +129,11 @@ def train(
     gradient is no longer finite: before the update, so the weights kept are good.
     """
     refuse_untrainable(train_set, validation_set)
+    keep_memory()
+    prepare(recipe.epochs * len(train_set))
     progress = progress if progress is not None else Progress()
-    optimizer = _optimizer(network, recipe)
-    _put_back(network, optimizer, progress)
+    optimizers = Optimizers(network, recipe)
+    _put_back(network, optimizers, progress)
     steps = math.ceil(len(train_set) / recipe.batch_size)
     begun = time.perf_counter() - progress.seconds
     with modes_kept(network), _best_in_the_end(network, progress):
@@ -133,8 +142,12 @@ def train(
             for batch in torch.split(order, recipe.batch_size)[progress.step :]:
                 lap = time.perf_counter()
                 rate = learning_rate(recipe, (progress.epoch - 1) * steps + progress.step, steps)
-                loss = _update(network, optimizer, train_set, batch, rate, recipe, progress)
+                last = progress.step + 1 == steps
+                before = weights_now(network) if last else {}
+                loss = _update(network, optimizers, train_set, batch, rate, recipe, progress)
                 progress.step += 1
+                if last:
+                    progress.pulses += pulses(network, before, progress.epoch)
                 now = time.perf_counter()
                 progress.seconds = now - begun
                 yield Step(progress.epoch, progress.step, steps, loss, rate, len(batch) / (now - lap))
@@ -161,11 +174,14 @@ def sample_order(count: int, seed: int, epoch: int) -> Tensor:
 def learning_rate(recipe: Recipe, step: int, steps_an_epoch: int) -> float:
     """The rate of the `step`th update, counted from 0 over the whole training.
 
-    "one-cycle" climbs in a straight line for a quarter of the way and falls by a cosine to nothing.
+    "one-cycle" climbs in a straight line for a quarter of the way and falls by a cosine to nothing; "linear"
+    climbs for a tenth of it and falls in a straight line.
     """
     if recipe.schedule == "constant":
         return recipe.learning_rate
     progress = (step + 1) / (recipe.epochs * steps_an_epoch + 1)
+    if recipe.schedule == "linear":
+        return recipe.learning_rate * min(progress / 0.1, (1 - progress) / 0.9)
     if progress < 0.25:
         return recipe.learning_rate * progress / 0.25
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - 0.25) / 0.75))
@@ -178,7 +194,7 @@ def resolved_precision(recipe: Recipe) -> Precision:
     """
     if recipe.precision != "auto":
         return recipe.precision
-    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() and _native_bfloat16() else "float32"
+    return "bfloat16" if multiplies_bfloat16() else "float32"
 
 
 def judge(network: nn.Module, dataset: Dataset) -> tuple[float, float]:
@@ -206,7 +222,7 @@ def drawing_from(*numbers: int) -> Iterator[None]:
 
 def _update(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Optimizers,
     train_set: Dataset,
     batch: Tensor,
     rate: float,
@@ -215,8 +231,8 @@ def _update(
 ) -> float:
     """One step down the gradient on the pictures at `batch` (B,); gives the loss before it."""
     network.train()
-    images, labels = scaled(train_set.images[batch]), train_set.labels[batch]  # (B, C, H, W), (B,)
-    optimizer.zero_grad()
+    images, labels = scaled(gathered(train_set.images, batch)), train_set.labels[batch]  # (B, C, H, W), (B,)
+    network.zero_grad()
     low = resolved_precision(recipe) == "bfloat16"
     with (
         drawing_from(recipe.seed, progress.epoch, progress.step),
@@ -230,10 +246,8 @@ def _update(
     if not math.isfinite(value) or not math.isfinite(slope):
         what = f"step {progress.step + 1}: the loss is {value} and its gradient {slope}, before the update"
         raise _diverged(what, rate, progress)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    progress.weights, progress.optimizer = network.state_dict(), _flat(optimizer)
+    optimizers.step(rate)
+    progress.optimizer = optimizers.tensors()
     return value
 
 
@@ -296,33 +310,11 @@ def refuse_untrainable(train_set: Dataset, validation_set: Dataset) -> None:
         )
 
 
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    kind: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-    decay = recipe.weight_decay if recipe.optimizer == "adamw" else 0.0
-    return kind(network.parameters(), lr=recipe.learning_rate, weight_decay=decay, eps=1e-7, fused=True)
-
-
-def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors under one level of names, "3/exp_avg": live, not copied."""
-    state = optimizer.state_dict()["state"]
-    return {f"{index}/{name}": tensor for index, named in state.items() for name, tensor in named.items()}
-
-
-def _put_back(network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    if not progress.weights:
-        progress.weights = network.state_dict()
-        return
-    network.load_state_dict(progress.weights)
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in progress.optimizer.items():
-        index, name = key.split("/")
-        state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _native_bfloat16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+def _put_back(network: nn.Module, optimizers: Optimizers, progress: Progress) -> None:
+    if progress.weights:
+        network.load_state_dict(progress.weights)
+        optimizers.restore(progress.optimizer)
+    progress.weights = network.state_dict()  # live: it follows every step
 
 
 def _generator(seed: int, *purpose: int | str) -> torch.Generator:

@@ -18,18 +18,26 @@ errors.py
 language.py
 files.py
 recipe.py
+machine.py
 data/dataset.py
 data/picture.py
 data/known.py
 data/folder.py
+data/listing.py
 data/store.py
+data/reading.py
+data/likeness.py
+data/bursts.py
 data/audit.py
 data/augment.py
 data/__init__.py
+pooling.py
 models/tutorial.py
 models/resnet.py
 models/__init__.py
 classifier.py
+pulse.py
+optimizers.py
 training.py
 evaluation.py
 drawing.py
@@ -57,10 +65,15 @@ report/alive.py
 report/judged.py
 report/seen.py
 report/__init__.py
-live.py
+live/guard.py
+live/answers.py
+live/app.py
+live/server.py
+live/__init__.py
 cli/voice.py
 cli/options.py
 cli/pictures.py
+cli/serving.py
 cli/showing.py
 cli/learning.py
 cli/judging.py
@@ -75,6 +88,8 @@ DOORS = {
     "matplotlib": {"drawing.py"},
     "typer": {"cli/"},
     "rich": {"cli/"},
+    "starlette": {"live/"},
+    "uvicorn": {"live/"},
     "PIL.Image.open": {"data/picture.py"},
 }
 

@@ -98,7 +98,7 @@ def test_train_ends_with_a_judged_run_and_its_report(trained: tuple[Path, Any]) 
     assert (place / "runs" / "latest").resolve() == folder
     assert {path.name for path in folder.iterdir()} == {
         "recipe.json", "metrics.csv", "split.csv", "model.safetensors", "model.json", "environment.json",
-        "moments.safetensors", "evaluation.json", "predictions.csv", "report.html",
+        "moments.safetensors", "evaluation.json", "predictions.csv", "report.html", "health.csv",
     }  # fmt: skip
     assert "8x8 gray uint8, train 1,150, validation 287, test 360 pictures" in done.stdout
     assert len(re.findall(r"^epoch +\d/2 ", done.stdout, re.MULTILINE)) == 2
@@ -220,7 +220,7 @@ def test_a_bare_train_prints_three_examples(call: Call) -> None:
         (["train", "digits", "--epochs", "0"], "Expected epochs of at least 1; got 0."),
         (["train", "digits", "--learning-rate", "nan"], "Expected learning_rate above 0"),
         (["train", "digits", "--validation", "1.5"], "Expected validation between 0 and 1"),
-        (["train", "digits", "--optimizer", "sgd"], "Unknown optimizer 'sgd'. Known: adam, adamw."),
+        (["train", "digits", "--optimizer", "sgd"], "Unknown optimizer 'sgd'. Known: adam, adamw, muon."),
         (["train", "digits", "--config", "no.json"], "'no.json' is not a file."),
         (["train", "digits", "--resume", "x"], "--resume goes on with a run as it was begun"),
         (["train", "--resume", "x", "--epochs", "3"], "--resume goes on with a run as it was begun"),
@@ -519,12 +519,17 @@ def test_every_recipe_can_be_named(call: Call, toys: None) -> None:
         assert Run.open(Path(name)).recipe.epochs == 1
 
 
-def test_threads_that_wait_sleep_unless_the_person_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    for given, kept in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
-        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-        if given is not None:
-            monkeypatch.setenv("OMP_WAIT_POLICY", given)
-        monkeypatch.setattr(sys, "argv", ["pellucid", "--version"])
+def test_threads_that_wait_soon_sleep_unless_the_person_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pellucid", "--version"])
+    for policy, count, kept in ((None, None, "10000"), ("ACTIVE", None, None), (None, "7", "7")):
+        for name, given in (("OMP_WAIT_POLICY", policy), ("GOMP_SPINCOUNT", count)):
+            monkeypatch.delenv(name, raising=False)
+            if given is not None:
+                monkeypatch.setenv(name, given)
         with pytest.raises(SystemExit):
             cli.main()
-        assert os.environ["OMP_WAIT_POLICY"] == kept
+        assert os.environ.get("GOMP_SPINCOUNT") == kept
+        assert os.environ.get("OMP_WAIT_POLICY") == policy
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that what the last call set is taken back

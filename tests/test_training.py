@@ -53,7 +53,10 @@ def with_figures(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     monkeypatch.setattr(training, "judge", judged)
 
 
-@pytest.mark.parametrize("recipe", [QUICK, replace(QUICK, optimizer="adam", precision="bfloat16")])
+MUON = replace(QUICK, optimizer="muon", schedule="linear", precision="bfloat16")
+
+
+@pytest.mark.parametrize("recipe", [QUICK, replace(QUICK, optimizer="adam", precision="bfloat16"), MUON])
 def test_same_seed_gives_same_weights(recipe: Recipe) -> None:
     first, events = trained(recipe)
     torch.rand(17)  # what else is drawn in this process does not matter
@@ -111,12 +114,13 @@ def test_events_come_in_order_and_count_from_one() -> None:
     assert all(event.images_per_second > 0 for event in events if isinstance(event, Step))
 
 
-def test_training_stopped_at_any_step_and_gone_on_with_ends_like_one_never_stopped() -> None:
-    whole, events = trained()
+@pytest.mark.parametrize("recipe", [QUICK, MUON])
+def test_training_stopped_at_any_step_and_gone_on_with_ends_like_one_never_stopped(recipe: Recipe) -> None:
+    whole, events = trained(recipe)
     for stop in range(len(events)):
         progress = Progress()
         model = network()
-        for number, _ in enumerate(train(model, SPLITS.train, SPLITS.validation, QUICK, progress=progress)):
+        for number, _ in enumerate(train(model, SPLITS.train, SPLITS.validation, recipe, progress=progress)):
             if number == stop:
                 break
         tensors, facts = progress.to_tensors()
@@ -124,7 +128,7 @@ def test_training_stopped_at_any_step_and_gone_on_with_ends_like_one_never_stopp
         other = network(seed=9)  # its own first weights must not matter
         rest = list(
             train(
-                other, SPLITS.train, SPLITS.validation, QUICK, progress=Progress.from_tensors(copies, facts)
+                other, SPLITS.train, SPLITS.validation, recipe, progress=Progress.from_tensors(copies, facts)
             )
         )
         assert len(rest) == len(events) - stop - 1, stop
@@ -210,6 +214,17 @@ def test_the_schedule_climbs_for_a_quarter_and_falls_to_nothing() -> None:
     assert 0 < rates[0] < 0.01 * 0.1 + 1e-9
     constant = Recipe(learning_rate=0.1, schedule="constant")
     assert {learning_rate(constant, step, 40) for step in range(400)} == {0.1}
+
+
+def test_the_linear_schedule_climbs_for_a_tenth_and_falls_straight_to_nothing() -> None:
+    recipe = Recipe(epochs=10, learning_rate=0.1, schedule="linear")
+    rates = [learning_rate(recipe, step, 40) for step in range(400)]
+    peak = rates.index(max(rates))
+    assert 38 <= peak <= 41
+    assert max(rates) == pytest.approx(0.1, rel=0.01)
+    falls = [earlier - later for earlier, later in itertools.pairwise(rates[peak + 1 :])]
+    assert falls == pytest.approx([falls[0]] * len(falls))
+    assert 0 < rates[-1] < 0.1 / 300
 
 
 def test_the_schedule_is_what_the_updates_use() -> None:

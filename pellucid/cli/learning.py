@@ -42,9 +42,9 @@ def train(
     model: Annotated[str | None, typer.Option(help="The network; see: pellucid models.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Times all training pictures are seen, at most.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam or adamw.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or muon.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Constant value, or peak of the cycle.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant or one-cycle.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant, one-cycle or linear.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay of adamw.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="Share of the target spread evenly.")] = None,
     patience: Annotated[

@@ -166,15 +166,20 @@ def _pictures(subject: Subject, shape: tuple[int, ...]) -> Dataset:
         generator = torch.Generator().manual_seed(0)
         noise = torch.randint(0, 256, (CHECKED, *shape), generator=generator).to(torch.uint8)
         return Dataset(noise, torch.zeros(CHECKED, dtype=torch.int64), classes, [""] * CHECKED)
-    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
+    return in_turn(test, LOOKED)
+
+
+def in_turn(dataset: Dataset, count: int) -> Dataset:
+    """Up to `count` pictures in a mixed order that begins with one of each class, CHECKED of them in turn."""
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
     seen: dict[int, int] = {}
     turns = []
-    for label in test.labels[order].tolist():
+    for label in dataset.labels[order].tolist():
         turns.append((seen.get(label, 0), label))
         seen[label] = turns[-1][0] + 1
     first = sorted(range(len(turns)), key=lambda place: turns[place])[:CHECKED]
     rest = sorted(set(range(len(turns))) - set(first))
-    return test.subset(order[torch.tensor(first + rest, dtype=torch.int64)][:LOOKED])
+    return dataset.subset(order[torch.tensor(first + rest, dtype=torch.int64)][:count])
 
 
 def _facts(

@@ -743,7 +743,7 @@ const PellucidLive = (() => {
     openChannel(app);
   }
 
-  return { mount };
+  return { answersRoom, check, mount };
 })();
 
 (() => {
