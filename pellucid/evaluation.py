@@ -15,6 +15,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_csv, write_csv, write_json
+from pellucid.language import said
 
 EVALUATION, PREDICTIONS = "evaluation.json", "predictions.csv"
 BINS = 10
@@ -272,7 +273,9 @@ def percent(share: float, *, count: int = 1000) -> str:
 
 def times(count: int) -> str:
     """A count as one says it: once, twice, 3 times."""
-    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+    if count in (1, 2):
+        return said("once") if count == 1 else said("twice")
+    return said("%(count)s times", count=f"{count:,}")
 
 
 def digits(probabilities: Tensor) -> list[str]:

@@ -22,6 +22,7 @@ from pellucid.errors import PellucidError, UsageError
 from pellucid.machine import keep_memory, multiplies_bfloat16
 from pellucid.optimizers import Optimizers
 from pellucid.pooling import prepare
+from pellucid.pulse import Pulse, pulses, weights_now
 from pellucid.recipe import DEFAULT, Precision, Recipe
 
 WATCHED = 5_000  # training pictures on which an epoch's training loss and accuracy are measured
@@ -71,6 +72,7 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     history: list[Epoch] = field(default_factory=list)
+    pulses: list[Pulse] = field(default_factory=list)
     weights: dict[str, Tensor] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Tensor] = field(default_factory=dict)
@@ -90,13 +92,15 @@ class Progress:
         groups = {"weights": self.weights, "best_weights": self.best_weights, "optimizer": self.optimizer}
         tensors = {f"{group}/{name}": t for group, named in groups.items() for name, t in named.items()}
         facts = {"epoch": self.epoch, "step": self.step, "seconds": self.seconds}
-        return tensors, {**facts, "history": [asdict(epoch) for epoch in self.history]}
+        epochs, steps = [asdict(one) for one in self.history], [asdict(one) for one in self.pulses]
+        return tensors, {**facts, "history": epochs, "pulses": steps}
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> "Progress":
         """What `to_tensors` took apart. Raises KeyError or TypeError when a piece is missing."""
         progress = Progress(facts["epoch"], facts["step"], facts["seconds"])
         progress.history = [Epoch(**epoch) for epoch in facts["history"]]
+        progress.pulses = [Pulse(**pulse) for pulse in facts.get("pulses", [])]
         for name, tensor in tensors.items():
             group, _, key = name.partition("/")
             {
@@ -138,8 +142,12 @@ def train(
             for batch in torch.split(order, recipe.batch_size)[progress.step :]:
                 lap = time.perf_counter()
                 rate = learning_rate(recipe, (progress.epoch - 1) * steps + progress.step, steps)
+                last = progress.step + 1 == steps
+                before = weights_now(network) if last else {}
                 loss = _update(network, optimizers, train_set, batch, rate, recipe, progress)
                 progress.step += 1
+                if last:
+                    progress.pulses += pulses(network, before, progress.epoch)
                 now = time.perf_counter()
                 progress.seconds = now - begun
                 yield Step(progress.epoch, progress.step, steps, loss, rate, len(batch) / (now - lap))

@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "pellucid"
 
 ROWS = """
 errors.py
+language.py
 files.py
 recipe.py
 machine.py
@@ -22,7 +23,11 @@ data/dataset.py
 data/picture.py
 data/known.py
 data/folder.py
+data/listing.py
 data/store.py
+data/reading.py
+data/likeness.py
+data/bursts.py
 data/audit.py
 data/augment.py
 data/__init__.py
@@ -32,6 +37,7 @@ models/tutorial.py
 models/resnet.py
 models/__init__.py
 classifier.py
+pulse.py
 optimizers.py
 training.py
 evaluation.py
@@ -45,6 +51,7 @@ explanation/health.py
 explanation/similarity.py
 explanation/embedding.py
 explanation/__init__.py
+moments.py
 run.py
 layers.py
 evidence.py
@@ -55,13 +62,19 @@ exporters/page.py
 exporters/__init__.py
 report/wording.py
 report/material.py
+report/alive.py
 report/judged.py
 report/seen.py
 report/__init__.py
-live.py
+live/guard.py
+live/answers.py
+live/app.py
+live/server.py
+live/__init__.py
 cli/voice.py
 cli/options.py
 cli/pictures.py
+cli/serving.py
 cli/showing.py
 cli/learning.py
 cli/judging.py
@@ -76,6 +89,8 @@ DOORS = {
     "matplotlib": {"drawing.py"},
     "typer": {"cli/"},
     "rich": {"cli/"},
+    "starlette": {"live/"},
+    "uvicorn": {"live/"},
     "PIL.Image.open": {"data/picture.py"},
 }
 

@@ -17,6 +17,7 @@ import typer
 from pellucid.cli.judging import evaluate, explain, predict
 from pellucid.cli.learning import check, train
 from pellucid.cli.listing import datasets, doctor, models
+from pellucid.cli.serving import live
 from pellucid.cli.showing import export, report
 from pellucid.cli.voice import plain
 from pellucid.errors import PellucidError, UsageError
@@ -30,6 +31,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     explain,
     report,
     export,
+    live,
     datasets,
     models,
     doctor,

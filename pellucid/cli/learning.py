@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Quiet
+from pellucid.cli.options import AsJson, DataDir, Language, Quiet
 from pellucid.cli.pictures import loaded
-from pellucid.cli.showing import write_and_tell
+from pellucid.cli.showing import language_wished, write_and_tell
 from pellucid.cli.voice import Voice, facts_of
 from pellucid.errors import UsageError
 from pellucid.recipe import RECIPES, Recipe, changed, read_recipe, recipe_named
@@ -54,6 +54,13 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Decides everything random; 42 unless given.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads; 0: one a core.")] = None,
+    moments: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=16, help="Times the weights are kept on the way, to be shown; 16 unless given."
+        ),
+    ] = None,
+    lang: Language = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -63,7 +70,8 @@ def train(
         print(EXAMPLES, end="", file=sys.stderr)
         raise typer.Exit(2)
     given = {name: value for name, value in settings.items() if value is not None}
-    if resume is not None and (given or data is not None or config is not None or out is not None):
+    others = (data, config, out, moments)
+    if resume is not None and (given or any(word is not None for word in others)):
         raise UsageError(
             "--resume goes on with a run as it was begun: its data, settings and folder cannot be changed. "
             "Leave them out, or train anew."
@@ -73,20 +81,27 @@ def train(
         start = read_recipe(config) if config else recipe_named(recipe, pictures=pictures)
         return changed(start, given)
 
+    language = language_wished(lang)
     say = Voice(quiet, as_json)
     if resume is not None:
         run, splits = _resumed(resume, data_dir, say)
     else:
-        run, splits = _begun(str(data), choose, out, data_dir, say)
+        run, splits = _begun(str(data), choose, out, data_dir, moments, say)
     evaluation = run.evaluate(splits.test)
     say.evaluation(run, evaluation)
-    write_and_tell(run, splits, evaluation, say)
+    write_and_tell(run, splits, evaluation, say, language)
 
 
 def _begun(
-    data: str, choose: Callable[[int], Recipe], out: Path | None, data_dir: Path | None, say: Voice
+    data: str,
+    choose: Callable[[int], Recipe],
+    out: Path | None,
+    data_dir: Path | None,
+    moments: int | None,
+    say: Voice,
 ) -> "tuple[Run, Splits]":
     from pellucid.models import model_named
+    from pellucid.moments import MOST
     from pellucid.run import fit
 
     draft = choose(1)  # seed and share decide the split, and the split how many pictures there are
@@ -94,8 +109,11 @@ def _begun(
     splits = loaded(data, data_dir, draft.seed, draft.validation)
     say.data(data, splits)
     recipe = choose(len(splits.train))
+    most = MOST if moments is None else moments
     with say.training(recipe) as show:
-        run = fit(splits.train, splits.validation, recipe, folder=out, callbacks=[show], data=data)
+        run = fit(
+            splits.train, splits.validation, recipe, folder=out, callbacks=[show], data=data, moments=most
+        )
     say.line(f"{run.folder}: {run.summary}")
     return run, splits
 

@@ -241,6 +241,10 @@ const PellucidLayers = (() => {
       app.showField(null);
       return;
     }
+    if (app.net.remote) {
+      view.read.textContent = app.say("hover.cell", { channel: channel + 1, row: row + 1, column: column + 1, value });
+      return;
+    }
     const area = N.field(app.net, view.layer.value, row, column);
     const [top, left, bottom, right] = area.map((place) => place + 1);
     view.read.textContent = app.say("hover.map", {
@@ -345,7 +349,7 @@ const PellucidLayers = (() => {
         make("button", { type: "button", onclick: close }, say("close")),
       ),
       switchOff(app, layer, channel),
-      make("div", { class: "live-cols" }, sum, kernels(app, layer, channel)),
+      app.net.remote ? null : make("div", { class: "live-cols" }, sum, kernels(app, layer, channel)),
       exciting(app, layer, channel),
     );
     app.panel.addEventListener("keydown", (event) => {
@@ -354,7 +358,7 @@ const PellucidLayers = (() => {
       close();
     });
     view.figure.append(app.panel);
-    app.panelRefreshers.push(() => sum.replaceChildren(...arithmetic(app)));
+    if (!app.net.remote) app.panelRefreshers.push(() => sum.replaceChildren(...arithmetic(app)));
     for (const refresh of app.panelRefreshers) refresh();
   }
 
@@ -606,5 +610,5 @@ const PellucidLayers = (() => {
     );
   }
 
-  return { layersRoom, openChannel, showMark };
+  return { layerFigure, layersRoom, openChannel, showMark };
 })();
