@@ -32,6 +32,7 @@ data/audit.py
 data/augment.py
 data/__init__.py
 pooling.py
+models/compact.py
 models/tutorial.py
 models/resnet.py
 models/__init__.py

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pellucid.errors import UsageError, did_you_mean
-from pellucid.models import tutorial
+from pellucid.models import compact, tutorial
 
 Build = Callable[[int, int, tuple[int, int]], nn.Module]
 
@@ -20,6 +20,7 @@ class Model(NamedTuple):
 
 
 MODELS: dict[str, Model] = {
+    "compact": Model(compact.build, "four normalised convolutions and the mean of each map, for accuracy"),
     "tutorial": Model(tutorial.build, "the course page's two convolutions, pooled, and a dense layer"),
 }
 
