@@ -17,10 +17,13 @@ ROWS = """
 errors.py
 files.py
 recipe.py
+data/rows.py
 data/dataset.py
 data/picture.py
 data/known.py
+data/listing.py
 data/folder.py
+data/survey.py
 data/store.py
 data/audit.py
 data/augment.py
@@ -62,6 +65,7 @@ cli/showing.py
 cli/learning.py
 cli/judging.py
 cli/listing.py
+cli/caching.py
 cli/__init__.py
 __main__.py
 __init__.py
