@@ -51,6 +51,7 @@ exporters/page.py
 exporters/__init__.py
 report/wording.py
 report/material.py
+report/augmented.py
 report/judged.py
 report/seen.py
 report/__init__.py
