@@ -65,6 +65,7 @@ exporters/__init__.py
 report/wording.py
 report/material.py
 report/alive.py
+report/augmented.py
 report/judged.py
 report/seen.py
 report/__init__.py

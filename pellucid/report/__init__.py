@@ -180,6 +180,7 @@ def _verdict(material: Material, told: dict[str, dict[str, Any]]) -> dict[str, A
     silent = told["layers"].get("silent", [])
     return {
         "share": percent(evaluation.accuracy, count=evaluation.count),
+        "uneven": evaluation.uneven,
         "low": percent(low, count=evaluation.count),
         "high": percent(high, count=evaluation.count),
         "strip": Markup(drawing.interval_strip(low, evaluation.accuracy, high)),
