@@ -127,7 +127,7 @@ class Run:
 
     @property
     def pulses(self) -> list[Pulse]:
-        """How long each layer's gradient was at the end of each epoch, and how far a step moved its weights.
+        """How long each layer's gradient was halfway through each epoch, and how far a step moved it.
 
         Empty for a run that left no health.csv. Raises PellucidError when that is damaged.
         """

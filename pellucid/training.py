@@ -144,11 +144,11 @@ def train(
             for batch in torch.split(order, recipe.batch_size)[progress.step :]:
                 lap = time.perf_counter()
                 rate = learning_rate(recipe, (progress.epoch - 1) * steps + progress.step, steps)
-                last = progress.step + 1 == steps
-                before = weights_now(network) if last else {}
+                middle = progress.step == steps // 2
+                before = weights_now(network) if middle else {}
                 loss = _update(network, optimizers, train_set, batch, rate, recipe, progress)
                 progress.step += 1
-                if last:
+                if middle:
                     progress.pulses += pulses(network, before, progress.epoch)
                 now = time.perf_counter()
                 progress.seconds = now - begun

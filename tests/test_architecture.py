@@ -68,6 +68,9 @@ report/alive.py
 report/augmented.py
 report/judged.py
 report/seen.py
+report/why.py
+report/mapped.py
+report/health.py
 report/__init__.py
 live/guard.py
 live/answers.py

@@ -27,7 +27,7 @@ FILES = (
     ("environment.json", "versions, machine, threads, fingerprints, command"),
     ("split.csv", "every picture with its part and a hash of its pixels"),
     ("metrics.csv", "loss and accuracy by epoch"),
-    ("health.csv", "each layer's gradient and update at the end of every epoch"),
+    ("health.csv", "each layer's gradient and update halfway through every epoch"),
     ("model.safetensors", "the weights of the best epoch"),
     ("moments.safetensors", "the weights along the way, 16 times at most"),
     ("model.json", "classes, preprocessing, the SHA-256 of the weights"),
