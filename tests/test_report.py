@@ -11,6 +11,7 @@ import torch
 from pellucid import report
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.evaluation import Evaluation, percent
+from pellucid.exporters.page import SCRIPTS
 from pellucid.recipe import Recipe
 from pellucid.run import Run, fit
 from tests.toys import toy_splits
@@ -148,7 +149,8 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
         elements = Elements(page)
         tags = [tag for tag, _ in elements.found]
         assert "could not be made" not in page
-        assert tags.count("script") == 2 + ('id="listed"' in page)  # the page's own, and what the map shows
+        # The page's own, what the map shows, and the drawing's.
+        assert tags.count("script") == 4 + len(SCRIPTS) + ('id="listed"' in page)
         assert tags.count("u") == 0
         assert not [attributes for tag, attributes in elements.found if attributes.get("src") == "x"]
         assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
