@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Language, Quiet
+from pellucid.cli.options import AsJson, DataDir, Language, Quiet, language_wished
 from pellucid.cli.pictures import loaded
-from pellucid.cli.showing import language_wished, write_and_tell
+from pellucid.cli.showing import write_and_tell
 from pellucid.cli.voice import Voice, facts_of
 from pellucid.errors import UsageError
 from pellucid.recipe import RECIPES, Recipe, changed, read_recipe, recipe_named
