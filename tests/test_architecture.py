@@ -65,8 +65,12 @@ exporters/__init__.py
 report/wording.py
 report/material.py
 report/alive.py
+report/augmented.py
 report/judged.py
 report/seen.py
+report/why.py
+report/mapped.py
+report/health.py
 report/__init__.py
 live/guard.py
 live/answers.py

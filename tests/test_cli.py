@@ -261,12 +261,36 @@ def test_every_setting_of_a_recipe_has_a_flag_and_reaches_the_run(call: Call, to
         "model": "tutorial", "epochs": 1, "batch_size": 40, "optimizer": "adam", "learning_rate": 0.002,
         "schedule": "constant", "weight_decay": 0.02, "label_smoothing": 0.1, "patience": 4,
         "validation": 0.3, "seed": 7, "precision": "float32", "threads": 1,
+        "augment": "shift,flip", "balance": "weights",
     }  # fmt: skip
     assert other.keys() == {field.name for field in fields(Recipe)}
     words = [word for name, value in other.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     code, _, err = call("train", "toys", *words, "--out", "run", "--quiet")
     assert (code, err) == (0, "")
     assert json.loads(Path("run/recipe.json").read_text()) == other
+
+
+def test_what_will_be_done_with_the_pictures_is_said_before_training(call: Call, toys: None) -> None:
+    settings = ("--epochs", "1", "--threads", "1", "--augment", "flip,crop", "--balance", "sampler")
+    _, out, _ = call("train", "toys", *settings)
+    told, first = out.index("augmented: crop,flip; balanced by sampler"), out.index("epoch  1/1")
+    assert told < first
+    assert "not augmented" in call("train", "toys", "--epochs", "1", "--threads", "1")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--augment", "flop"), "Unknown augmentation 'flop'. Did you mean 'flip'?"),
+        (("--balance", "weight"), "Unknown balance 'weight'. Known: none, weights, sampler."),
+    ],
+)
+def test_a_misspelt_way_to_treat_pictures_is_told_before_they_are_loaded(
+    call: Call, words: tuple[str, str], message: str
+) -> None:
+    code, out, err = call("train", "mnist", *words)
+    assert (code, out) == (2, "")
+    assert message in err
 
 
 def test_json_gives_json_lines_and_nothing_else(call: Call, toys: None) -> None:
