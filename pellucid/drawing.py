@@ -406,12 +406,25 @@ def plot_feature_maps(maps: Tensor, *, title: str = "") -> Any:
     return figure
 
 
-def plot_explanation(image: Tensor, heatmaps: dict[str, Tensor], maps: dict[str, Tensor], title: str) -> Any:
-    """The picture, the evidence by method, all channels of every layer with maps: a matplotlib figure."""
+def plot_explanation(
+    image: Tensor,
+    heatmaps: dict[str, Tensor],
+    maps: dict[str, Tensor],
+    title: str,
+    *,
+    beside: dict[str, Tensor] | None = None,
+) -> Any:
+    """The picture, the evidence by method, other pictures by their captions, and all channels of every layer
+    with maps: a matplotlib figure."""
     from matplotlib.figure import Figure
 
     layers = {name: layer for name, layer in maps.items() if layer.dim() == 3}
-    heights = [2.4, *(0.5 + 0.62 * math.ceil(len(layer) / 16) for layer in layers.values())]
+    others = list((beside or {}).items())
+    heights = [
+        2.4,
+        *([1.5] if others else []),
+        *(0.5 + 0.62 * math.ceil(len(layer) / 16) for layer in layers.values()),
+    ]
     figure = Figure(figsize=(11, sum(heights) + 0.5), layout="constrained")
     figure.suptitle(title)
     strips = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -425,7 +438,14 @@ def plot_explanation(image: Tensor, heatmaps: dict[str, Tensor], maps: dict[str,
         strips[0].colorbar(shown, ax=cell, shrink=0.8)
     for cell in top:
         cell.axis("off")
-    for strip, (name, layer) in zip(strips[1:], layers.items(), strict=True):
+    if others:
+        row = np.atleast_1d(strips[1].subplots(1, max(8, len(others))))
+        for cell, (caption, other) in zip(row, others, strict=False):
+            cell.imshow(picture(other))
+            cell.set_title(caption, fontsize=8)
+        for cell in row:
+            cell.axis("off")
+    for strip, (name, layer) in zip(strips[-len(layers) :] if layers else [], layers.items(), strict=True):
         low, high = scale_of(layer)
         strip.suptitle(
             f"{name}: {len(layer)} channels, from {low:.3g} (dark) to {high:.3g} (bright)", fontsize=9
@@ -505,3 +525,17 @@ def _spread_out(heights: dict[str, float], *, line: float = 14) -> dict[str, flo
     for name, height in sorted(heights.items(), key=lambda item: item[1]):
         before = placed[name] = max(height, before + line)
     return placed
+
+
+def text_map(heat: Tensor, *, side: int = 28) -> list[str]:
+    """A signed map (h, w) in lines of characters: shades speak for, `-=%#` against, the fuller the more."""
+    rows = heat[None, None]
+    if max(heat.shape) > side:
+        height, width = (max(1, length * side // max(heat.shape)) for length in heat.shape)
+        size = (height, width)
+        rows = functional.adaptive_avg_pool2d(rows, size)
+    reach = float(rows.abs().max())
+    if reach == 0:
+        return ["no evidence"]
+    steps = (rows[0, 0] / reach * 4).trunc().int() + 4  # 0..8
+    return ["".join("#%=-·░▒▓█"[step] * 2 for step in row).rstrip() for row in steps.tolist()]

@@ -72,6 +72,8 @@ report/why.py
 report/mapped.py
 report/health.py
 report/__init__.py
+explained.py
+compare.py
 live/guard.py
 live/answers.py
 live/app.py
@@ -84,6 +86,8 @@ cli/showing.py
 cli/serving.py
 cli/learning.py
 cli/judging.py
+cli/explaining.py
+cli/comparing.py
 cli/listing.py
 cli/caching.py
 cli/__init__.py

@@ -14,7 +14,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pellucid.cli.judging import evaluate, explain, predict
+from pellucid.cli.comparing import compare
+from pellucid.cli.explaining import explain
+from pellucid.cli.judging import evaluate, predict
 from pellucid.cli.learning import check, train
 from pellucid.cli.listing import datasets, doctor, models
 from pellucid.cli.serving import live
@@ -29,6 +31,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     evaluate,
     predict,
     explain,
+    compare,
     report,
     export,
     live,

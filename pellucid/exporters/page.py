@@ -39,7 +39,7 @@ MOMENT_BYTES = 1_900_000  # of all moments, packed
 BITS = (8, 7, 6)  # of a past weight: as many as there is room for
 SWITCHING = 20_000_000_000  # multiply-adds spent on switching channels off
 LAYERS_SHOWN = 40  # with tables; a deeper network's last ones
-SCRIPTS = ("network.js", "draw.js", "parts.js", "pad.js", "layers.js", "live.js")
+SCRIPTS = ("network.js", "draw.js", "parts.js", "pad.js", "layers.js", "change.js", "live.js")
 
 
 @dataclass(frozen=True, eq=False)

@@ -311,6 +311,7 @@ const PellucidLive = (() => {
       bars,
       make("p", { class: "live-quiet" }, say("answer.meant")),
       evidenceBlock(app),
+      PellucidChange.block(app),
       ...(app.data.usual ? [gapBlock(app)] : []),
     );
   }
