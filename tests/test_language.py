@@ -46,7 +46,7 @@ NAMES = {  # no words of English: names, units, file names, ways of writing
 
 
 def environment() -> Environment:
-    return report._environment()
+    return report.environment_of_pages()
 
 
 def sentences_of(template: str) -> Iterator[str]:
