@@ -125,7 +125,7 @@ const PellucidSide = (() => {
     app.announce = make("p", { class: "live-hidden", role: "status", "aria-live": "polite" });
     app.verdict = make("div", { class: "side-verdict" });
     const drawing = make("section", { class: "side-draw" });
-    const columns = make("div", { class: "side-runs" });
+    const columns = make("div", { class: `side-runs ${told.runs.length === 1 ? "side-single" : ""}` });
     columns.style.setProperty("--runs", told.runs.length);
     const other = language === "en" ? "ko" : "en";
     root.append(
