@@ -31,7 +31,7 @@ def live(
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Draw in a page on this machine: every RUN answers each stroke, layer by layer. Ctrl-C ends it (exit 0)."""
+    """Draw in a page on this machine; every RUN answers, layer by layer. Ctrl-C ends it, with exit code 0."""
     if not 1 <= len(run_folders) <= MOST_RUNS:
         raise UsageError(f"Up to {MOST_RUNS} runs fit side by side; got {len(run_folders)}.")
     if language is not None and language not in LANGUAGES:
