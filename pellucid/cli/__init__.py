@@ -1,6 +1,7 @@
 """The command line: words become calls, events become progress, errors become exit codes.
 
 0 done, 1 failure, 2 usage, 3 a check failed, 130 stopped with Ctrl-C after a clean save (143: SIGTERM).
+`live` runs until Ctrl-C, which is its ordinary end: 0.
 Whatever needs torch is imported inside the command that needs it, so that --help answers at once.
 """
 
