@@ -27,9 +27,11 @@ data/augment.py
 data/__init__.py
 models/tutorial.py
 models/resnet.py
+models/pretrained.py
 models/__init__.py
 classifier.py
 training.py
+transfer.py
 evaluation.py
 drawing.py
 explanation/activations.py
