@@ -83,6 +83,8 @@ def _head(
     learning, choosing = (
         cast(Dataset, embedded) for embedded in sets
     )  # `train` asks for no more than they have
+    if not progress.weights:
+        network.head.measure(sets[0].images)
     yield from train(network.head, learning, choosing, alone, progress=progress)
 
 
@@ -96,7 +98,7 @@ def embeddings(network: Pretrained, dataset: Dataset) -> Tensor:
     path = cache_folder() / "embeddings" / f"{_key(network, dataset)}.safetensors"
     with suppress(OSError, SafetensorError, KeyError):
         return load(path.read_bytes())["features"]
-    features = torch.empty(len(dataset), network.head.in_features)
+    features = torch.empty(len(dataset), network.head.dense.in_features)
     with evaluating(network), torch.inference_mode():
         for start, batch, filled in fixed_batches(dataset.images):
             features[start : start + filled] = network.features(batch)[:filled]

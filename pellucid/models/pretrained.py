@@ -40,7 +40,7 @@ class Fitting:
 
 
 class Pretrained(nn.Module):
-    """`backbone` with what it expects of pictures before it, and `head`, one dense layer, behind it."""
+    """`backbone` with what it expects of pictures before it, and `head`, the new last layer, behind it."""
 
     mean: Tensor
     deviation: Tensor
@@ -60,7 +60,7 @@ class Pretrained(nn.Module):
         self.register_buffer("deviation", torch.tensor(fitting.deviation).view(3, 1, 1), persistent=False)
         self.backbone = backbone
         self.class_token = any(name.endswith("cls_token") for name, _ in backbone.named_parameters())
-        self.head = nn.Linear(_width(backbone, config), classes)
+        self.head = Head(_width(backbone, config), classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W), float 0..1 -> logits (B, K)"""
@@ -91,6 +91,30 @@ class Pretrained(nn.Module):
     def to_json(self) -> dict[str, Any]:
         """What `rebuilt` needs, as plain values: everything but the weights."""
         return {"config": self.config, "fitting": asdict(self.fitting)}
+
+
+class Head(nn.Module):
+    """Features brought to a mean of 0 and a spread of 1, whatever they were, then a dense layer."""
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("spread", torch.ones(features))
+        self.dense = nn.Linear(features, classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, D) -> logits (B, K)"""
+        logits: Tensor = self.dense((features - self.centre) / self.spread)
+        return logits
+
+    def measure(self, features: Tensor) -> None:
+        """Take mean and spread from the features (N, D) of the training pictures."""
+        deviation, mean = torch.std_mean(features, dim=0, correction=0)
+        self.centre.copy_(mean)
+        self.spread.copy_(torch.where(deviation > 1e-6, deviation, 1.0))  # a feature that never changes
 
 
 def build(name: str, channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
