@@ -76,6 +76,8 @@ DOORS = {
     "typer": {"cli/"},
     "rich": {"cli/"},
     "PIL.Image.open": {"data/picture.py"},
+    "transformers": {"models/pretrained.py"},
+    "huggingface_hub": {"models/pretrained.py"},
 }
 
 LINES_A_FILE = 600
