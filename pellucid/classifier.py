@@ -179,6 +179,8 @@ def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], 
             and all(type(number) is int and 0 < number <= 16_384 for number in numbers)
             and preprocess.channels in (1, 3)
             and preprocess.scaling in SCALING
+            and type(preprocess.background) is int
+            and 0 <= preprocess.background <= 255
             and manifest["model"] in MODELS
             and isinstance(manifest["sha256"], str)
         )

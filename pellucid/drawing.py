@@ -457,3 +457,51 @@ def _ticks(low: float, high: float) -> list[float]:
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [step * number for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def decades_chart(title: str, curves: dict[str, dict[int, float]]) -> str:
+    """Curves by epoch on a scale of powers of ten, each named at its end, as inline SVG.
+
+    curves  by name, a value above zero for each epoch; others are left out
+    """
+    width, height, left, right, top, bottom = 560, 296, 62, 110, 36, 40
+    kept = {
+        name: {epoch: value for epoch, value in curve.items() if 0 < value < math.inf}
+        for name, curve in curves.items()
+    }
+    kept = {name: curve for name, curve in kept.items() if curve}
+    powers = [math.log10(value) for curve in kept.values() for value in curve.values()] or [0.0]
+    low, high = math.floor(min(powers)), max(math.ceil(max(powers)), math.floor(min(powers)) + 1)
+    last = max([2, *(epoch for curve in kept.values() for epoch in curve)])
+
+    def x(epoch: int) -> float:
+        return left + (epoch - 1) / (last - 1) * (width - left - right)
+
+    def y(value: float) -> float:
+        return top + (high - math.log10(value)) / (high - low) * (height - top - bottom)
+
+    parts = [_text(0, 14, title, "start", "name")]
+    for power in range(low, high + 1, max(1, (high - low) // 5)):
+        parts.append(f'<path class="grid" d="M{left} {y(10.0**power):.1f}H{width - right}"/>')
+        parts.append(_text(left - 8, y(10.0**power) + 4, f"{10.0**power:g}", "end"))
+    for place in _whole_ticks(last):
+        parts.append(_text(x(place), height - bottom + 20, str(place), "middle"))
+    ends = _spread_out({name: y(curve[max(curve)]) + 4 for name, curve in kept.items()})
+    for number, (name, curve) in enumerate(kept.items()):
+        points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in sorted(curve.items()))
+        parts.append(
+            f'<polyline class="validation" style="opacity:{1 - 0.1 * (number % 6):.1f}" points="{points}"/>'
+        )
+        for epoch, value in curve.items():
+            parts.append(_dot((x(epoch), y(value)), 2.5, "validation", f"epoch {epoch}: {name} {value:.3g}"))
+        parts.append(_text(x(max(curve)) + 10, ends[name], name, "start", "label"))
+    return _chart(title, width, height, parts)
+
+
+def _spread_out(heights: dict[str, float], *, line: float = 14) -> dict[str, float]:
+    """Heights moved apart, the highest kept, until a line of text fits between any two."""
+    placed: dict[str, float] = {}
+    before = -math.inf
+    for name, height in sorted(heights.items(), key=lambda item: item[1]):
+        before = placed[name] = max(height, before + line)
+    return placed

@@ -38,7 +38,11 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
             "caveat": said(EXPLAINERS[test.method].caveat),
             "paper": EXPLAINERS[test.method].paper,
             "maps": [
-                _map(e.heatmaps[test.method], said(test.method), e.classes[e.target]) for e in explained
+                drawn_map(
+                    e.heatmaps[test.method],
+                    said("%(method)s for %(name)s", method=said(test.method), name=e.classes[e.target]),
+                )
+                for e in explained
             ],
         }
         for test in tested.tests
@@ -51,8 +55,8 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
     }
 
 
-def _map(heat: Tensor, method: str, name: str) -> dict[str, Any]:
-    """One signed map (h, w) on its own symmetric scale, whose end is told."""
+def drawn_map(heat: Tensor, says: str) -> dict[str, Any]:
+    """One signed map (h, w) on its own symmetric scale, whose end is told, for a page."""
     reach = float(heat.abs().max())
     pixels = drawing.coloured(heat, -reach, reach, colours=drawing.SIGNED)
     end = figure(reach)
@@ -65,8 +69,5 @@ def _map(heat: Tensor, method: str, name: str) -> dict[str, Any]:
         "reach": end,
         "sum": figure(float(heat.sum())),
         "empty": reach == 0 or not math.isfinite(reach),
-        "says": said(
-            "Evidence by %(method)s for %(name)s, from −%(end)s (against) to %(end)s (for)",
-            method=method, name=name, end=end,
-        ),
-    }  # fmt: skip
+        "says": said("Evidence by %(says)s, from −%(end)s (against) to %(end)s (for)", says=says, end=end),
+    }

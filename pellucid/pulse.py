@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Pulse:
-    """One layer at the last step of an epoch.
+    """One layer at the step halfway through an epoch.
 
     gradient  the length of the loss's gradient for the layer's weights
     update    by how much the step moved the weights, as a share of their length: about 0.001 is usual

@@ -24,6 +24,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pellucid.classifier import MANIFEST, Classifier
+from pellucid.data import DATASETS
 from pellucid.data.dataset import Dataset, Splits, content_hashes
 from pellucid.data.picture import Preprocess
 from pellucid.errors import PellucidError, UsageError
@@ -45,7 +46,15 @@ from pellucid.moments import MOMENTS, MOST, Moment, Recorder, read_moments
 from pellucid.pooling import prepare
 from pellucid.pulse import Pulse
 from pellucid.recipe import Recipe, fast, read_recipe
-from pellucid.training import Epoch, Progress, Step, refuse_untrainable, resolved_precision, train
+from pellucid.training import (
+    Epoch,
+    Progress,
+    Step,
+    refuse_untrainable,
+    resolved_augment,
+    resolved_precision,
+    train,
+)
 
 RECIPE, METRICS, SPLIT, ENVIRONMENT = "recipe.json", "metrics.csv", "split.csv", "environment.json"
 CHECKPOINT, HEALTH = "checkpoint.safetensors", "health.csv"
@@ -118,7 +127,7 @@ class Run:
 
     @property
     def pulses(self) -> list[Pulse]:
-        """How long each layer's gradient was at the end of each epoch, and how far a step moved its weights.
+        """How long each layer's gradient was halfway through each epoch, and how far a step moved it.
 
         Empty for a run that left no health.csv. Raises PellucidError when that is damaged.
         """
@@ -229,7 +238,7 @@ def fit(
 ) -> Run:
     """Train to the end and leave a run's folder behind.
 
-    recipe      without one, `recipe.fast` for so many pictures
+    recipe      without one, `recipe.fast` for so many pictures of their shape
     folder      new or empty; without one, the next free `runs/<data>-<model>-<n>` under the current folder
     callbacks   called with every Step and Epoch
     data        what the pictures are called, as `load` takes it, so that a report finds them again
@@ -242,8 +251,7 @@ def fit(
     written; what was reached before is saved.
     """
     refuse_untrainable(train_set, validation_set)
-    recipe = recipe or fast(len(train_set))
-    recipe = replace(recipe, precision=resolved_precision(recipe), threads=recipe.threads or cores())
+    recipe = resolved(recipe or fast(len(train_set), (train_set.channels, *train_set.size)), train_set, data)
     shape = (train_set.channels, len(train_set.classes), train_set.size)
     network = build(recipe.model, *shape, seed=recipe.seed)
     preprocess = preprocess or Preprocess(train_set.channels, *train_set.size)
@@ -262,6 +270,21 @@ def fit(
     past = Recorder.beginning(folder / MOMENTS, network, recipe.epochs, steps, moments)
     return _trained(
         folder, classifier, recipe, environment, train_set, validation_set, Progress(), past, callbacks
+    )
+
+
+def resolved(recipe: Recipe, train_set: Dataset, data: str = "") -> Recipe:
+    """`recipe` with nothing left at "auto": what it means for these pictures on this machine.
+
+    Raises UsageError for an unknown augmentation.
+    """
+    if recipe.augment == "auto" and data in DATASETS:
+        recipe = replace(recipe, augment=DATASETS[data].augment)
+    return replace(
+        recipe,
+        augment=resolved_augment(recipe, train_set, own=bool(data)),
+        precision=resolved_precision(recipe),
+        threads=recipe.threads or cores(),
     )
 
 

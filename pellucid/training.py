@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.classifier import evaluating, fixed_batches, gathered, modes_kept, scaled
+from pellucid.data.augment import augmented, named, suited
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
 from pellucid.machine import keep_memory, multiplies_bfloat16
@@ -131,6 +132,7 @@ def train(
     refuse_untrainable(train_set, validation_set)
     keep_memory()
     prepare(recipe.epochs * len(train_set))
+    recipe = replace(recipe, augment=resolved_augment(recipe, train_set))
     progress = progress if progress is not None else Progress()
     optimizers = Optimizers(network, recipe)
     _put_back(network, optimizers, progress)
@@ -138,15 +140,15 @@ def train(
     begun = time.perf_counter() - progress.seconds
     with modes_kept(network), _best_in_the_end(network, progress):
         while not progress.finished(recipe):
-            order = sample_order(len(train_set), recipe.seed, progress.epoch)
+            order = _order(train_set, recipe, progress.epoch)
             for batch in torch.split(order, recipe.batch_size)[progress.step :]:
                 lap = time.perf_counter()
                 rate = learning_rate(recipe, (progress.epoch - 1) * steps + progress.step, steps)
-                last = progress.step + 1 == steps
-                before = weights_now(network) if last else {}
+                middle = progress.step == steps // 2
+                before = weights_now(network) if middle else {}
                 loss = _update(network, optimizers, train_set, batch, rate, recipe, progress)
                 progress.step += 1
-                if last:
+                if middle:
                     progress.pulses += pulses(network, before, progress.epoch)
                 now = time.perf_counter()
                 progress.seconds = now - begun
@@ -169,6 +171,49 @@ def _best_in_the_end(network: nn.Module, progress: Progress) -> Iterator[None]:
 def sample_order(count: int, seed: int, epoch: int) -> Tensor:
     """The order (int64, N) in which an epoch sees the pictures: a function of (seed, epoch), nothing else."""
     return torch.randperm(count, generator=_generator(seed, "order", epoch))
+
+
+def first_batch(train_set: Dataset, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
+    """What the first step trains on: which pictures (B,), how they look, float 0..1 (B, C, H, W), and their
+    labels (B,), or, of mixed ones, the shares of every class (B, K)."""
+    recipe = replace(recipe, augment=resolved_augment(recipe, train_set))
+    batch = _order(train_set, recipe, 1)[: recipe.batch_size]
+    return batch, *_batch(train_set, batch, recipe, Progress())
+
+
+def balanced_order(labels: Tensor, seed: int, epoch: int) -> Tensor:
+    """As many indices as there are `labels` (N,), of every class as many, in an order to train in.
+
+    A rare class's pictures come again in turn, of a common one some wait for another epoch. A function of
+    the labels, seed and epoch, nothing else.
+    """
+    generator = _generator(seed, "balanced", epoch)
+    shown = torch.bincount(labels).nonzero()[:, 0].tolist()
+    chosen: list[Tensor] = []
+    for place in torch.randperm(len(shown), generator=generator).tolist():
+        mine = torch.nonzero(labels == shown[place])[:, 0]  # (n,)
+        share = (len(labels) + len(chosen)) // len(shown)  # shares of N that differ by one at most
+        rounds = [mine[torch.randperm(len(mine), generator=generator)] for _ in range(-(-share // len(mine)))]
+        chosen.append(torch.cat(rounds)[:share])
+    together = torch.cat(chosen)
+    return together[torch.randperm(len(together), generator=generator)]
+
+
+def class_weights(labels: Tensor, classes: int) -> Tensor:
+    """What a picture of each class counts (K,), so that all classes count alike and a picture 1 on average;
+    0 for a class that is not there."""
+    counts = torch.bincount(labels, minlength=classes)
+    even = len(labels) / (counts.count_nonzero() * counts.clamp_min(1))
+    return torch.where(counts > 0, even, 0.0)
+
+
+def resolved_augment(recipe: Recipe, train_set: Dataset, *, own: bool = False) -> str:
+    """The augmentations by name, or "none": what "auto" means for these pictures, `own` ones from a folder.
+
+    Raises UsageError for an unknown name.
+    """
+    names = suited(train_set.channels, own=own) if recipe.augment == "auto" else recipe.augment
+    return ",".join(named(names)) or "none"
 
 
 def learning_rate(recipe: Recipe, step: int, steps_an_epoch: int) -> float:
@@ -231,7 +276,9 @@ def _update(
 ) -> float:
     """One step down the gradient on the pictures at `batch` (B,); gives the loss before it."""
     network.train()
-    images, labels = scaled(gathered(train_set.images, batch)), train_set.labels[batch]  # (B, C, H, W), (B,)
+    images, targets = _batch(train_set, batch, recipe, progress)
+    weight = class_weights(train_set.labels, len(train_set.classes)) if recipe.balance == "weights" else None
+    known = [buffer.clone() for buffer in network.buffers()]  # of batch norm: they change before the loss
     network.zero_grad()
     low = resolved_precision(recipe) == "bfloat16"
     with (
@@ -239,16 +286,32 @@ def _update(
         torch.autocast("cpu", torch.bfloat16, enabled=low),
     ):
         logits = network(images).float()  # (B, K)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        loss = functional.cross_entropy(logits, targets, weight, label_smoothing=recipe.label_smoothing)
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     value, slope = loss.item(), torch.nn.utils.get_total_norm(gradients).item()
     if not math.isfinite(value) or not math.isfinite(slope):
+        for buffer, before in zip(network.buffers(), known, strict=True):
+            buffer.copy_(before)
         what = f"step {progress.step + 1}: the loss is {value} and its gradient {slope}, before the update"
         raise _diverged(what, rate, progress)
     optimizers.step(rate)
     progress.optimizer = optimizers.tensors()
     return value
+
+
+def _order(train_set: Dataset, recipe: Recipe, epoch: int) -> Tensor:
+    if recipe.balance == "sampler":
+        return balanced_order(train_set.labels, recipe.seed, epoch)
+    return sample_order(len(train_set), recipe.seed, epoch)
+
+
+def _batch(train_set: Dataset, batch: Tensor, recipe: Recipe, progress: Progress) -> tuple[Tensor, Tensor]:
+    """The pictures at `batch`, float (B, C, H, W), and their labels (B,) or shares (B, K), augmented."""
+    images, labels = scaled(gathered(train_set.images, batch)), train_set.labels[batch]
+    names = named(recipe.augment)
+    generator = _generator(recipe.seed, "augment", progress.epoch, progress.step)
+    return augmented(images, labels, names, classes=len(train_set.classes), generator=generator)
 
 
 def _judge(

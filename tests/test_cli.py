@@ -125,6 +125,30 @@ def test_the_same_command_in_another_process_gives_the_same_weights(
     assert sha256(one) == sha256(other)
 
 
+@pytest.mark.parametrize("command", ["report", "export"])
+def test_pages_speak_the_language_of_the_locale_unless_told_otherwise(
+    trained: tuple[Path, Any], tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    run = Path(shutil.copytree(trained[0] / "runs" / "digits-tutorial-1", tmp_path / "run"))
+    page = run / {"report": "report.html", "export": "page.html"}[command]
+    monkeypatch.setenv("LC_MESSAGES", "ko_KR.UTF-8")
+    assert call(command, run)[0] == 0
+    assert '<html lang="ko">' in page.read_text(encoding="utf-8")
+    assert call(command, run, "--lang", "en")[0] == 0
+    assert '<html lang="en">' in page.read_text(encoding="utf-8")
+
+
+def test_an_exported_page_carries_the_moments_of_the_training(
+    trained: tuple[Path, Any], tmp_path: Path, call: Call
+) -> None:
+    run = trained[0] / "runs" / "latest"
+    assert call("export", run, "--out", tmp_path / "page.html")[0] == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    data = json.loads(page.partition('id="live-data">')[2].partition("</script>")[0])
+    assert data["moments"]["steps"] == [step for _, step, _ in Run.open(run).moments]
+    assert len(page) < 3_000_000
+
+
 def test_predict_evaluate_and_report_agree_with_python_to_the_last_digit(
     trained: tuple[Path, Any], tmp_path: Path, call: Call
 ) -> None:
@@ -213,6 +237,10 @@ def test_a_bare_train_prints_three_examples(call: Call) -> None:
         (["train", "digits", "--config", "no.json"], "'no.json' is not a file."),
         (["train", "digits", "--resume", "x"], "--resume goes on with a run as it was begun"),
         (["train", "--resume", "x", "--epochs", "3"], "--resume goes on with a run as it was begun"),
+        (["train", "--resume", "x", "--moments", "3"], "--resume goes on with a run as it was begun"),
+        (["train", "digits", "--lang", "fr"], "Unknown language 'fr'. Known: en, ko."),
+        (["report", "nowhere", "--lang", "fr"], "Unknown language 'fr'. Known: en, ko."),
+        (["export", "nowhere", "--lang", "fr"], "Unknown language 'fr'. Known: en, ko."),
         (["train", "--resume", "nowhere"], "'nowhere' has nothing to resume"),
         (["evaluate", "nowhere"], "'nowhere' is no folder. Expected a run's folder, such as 'runs/latest'."),
         (["evaluate", "."], "'.' holds no model.json. Expected a run's folder"),
@@ -246,12 +274,36 @@ def test_every_setting_of_a_recipe_has_a_flag_and_reaches_the_run(call: Call, to
         "model": "tutorial", "epochs": 1, "batch_size": 40, "optimizer": "adam", "learning_rate": 0.002,
         "schedule": "constant", "weight_decay": 0.02, "label_smoothing": 0.1, "patience": 4,
         "validation": 0.3, "seed": 7, "precision": "float32", "threads": 1,
+        "augment": "shift,flip", "balance": "weights",
     }  # fmt: skip
     assert other.keys() == {field.name for field in fields(Recipe)}
     words = [word for name, value in other.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     code, _, err = call("train", "toys", *words, "--out", "run", "--quiet")
     assert (code, err) == (0, "")
     assert json.loads(Path("run/recipe.json").read_text()) == other
+
+
+def test_what_will_be_done_with_the_pictures_is_said_before_training(call: Call, toys: None) -> None:
+    settings = ("--epochs", "1", "--threads", "1", "--augment", "flip,crop", "--balance", "sampler")
+    _, out, _ = call("train", "toys", *settings)
+    told, first = out.index("augmented: crop,flip; balanced by sampler"), out.index("epoch  1/1")
+    assert told < first
+    assert "not augmented" in call("train", "toys", "--epochs", "1", "--threads", "1")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--augment", "flop"), "Unknown augmentation 'flop'. Did you mean 'flip'?"),
+        (("--balance", "weight"), "Unknown balance 'weight'. Known: none, weights, sampler."),
+    ],
+)
+def test_a_misspelt_way_to_treat_pictures_is_told_before_they_are_loaded(
+    call: Call, words: tuple[str, str], message: str
+) -> None:
+    code, out, err = call("train", "mnist", *words)
+    assert (code, out) == (2, "")
+    assert message in err
 
 
 def test_json_gives_json_lines_and_nothing_else(call: Call, toys: None) -> None:

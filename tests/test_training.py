@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pellucid import training
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
-from pellucid.models import build
+from pellucid.models import build, resnet
 from pellucid.recipe import Recipe
 from pellucid.training import Epoch, Progress, Step, drawing_from, judge, learning_rate, sample_order, train
 from tests.toys import CLASSES, QUICK, economical, only_class, same_weights, toy_dataset, toy_splits
@@ -134,6 +134,67 @@ def test_training_stopped_at_any_step_and_gone_on_with_ends_like_one_never_stopp
         assert len(rest) == len(events) - stop - 1, stop
         assert same_weights(other, whole), stop
         assert epochs(rest) == epochs(events[stop + 1 :]), stop
+
+
+def test_whatever_gathers_or_draws_a_training_gone_on_with_ends_like_one_never_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Batch norm's statistics, augmentation, mixed targets and a sampler, all in play, stopped anywhere."""
+    monkeypatch.setattr(resnet, "WIDTH_SMALL", 8)
+    data = toy_splits(120, channels=3)
+    ways = "turn,crop,flip,colour,erase,mixup,cutmix"
+    recipe = replace(QUICK, model="resnet", epochs=2, batch_size=40, augment=ways, balance="sampler")
+
+    def begun(seed: int = 0) -> nn.Module:
+        return build("resnet", 3, len(CLASSES), (16, 16), seed=seed)
+
+    whole = begun()
+    events = list(train(whole, data.train, data.validation, recipe))
+    for stop in range(len(events)):
+        progress, model = Progress(), begun()
+        for number, _ in enumerate(train(model, data.train, data.validation, recipe, progress=progress)):
+            if number == stop:
+                break
+        tensors, facts = progress.to_tensors()
+        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        other, kept = begun(seed=9), Progress.from_tensors(copies, facts)
+        rest = list(train(other, data.train, data.validation, recipe, progress=kept))
+        assert same_weights(other, whole), stop
+        assert epochs(rest) == epochs(events[stop + 1 :]), stop
+
+
+def test_a_loss_that_is_no_number_leaves_what_batch_norm_gathered_as_it_was() -> None:
+    data = toy_splits(120, channels=3)
+    model = build("resnet", 3, len(CLASSES), (16, 16), seed=0)
+    with torch.no_grad():
+        model.get_parameter("dense.bias").fill_(math.nan)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with pytest.raises(PellucidError, match="the loss is nan"):
+        list(train(model, data.train, data.validation, replace(QUICK, model="resnet")))
+    assert before
+    assert all(torch.equal(before[name], buffer) for name, buffer in model.named_buffers())
+
+
+def test_pictures_to_choose_by_are_never_augmented(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+    change = training.augmented
+
+    def noted(images: Tensor, *others: Any, **words: Any) -> Any:
+        seen.append(images)
+        return change(images, *others, **words)
+
+    monkeypatch.setattr(training, "augmented", noted)
+    before = SPLITS.validation.images.clone()
+    trained(replace(QUICK, augment="erase,shift", epochs=1))
+    assert sum(map(len, seen)) == len(SPLITS.train)
+    assert torch.equal(SPLITS.validation.images, before)
+
+
+def test_augmentation_differs_in_every_epoch_and_is_part_of_the_choice() -> None:
+    assert not same_weights(trained()[0], trained(replace(QUICK, augment="shift"))[0])
+    first, _, targets = training.first_batch(SPLITS.train, replace(QUICK, augment="cutmix"))
+    assert len(first) == QUICK.batch_size
+    assert targets.shape == (QUICK.batch_size, len(CLASSES))
 
 
 def test_the_same_progress_goes_on_after_a_break() -> None:

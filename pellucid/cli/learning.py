@@ -14,7 +14,7 @@ from pellucid.cli.pictures import loaded
 from pellucid.cli.showing import language_wished, write_and_tell
 from pellucid.cli.voice import Voice, facts_of
 from pellucid.errors import UsageError
-from pellucid.recipe import RECIPES, Recipe, changed, read_recipe, recipe_named
+from pellucid.recipe import RECIPES, SMALL_AND_GRAY, Recipe, Shape, changed, read_recipe, recipe_named
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Splits
@@ -50,6 +50,10 @@ def train(
     patience: Annotated[
         int | None, typer.Option(help="Epochs without a better validation loss; 0: off.")
     ] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="auto, none, or names such as crop,flip; see the guide.")
+    ] = None,
+    balance: Annotated[str | None, typer.Option(help="Uneven classes: none, weights or sampler.")] = None,
     validation: Annotated[float | None, typer.Option(help="Share of training pictures to choose by.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides everything random; 42 unless given.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
@@ -77,8 +81,12 @@ def train(
             "Leave them out, or train anew."
         )
 
-    def choose(pictures: int) -> Recipe:
-        start = read_recipe(config) if config else recipe_named(recipe, pictures=pictures)
+    def choose(pictures: int, shape: Shape) -> Recipe:
+        start = (
+            read_recipe(config)
+            if config
+            else recipe_named(recipe, pictures=pictures, shape=shape, model=model)
+        )
         return changed(start, given)
 
     language = language_wished(lang)
@@ -94,21 +102,25 @@ def train(
 
 def _begun(
     data: str,
-    choose: Callable[[int], Recipe],
+    choose: Callable[[int, Shape], Recipe],
     out: Path | None,
     data_dir: Path | None,
     moments: int | None,
     say: Voice,
 ) -> "tuple[Run, Splits]":
+    from pellucid.data.augment import named
     from pellucid.models import model_named
     from pellucid.moments import MOST
-    from pellucid.run import fit
+    from pellucid.run import fit, resolved
 
-    draft = choose(1)  # seed and share decide the split, and the split how many pictures there are
+    # Seed and share decide the split, and the split how many pictures there are.
+    draft = choose(1, SMALL_AND_GRAY)
     model_named(draft.model)  # a misspelt one is told before anything is loaded, perhaps downloaded
+    named("none" if draft.augment == "auto" else draft.augment)
     splits = loaded(data, data_dir, draft.seed, draft.validation)
     say.data(data, splits)
-    recipe = choose(len(splits.train))
+    recipe = choose(len(splits.train), (splits.train.channels, *splits.train.size))
+    say.recipe(resolved(recipe, splits.train, data))
     most = MOST if moments is None else moments
     with say.training(recipe) as show:
         run = fit(

@@ -629,7 +629,7 @@ const PellucidLive = (() => {
       button.title = nothing ? momentName(app, moment) : says;
       button.setAttribute("aria-label", button.title);
       fill.style.height = nothing ? "0" : `${share * 100}%`;
-      name.textContent = nothing ? "" : [...classes[label]].slice(0, 2).join("");
+      name.textContent = nothing ? "" : classes[label];
     });
     app.pastAnswers = answers;
     const first = answers.findIndex(({ label }) => label === wanted);
@@ -640,11 +640,13 @@ const PellucidLive = (() => {
       moment: momentName(app, Math.max(0, first)),
       since: momentName(app, since),
     };
-    app.timeNote.textContent = nothing
-      ? ""
-      : first < 0 || since > app.count
-        ? app.say(first < 0 ? "time.never" : "time.firstOnly", { ...values, since: "–" })
-        : app.say(first === since ? "time.first" : "time.firstOnly", values);
+    const key = () => {
+      if (first < 0) return "time.never";
+      if (first !== since) return "time.firstOnly";
+      return first === 0 ? "time.always" : first === app.count ? "time.onlyNow" : "time.first";
+    };
+    if (since > app.count) values.since = "–";
+    app.timeNote.textContent = nothing ? "" : app.say(key(), values);
   }
 
   // --- the address: #draw;s=strokes;e=example;t=test picture of the report;m=moment;c=layer,channel,row,column;p=pen;f=1 (free);o=silenced

@@ -87,6 +87,7 @@
     let order = [];
     let made = 0;
     let at = -1;
+    let chosen = null; // on the map of pictures: a set of test pictures, or null for all
 
     $("#worst").remove();
     place.hidden = false;
@@ -152,6 +153,7 @@
       order = listed.index.map((_, n) => n).filter((n) =>
         (is === "" || listed.true[n] === Number(is)) &&
         (was === "" || listed.predicted[n] === Number(was)) &&
+        (chosen === null || chosen.has(listed.index[n])) &&
         (word === "" || listed.source[n].toLowerCase().includes(word)));
       const by = form.elements.order.value;
       if (by === "sure") order.sort((a, b) => listed.sure[b] - listed.sure[a]);
@@ -248,6 +250,10 @@
       else return;
       event.preventDefault();
       event.stopPropagation();
+    });
+    document.addEventListener("pellucid-chosen", (event) => {
+      chosen = event.detail && new Set(event.detail);
+      arrange();
     });
     form.addEventListener("input", () => {
       arrange();

@@ -18,12 +18,13 @@ from pellucid.drawing import Atlas
 from pellucid.evaluation import Evaluation, percent, times
 from pellucid.files import write_text
 from pellucid.language import gettext, ngettext, said, speaking
-from pellucid.report import alive, judged, seen
+from pellucid.report import alive, health, judged, mapped, seen, why
 from pellucid.report.material import Material
 from pellucid.report.wording import brief, chance
 from pellucid.run import Run
 
 REPORT = "report.html"
+STYLES, SCRIPTS = ("page.css", "why.css"), ("report.js", "why.js")
 
 SECTIONS: Sequence[tuple[str, str, Callable[[Material], dict[str, Any]]]] = (
     ("draw", "Draw", alive.draw),
@@ -34,6 +35,11 @@ SECTIONS: Sequence[tuple[str, str, Callable[[Material], dict[str, Any]]]] = (
     ("sureness", "How sure it is", judged.sureness),
     ("layers", "What the layers see", seen.layers),
     ("honesty", "Can the maps be believed", seen.honesty),
+    ("guess", "Guess first", why.guess),
+    ("change", "What would change it", why.change),
+    ("neighbours", "Neighbours", why.neighbours),
+    ("map", "Map of pictures", mapped.map_of_pictures),
+    ("health", "Health of the network", health.health),
     ("reproduce", "Do it again", judged.reproduce),
 )
 
@@ -72,8 +78,8 @@ def _rendered(material: Material) -> str:
         drawing=_drawing(sections),
         atlases=_once(entry for section in sections for entry in section["told"].get("atlases", {}).items()),
         scales={name: _gradient(colours) for name, colours in SCALES.items()},
-        style=Markup((pages / "page.css").read_text(encoding="utf-8")),
-        script=Markup((pages / "report.js").read_text(encoding="utf-8")),
+        style=Markup("\n".join((pages / name).read_text(encoding="utf-8") for name in STYLES)),
+        script=Markup("\n".join((pages / name).read_text(encoding="utf-8") for name in SCRIPTS)),
     )
 
 
@@ -121,6 +127,7 @@ def _environment() -> Environment:
         "percent": percent,
         "chance": chance,
         "times": times,
+        "plural": lambda number, one, many: f"{number:,} {one if number == 1 else many}",
         "brief": brief,
         "tight": lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%"),
     }
@@ -180,6 +187,7 @@ def _verdict(material: Material, told: dict[str, dict[str, Any]]) -> dict[str, A
     silent = told["layers"].get("silent", [])
     return {
         "share": percent(evaluation.accuracy, count=evaluation.count),
+        "uneven": evaluation.uneven,
         "low": percent(low, count=evaluation.count),
         "high": percent(high, count=evaluation.count),
         "strip": Markup(drawing.interval_strip(low, evaluation.accuracy, high)),

@@ -12,6 +12,7 @@ from pellucid.drawing import zoom
 from pellucid.evaluation import Evaluation, digits, times
 from pellucid.files import read_json
 from pellucid.language import said
+from pellucid.report.augmented import preview
 from pellucid.report.material import A_PAIR, FIRST, MATRIX, Material, cell, shown, tile
 
 SHEET_BUDGET = 500_000  # characters of the address that holds the contact sheet, at most
@@ -26,7 +27,7 @@ FILES = (
     ("environment.json", "versions, machine, threads, fingerprints, command"),
     ("split.csv", "every picture with its part and a hash of its pixels"),
     ("metrics.csv", "loss and accuracy by epoch"),
-    ("health.csv", "each layer's gradient and update at the end of every epoch"),
+    ("health.csv", "each layer's gradient and update halfway through every epoch"),
     ("model.safetensors", "the weights of the best epoch"),
     ("moments.safetensors", "the weights along the way, 16 times at most"),
     ("model.json", "classes, preprocessing, the SHA-256 of the weights"),
@@ -76,11 +77,14 @@ def data(material: Material) -> dict[str, Any]:
 def training(material: Material) -> dict[str, Any]:
     """Loss and accuracy by epoch, and which epoch was kept."""
     history = material.run.history
+    augmented = preview(material)
     charts = [
         drawing.line_chart(said("Loss by epoch, nats"), history, ("loss", "val_loss"), unit="nats"),
         drawing.line_chart(said("Accuracy by epoch"), history, ("accuracy", "val_accuracy"), unit="share"),
     ]
     return {
+        "atlases": {"augmented": augmented["atlas"]} if augmented else {},
+        "augmented": augmented,
         "best": material.run.best,
         "charts": [Markup(chart) for chart in charts] if history else [],
         "history": history,
