@@ -36,7 +36,7 @@ def main() -> None:
 
 def draw(results: dict[str, list[dict[str, Any]]], out: Path) -> None:
     """The picture, each line named where it ends."""
-    figure, axes = pyplot.subplots(figsize=(8.4, 4.2), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(8.4, 4.6), layout="constrained")
     for colour, (name, runs) in zip(COLOURS, results.items(), strict=False):
         for run in runs:
             seconds, accuracies = zip(*run["curve"], strict=True)
@@ -56,7 +56,7 @@ def draw(results: dict[str, list[dict[str, Any]]], out: Path) -> None:
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False)
     figure.savefig(out, metadata={"Date": None})
     print(f"Picture: {out}")
 
