@@ -15,12 +15,15 @@ from torch import Tensor, nn
 from pellucid.data.picture import SCALING, Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_object, write_bytes, write_json
+from pellucid.machine import keep_memory
 from pellucid.models import MODELS, build, description_of
 from pellucid.models.pretrained import PREFIX
+from pellucid.pooling import PAYS, prepare
 
 FORMAT = 1
 WEIGHTS, MANIFEST = "model.safetensors", "model.json"
-VALUES_A_BATCH = 1 << 19  # about 2 MB of float input: the fastest on two cores, and small in memory
+VALUES_A_BATCH = 1 << 19  # about 2 MB of float input, and no more than so many pictures: what is quickest
+PICTURES_A_BATCH = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +52,9 @@ class Classifier:
     def logits(self, images: Tensor) -> Tensor:
         """Scores (N, K) before the softmax, float32, of uint8 pictures (N, C, H, W)."""
         self._refuse_unlike(images)
+        if len(images) >= PAYS:
+            keep_memory()
+            prepare(len(images))
         scores = torch.empty(len(images), len(self.classes))  # (N, K)
         with evaluating(self.network), torch.inference_mode():
             for start, batch, filled in fixed_batches(images):
@@ -129,7 +135,7 @@ def fixed_batches(images: Tensor) -> Iterator[tuple[int, Tensor, int]]:
     One shape and one layout in memory mean one way of adding numbers up, so a picture's scores depend
     neither on its neighbours nor on how it was read.
     """
-    size = max(1, min(512, VALUES_A_BATCH // max(1, images[0].numel()))) if len(images) else 1
+    size = max(1, min(PICTURES_A_BATCH, VALUES_A_BATCH // max(1, images[0].numel()))) if len(images) else 1
     for start in range(0, len(images), size):
         pictures = images[start : start + size]
         filled = len(pictures)

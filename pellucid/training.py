@@ -130,14 +130,14 @@ def train(
     gradient is no longer finite: before the update, so the weights kept are good.
     """
     refuse_untrainable(train_set, validation_set)
-    keep_memory()
-    prepare(recipe.epochs * len(train_set))
     recipe = replace(recipe, augment=resolved_augment(recipe, train_set))
     progress = progress if progress is not None else Progress()
+    begun = time.perf_counter() - progress.seconds
+    keep_memory()
+    prepare(recipe.epochs * len(train_set))
     optimizers = Optimizers(network, recipe)
     _put_back(network, optimizers, progress)
     steps = math.ceil(len(train_set) / recipe.batch_size)
-    begun = time.perf_counter() - progress.seconds
     with modes_kept(network), _best_in_the_end(network, progress):
         while not progress.finished(recipe):
             order = _order(train_set, recipe, progress.epoch)
