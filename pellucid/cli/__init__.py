@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from pellucid.cli.caching import cache
 from pellucid.cli.judging import evaluate, explain, predict
 from pellucid.cli.learning import check, train
 from pellucid.cli.listing import datasets, doctor, models
@@ -32,6 +33,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     export,
     datasets,
     models,
+    cache,
     doctor,
 )
 

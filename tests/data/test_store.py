@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from listings import file_bytes, folder_of_pictures, listed
 
 from pellucid import files
 from pellucid.data import store, survey
@@ -25,6 +24,7 @@ from pellucid.data.picture import Preprocess
 from pellucid.data.rows import Held, Mapped, Rows
 from pellucid.data.store import Packed, clear, pack, stored
 from pellucid.errors import PellucidError, UsageError
+from tests.data.listings import file_bytes, folder_of_pictures, listed
 
 SMALL = Preprocess(3, 8, 8, "stretch")
 
@@ -469,8 +469,7 @@ def test_a_store_that_is_being_built_is_not_cleared(photos: Path, cache: Path) -
 BUILDERS = """
 import os, sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-from listings import listed
+from tests.data.listings import listed
 from pellucid.data import survey
 from pellucid.data.picture import Preprocess
 from pellucid.data.store import pack
@@ -493,8 +492,7 @@ class Builders:
     """A process with everything loaded that packs the pictures in children of its own, as often as asked."""
 
     def __init__(self, photos: Path, cache: Path, count: int) -> None:
-        tests = str(Path(__file__).parent)
-        code = BUILDERS.format(tests=tests, photos=str(photos), cache=str(cache), count=count)
+        code = BUILDERS.format(photos=str(photos), cache=str(cache), count=count)
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         self.process = subprocess.Popen(
             [sys.executable, "-c", code],
