@@ -377,7 +377,7 @@ def _decoded(work: _Work, n: int, digest: str) -> tuple[NDArray[np.uint8] | None
         tensor = work.preprocess.read(content, name=NAMELESS)  # (C, H, W)
     except UsageError as error:
         return None, reason_of(error)
-    pixels: NDArray[np.uint8] = tensor.contiguous().numpy()
+    pixels: NDArray[np.uint8] = tensor.numpy()
     return pixels, ""
 
 
