@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from pellucid.cli.caching import cache
 from pellucid.cli.comparing import compare
 from pellucid.cli.explaining import explain
 from pellucid.cli.judging import evaluate, predict
@@ -38,6 +39,7 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     live,
     datasets,
     models,
+    cache,
     doctor,
 )
 
