@@ -41,7 +41,7 @@ from pellucid.files import (
     write_json,
 )
 from pellucid.machine import cores, keep_memory, processor
-from pellucid.models import build
+from pellucid.models import build, description_of
 from pellucid.moments import MOMENTS, MOST, Moment, Recorder, read_moments
 from pellucid.pooling import prepare
 from pellucid.pulse import Pulse
@@ -53,8 +53,8 @@ from pellucid.training import (
     refuse_untrainable,
     resolved_augment,
     resolved_precision,
-    train,
 )
+from pellucid.transfer import learn
 
 RECIPE, METRICS, SPLIT, ENVIRONMENT = "recipe.json", "metrics.csv", "split.csv", "environment.json"
 CHECKPOINT, HEALTH = "checkpoint.safetensors", "health.csv"
@@ -257,7 +257,7 @@ def fit(
     preprocess = preprocess or Preprocess(train_set.channels, *train_set.size)
     classifier = Classifier(network, train_set.classes, preprocess, recipe.model)
     if folder is None:
-        folder = claim_numbered_folder(Path("runs"), f"{data or 'data'}-{recipe.model}")
+        folder = claim_numbered_folder(Path("runs"), f"{data or 'data'}-{_short(recipe.model)}")
         point(folder.parent / "latest", folder)
     else:
         claim_empty_folder(folder)
@@ -276,8 +276,13 @@ def fit(
 def resolved(recipe: Recipe, train_set: Dataset, data: str = "") -> Recipe:
     """`recipe` with nothing left at "auto": what it means for these pictures on this machine.
 
-    Raises UsageError for an unknown augmentation.
+    Raises UsageError for an unknown augmentation, and when there is nothing to fine-tune.
     """
+    if recipe.fine_tune and not recipe.model.startswith("hf:"):
+        raise UsageError(
+            f"--fine-tune goes on with a pretrained network, such as --model hf:NAME; '{recipe.model}' is "
+            "trained as a whole from the start."
+        )
     if recipe.augment == "auto" and data in DATASETS:
         recipe = replace(recipe, augment=DATASETS[data].augment)
     return replace(
@@ -316,8 +321,16 @@ def resume(
             "Bring the right file back, or train anew."
         )
     preprocess = Preprocess(**manifest["preprocess"])
+    whole = any(
+        name.startswith("backbone.") for name in progress.weights
+    )  # else only its last layer is there
     network = build(
-        recipe.model, train_set.channels, len(train_set.classes), train_set.size, seed=recipe.seed
+        recipe.model,
+        train_set.channels,
+        len(train_set.classes),
+        train_set.size,
+        seed=recipe.seed,
+        description=manifest.get("network") if whole else None,
     )
     classifier = Classifier(network, train_set.classes, preprocess, recipe.model)
     done = (progress.epoch - 1) * math.ceil(len(train_set) / recipe.batch_size) + progress.step
@@ -325,6 +338,11 @@ def resume(
     return _trained(
         folder, classifier, recipe, environment, train_set, validation_set, progress, past, callbacks
     )
+
+
+def _short(model: str) -> str:
+    """What a folder can be called: of "hf:google/vit-base" the last word."""
+    return model.removeprefix("hf:").rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1] or "pretrained"
 
 
 def find_splits(run: Run, load: Callable[[], Splits]) -> Splits:
@@ -354,8 +372,9 @@ def _trained(
         "preprocess": classifier.preprocess.to_json(),
         "recipe": recipe.to_json(),
         "data": environment["fingerprints"],
+        "network": description_of(classifier.network),
     }
-    events = train(classifier.network, train_set, validation_set, recipe, progress=progress)
+    events = learn(classifier.network, train_set, validation_set, recipe, progress=progress)
     with _threads(recipe.threads), stop_requests() as requests:
         try:
             for event in events:
@@ -494,7 +513,8 @@ def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
 
 
 def _environment(train_set: Dataset, validation_set: Dataset, recipe: Recipe) -> dict[str, Any]:
-    names = ("pellucid", "torch", "numpy", "pillow", "safetensors", "scikit-learn")
+    names = ["pellucid", "torch", "numpy", "pillow", "safetensors", "scikit-learn"]
+    names += ["transformers"] if recipe.model.startswith("hf:") else []
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

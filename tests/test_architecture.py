@@ -37,11 +37,13 @@ pooling.py
 models/compact.py
 models/tutorial.py
 models/resnet.py
+models/pretrained.py
 models/__init__.py
 classifier.py
 pulse.py
 optimizers.py
 training.py
+transfer.py
 evaluation.py
 drawing.py
 explanation/activations.py
@@ -103,6 +105,8 @@ DOORS = {
     "starlette": {"live/"},
     "uvicorn": {"live/"},
     "PIL.Image.open": {"data/picture.py"},
+    "transformers": {"models/pretrained.py"},
+    "huggingface_hub": {"models/pretrained.py"},
 }
 
 LINES_A_FILE = 600

@@ -19,7 +19,7 @@ import torch
 
 from pellucid import cli, data
 from pellucid.classifier import Classifier
-from pellucid.cli import learning
+from pellucid.cli import judging, learning
 from pellucid.cli.voice import Voice
 from pellucid.data import DATASETS, load
 from pellucid.errors import PellucidError
@@ -173,6 +173,19 @@ def test_predict_evaluate_and_report_agree_with_python_to_the_last_digit(
 
 
 @pytest.mark.slow
+def test_many_files_get_the_answers_each_would_get_alone(
+    toy_run: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "TOGETHER", 3)
+    files = [write_picture(Path(f"{n}.png"), image) for n, image in enumerate(toy_dataset(7).images)]
+    files.insert(4, Path("absent.png"))
+    code, out, err = call("predict", toy_run, *files, "--json")
+    assert (code, err.count("absent.png")) == (2, 1)
+    alone = "".join(call("predict", toy_run, file, "--json")[1] for file in files)
+    assert out == alone
+    assert len(out.splitlines()) == 7
+
+
 def test_another_process_predicts_the_same_digits(trained: tuple[Path, Any], tmp_path: Path) -> None:
     run = trained[0] / "runs" / "latest"
     image = load("digits").test.images[7]
@@ -261,7 +274,7 @@ def test_every_setting_of_a_recipe_has_a_flag_and_reaches_the_run(call: Call, to
         "model": "tutorial", "epochs": 1, "batch_size": 40, "optimizer": "adam", "learning_rate": 0.002,
         "schedule": "constant", "weight_decay": 0.02, "label_smoothing": 0.1, "patience": 4,
         "validation": 0.3, "seed": 7, "precision": "float32", "threads": 1,
-        "augment": "shift,flip", "balance": "weights",
+        "augment": "shift,flip", "balance": "weights", "fine_tune": 0,
     }  # fmt: skip
     assert other.keys() == {field.name for field in fields(Recipe)}
     words = [word for name, value in other.items() for word in (f"--{name.replace('_', '-')}", str(value))]

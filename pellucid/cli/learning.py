@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Language, Quiet
+from pellucid.cli.options import AsJson, DataDir, Language, Quiet, language_wished
 from pellucid.cli.pictures import loaded
-from pellucid.cli.showing import language_wished, write_and_tell
+from pellucid.cli.showing import write_and_tell
 from pellucid.cli.voice import Voice, facts_of
 from pellucid.errors import UsageError
 from pellucid.recipe import RECIPES, SMALL_AND_GRAY, Recipe, Shape, changed, read_recipe, recipe_named
@@ -39,7 +39,9 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder, exactly; new or empty.")] = None,
     data_dir: DataDir = None,
-    model: Annotated[str | None, typer.Option(help="The network; see: pellucid models.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The network (see: pellucid models), or hf:NAME_OR_FOLDER.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Times all training pictures are seen, at most.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="adam, adamw or muon.")] = None,
@@ -47,6 +49,9 @@ def train(
     schedule: Annotated[str | None, typer.Option(help="constant, one-cycle or linear.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay of adamw.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="Share of the target spread evenly.")] = None,
+    fine_tune: Annotated[
+        int | None, typer.Option(help="Epochs for all of a pretrained network, after its last layer.")
+    ] = None,
     patience: Annotated[
         int | None, typer.Option(help="Epochs without a better validation loss; 0: off.")
     ] = None,

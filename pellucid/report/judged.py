@@ -9,7 +9,7 @@ from markupsafe import Markup
 from pellucid import drawing
 from pellucid.data.dataset import Dataset
 from pellucid.drawing import zoom
-from pellucid.evaluation import Evaluation, digits, times
+from pellucid.evaluation import Evaluation, times
 from pellucid.files import read_json
 from pellucid.language import said
 from pellucid.report.augmented import preview
@@ -235,8 +235,8 @@ def _listed(material: Material, worst: list[int]) -> dict[str, Any]:
         "columns": album.atlas.columns,
         "true": labels.tolist(),
         "predicted": evaluation.predictions[kept].tolist(),
-        "sure": [float(text) for text in digits(evaluation.confidence[kept])],
-        "given": [float(text) for text in digits(evaluation.probabilities[kept, labels])],
+        "sure": [float(f"{value:.6g}") for value in evaluation.confidence[kept].tolist()],
+        "given": [float(f"{value:.6g}") for value in evaluation.probabilities[kept, labels].tolist()],
         "source": sources,
     }
 
