@@ -30,6 +30,7 @@ __all__ = [
     "build",
     "evaluate",
     "explain",
+    "explain_each",
     "fit",
     "load",
     "record",
@@ -55,6 +56,7 @@ _HOMES = {
     "build": "models",
     "evaluate": "evaluation",
     "explain": "explanation",
+    "explain_each": "explanation",
     "fit": "run",
     "load": "data",
     "record": "explanation",
@@ -71,7 +73,7 @@ if TYPE_CHECKING:
     from pellucid.data.picture import Preprocess
     from pellucid.errors import PellucidError, UsageError
     from pellucid.evaluation import Evaluation, evaluate
-    from pellucid.explanation import Explanation, explain, record
+    from pellucid.explanation import Explanation, explain, explain_each, record
     from pellucid.models import build
     from pellucid.recipe import Recipe
     from pellucid.report import write_report

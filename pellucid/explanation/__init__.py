@@ -1,6 +1,6 @@
 """Looking inside: what every layer makes of a picture, and where the evidence for an answer lies."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -28,6 +28,7 @@ __all__ = [
     "Explainer",
     "Explanation",
     "explain",
+    "explain_each",
     "last_spatial_layer",
     "record",
 ]
@@ -167,13 +168,38 @@ def explain(
     )
 
 
+def explain_each(
+    classifier: Classifier | nn.Module,
+    images: Tensor,
+    targets: Sequence[int | str] | int | str | None = None,
+    **options: Any,
+) -> list[Explanation]:
+    """As `explain`, of each of `images` (N, C, H, W).
+
+    targets  one class for all, one a picture, or none: then what is answered to each
+    options  as `explain` takes them: methods, layer, against
+
+    Raises UsageError when the number of targets is another than that of the pictures.
+    """
+    if images.dim() != 4:
+        raise UsageError(f"Expected pictures (N, C, H, W); got {tuple(images.shape)}.")
+    wanted: list[int | str | None]
+    if targets is None or isinstance(targets, int | str):
+        wanted = [targets] * len(images)
+    else:
+        wanted = [*targets]
+    if len(wanted) != len(images):
+        raise UsageError(f"Expected one class for each of {len(images)} pictures; got {len(wanted)}.")
+    return [explain(classifier, image, one, **options) for image, one in zip(images, wanted, strict=True)]
+
+
 def _one(image: Tensor) -> Tensor:
     if image.dim() == 4 and len(image) == 1:
         return image[0]
     if image.dim() != 3:
         raise UsageError(
             f"Expected one picture (C, H, W); got {tuple(image.shape)}. "
-            "For several: [explain(classifier, image) for image in images]."
+            "For several: explain_each(classifier, images)."
         )
     return image
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Splits
 from pellucid.errors import UsageError
-from pellucid.explanation import EXPLAINERS, explain, last_spatial_layer
+from pellucid.explanation import EXPLAINERS, explain, explain_each, last_spatial_layer
 from pellucid.explanation.activations import grid_of
 from pellucid.explanation.attribution import NOISE, NOISY_COPIES, evidence_at, integrated_gradients
 from pellucid.models import build
@@ -383,6 +383,21 @@ def test_explain_refuses_what_does_not_fit(reader: Classifier, digits: Splits) -
     with pytest.raises(UsageError, match=r"No layer 'conv3' in this network\. Its layers: conv1"):
         explain(reader, image, layer="conv3")
     assert explain(reader, image[None], "3").target == 3
+
+
+def test_each_of_a_batch_is_explained_as_it_is_alone(reader: Classifier, digits: Splits) -> None:
+    images = digits.test.images[:3]
+    for network, given in ((reader, images), (reader.network, images.float() / 255)):
+        together = explain_each(network, given, methods=["occlusion"], against=0, targets=[4, 5, 6])
+        for one, image, target in zip(together, given, (4, 5, 6), strict=True):
+            alone = explain(network, image, target, methods=["occlusion"], against=0)
+            assert torch.equal(one.heatmaps["occlusion"], alone.heatmaps["occlusion"])
+            assert (one.target, one.against) == (target, 0)
+    assert [one.target for one in explain_each(reader, images, "7")] == [7, 7, 7]
+    with pytest.raises(UsageError, match="one class for each of 3 pictures; got 2"):
+        explain_each(reader, images, [1, 2])
+    with pytest.raises(UsageError, match=r"Expected pictures \(N, C, H, W\)"):
+        explain_each(reader, images[0])
 
 
 def test_a_picture_without_evidence_is_said_to_have_none(reader: Classifier, digits: Splits) -> None:
