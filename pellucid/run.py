@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from html import escape
@@ -194,6 +194,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     data: str = "",
     preprocess: Preprocess | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train to the end and leave a run's folder behind.
 
@@ -202,6 +203,8 @@ def fit(
     callbacks   called with every Step and Epoch
     data        what the pictures are called, as `load` takes it, so that a report finds them again
     preprocess  how further pictures are to be read; without it, as exactly the kind trained on
+    about       what else environment.json is to tell of the pictures, as "reading": where they lie, what was
+                unreadable, and with which choices they are found again
 
     Ctrl-C or SIGTERM ends it after the step at hand, saves, and raises Stopped. Raises UsageError for
     pictures that cannot be trained on, PellucidError when the loss is no longer finite or a file cannot be
@@ -215,11 +218,14 @@ def fit(
     preprocess = preprocess or Preprocess(train_set.channels, *train_set.size)
     classifier = Classifier(network, train_set.classes, preprocess, recipe.model)
     if folder is None:
-        folder = claim_numbered_folder(Path("runs"), f"{data or 'data'}-{recipe.model}")
+        called = Path(data).resolve().name if data else ""
+        folder = claim_numbered_folder(Path("runs"), f"{called or 'data'}-{recipe.model}")
         point(folder.parent / "latest", folder)
     else:
         claim_empty_folder(folder)
     environment = {"data": data, **_environment(train_set, validation_set, recipe)}
+    if about is not None:
+        environment["reading"] = dict(about)
     write_json(folder / RECIPE, recipe.to_json())
     write_json(folder / ENVIRONMENT, environment)
     rows = [*_split_rows("train", train_set), *_split_rows("validation", validation_set)]

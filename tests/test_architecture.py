@@ -20,8 +20,16 @@ recipe.py
 data/dataset.py
 data/picture.py
 data/known.py
+data/listing.py
+data/tree.py
+data/archives.py
 data/folder.py
+data/tables.py
+data/arrays.py
+data/layouts.py
 data/store.py
+data/parting.py
+data/reading.py
 data/audit.py
 data/augment.py
 data/__init__.py

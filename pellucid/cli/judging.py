@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pellucid.cli.options import AsJson, DataDir, RunArgument, Scaling
-from pellucid.cli.pictures import splits_of, with_scaling
+from pellucid.cli.pictures import pictures_in, splits_of, with_scaling
 from pellucid.cli.voice import Voice, plain
 from pellucid.errors import UsageError
 
@@ -33,7 +33,7 @@ def evaluate(
 
 def predict(
     run_folder: RunArgument,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures, or folders of them.")],
     csv: Annotated[Path | None, typer.Option(help="Write every probability to this table.")] = None,
     scaling: Scaling = None,
     as_json: AsJson = False,
@@ -46,7 +46,7 @@ def predict(
     classifier = Classifier.load(run_folder)
     preprocess = with_scaling(classifier.preprocess, scaling)
     rows, errors = [], []
-    for file in files:
+    for file in (picture for given in files for picture in pictures_in(given)):
         try:
             probabilities = classifier.predict(preprocess.read(file)[None])[0]  # (K,)
         except UsageError as error:
