@@ -178,7 +178,8 @@ def _refuse_look_alikes(classes: tuple[str, ...], by_part: dict[str, Counter[str
     for name in classes:
         looks[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
     for look, names in looks.items():
-        meant = len(look) == 1 and all(by_part["train"][name] for name in names)
+        plain = all(unicodedata.normalize("NFKC", name) == name for name in names)
+        meant = len(look) == 1 and plain and all(by_part["train"][name] for name in names)
         if len(names) > 1 and not meant:
             homes = [
                 f"'{name}' (in {', '.join(part for part in by_part if by_part[part][name])})"
