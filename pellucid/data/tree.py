@@ -167,7 +167,9 @@ def _walk(
     for entry in found:
         name = prefix + entry.name
         if entry.is_dir():
-            if not hidden(name):
+            if hidden(name):
+                passed["hidden folder"] += 1
+            else:
                 _walk(Path(entry.path), f"{name}/", (*above, here), sizes, folders, passed)
         elif entry.is_file():
             sizes[name] = entry.stat().st_size
