@@ -6,15 +6,31 @@ from pathlib import Path
 
 import pytest
 
+from pellucid import report
 from pellucid import run as runs
 from pellucid.cli import application
+from pellucid.cli.pictures import read_again
 from pellucid.errors import UsageError
 from pellucid.files import read_json
+from pellucid.report import judged
+from pellucid.report.material import Material
 from pellucid.run import ENVIRONMENT, RECIPE, SPLIT, Run
 from tests.data.folders import planted, shapes, state
 from tests.toys import economical, rows_of
 
-TRAIN = ("--epochs", "1", "--batch-size", "16", "--threads", "1", "--precision", "float32")
+QUICKLY = (
+    "--epochs",
+    "1",
+    "--batch-size",
+    "16",
+    "--threads",
+    "1",
+    "--precision",
+    "float32",
+    "--moments",
+    "0",
+)
+TRAIN = (*QUICKLY, "--model", "tutorial", "--recipe", "tutorial")
 
 
 def asked(*words: str | Path) -> None:
@@ -24,7 +40,15 @@ def asked(*words: str | Path) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def small() -> Iterator[None]:
-    with economical():
+    """Few threads; in place of the report, which takes seconds and is tested elsewhere, an empty page."""
+
+    def blank(run: Run, *_: object, **__: object) -> Path:
+        path = run.folder / "report.html"
+        path.write_text("", encoding="utf-8")
+        return path
+
+    with economical(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report, "write_report", blank)
         yield
 
 
@@ -63,6 +87,15 @@ def test_no_command_touches_the_folder(messy: Path, tmp_path: Path, monkeypatch:
     assert state(messy) == before
 
 
+def test_the_report_counts_what_is_unreadable_and_names_it(run: Path, messy: Path) -> None:
+    opened = Run.open(run)
+    splits = read_again(opened.environment["reading"], run, None).splits
+    evaluation = opened.evaluation() or opened.evaluate(splits.test)
+    told = judged.data(Material(opened, splits, evaluation))
+    assert told["reading"]["unreadable"][0]["source"] == "train/dark/cut.png"
+    assert (told["reading"]["found"], told["reading"]["read"]) == (49, 48)
+
+
 def test_what_was_understood_is_said_before_training(
     messy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,7 +125,6 @@ def test_a_run_tells_where_its_pictures_lie_and_finds_them_again(
     assert {row["split"] for row in rows_of(run / SPLIT)} == {"train", "validation", "test"}
     monkeypatch.chdir(tmp_path)
     asked("evaluate", run, "--again")
-    assert "1 unreadable" in (run / "report.html").read_text(encoding="utf-8")
     moved = tmp_path / "moved"
     messy.rename(moved)
     try:
@@ -171,6 +203,6 @@ def test_a_stopped_run_goes_on_with_its_pictures(
     with monkeypatch.context() as patch:
         patch.setattr(runs, "_save", killed)
         with pytest.raises(Killed):
-            asked("train", messy, "--out", folder, "--quiet", "--epochs", "2", *TRAIN[2:])
+            asked("train", messy, "--out", folder, "--quiet", *TRAIN, "--epochs", "2")
     asked("train", "--resume", folder, "--quiet")
     assert Run.open(folder).evaluation() is not None
