@@ -173,7 +173,7 @@ def _splits(whole: Dataset, parts: Sequence[str]) -> Splits:
 def _of_unreadable(packed: Packed) -> list[str]:
     if not packed.unreadable:
         return []
-    shown = "; ".join(f"'{one.source}' {one.reason}" for one in packed.unreadable[:SHOWN_REASONS])
+    shown = "; ".join(f"'{one.source}' {one.reason.rstrip('.')}" for one in packed.unreadable[:SHOWN_REASONS])
     rest = len(packed.unreadable) - SHOWN_REASONS
     more = f" and {rest:,} more" if rest > 0 else ""
     count = plural(len(packed.unreadable), "picture is", "pictures are")
