@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from html import escape
@@ -235,6 +235,7 @@ def fit(
     data: str = "",
     preprocess: Preprocess | None = None,
     moments: int = MOST,
+    about: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train to the end and leave a run's folder behind.
 
@@ -245,6 +246,8 @@ def fit(
     preprocess  how further pictures are to be read; without it, as exactly the kind trained on
     moments     how often, at most, the weights are kept along the way for pages that show how it formed;
                 a network of more than moments.MOST_WEIGHTS keeps none
+    about       what else environment.json is to tell of the pictures, as "reading": where they lie, what was
+                unreadable, and with which choices they are found again
 
     Ctrl-C or SIGTERM ends it after the step at hand, saves, and raises Stopped. Raises UsageError for
     pictures that cannot be trained on, PellucidError when the loss is no longer finite or a file cannot be
@@ -257,11 +260,14 @@ def fit(
     preprocess = preprocess or Preprocess(train_set.channels, *train_set.size)
     classifier = Classifier(network, train_set.classes, preprocess, recipe.model)
     if folder is None:
-        folder = claim_numbered_folder(Path("runs"), f"{data or 'data'}-{_short(recipe.model)}")
+        called = Path(data).resolve().name if data else ""
+        folder = claim_numbered_folder(Path("runs"), f"{called or 'data'}-{_short(recipe.model)}")
         point(folder.parent / "latest", folder)
     else:
         claim_empty_folder(folder)
     environment = {"data": data, **_environment(train_set, validation_set, recipe)}
+    if about is not None:
+        environment["reading"] = dict(about)
     write_json(folder / RECIPE, recipe.to_json())
     write_json(folder / ENVIRONMENT, environment)
     rows = [*_split_rows("train", train_set), *_split_rows("validation", validation_set)]

@@ -24,9 +24,15 @@ data/dataset.py
 data/picture.py
 data/known.py
 data/listing.py
+data/tree.py
+data/archives.py
 data/folder.py
+data/tables.py
+data/arrays.py
+data/layouts.py
 data/survey.py
 data/store.py
+data/parting.py
 data/reading.py
 data/likeness.py
 data/bursts.py

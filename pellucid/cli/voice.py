@@ -12,6 +12,7 @@ from pellucid.recipe import Recipe
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset, Splits
+    from pellucid.data.reading import Reading
     from pellucid.evaluation import Evaluation
     from pellucid.run import Run
     from pellucid.training import Epoch, Step
@@ -34,6 +35,16 @@ class Voice:
         """One JSON object for a program."""
         if self.as_json and not self.quiet:
             print(json.dumps({"event": kind, **facts}, ensure_ascii=False), flush=True)
+
+    def reading(self, reading: "Reading | None") -> None:
+        """What was understood of one's own pictures, before anything is made of them."""
+        if reading is None:
+            return
+        self.event("reading", **reading.to_json())
+        for note in reading.notes:
+            self.line(f"{note}." if not note.endswith(".") else note)
+        found, read = len(reading.listing.pictures), len(reading.packed.kept)
+        self.line(f"Pictures found: {found:,} = {read:,} read + {found - read:,} unreadable.")
 
     def data(self, name: str, splits: "Splits") -> None:
         """What the pictures are: shape, type, classes and how many."""

@@ -1,6 +1,7 @@
 """Sections on what was measured: the data, the training, the answers, the mistakes, and how to repeat it."""
 
 import math
+import shlex
 from typing import Any
 
 import torch
@@ -68,6 +69,7 @@ def data(material: Material) -> dict[str, Any]:
         "rows": rows,
         "fewest": min(train.counts.items(), key=lambda item: item[1]),
         "most": max(train.counts.items(), key=lambda item: item[1]),
+        "reading": run.environment.get("reading"),
         "leaking": read_json(run.folder / "evaluation.json").get("leaking", []),
         "fingerprints": {name: part.fingerprint for name, part in splits.items()},
         "first_sources": [train.sources[index] for index in order[:1]],
@@ -146,7 +148,7 @@ def reproduce(material: Material) -> dict[str, Any]:
     run = material.run
     facts = run.environment
     return {
-        "command": f"pellucid train {run.data} --config recipe.json",
+        "command": f"pellucid train {shlex.quote(run.data)} --config recipe.json",
         "given": facts.get("command", ""),
         "begun": facts.get("begun", ""),
         "machine": facts.get("machine", {}),
