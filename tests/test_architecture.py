@@ -58,12 +58,14 @@ report/material.py
 report/judged.py
 report/seen.py
 report/__init__.py
+report/checked.py
 live.py
 cli/voice.py
 cli/options.py
 cli/pictures.py
 cli/showing.py
 cli/learning.py
+cli/checking.py
 cli/judging.py
 cli/listing.py
 cli/__init__.py

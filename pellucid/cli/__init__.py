@@ -14,8 +14,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from pellucid.cli.checking import check
 from pellucid.cli.judging import evaluate, explain, predict
-from pellucid.cli.learning import check, train
+from pellucid.cli.learning import train
 from pellucid.cli.listing import datasets, doctor, models
 from pellucid.cli.showing import export, report
 from pellucid.cli.voice import plain

@@ -1,6 +1,5 @@
-"""Commands that look at pictures and train on them: check, train."""
+"""The command that trains: train."""
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,7 +11,7 @@ import typer
 from pellucid.cli.options import AsJson, DataDir, Quiet
 from pellucid.cli.pictures import loaded
 from pellucid.cli.showing import write_and_tell
-from pellucid.cli.voice import Voice, facts_of
+from pellucid.cli.voice import Voice
 from pellucid.errors import UsageError
 from pellucid.recipe import RECIPES, Recipe, changed, read_recipe, recipe_named
 
@@ -86,13 +85,14 @@ def train(
 def _begun(
     data: str, choose: Callable[[int], Recipe], out: Path | None, data_dir: Path | None, say: Voice
 ) -> "tuple[Run, Splits]":
+    from pellucid.data.audit import quick_audit
     from pellucid.models import model_named
     from pellucid.run import fit
 
     draft = choose(1)  # seed and share decide the split, and the split how many pictures there are
     model_named(draft.model)  # a misspelt one is told before anything is loaded, perhaps downloaded
     splits = loaded(data, data_dir, draft.seed, draft.validation)
-    say.data(data, splits)
+    say.data(data, splits, quick_audit(splits))
     recipe = choose(len(splits.train))
     with say.training(recipe) as show:
         run = fit(splits.train, splits.validation, recipe, folder=out, callbacks=[show], data=data)
@@ -116,30 +116,3 @@ def _resumed(folder: Path, data_dir: Path | None, say: Voice) -> "tuple[Run, Spl
         run = resume(folder, splits.train, splits.validation, callbacks=[show])
     say.line(f"{run.folder}: {run.summary}")
     return run, splits
-
-
-def check(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A known data set: digits, mnist.")],
-    data_dir: DataDir = None,
-    seed: Annotated[int, typer.Option(help="Decides the split.")] = Recipe.seed,
-    validation: Annotated[
-        float, typer.Option(help="Share of training pictures to choose by.")
-    ] = Recipe.validation,
-    as_json: AsJson = False,
-) -> None:
-    """Look at DATA before training: shapes, type, classes, counts per class, pictures in two splits."""
-    from pellucid.data.dataset import content_hashes
-
-    splits = loaded(data, data_dir, seed, validation)
-    hashes = {name: set(content_hashes(part)) for name, part in splits.items()}
-    twice = len(hashes["test"] & (hashes["train"] | hashes["validation"]))
-    repeated = {name: len(part) - len(hashes[name]) for name, part in splits.items()}
-    facts = {"data": data, **facts_of(splits), "test_pictures_seen_in_training": twice, "repeated": repeated}
-    if as_json:
-        print(json.dumps(facts, ensure_ascii=False))
-        return
-    say = Voice(False, False)
-    say.data(data, splits)
-    say.counts(splits)
-    say.line(f"Identical pictures inside one split: {', '.join(f'{n} {c}' for n, c in repeated.items())}.")
-    say.line(f"Test pictures that are also in training or validation: {twice or 'none'}.")
