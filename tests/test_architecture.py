@@ -15,13 +15,17 @@ PACKAGE = Path(__file__).parents[1] / "pellucid"
 
 ROWS = """
 errors.py
+language.py
 files.py
 recipe.py
+machine.py
+data/rows.py
 data/dataset.py
 data/picture.py
 data/known.py
-data/folder.py
 data/listing.py
+data/folder.py
+data/survey.py
 data/store.py
 data/reading.py
 data/likeness.py
@@ -29,10 +33,14 @@ data/bursts.py
 data/audit.py
 data/augment.py
 data/__init__.py
+pooling.py
+models/compact.py
 models/tutorial.py
 models/resnet.py
 models/__init__.py
 classifier.py
+pulse.py
+optimizers.py
 training.py
 evaluation.py
 drawing.py
@@ -45,6 +53,7 @@ explanation/health.py
 explanation/similarity.py
 explanation/embedding.py
 explanation/__init__.py
+moments.py
 run.py
 layers.py
 evidence.py
@@ -55,19 +64,30 @@ exporters/page.py
 exporters/__init__.py
 report/wording.py
 report/material.py
+report/alive.py
+report/augmented.py
 report/judged.py
 report/seen.py
+report/why.py
+report/mapped.py
+report/health.py
 report/__init__.py
 report/checked.py
-live.py
+live/guard.py
+live/answers.py
+live/app.py
+live/server.py
+live/__init__.py
 cli/voice.py
 cli/options.py
 cli/pictures.py
 cli/showing.py
+cli/serving.py
 cli/learning.py
 cli/checking.py
 cli/judging.py
 cli/listing.py
+cli/caching.py
 cli/__init__.py
 __main__.py
 __init__.py
@@ -78,6 +98,8 @@ DOORS = {
     "matplotlib": {"drawing.py"},
     "typer": {"cli/"},
     "rich": {"cli/"},
+    "starlette": {"live/"},
+    "uvicorn": {"live/"},
     "PIL.Image.open": {"data/picture.py"},
 }
 

@@ -61,6 +61,14 @@ class Voice:
         if not found.findings:
             self.line("Nothing found that is wrong.")
 
+    def recipe(self, recipe: Recipe) -> None:
+        """How training will go: the network, how long, and what is done with the pictures."""
+        changes = "not augmented" if recipe.augment == "none" else f"augmented: {recipe.augment}"
+        balance = "" if recipe.balance == "none" else f"; balanced by {recipe.balance}"
+        self.line(
+            f"{recipe.model}: {recipe.epochs} epochs, batches of {recipe.batch_size}; {changes}{balance}"
+        )
+
     def counts(self, splits: "Splits") -> None:
         """How many pictures of each class each split has."""
         self.line("Pictures per class (train, validation, test):")
@@ -116,6 +124,8 @@ class Voice:
         without = run.without_leaking()
         if without:
             self.line(f"Without test pictures it learned from or chose by: {without}")
+        if evaluation.uneven:
+            self.line(evaluation.uneven)
 
 
 def facts_of(splits: "Splits") -> dict[str, Any]:

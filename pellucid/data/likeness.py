@@ -115,7 +115,8 @@ def _unit(pictures: Tensor) -> Tensor:
     vectors = centred.flatten(1)
     length: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     flat = length < 0.5 * math.sqrt(vectors.shape[1])  # less than half a shade of contrast
-    return (vectors / length.clamp_min(1e-6)).masked_fill(flat, 0)
+    units: Tensor = (vectors / length.clamp_min(1e-6)).masked_fill(flat, 0)
+    return units
 
 
 def _components(vectors: Tensor) -> Tensor:
@@ -126,8 +127,8 @@ def _components(vectors: Tensor) -> Tensor:
     widths = spread.flip(0)[:COMPONENTS].clamp_min(0).sqrt()
     useful = max(1, int((widths > 1e-4).sum()))
     axes = directions.flip(1)[:, :useful] / widths[:useful].clamp_min(1e-6)
-    points: Tensor = (vectors - mean.float()) @ axes.float()
-    return points
+    along: Tensor = (vectors - mean.float()) @ axes.float()
+    return along
 
 
 def _candidates(points: Tensor) -> tuple[Tensor, Tensor]:

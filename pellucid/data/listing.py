@@ -1,4 +1,4 @@
-"""Which pictures there are: names alone, nothing is decoded."""
+"""What pictures there are, before one is decoded."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: what it is called in the data, what it shows, which part and group it belongs to."""
+    """One picture: what it is called in the data, what it shows, and where it belongs.
+
+    source  unique in the data: "train/cat/001.jpg", a member's name, or "train/17" of arrays
+    label   its class by name
+    split   "train", "validation" or "test"; empty where the data say nothing
+    group   pictures of one group stay on one side
+    """
 
     source: str
     label: str
@@ -19,7 +25,13 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """Every picture of a person's data, in an order that does not depend on the file system's."""
+    """Every picture of a person's data, in an order that does not depend on the file system's.
+
+    name      what the person gave
+    notes     what was understood and what was passed over, a sentence each
+    read      picture n as the bytes of its file, or as an array (H, W) or (H, W, C); any thread may call it
+    stamp     changes whenever the bytes of picture n may have; empty when that is unknown
+    """
 
     name: str
     pictures: Sequence[Picture]
