@@ -190,7 +190,8 @@ class Run:
     def evaluate(self, test_set: Dataset) -> Evaluation:
         """Open the test set: judge the classifier on it, note the result and that it was opened once more.
 
-        Test pictures that were trained on or chosen by are named as "leaking" in evaluation.json.
+        Test pictures that were trained on or chosen by are named as "leaking" in evaluation.json, and what
+        the others give stands in "without_leaking".
         """
         kept = [row for row in _read_split(self.folder / SPLIT) if row[2] != "test"]
         seen = {row[3] for row in kept}
@@ -202,10 +203,19 @@ class Run:
             self.folder,
             opened=self._times_opened + 1,
             leaking=leaks,
+            without_leaking=_figures(evaluation.without(leaks)) if leaks else None,
             weights=self._weights,
             fingerprint=test_set.fingerprint,
         )
         return evaluation
+
+    def without_leaking(self) -> str:
+        """The verdict on the test pictures that were neither trained on nor chosen by; empty when all were so
+        or the test set has not been opened."""
+        if not self._was_opened:
+            return ""
+        figures = read_object(self.folder / EVALUATION).get("without_leaking")
+        return str(figures.get("verdict", "")) if isinstance(figures, dict) else ""
 
     @property
     def _was_opened(self) -> bool:
@@ -415,6 +425,13 @@ def _save(folder: Path, classifier: Classifier, progress: Progress) -> None:
     _write_history(folder, progress.history)
     _write_pulses(folder, progress.pulses)
     classifier.save(folder, training={"why": why, "epochs": len(progress.history), "best": figures})
+
+
+def _figures(evaluation: Evaluation | None) -> dict[str, Any] | None:
+    if evaluation is None:
+        return None
+    figures = evaluation.to_json()
+    return {name: figures[name] for name in ("verdict", "count", "correct", "accuracy", "interval")}
 
 
 @contextmanager

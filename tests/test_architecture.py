@@ -82,6 +82,7 @@ report/health.py
 report/__init__.py
 explained.py
 compare.py
+report/checked.py
 live/guard.py
 live/answers.py
 live/app.py
@@ -93,6 +94,7 @@ cli/pictures.py
 cli/showing.py
 cli/serving.py
 cli/learning.py
+cli/checking.py
 cli/judging.py
 cli/explaining.py
 cli/comparing.py

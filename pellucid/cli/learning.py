@@ -1,6 +1,5 @@
-"""Commands that look at pictures and train on them: check, train."""
+"""The command that trains: train."""
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,7 +21,7 @@ from pellucid.cli.options import (
 )
 from pellucid.cli.pictures import Choices, about, loaded, read, read_again
 from pellucid.cli.showing import write_and_tell
-from pellucid.cli.voice import Voice, facts_of
+from pellucid.cli.voice import Voice
 from pellucid.errors import UsageError
 from pellucid.recipe import RECIPES, SMALL_AND_GRAY, Recipe, Shape, changed, read_recipe, recipe_named
 
@@ -130,6 +129,7 @@ def _begun(
     moments: int | None,
     say: Voice,
 ) -> "tuple[Run, Splits]":
+    from pellucid.data.audit import quick_audit
     from pellucid.data.augment import named
     from pellucid.models import model_named
     from pellucid.moments import MOST
@@ -142,7 +142,7 @@ def _begun(
     choices = Choices(draft.seed, draft.validation, draft.size, draft.group_by, *table)
     splits, reading = read(data, data_dir, choices)
     say.reading(reading)
-    say.data(data, splits)
+    say.data(data, splits, quick_audit(splits, reading))
     recipe = choose(len(splits.train), (splits.train.channels, *splits.train.size))
     preprocess = reading.preprocess if reading else None
     if preprocess is not None and preprocess.scaling == "stretch":
@@ -184,39 +184,3 @@ def _resumed(folder: Path, data_dir: Path | None, say: Voice) -> "tuple[Run, Spl
         run = resume(folder, splits.train, splits.validation, callbacks=[show])
     say.line(f"{run.folder}: {run.summary}")
     return run, splits
-
-
-def check(
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="Your folder of pictures, or digits, mnist ...")
-    ],
-    data_dir: DataDir = None,
-    seed: Annotated[int, typer.Option(help="Decides the split.")] = Recipe.seed,
-    validation: Annotated[
-        float, typer.Option(help="Share of training pictures to choose by.")
-    ] = Recipe.validation,
-    size: Size = None,
-    group_by: GroupBy = None,
-    split: SplitTable = None,
-    on_unreadable: OnUnreadable = None,
-    as_json: AsJson = False,
-) -> None:
-    """Look at DATA before training: shapes, type, classes, counts per class, pictures in two splits."""
-    from pellucid.data.dataset import content_hashes
-
-    choices = Choices(seed, validation, size or 0, group_by or "", split, on_unreadable or "skip")
-    splits, reading = read(data, data_dir, choices)
-    hashes = {name: set(content_hashes(part)) for name, part in splits.items()}
-    twice = len(hashes["test"] & (hashes["train"] | hashes["validation"]))
-    repeated = {name: len(part) - len(hashes[name]) for name, part in splits.items()}
-    facts = {"data": data, **facts_of(splits), "test_pictures_seen_in_training": twice, "repeated": repeated}
-    if as_json:
-        facts |= {"reading": reading.to_json()} if reading else {}
-        print(json.dumps(facts, ensure_ascii=False))
-        return
-    say = Voice(False, False)
-    say.reading(reading)
-    say.data(data, splits)
-    say.counts(splits)
-    say.line(f"Identical pictures inside one split: {', '.join(f'{n} {c}' for n, c in repeated.items())}.")
-    say.line(f"Test pictures that are also in training or validation: {twice or 'none'}.")

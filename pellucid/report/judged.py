@@ -44,6 +44,7 @@ def data(material: Material) -> dict[str, Any]:
     most = max(1, *train.counts.values())
     chosen = {name: _spread(train, label) for label, name in enumerate(train.classes[:SHEET_CLASSES])}
     order = [index for indices in chosen.values() for index in indices]
+    leaking = read_json(run.folder / "evaluation.json").get("leaking", [])
     atlas = drawing.fitted_atlas(train.images[order], budget=SHEET_BUDGET, side=64)
     place = {index: number for number, index in enumerate(order[: atlas.count])}
     rows = [
@@ -70,7 +71,9 @@ def data(material: Material) -> dict[str, Any]:
         "fewest": min(train.counts.items(), key=lambda item: item[1]),
         "most": max(train.counts.items(), key=lambda item: item[1]),
         "reading": run.environment.get("reading"),
-        "leaking": read_json(run.folder / "evaluation.json").get("leaking", []),
+        "leaking": len(leaking),
+        "leaking_sources": leaking,
+        "without": material.evaluation.without(leaking) if leaking else None,
         "fingerprints": {name: part.fingerprint for name, part in splits.items()},
         "first_sources": [train.sources[index] for index in order[:1]],
     }
