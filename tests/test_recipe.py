@@ -31,6 +31,16 @@ def test_a_recipe_comes_back_from_its_file(tmp_path: Path, name: str, pictures: 
     assert read_recipe(tmp_path / "recipe.json") == recipe
 
 
+def test_the_accurate_recipe_takes_its_time_and_the_network_that_suits() -> None:
+    large = recipe_named("accurate", pictures=57_000)
+    assert (large.model, large.epochs, large.augment, large.validation) == ("compact", 9, "handwriting", 0.05)
+    assert recipe_named("accurate", pictures=1_150).epochs == 60
+    assert recipe_named("accurate", pictures=57_000, model="tutorial").model == "tutorial"
+    colour = {"pictures": 800, "shape": (3, 32, 32)}
+    quick, slow = recipe_named("fast", **colour), recipe_named("accurate", **colour)  # type: ignore[arg-type]
+    assert slow == replace(quick, epochs=2 * quick.epochs)
+
+
 def test_the_tutorial_recipe_is_the_course_pages() -> None:
     for pictures in (10, 48_000):
         page = asdict(recipe_named("tutorial", pictures=pictures))

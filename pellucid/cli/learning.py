@@ -1,6 +1,5 @@
-"""Commands that look at pictures and train on them: check, train."""
+"""The command that trains: train."""
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,10 +17,11 @@ from pellucid.cli.options import (
     Quiet,
     Size,
     SplitTable,
+    language_wished,
 )
 from pellucid.cli.pictures import Choices, about, loaded, read, read_again
-from pellucid.cli.showing import language_wished, write_and_tell
-from pellucid.cli.voice import Voice, facts_of
+from pellucid.cli.showing import write_and_tell
+from pellucid.cli.voice import Voice
 from pellucid.errors import UsageError
 from pellucid.recipe import RECIPES, SMALL_AND_GRAY, Recipe, Shape, changed, read_recipe, recipe_named
 
@@ -49,7 +49,9 @@ def train(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder, exactly; new or empty.")] = None,
     data_dir: DataDir = None,
-    model: Annotated[str | None, typer.Option(help="The network; see: pellucid models.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The network (see: pellucid models), or hf:NAME_OR_FOLDER.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Times all training pictures are seen, at most.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
     optimizer: Annotated[str | None, typer.Option(help="adam, adamw or muon.")] = None,
@@ -57,6 +59,9 @@ def train(
     schedule: Annotated[str | None, typer.Option(help="constant, one-cycle or linear.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay of adamw.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="Share of the target spread evenly.")] = None,
+    fine_tune: Annotated[
+        int | None, typer.Option(help="Epochs for all of a pretrained network, after its last layer.")
+    ] = None,
     patience: Annotated[
         int | None, typer.Option(help="Epochs without a better validation loss; 0: off.")
     ] = None,
@@ -74,11 +79,11 @@ def train(
             min=0, max=16, help="Times the weights are kept on the way, to be shown; 16 unless given."
         ),
     ] = None,
+    lang: Language = None,
     size: Size = None,
     group_by: GroupBy = None,
     split: SplitTable = None,
     on_unreadable: OnUnreadable = None,
-    lang: Language = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -109,7 +114,7 @@ def train(
         run, splits = _resumed(resume, data_dir, say)
     else:
         table = (split, on_unreadable or "skip")
-        run, splits = _begun(str(data), choose, out, data_dir, moments, table, say)
+        run, splits = _begun(str(data), choose, out, data_dir, table, moments, say)
     evaluation = run.evaluate(splits.test)
     say.evaluation(run, evaluation)
     write_and_tell(run, splits, evaluation, say, language)
@@ -120,10 +125,11 @@ def _begun(
     choose: Callable[[int, Shape], Recipe],
     out: Path | None,
     data_dir: Path | None,
-    moments: int | None,
     table: tuple[Path | None, str],
+    moments: int | None,
     say: Voice,
 ) -> "tuple[Run, Splits]":
+    from pellucid.data.audit import quick_audit
     from pellucid.data.augment import named
     from pellucid.models import model_named
     from pellucid.moments import MOST
@@ -136,7 +142,7 @@ def _begun(
     choices = Choices(draft.seed, draft.validation, draft.size, draft.group_by, *table)
     splits, reading = read(data, data_dir, choices)
     say.reading(reading)
-    say.data(data, splits)
+    say.data(data, splits, quick_audit(splits, reading))
     recipe = choose(len(splits.train), (splits.train.channels, *splits.train.size))
     preprocess = reading.preprocess if reading else None
     if preprocess is not None and preprocess.scaling == "stretch":
@@ -178,39 +184,3 @@ def _resumed(folder: Path, data_dir: Path | None, say: Voice) -> "tuple[Run, Spl
         run = resume(folder, splits.train, splits.validation, callbacks=[show])
     say.line(f"{run.folder}: {run.summary}")
     return run, splits
-
-
-def check(
-    data: Annotated[
-        str, typer.Argument(metavar="DATA", help="Your folder of pictures, or digits, mnist ...")
-    ],
-    data_dir: DataDir = None,
-    seed: Annotated[int, typer.Option(help="Decides the split.")] = Recipe.seed,
-    validation: Annotated[
-        float, typer.Option(help="Share of training pictures to choose by.")
-    ] = Recipe.validation,
-    size: Size = None,
-    group_by: GroupBy = None,
-    split: SplitTable = None,
-    on_unreadable: OnUnreadable = None,
-    as_json: AsJson = False,
-) -> None:
-    """Look at DATA before training: shapes, type, classes, counts per class, pictures in two splits."""
-    from pellucid.data.dataset import content_hashes
-
-    choices = Choices(seed, validation, size or 0, group_by or "", split, on_unreadable or "skip")
-    splits, reading = read(data, data_dir, choices)
-    hashes = {name: set(content_hashes(part)) for name, part in splits.items()}
-    twice = len(hashes["test"] & (hashes["train"] | hashes["validation"]))
-    repeated = {name: len(part) - len(hashes[name]) for name, part in splits.items()}
-    facts = {"data": data, **facts_of(splits), "test_pictures_seen_in_training": twice, "repeated": repeated}
-    if as_json:
-        facts |= {"reading": reading.to_json()} if reading else {}
-        print(json.dumps(facts, ensure_ascii=False))
-        return
-    say = Voice(False, False)
-    say.reading(reading)
-    say.data(data, splits)
-    say.counts(splits)
-    say.line(f"Identical pictures inside one split: {', '.join(f'{n} {c}' for n, c in repeated.items())}.")
-    say.line(f"Test pictures that are also in training or validation: {twice or 'none'}.")

@@ -1,9 +1,12 @@
 """Arguments and options that several commands take, worded once."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pellucid.language import language_of, speaking
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/latest.")]
 DataDir = Annotated[
@@ -30,3 +33,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a l
 Language = Annotated[
     str | None, typer.Option("--lang", help="The page's language: en or ko; your locale's unless given.")
 ]
+
+
+def language_wished(lang: str | None) -> str:
+    """The language asked for, or that of the person's locale. Raises UsageError for an unknown one."""
+    language = lang or language_of(os.environ)
+    with speaking(language):
+        return language
