@@ -52,6 +52,12 @@ def small() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that writes beside itself, as `check` does, writes into the test's own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def messy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every mess at once: parts, a stray picture, hidden, empty, cut off, no picture at all."""
