@@ -15,24 +15,41 @@ PACKAGE = Path(__file__).parents[1] / "pellucid"
 
 ROWS = """
 errors.py
+language.py
 files.py
 recipe.py
+machine.py
 data/rows.py
 data/dataset.py
 data/picture.py
 data/known.py
 data/listing.py
+data/tree.py
+data/archives.py
 data/folder.py
+data/tables.py
+data/arrays.py
+data/layouts.py
 data/survey.py
 data/store.py
+data/parting.py
+data/reading.py
+data/likeness.py
+data/bursts.py
 data/audit.py
 data/augment.py
 data/__init__.py
+pooling.py
+models/compact.py
 models/tutorial.py
 models/resnet.py
+models/pretrained.py
 models/__init__.py
 classifier.py
+pulse.py
+optimizers.py
 training.py
+transfer.py
 evaluation.py
 drawing.py
 explanation/activations.py
@@ -44,6 +61,7 @@ explanation/health.py
 explanation/similarity.py
 explanation/embedding.py
 explanation/__init__.py
+moments.py
 run.py
 layers.py
 evidence.py
@@ -54,16 +72,30 @@ exporters/page.py
 exporters/__init__.py
 report/wording.py
 report/material.py
+report/alive.py
+report/augmented.py
 report/judged.py
 report/seen.py
+report/why.py
+report/mapped.py
+report/health.py
 report/__init__.py
-live.py
+explained.py
+compare.py
+live/guard.py
+live/answers.py
+live/app.py
+live/server.py
+live/__init__.py
 cli/voice.py
 cli/options.py
 cli/pictures.py
 cli/showing.py
+cli/serving.py
 cli/learning.py
 cli/judging.py
+cli/explaining.py
+cli/comparing.py
 cli/listing.py
 cli/caching.py
 cli/__init__.py
@@ -76,7 +108,11 @@ DOORS = {
     "matplotlib": {"drawing.py"},
     "typer": {"cli/"},
     "rich": {"cli/"},
+    "starlette": {"live/"},
+    "uvicorn": {"live/"},
     "PIL.Image.open": {"data/picture.py"},
+    "transformers": {"models/pretrained.py"},
+    "huggingface_hub": {"models/pretrained.py"},
 }
 
 LINES_A_FILE = 600

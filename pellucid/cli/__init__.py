@@ -1,6 +1,7 @@
 """The command line: words become calls, events become progress, errors become exit codes.
 
 0 done, 1 failure, 2 usage, 3 a check failed, 130 stopped with Ctrl-C after a clean save (143: SIGTERM).
+`live` runs until Ctrl-C, which is its ordinary end: 0.
 Whatever needs torch is imported inside the command that needs it, so that --help answers at once.
 """
 
@@ -15,9 +16,12 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pellucid.cli.caching import cache
-from pellucid.cli.judging import evaluate, explain, predict
+from pellucid.cli.comparing import compare
+from pellucid.cli.explaining import explain
+from pellucid.cli.judging import evaluate, predict
 from pellucid.cli.learning import check, train
 from pellucid.cli.listing import datasets, doctor, models
+from pellucid.cli.serving import live
 from pellucid.cli.showing import export, report
 from pellucid.cli.voice import plain
 from pellucid.errors import PellucidError, UsageError
@@ -29,8 +33,10 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     evaluate,
     predict,
     explain,
+    compare,
     report,
     export,
+    live,
     datasets,
     models,
     cache,
@@ -71,9 +77,10 @@ def application() -> typer.Typer:
 
 def main() -> NoReturn:
     """The entry point: runs the command, prints any error as one message, exits with the documented code."""
-    # Before torch is loaded: a thread that waits for the others sleeps. Spinning, as is the default, costs
-    # ten times the time as soon as another program wants a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before torch is loaded: a thread that waits for the others soon goes to sleep. Spinning on, as is the
+    # default, costs ten times the time as soon as another program wants a core.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")

@@ -12,6 +12,7 @@ from pellucid.recipe import Recipe
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset, Splits
+    from pellucid.data.reading import Reading
     from pellucid.evaluation import Evaluation
     from pellucid.run import Run
     from pellucid.training import Epoch, Step
@@ -35,6 +36,16 @@ class Voice:
         if self.as_json and not self.quiet:
             print(json.dumps({"event": kind, **facts}, ensure_ascii=False), flush=True)
 
+    def reading(self, reading: "Reading | None") -> None:
+        """What was understood of one's own pictures, before anything is made of them."""
+        if reading is None:
+            return
+        self.event("reading", **reading.to_json())
+        for note in reading.notes:
+            self.line(f"{note}." if not note.endswith(".") else note)
+        found, read = len(reading.listing.pictures), len(reading.packed.kept)
+        self.line(f"Pictures found: {found:,} = {read:,} read + {found - read:,} unreadable.")
+
     def data(self, name: str, splits: "Splits") -> None:
         """What the pictures are: shape, type, classes and how many."""
         facts = facts_of(splits)
@@ -47,6 +58,14 @@ class Voice:
         more = f" and {len(facts['classes']) - 20} more" if len(facts["classes"]) > 20 else ""
         counts = ", ".join(f"{name} {splits.train.counts[name]:,}" for name in shown)
         self.line(f"{len(facts['classes'])} classes, training pictures of each: {counts}{more}")
+
+    def recipe(self, recipe: Recipe) -> None:
+        """How training will go: the network, how long, and what is done with the pictures."""
+        changes = "not augmented" if recipe.augment == "none" else f"augmented: {recipe.augment}"
+        balance = "" if recipe.balance == "none" else f"; balanced by {recipe.balance}"
+        self.line(
+            f"{recipe.model}: {recipe.epochs} epochs, batches of {recipe.batch_size}; {changes}{balance}"
+        )
 
     def counts(self, splits: "Splits") -> None:
         """How many pictures of each class each split has."""
@@ -100,6 +119,8 @@ class Voice:
             figures = evaluation.to_json()
             self.event("evaluation", run=str(run.folder), **figures)
         self.line(f"Test set: {evaluation.verdict}")
+        if evaluation.uneven:
+            self.line(evaluation.uneven)
 
 
 def facts_of(splits: "Splits") -> dict[str, Any]:

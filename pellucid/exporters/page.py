@@ -6,7 +6,7 @@
 import base64
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -23,9 +23,8 @@ from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
 from pellucid.exporters.lowering import Program, lower
 from pellucid.files import write_text
+from pellucid.moments import Moment
 from pellucid.strokes import RULES, measure
-
-Moment = tuple[str, int, Mapping[str, Tensor]]  # what it is called ("epoch 2"), updates done, state_dict
 
 CHECKED = 16  # test pictures that the page runs again when it opens; examples to start from, too
 POOL = 500  # test pictures inside the page: those that excite a channel most are looked for among them
@@ -37,9 +36,10 @@ MOST_MULTIPLY_ADDS = 30_000_000  # more than that and a stroke no longer fits in
 MOST_WEIGHTS = 4_000_000
 PICTURE_BYTES = 160_000  # of all pictures, packed
 MOMENT_BYTES = 1_900_000  # of all moments, packed
+BITS = (8, 7, 6)  # of a past weight: as many as there is room for
 SWITCHING = 20_000_000_000  # multiply-adds spent on switching channels off
 LAYERS_SHOWN = 40  # with tables; a deeper network's last ones
-SCRIPTS = ("network.js", "draw.js", "parts.js", "pad.js", "layers.js", "live.js")
+SCRIPTS = ("network.js", "draw.js", "parts.js", "pad.js", "layers.js", "change.js", "live.js")
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +107,12 @@ def export_page(subject: Subject, path: Path, *, language: str = "en") -> Path:
     return path
 
 
-def drawing_section(subject: Subject, *, language: str = "en", precision: str = "f16") -> Section:
+def drawing_section(
+    subject: Subject, *, language: str = "en", precision: str = "f16", moment_bytes: int = 0
+) -> Section:
     """Draw, and every layer answers: the part of a page that does it, with the network inside.
 
+    moment_bytes  how much the past may take, packed; MOMENT_BYTES unless given
     A network that the page's engine cannot run gives a section that says so, and why.
     Raises UsageError for an unknown language.
     """
@@ -117,16 +120,16 @@ def drawing_section(subject: Subject, *, language: str = "en", precision: str = 
     if language not in words:
         raise UsageError(f"Unknown language '{language}'. Known: {', '.join(words)}.")
     try:
-        data = _data(subject, precision)
+        data = _data(subject, precision, moment_bytes or MOMENT_BYTES)
     except UsageError as error:
         data = {"refusal": str(error)}
     data |= {"language": language, "words": words}
     noscript = Markup("<noscript><p>{}</p></noscript>").format(words[language]["noscript"])
-    html = f'<div id="live" class="live">{noscript}</div>'
+    html = Markup('<div id="live" class="live">{}</div>').format(noscript)
     return Section(html, _asset("live.css"), data, tuple(_asset(name) for name in SCRIPTS))
 
 
-def _data(subject: Subject, precision: str) -> dict[str, Any]:
+def _data(subject: Subject, precision: str, moment_bytes: int) -> dict[str, Any]:
     classifier, rule = subject.classifier, RULES.get(subject.data)
     shape = (classifier.preprocess.channels, classifier.preprocess.height, classifier.preprocess.width)
     program = lower(classifier.network, shape)
@@ -142,7 +145,7 @@ def _data(subject: Subject, precision: str) -> dict[str, Any]:
         "rule": rule.to_json() if rule else None,
         "usual": _usual(subject.train) if rule and subject.train is not None else None,
         **_facts(program, weights, classifier, pictures),
-        "moments": _moments(program, subject.moments, pictures),
+        "moments": _moments(program, subject.moments, pictures, moment_bytes),
     }
 
 
@@ -164,15 +167,20 @@ def _pictures(subject: Subject, shape: tuple[int, ...]) -> Dataset:
         generator = torch.Generator().manual_seed(0)
         noise = torch.randint(0, 256, (CHECKED, *shape), generator=generator).to(torch.uint8)
         return Dataset(noise, torch.zeros(CHECKED, dtype=torch.int64), classes, [""] * CHECKED)
-    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))
+    return in_turn(test, LOOKED)
+
+
+def in_turn(dataset: Dataset, count: int) -> Dataset:
+    """Up to `count` pictures in a mixed order that begins with one of each class, CHECKED of them in turn."""
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
     seen: dict[int, int] = {}
     turns = []
-    for label in test.labels[order].tolist():
+    for label in dataset.labels[order].tolist():
         turns.append((seen.get(label, 0), label))
         seen[label] = turns[-1][0] + 1
     first = sorted(range(len(turns)), key=lambda place: turns[place])[:CHECKED]
     rest = sorted(set(range(len(turns))) - set(first))
-    return test.subset(order[torch.tensor(first + rest, dtype=torch.int64)][:LOOKED])
+    return dataset.subset(order[torch.tensor(first + rest, dtype=torch.int64)][:count])
 
 
 def _facts(
@@ -326,21 +334,27 @@ def _packed_weights(weights: Sequence[Tensor], precision: str) -> dict[str, str]
     return {"precision": "f32", "data": _base64(flat.numpy().tobytes())}
 
 
-def _moments(program: Program, moments: Sequence[Moment], pictures: Dataset) -> dict[str, Any] | None:
-    """The past, in the bytes allowed: every second moment is left out until it fits, the ends are kept."""
+def _moments(
+    program: Program, moments: Sequence[Moment], pictures: Dataset, budget: int
+) -> dict[str, Any] | None:
+    """The past, in the bytes allowed: coarser first, then every second moment left out, but for the ends."""
     kept = list(moments)
-    while kept:
-        weights = [program.weights(state) for _, _, state in kept]
-        packed, rounded = pack_moments(weights)
-        if len(packed) <= MOMENT_BYTES or len(kept) <= 2:
-            break
-        kept = [*kept[:-1][::2], kept[-1]]
     if not kept:
         return None
+    while True:
+        weights = [program.weights(state) for _, _, state in kept]
+        for bits in BITS:
+            packed, rounded = pack_moments(weights, bits)
+            if len(packed) <= budget:
+                break
+        if len(packed) <= budget or len(kept) <= 2:
+            break
+        kept = [*kept[:-1][::2], kept[-1]]
     judged = _judged(program, weights, rounded, pictures)
     return {
         "count": len(kept),
         "given": len(moments),
+        "bits": bits,
         "labels": [label for label, _, _ in kept],
         "steps": [step for _, step, _ in kept],
         "data": _base64(packed),
@@ -369,18 +383,19 @@ def _judged(
     }
 
 
-def pack_moments(moments: Sequence[Sequence[Tensor]]) -> tuple[bytes, list[list[Tensor]]]:
+def pack_moments(moments: Sequence[Sequence[Tensor]], bits: int = 8) -> tuple[bytes, list[list[Tensor]]]:
     """Weights over time in few bytes, and the weights as they come out again.
 
-    A matrix is kept as whole steps, 8 bits a weight, of one size a row (its first dimension) over all
-    moments, and each moment as the change since the one before; vectors as 16-bit floats. Training changes
+    A matrix is kept as whole steps, `bits` (at most 8) a weight, of one size a row (its first dimension) over
+    all moments, and each moment as the change since the one before; vectors as 16-bit floats. It changes
     little at a time, so the changes compress well, and no error adds up: the sum of changes is exact.
     network.js unpacks it.
     """
+    most = 2 ** (bits - 1) - 1
     matrices = [place for place, weight in enumerate(moments[0]) if weight.dim() > 1]
     steps = {
         place: torch.stack([moment[place].flatten(1).abs().amax(dim=1) for moment in moments]).amax(dim=0)
-        .div(127).clamp_min(1e-12)
+        .div(most).clamp_min(1e-12)
         for place in matrices
     }  # fmt: skip
     levels = {place: torch.zeros(moments[0][place].numel(), dtype=torch.int16) for place in matrices}
@@ -394,7 +409,7 @@ def pack_moments(moments: Sequence[Sequence[Tensor]]) -> tuple[bytes, list[list[
                 out.append(weight.half().float())
                 vectors.append(weight.half().numpy().tobytes())
                 continue
-            rows = (weight.flatten(1) / steps[place][:, None]).round().clamp(-127, 127)
+            rows = (weight.flatten(1) / steps[place][:, None]).round().clamp(-most, most)
             now = rows.flatten().to(torch.int16)
             parts.append((now - levels[place]).to(torch.int8).numpy().tobytes())  # wraps, as the page does
             levels[place] = now

@@ -71,6 +71,7 @@ const PellucidNetwork = (() => {
 
   // The layer whose maps show where the evidence lies: the last with more than one cell that does not pool.
   function evidenceLayer(net) {
+    if (net.remote) return net.evidenceAt; // torch.js: chosen by torch
     const spatial = net.layers.filter(
       (layer) => layer.shape.length === 3 && layer.shape[1] * layer.shape[2] > 1,
     );

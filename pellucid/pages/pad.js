@@ -103,7 +103,7 @@ const PellucidPad = (() => {
         make("span", { class: "live-quiet" }, say("drop")),
       ),
       app.note,
-      examples(app),
+      ...[examples(app)].filter(Boolean),
       received(app),
     );
   }
@@ -160,6 +160,7 @@ const PellucidPad = (() => {
     app.picture = picture;
     app.meant = meant;
     app.example = example;
+    app.test = null;
   }
 
   function undoOne(app) {
@@ -322,6 +323,12 @@ const PellucidPad = (() => {
     if (!file) return;
     app.note.textContent = "";
     try {
+      if (app.data.reads) {
+        // served: the model's own Preprocess reads it
+        const read = await app.data.reads(file);
+        app.act(() => start(app, read, null));
+        return;
+      }
       const bitmap = await createImageBitmap(file, {
         imageOrientation: "from-image",
         colorSpaceConversion: "none",
@@ -381,5 +388,5 @@ const PellucidPad = (() => {
     );
   }
 
-  return { PENS, dataName, drawingRoom, empty, pixelsOf, start };
+  return { PENS, dataName, drawingRoom, empty, pixelsOf, received_by, start };
 })();

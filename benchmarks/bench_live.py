@@ -1,0 +1,121 @@
+"""How long `pellucid live` takes to answer one picture: 224 x 224, a network as deep and wide as ResNet-18.
+
+    python benchmarks/bench_live.py [--requests 60]
+
+A server on loopback and a client in another process's place: raw sockets, one connection kept open, random
+pictures, with the layers open that the page opens by itself, and then with five more. The weights are random:
+time does not depend on them.
+"""
+
+import argparse
+import socket
+import statistics
+import struct
+import threading
+import time
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.classifier import Classifier
+from pellucid.data.picture import Preprocess
+from pellucid.exporters.page import Subject
+from pellucid.live import application, served
+from pellucid.live.server import listening_socket, run, server_of
+
+SIDE = 224
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a way past them (He et al., arXiv:1512.03385)."""
+
+    def __init__(self, channels: int, filters: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, filters, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(filters)
+        self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(filters)
+        self.relu = nn.ReLU(inplace=True)
+        fits = stride == 1 and channels == filters
+        self.past = nn.Identity() if fits else nn.Conv2d(channels, filters, 1, stride, bias=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        inner = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(maps)))))
+        return self.relu(inner + self.past(maps))
+
+
+def large_network(classes: int) -> nn.Module:
+    """18 layers with weights, about 1.8 billion multiply-adds a picture of 224 x 224."""
+    blocks = []
+    for channels, filters, stride in ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)):
+        blocks += [Block(channels, filters, stride), Block(filters, filters, 1)]
+    stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes)]
+    return nn.Sequential(*stem, *blocks, *head)
+
+
+def big_classifier() -> Classifier:
+    """The network with random weights and ten classes."""
+    torch.manual_seed(0)
+    names = tuple(f"class {number}" for number in range(10))
+    return Classifier(large_network(10).eval(), names, Preprocess(3, SIDE, SIDE), "resnet")
+
+
+def question(opened: list[int], generator: torch.Generator) -> bytes:
+    pixels = torch.randint(0, 256, (3 * SIDE * SIDE,), generator=generator).to(torch.uint8)
+    places = struct.pack(f"<{len(opened)}H", *opened)
+    return struct.pack("<BBHH", 0, 0, len(opened), 0) + places + pixels.numpy().tobytes()
+
+
+def ask(connection: socket.socket, port: int, body: bytes) -> bytes:
+    head = f"POST /answer HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/octet-stream\r\n"
+    connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    content = b""
+    while b"\r\n\r\n" not in content:
+        content += connection.recv(1 << 16)
+    headers, _, rest = content.partition(b"\r\n\r\n")
+    assert headers.startswith(b"HTTP/1.1 200"), headers
+    length = int(headers.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+    parts = [rest]
+    missing = length - len(rest)
+    while missing:
+        parts.append(connection.recv(min(missing, 1 << 20)))
+        missing -= len(parts[-1])
+    return b"".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--requests", type=int, default=60)
+    requests = parser.parse_args().requests
+    one = served("bench", Subject(big_classifier()))
+    assert one.answerer is not None
+    listener = listening_socket(0)
+    port = listener.getsockname()[1]
+    app = application([one], port=port)
+    threading.Thread(target=run, args=(server_of(app), listener), daemon=True).start()
+    first = next(place for place, layer in enumerate(one.answerer.layers) if layer.grid is not None)
+    usual = [first, one.answerer.evidence or 0]
+    maps = [place for place, layer in enumerate(one.answerer.layers) if layer.grid is not None]
+    generator = torch.Generator().manual_seed(1)
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {len(one.answerer.layers)} layers")
+    for name, opened in (("2 layers open", usual), ("7 layers open", sorted({*usual, *maps[:8]})[:7])):
+        times, size = [], 0
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for turn in range(requests + 5):
+                body = question(opened, generator)
+                begun = time.perf_counter()
+                size = len(ask(connection, port, body))
+                if turn >= 5:
+                    times.append((time.perf_counter() - begun) * 1000)
+        times.sort()
+        print(
+            f"{name}: median {statistics.median(times):.1f} ms, mean {statistics.mean(times):.1f} "
+            f"± {statistics.stdev(times):.1f} ms, 95th percentile {times[int(len(times) * 0.95)]:.1f} ms, "
+            f"n = {len(times)}, answer {size / 1000:.0f} kB"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""The page and what it may ask: five addresses, each answered from memory."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib.resources import files as package_files
+from typing import Any, TypeVar
+
+import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from torch import Tensor
+
+from pellucid.data.picture import gray
+from pellucid.errors import UsageError
+from pellucid.exporters.page import SCRIPTS, Subject, drawing_section, in_turn
+from pellucid.live.answers import Answerer, Question
+from pellucid.live.guard import BYTES, LOG, PICTURES, Door, Guard, Refusal
+from pellucid.strokes import RULES, as_ink, place_picture
+
+OWN_SCRIPTS = ("torch.js", "side.js")
+STYLES = ("page.css", "live.css", "side.css")
+LARGEST_QUESTION = 4_000_000
+LARGEST_FILE = 10_000_000
+EXAMPLES = 16
+SIDE_BY_SIDE = 3
+DOORS: dict[bytes, Door] = {
+    b"/": Door(),
+    b"/page.css": Door(),
+    b"/page.js": Door(),
+    b"/icon.svg": Door(),
+    b"/runs": Door(),
+    b"/answer": Door(("POST",), BYTES, LARGEST_QUESTION),
+    b"/picture": Door(("POST",), PICTURES | BYTES, LARGEST_FILE),
+}
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" '
+    'fill="#0b5a75"/><path d="M4 11c2-8 6-8 8 0" fill="none" stroke="#fff" stroke-width="2" '
+    'stroke-linecap="round"/></svg>'
+)
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """One run on the page.
+
+    name      of its folder
+    subject   its classifier, and pictures to start from
+    accuracy  on the test set, where it is known
+    data      what the page is told of it
+    answerer  asked where the page does not run the network itself
+    """
+
+    name: str
+    subject: Subject
+    accuracy: float | None
+    data: dict[str, Any]
+    answerer: Answerer | None = field(default=None)
+
+    def facts(self) -> dict[str, Any]:
+        """As the page is told."""
+        return {
+            "name": self.name,
+            "model": self.subject.classifier.model,
+            "accuracy": self.accuracy,
+            "data": self.data,
+        }
+
+
+def served(name: str, subject: Subject, *, accuracy: float | None = None, torch_only: bool = False) -> Served:
+    """A run, answered in the page where its engine keeps up with a pen, by torch on this machine else."""
+    reason = ""
+    if not torch_only:
+        data = drawing_section(subject, precision="f32").data
+        if "refusal" not in data:
+            kept = {key: value for key, value in data.items() if key not in ("words", "language")}
+            return Served(name, subject, accuracy, kept)
+        reason = str(data["refusal"])
+    answerer = Answerer(subject.classifier)
+    return Served(name, subject, accuracy, _told(subject, answerer, reason), answerer)
+
+
+def application(runs: Sequence[Served], *, port: int, language: str = "en") -> Guard:
+    """The ASGI application for a server on 127.0.0.1 at `port`.
+
+    Raises UsageError for more than three runs and for an unknown language.
+    """
+    if not 1 <= len(runs) <= SIDE_BY_SIDE:
+        raise UsageError(f"Up to {SIDE_BY_SIDE} runs fit side by side; got {len(runs)}.")
+    words = _words()
+    if language not in words:
+        raise UsageError(f"Unknown language '{language}'. Known: {', '.join(words)}.")
+    told = {"language": language, "words": words, "runs": [run.facts() for run in runs]}
+    fixed = {
+        "/": (_page(words[language]["title"], language), "text/html; charset=utf-8"),
+        "/page.css": ("\n".join(map(_asset, STYLES)), "text/css; charset=utf-8"),
+        "/page.js": ("\n".join(map(_asset, (*SCRIPTS, *OWN_SCRIPTS))), "text/javascript; charset=utf-8"),
+        "/icon.svg": (ICON, "image/svg+xml"),
+        "/runs": (json.dumps(told, ensure_ascii=False, allow_nan=False), "application/json"),
+    }
+    desk = _Desk(runs)
+    routes = [Route(path, _constant(text.encode(), kind)) for path, (text, kind) in fixed.items()]
+    routes += [Route("/answer", desk.answer, methods=["POST"])]
+    routes += [Route("/picture", desk.picture, methods=["POST"])]
+    app = Starlette(routes=routes, exception_handlers={Refusal: _refused})
+    return Guard(app, port=port, doors=DOORS)
+
+
+class _Desk:
+    """Answers one question at a time; of those waiting for the same run, only the newest."""
+
+    def __init__(self, runs: Sequence[Served]) -> None:
+        self.runs = runs
+        self.turn = asyncio.Lock()
+        self.newest: dict[int, object] = {}
+        self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch")
+
+    async def answer(self, request: Request) -> Response:
+        """Scores, evidence and open layers of one run for one picture."""
+        try:
+            question = Question.read(await request.body())
+        except UsageError as error:
+            raise Refusal(422, "question", str(error)) from None
+        answerer = self.runs[question.run].answerer if question.run < len(self.runs) else None
+        if answerer is None:
+            raise Refusal(422, "question", "There is no such run to ask.")
+        return await self._taken(partial(answerer.answer, question), question.run)
+
+    async def picture(self, request: Request) -> Response:
+        """A picture file as each run's network receives it."""
+        content = await request.body()
+        return await self._taken(partial(received_by_all, self.runs, content), None)
+
+    async def _taken(self, work: Callable[[], bytes], key: int | None) -> Response:
+        mine = object()
+        if key is not None:
+            self.newest[key] = mine
+        async with self.turn:
+            if key is not None and self.newest.get(key) is not mine:
+                raise Refusal(409, "superseded", "A newer question came.")
+            try:
+                content = await asyncio.get_running_loop().run_in_executor(self.worker, work)
+            except UsageError as error:
+                raise Refusal(422, "unfit", str(error)) from None
+            except Exception:  # noqa: BLE001  # a page gets a fixed text, the terminal what happened
+                LOG.exception("An answer failed.")
+                raise Refusal(500, "failed", "This failed here. The terminal says why.") from None
+        return Response(content, media_type="application/octet-stream")
+
+
+def received_by_all(runs: Sequence[Served], content: bytes) -> bytes:
+    """The bytes (C, H, W) that each run's network receives of a picture file, one after the other.
+
+    Raises UsageError for what is no picture, or too large.
+    """
+    return b"".join(received(run.subject, content).contiguous().numpy().tobytes() for run in runs)
+
+
+def received(subject: Subject, content: bytes) -> Tensor:
+    """A picture file as the network receives it, uint8 (C, H, W): by the model's own Preprocess, made to
+    fit; writing on paper of another size is placed as its data set places it.
+    """
+    preprocess, rule = subject.classifier.preprocess, RULES.get(subject.data)
+    if rule is not None:
+        pixels = gray(content)
+        if pixels.shape != (preprocess.height, preprocess.width):
+            return torch.from_numpy(place_picture(as_ink(pixels), rule))[None]
+    if preprocess.scaling == "none":
+        preprocess = replace(preprocess, scaling="stretch")
+    return preprocess.read(content)
+
+
+def _told(subject: Subject, answerer: Answerer, reason: str) -> dict[str, Any]:
+    """What a page must know of a run that it does not run itself, in the form of a drawing section's data."""
+    classifier, rule = subject.classifier, RULES.get(subject.data)
+    return {
+        "classes": list(classifier.classes),
+        "data": subject.data,
+        "program": {"shape": list(answerer.shape), "operations": [], "tensors": [], "output": "logits"},
+        "rule": rule.to_json() if rule else None,
+        "usual": None,
+        "check": _examples(subject),
+        "scales": {},
+        "channels": {},
+        "pool": None,
+        "switched": 0,
+        "moments": None,
+        "torch": {**answerer.facts(), "reason": reason},
+    }
+
+
+def _examples(subject: Subject) -> dict[str, Any]:
+    """Test pictures to start from, one of each class first."""
+    if subject.test is None or not len(subject.test):
+        return {"pictures": "", "labels": None, "scores": []}
+    pictures = in_turn(subject.test, EXAMPLES)
+    return {
+        "pictures": base64.b64encode(pictures.images.numpy().tobytes()).decode(),
+        "labels": pictures.labels.tolist(),
+        "scores": [],
+    }
+
+
+def _refused(request: Request, refusal: Any) -> Response:
+    response = Response(refusal.body, refusal.status)
+    response.raw_headers = refusal.headers
+    return response
+
+
+def _constant(content: bytes, kind: str) -> Callable[[Request], Any]:
+    async def answer(request: Request) -> Response:
+        return Response(content, headers={"content-type": kind})
+
+    return answer
+
+
+def _page(title: str, language: str) -> str:
+    environment = Environment(
+        loader=PackageLoader("pellucid", "pages"), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template("side.html").render(title=title, language=language)
+
+
+def _words() -> Mapping[str, Mapping[str, str]]:
+    words: Mapping[str, Mapping[str, str]] = json.loads(_asset("words.json"))
+    return words
+
+
+def _asset(name: str) -> str:
+    return (package_files("pellucid") / "pages" / name).read_text(encoding="utf-8")
