@@ -111,6 +111,11 @@ def scaled(images: Tensor) -> Tensor:
     return floats.copy_(images).div_(255)
 
 
+def gathered(images: Tensor, chosen: Tensor) -> Tensor:
+    """`images` (N, C, H, W) at the indices `chosen` (B,): as rows of a matrix, the quickest way to copy."""
+    return images.flatten(1).index_select(0, chosen).view(len(chosen), *images.shape[1:])
+
+
 def fixed_batches(images: Tensor) -> Iterator[tuple[int, Tensor, int]]:
     """(start, batch, filled): scaled batches of one shape; the last is filled up with black pictures.
 
@@ -120,9 +125,10 @@ def fixed_batches(images: Tensor) -> Iterator[tuple[int, Tensor, int]]:
     size = max(1, min(512, VALUES_A_BATCH // max(1, images[0].numel()))) if len(images) else 1
     for start in range(0, len(images), size):
         pictures = images[start : start + size]
-        batch = torch.zeros(size, *images.shape[1:])
-        batch[: len(pictures)] = scaled(pictures)
-        yield start, batch, len(pictures)
+        filled = len(pictures)
+        if filled < size:
+            pictures = torch.cat([pictures, pictures.new_zeros(size - filled, *images.shape[1:])])
+        yield start, scaled(pictures), filled
 
 
 @contextmanager
@@ -167,6 +173,8 @@ def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], 
             and all(type(number) is int and 0 < number <= 16_384 for number in numbers)
             and preprocess.channels in (1, 3)
             and preprocess.scaling in SCALING
+            and type(preprocess.background) is int
+            and 0 <= preprocess.background <= 255
             and manifest["model"] in MODELS
             and isinstance(manifest["sha256"], str)
         )

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pellucid.evaluation import Bin, Evaluation, wilson
+from pellucid.language import said
 from pellucid.training import Epoch
 
 # Viridis at 33 even places (S. van der Walt and N. Smith): even in lightness, so readable in gray. Straight
@@ -75,22 +76,26 @@ def fitted_atlas(images: Tensor, *, budget: int, side: int = 64) -> Atlas:
     gray; lossy compression of colour), half the size as often as needed, pictures from the end.
     """
     tiles = smaller(images, side)
-    remarks = [] if tiles is images else [f"at {tiles.shape[3]} × {tiles.shape[2]} pixels"]
+    remarks = [] if tiles is images else [_at_size(tiles)]
     tiles = tiles[: (ATLAS_SIDE // tiles.shape[3]) * (ATLAS_SIDE // tiles.shape[2])]
     atlas = _atlas(tiles, exact=True)
     if len(atlas.address) > budget:
-        remarks.append("in 16 shades of gray" if images.shape[1] == 1 else "in lossy compression")
+        remarks.append(said("in 16 shades of gray") if images.shape[1] == 1 else said("in lossy compression"))
         atlas = _atlas(tiles, exact=False)
     while len(atlas.address) > budget and min(tiles.shape[2:]) >= 32:
         tiles = smaller(tiles, max(tiles.shape[2:]) // 2)
-        remarks[-1:] = [remarks[-1], f"at {tiles.shape[3]} × {tiles.shape[2]} pixels"]
+        remarks[-1:] = [remarks[-1], _at_size(tiles)]
         atlas = _atlas(tiles, exact=False)
     while len(atlas.address) > budget and len(tiles) > 1:
         tiles = tiles[: max(1, int(len(tiles) * min(0.95, budget / len(atlas.address))))]
         atlas = _atlas(tiles, exact=False)
     if len(tiles) < len(images):
-        remarks.append(f"{len(tiles):,} of {len(images):,} pictures")
+        remarks.append(said("%(shown)s of %(all)s pictures", shown=f"{len(tiles):,}", all=f"{len(images):,}"))
     return Atlas(atlas.address, atlas.columns, atlas.width, atlas.height, atlas.count, ", ".join(remarks))
+
+
+def _at_size(tiles: Tensor) -> str:
+    return said("at %(width)s × %(height)s pixels", width=tiles.shape[3], height=tiles.shape[2])
 
 
 def zoom(atlas: Atlas, pixels: int) -> int:
@@ -217,15 +222,22 @@ def line_chart(title: str, history: list[Epoch], names: tuple[str, str], *, unit
         parts.append(f'<path class="best" d="M{x(best.epoch):.1f} {top - 18}V{height - bottom}"/>')
         anchor = "end" if x(best.epoch) > width / 2 else "start"
         nudge = -6 if anchor == "end" else 6
-        parts.append(_text(x(best.epoch) + nudge, top - 9, f"best: {best.epoch}", anchor, "tick mark"))
+        parts.append(
+            _text(
+                x(best.epoch) + nudge, top - 9, said("best: %(epoch)s", epoch=best.epoch), anchor, "tick mark"
+            )
+        )
     curves = [(kind, values) for kind, values in zip(KINDS, series, strict=True) if values]
     ends = _apart([y(list(values.values())[-1]) + 4 for _, values in curves])
     for (kind, values), end in zip(curves, ends, strict=True):
         points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in values.items())
         parts.append(f'<polyline class="{kind}" points="{points}"/>')
         for epoch, value in values.items():
-            parts.append(_dot((x(epoch), y(value)), 2.75, kind, f"epoch {epoch}: {kind} {value:.4f}"))
-        parts.append(_text(x(max(values)) + 10, end, kind, "start", f"label {kind}"))
+            told = said(
+                "epoch %(epoch)s: %(kind)s %(value)s", epoch=epoch, kind=said(kind), value=f"{value:.4f}"
+            )
+            parts.append(_dot((x(epoch), y(value)), 2.75, kind, told))
+        parts.append(_text(x(max(values)) + 10, end, said(kind), "start", f"label {kind}"))
     return _chart(title, width, height, parts)
 
 
@@ -241,7 +253,7 @@ def reliability_chart(bins: list[Bin]) -> str:
         across, up = ((max(low, value) - low) / (1 - low) for value in (confidence, accuracy))
         return left + across * span_x, top + (1 - up) * span_y
 
-    parts = [_text(0, 14, "Right, by how sure it was", "start", "name")]
+    parts = [_text(0, 14, said("Right, by how sure it was"), "start", "name")]
     for share in _ticks(low, 1.0):
         across, up = at(share, share)
         parts.append(f'<path class="grid" d="M{left} {up:.1f}H{size - right}"/>')
@@ -254,10 +266,13 @@ def reliability_chart(bins: list[Bin]) -> str:
         across, up = at(part.confidence, part.accuracy)
         reach = f"M{across:.1f} {at(0, below)[1]:.1f}V{at(0, above)[1]:.1f}"
         parts.append(f'<path class="whisker" d="{reach}"/>')
-        says = f"{part.count:,} answers: {part.confidence:.1%} sure, {part.accuracy:.1%} right"
+        says = said(
+            "%(count)s answers: %(sure)s sure, %(right)s right",
+            count=f"{part.count:,}", sure=f"{part.confidence:.1%}", right=f"{part.accuracy:.1%}",
+        )  # fmt: skip
         parts.append(_dot((across, up), 4.5, "validation", says))
-    parts.append(_text(left + span_x / 2, size - 8, "how sure it was", "middle"))
-    return _chart("Confidence and accuracy", size, size, parts)
+    parts.append(_text(left + span_x / 2, size - 8, said("how sure it was"), "middle"))
+    return _chart(said("Confidence and accuracy"), size, size, parts)
 
 
 def interval_strip(low: float, share: float, high: float) -> str:
@@ -273,8 +288,12 @@ def interval_strip(low: float, share: float, high: float) -> str:
         parts.append(f'<path class="axis" d="M{x(value):.1f} 10V18"/>')
         parts.append(_text(x(value), 36, f"{value * 100:.3g} %", anchor))
     parts.append(f'<path class="range" d="M{x(low):.1f} 14H{x(high):.1f}"/>')
-    parts.append(_dot((x(share), 14), 5, "share", f"{share:.2%}, 95 % interval {low:.2%} to {high:.2%}"))
-    return _chart(f"{share:.2%} right, 95 % interval {low:.2%} to {high:.2%}", width, height, parts)
+    says = said(
+        "%(share)s right, 95 %% interval %(low)s to %(high)s",
+        share=f"{share:.2%}", low=f"{low:.2%}", high=f"{high:.2%}",
+    )  # fmt: skip
+    parts.append(_dot((x(share), 14), 5, "share", says))
+    return _chart(says, width, height, parts)
 
 
 def _finite_by_epoch(history: list[Epoch], name: str) -> dict[int, float]:
@@ -438,3 +457,51 @@ def _ticks(low: float, high: float) -> list[float]:
     step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
     return [step * number for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def decades_chart(title: str, curves: dict[str, dict[int, float]]) -> str:
+    """Curves by epoch on a scale of powers of ten, each named at its end, as inline SVG.
+
+    curves  by name, a value above zero for each epoch; others are left out
+    """
+    width, height, left, right, top, bottom = 560, 296, 62, 110, 36, 40
+    kept = {
+        name: {epoch: value for epoch, value in curve.items() if 0 < value < math.inf}
+        for name, curve in curves.items()
+    }
+    kept = {name: curve for name, curve in kept.items() if curve}
+    powers = [math.log10(value) for curve in kept.values() for value in curve.values()] or [0.0]
+    low, high = math.floor(min(powers)), max(math.ceil(max(powers)), math.floor(min(powers)) + 1)
+    last = max([2, *(epoch for curve in kept.values() for epoch in curve)])
+
+    def x(epoch: int) -> float:
+        return left + (epoch - 1) / (last - 1) * (width - left - right)
+
+    def y(value: float) -> float:
+        return top + (high - math.log10(value)) / (high - low) * (height - top - bottom)
+
+    parts = [_text(0, 14, title, "start", "name")]
+    for power in range(low, high + 1, max(1, (high - low) // 5)):
+        parts.append(f'<path class="grid" d="M{left} {y(10.0**power):.1f}H{width - right}"/>')
+        parts.append(_text(left - 8, y(10.0**power) + 4, f"{10.0**power:g}", "end"))
+    for place in _whole_ticks(last):
+        parts.append(_text(x(place), height - bottom + 20, str(place), "middle"))
+    ends = _spread_out({name: y(curve[max(curve)]) + 4 for name, curve in kept.items()})
+    for number, (name, curve) in enumerate(kept.items()):
+        points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in sorted(curve.items()))
+        parts.append(
+            f'<polyline class="validation" style="opacity:{1 - 0.1 * (number % 6):.1f}" points="{points}"/>'
+        )
+        for epoch, value in curve.items():
+            parts.append(_dot((x(epoch), y(value)), 2.5, "validation", f"epoch {epoch}: {name} {value:.3g}"))
+        parts.append(_text(x(max(curve)) + 10, ends[name], name, "start", "label"))
+    return _chart(title, width, height, parts)
+
+
+def _spread_out(heights: dict[str, float], *, line: float = 14) -> dict[str, float]:
+    """Heights moved apart, the highest kept, until a line of text fits between any two."""
+    placed: dict[str, float] = {}
+    before = -math.inf
+    for name, height in sorted(heights.items(), key=lambda item: item[1]):
+        before = placed[name] = max(height, before + line)
+    return placed

@@ -15,9 +15,11 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_csv, write_csv, write_json
+from pellucid.language import said
 
 EVALUATION, PREDICTIONS = "evaluation.json", "predictions.csv"
 BINS = 10
+UNEVEN = 1.5  # times as many pictures of the commonest class as of the rarest
 Z_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
 
@@ -153,6 +155,24 @@ class Evaluation:
         ]
         return sum(score.f1 for score in scores) / len(scores)
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean recall of the classes shown, 0..1: guessing the commonest class gains nothing."""
+        recalls = [score.recall for score in self.per_class if score.support]
+        return sum(recalls) / len(recalls)
+
+    @property
+    def uneven(self) -> str:
+        """The scores that count every class alike, in a sentence, where one class has over 1.5 times as many
+        pictures as another; "" where the classes are about even, and accuracy tells the same."""
+        shown = sorted(score.support for score in self.per_class if score.support)
+        if len(shown) < 2 or shown[-1] <= UNEVEN * shown[0]:
+            return ""
+        return (
+            f"Classes are uneven, {shown[0]:,} to {shown[-1]:,} pictures. Counting each alike: balanced "
+            f"accuracy {percent(self.balanced_accuracy, count=shown[0])}, macro F1 {self.macro_f1:.3f}."
+        )
+
     @cached_property
     def reliability(self) -> list[Bin]:
         """Answers in up to ten bins of equal number, from the least to the most sure (Nguyen and O'Connor,
@@ -204,6 +224,7 @@ class Evaluation:
             "interval": list(self.interval),
             "loss": self.loss,
             "macro_f1": self.macro_f1,
+            "balanced_accuracy": self.balanced_accuracy,
             "calibration_error": self.calibration_error,
             "per_class": [asdict(score) for score in self.per_class],
             "confusions": [asdict(pair) for pair in self.confusions],
@@ -272,7 +293,9 @@ def percent(share: float, *, count: int = 1000) -> str:
 
 def times(count: int) -> str:
     """A count as one says it: once, twice, 3 times."""
-    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+    if count in (1, 2):
+        return said("once") if count == 1 else said("twice")
+    return said("%(count)s times", count=f"{count:,}")
 
 
 def digits(probabilities: Tensor) -> list[str]:

@@ -11,6 +11,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.explanation import EXPLAINERS, explain
 from pellucid.explanation.honesty import Method, judge_maps
+from pellucid.language import said
 from pellucid.layers import figure
 
 LARGE, SMALL = 168, 112  # about how many pixels wide a map is drawn, beside its picture and in a row
@@ -27,30 +28,35 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
     shown = [
         {
             "name": test.method,
+            "title": said(test.method),
             "supported": test.supported,
             "says": test.sentence.partition(": ")[2],
             "deletion": test.deletion,
             "insertion": test.insertion,
             "alike": test.alike,
-            "leads": [(lead.rival, lead.mean) for lead in test.leads],
-            "caveat": EXPLAINERS[test.method].caveat,
+            "leads": [(said(lead.rival), lead.mean) for lead in test.leads],
+            "caveat": said(EXPLAINERS[test.method].caveat),
             "paper": EXPLAINERS[test.method].paper,
             "maps": [
-                _map(e.heatmaps[test.method], f"{test.method} for {e.classes[e.target]}") for e in explained
+                drawn_map(
+                    e.heatmaps[test.method],
+                    said("%(method)s for %(name)s", method=said(test.method), name=e.classes[e.target]),
+                )
+                for e in explained
             ],
         }
         for test in tested.tests
     ]
     return {
         "verdict": tested.verdict,
-        "caveat": tested.caveat,
+        "caveat": said(tested.caveat),
         "pictures": tested.pictures,
         "methods": shown,
     }
 
 
-def _map(heat: Tensor, says: str) -> dict[str, Any]:
-    """One signed map (h, w) on its own symmetric scale, whose end is told."""
+def drawn_map(heat: Tensor, says: str) -> dict[str, Any]:
+    """One signed map (h, w) on its own symmetric scale, whose end is told, for a page."""
     reach = float(heat.abs().max())
     pixels = drawing.coloured(heat, -reach, reach, colours=drawing.SIGNED)
     end = figure(reach)
@@ -63,5 +69,5 @@ def _map(heat: Tensor, says: str) -> dict[str, Any]:
         "reach": end,
         "sum": figure(float(heat.sum())),
         "empty": reach == 0 or not math.isfinite(reach),
-        "says": f"Evidence by {says}, from −{end} (against) to {end} (for)",
+        "says": said("Evidence by %(says)s, from −%(end)s (against) to %(end)s (for)", says=says, end=end),
     }

@@ -9,10 +9,12 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -124,6 +126,15 @@ def remove(path: Path) -> None:
         _flush_folder(path.parent)
 
 
+def remove_folder(path: Path) -> bool:
+    """`path`, a folder, is gone if it was empty; tells whether it is. What others put there stays."""
+    try:
+        path.rmdir()
+    except OSError:
+        return not path.exists()
+    return True
+
+
 def make_folder(path: Path) -> None:
     """`path` is a folder, with every folder above it."""
     with _explained(path):
@@ -180,6 +191,28 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+@contextmanager
+def alone(
+    path: Path, *, seconds: float = math.inf, waiting: Callable[[], None] = lambda: None
+) -> Iterator[bool]:
+    """A block that one process at a time is in, by a lock on the file `path`: others wait until it is left.
+
+    Gives whether the block is entered alone: not when `seconds` went by, nor where the system has no locks.
+    A process that is killed has left. `waiting` is called now and then by one that waits.
+    """
+    with _explained(path):
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+    with file:
+        until = time.monotonic() + seconds
+        try:
+            while not (held := _locked(file)) and time.monotonic() < until and sys.platform != "win32":
+                waiting()
+                time.sleep(0.1)
+        except OSError:  # some network file systems have no locks either
+            held = False
+        yield held
+
+
 class _Lines(io.StringIO):
     """Rows end with a newline alone, yet a carriage return in a name is quoted, which csv only does for the
     characters that end its lines: unquoted, it would tear the row in two."""
@@ -203,17 +236,24 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _claim(file: BinaryIO, path: Path) -> None:
     """This process alone writes the open file, until it is closed or the process ends."""
-    if sys.platform == "win32":  # no advisory locks there; a file written by two fails its check
-        return
+    if not _locked(file) and sys.platform != "win32":  # there a file written by two fails its check
+        raise PellucidError(
+            f"'{path}' is being written by another process. Wait until it is done, "
+            "then run the command again."
+        )
+
+
+def _locked(file: BinaryIO) -> bool:
+    """Whether this process holds the open file's lock; never on Windows, which has no advisory locks."""
+    if sys.platform == "win32":
+        return False
     import fcntl  # only where it exists
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise PellucidError(
-            f"'{path}' is being written by another process. Wait until it is done, "
-            "then run the command again."
-        ) from None
+        return False
+    return True
 
 
 def _flush_folder(folder: Path) -> None:

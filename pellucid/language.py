@@ -1,15 +1,102 @@
-"""The language a person reads, as their system tells it."""
+"""What pages say, in the language asked for: English in the code, other languages in a catalogue beside it.
 
-import os
-from typing import Literal
+    with speaking("ko"):
+        said("%(count)s pictures", count=12)
 
-Language = Literal["en", "ko"]
-LANGUAGES: tuple[Language, ...] = ("en", "ko")
+A sentence is written in English where it is used and looked up as it stands; one that has no translation is
+said in English. `pages/<language>.json` holds the translations, and a test that none is missing.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from markupsafe import Markup
+
+from pellucid.errors import UsageError
+
+LANGUAGES = {"en": "English", "ko": "한국어"}
+LOCALE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set decides, as everywhere
+
+_spoken: ContextVar[str] = ContextVar("language", default="en")
 
 
-def default_language() -> Language:
-    """ "ko" where LC_ALL, else LC_MESSAGES, else LANG names Korean ("ko_KR.UTF-8"); "en" everywhere else."""
-    for variable in ("LC_ALL", "LC_MESSAGES", "LANG"):
-        if name := os.environ.get(variable):
-            return "ko" if name.split(".")[0].split("_")[0].lower() == "ko" else "en"
-    return "en"
+@contextmanager
+def speaking(language: str) -> Iterator[None]:
+    """Inside the block `said` speaks `language`. Raises UsageError for an unknown one."""
+    if language not in LANGUAGES:
+        raise UsageError(f"Unknown language '{language}'. Known: {', '.join(LANGUAGES)}.")
+    before = _spoken.set(language)
+    try:
+        yield
+    finally:
+        _spoken.reset(before)
+
+
+def spoken() -> str:
+    """The language of the block one is in: "en" outside any."""
+    return _spoken.get()
+
+
+def language_of(environment: Mapping[str, str]) -> str:
+    """The language a person's locale asks for: "ko" for LANG=ko_KR.UTF-8; "en" for one that is not known."""
+    wish = next((environment[name] for name in LOCALE_VARIABLES if environment.get(name)), "")
+    language = re.split(r"[_.@-]", wish)[0].lower()
+    return language if language in LANGUAGES else "en"
+
+
+def said(sentence: str, /, **values: object) -> str:
+    """`sentence` in the language spoken, with `%(name)s` filled in; a percent sign is written %%.
+
+    In Korean, particles that depend on the sound before them are written {을/를} and chosen after filling in.
+    """
+    return chosen_particles(_translation(sentence) % values)
+
+
+def gettext(sentence: str, /, **values: object) -> Markup:
+    """`said` for templates: the sentence is the page's own, what is filled in is escaped."""
+    return Markup(chosen_particles(str(Markup(_translation(sentence)) % values)))
+
+
+def ngettext(one: str, many: str, number: int, /, **values: object) -> Markup:
+    """`gettext` for a number of things. Languages with one form translate the plural."""
+    return gettext(one if number == 1 and spoken() == "en" else many, **values)
+
+
+def chosen_particles(text: str) -> str:
+    """`text` with every {을/를} replaced by the particle that fits the sound before it, tags left aside."""
+    return _PARTICLES.sub(lambda found: found[1] + found[2] + _fitting(found[1], found[3], found[4]), text)
+
+
+_PARTICLES = re.compile(r"(\S)((?:</?[^<>]*>)*)\{([가-힣]+)/([가-힣]+)\}")
+_CLOSED_DIGITS, _CLOSED_WITH_L = "013678", "178"  # 영 일 삼 육 칠 팔 end in a consonant; 일 칠 팔 in ㄹ
+
+
+def _fitting(letter: str, closed: str, opened: str) -> str:
+    if "가" <= letter <= "힣":
+        final = (ord(letter) - ord("가")) % 28
+        ends, liquid = final > 0, final == 8
+    elif letter.isascii() and letter.isdigit():
+        ends, liquid = letter in _CLOSED_DIGITS, letter in _CLOSED_WITH_L
+    else:
+        return f"{closed}({opened})"
+    return opened if not ends or (liquid and opened == "로") else closed
+
+
+def _translation(sentence: str) -> str:
+    return catalogue(spoken()).get(sentence, sentence)
+
+
+@cache
+def catalogue(language: str) -> dict[str, str]:
+    """Every sentence of a language by its English; English has none."""
+    path = files("pellucid") / "pages" / f"{language}.json"
+    if language == "en":
+        return {}
+    translations: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return translations

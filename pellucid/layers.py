@@ -9,6 +9,7 @@ from pellucid import drawing
 from pellucid.classifier import scaled
 from pellucid.drawing import Atlas, zoom
 from pellucid.explanation import record
+from pellucid.language import said
 
 LOOKED = 500  # pictures on which silent channels are counted
 VALUES_LOOKED = 300_000_000  # numbers those may put out in all
@@ -68,9 +69,11 @@ def _layer(name: str, outputs: Tensor, *, learned: bool) -> tuple[dict[str, Any]
     atlas = drawing.palette_atlas(places, shown.shape[1], drawing.SIGNED if signed else drawing.VIRIDIS)
     layer |= {
         "what": "units" if flat else "maps",
-        "says": f"{outputs.shape[1]:,} units"
+        "says": said("%(count)s units", count=f"{outputs.shape[1]:,}")
         if flat
-        else f"{outputs.shape[1]:,} channels of {size[1]} × {size[0]}",
+        else said(
+            "%(count)s channels of %(size)s", count=f"{outputs.shape[1]:,}", size=f"{size[1]} × {size[0]}"
+        ),
         "left_out": outputs.shape[1] - shown.shape[1],
         "shrunk": max(size) > SIDE,
         "low": figure(low),
@@ -108,8 +111,8 @@ def _grid(maps: Tensor, *, signed: bool) -> dict[str, Any]:
 
 def _range(low: float, high: float) -> str:
     if low == high:
-        return "silent" if low == 0 else figure(low)
-    return f"{figure(low)} to {figure(high)}"
+        return said("silent") if low == 0 else figure(low)
+    return said("%(low)s to %(high)s", low=figure(low), high=figure(high))
 
 
 def figure(value: float) -> str:
@@ -132,7 +135,7 @@ def first_kernels(network: nn.Module) -> dict[str, Any] | None:
         "name": name,
         "number": len(weight),
         "shape": f"{weight.shape[3]} × {weight.shape[2]}",
-        "colours": ("red", "green", "blue") if kernels.shape[1] == 3 else ("",),
+        "colours": (said("red"), said("green"), said("blue")) if kernels.shape[1] == 3 else ("",),
         "zoom": zoom(atlas, 45 if kernels.shape[1] == 1 else 28),
         "says": [_range(float(kernel.min()), float(kernel.max())) for kernel in kernels],
         "reach": figure(reach),

@@ -10,9 +10,10 @@ from typing import Any, Literal, get_args
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.files import read_json
 
-Optimizer = Literal["adam", "adamw"]
-Schedule = Literal["constant", "one-cycle"]
+Optimizer = Literal["adam", "adamw", "muon"]
+Schedule = Literal["constant", "one-cycle", "linear"]
 Precision = Literal["auto", "float32", "bfloat16"]
+Balance = Literal["none", "weights", "sampler"]
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,17 @@ class Recipe:
     model            a name of MODELS
     epochs           times the whole training set is seen, at most
     batch_size       pictures a step
-    optimizer        "adam" (Kingma and Ba, arXiv:1412.6980) or "adamw" (Loshchilov and Hutter, 1711.05101)
-    learning_rate    its constant value, or the peak of the cycle
-    schedule         "constant", or "one-cycle": up, then down to nothing (Smith and Topin, arXiv:1708.07120)
-    weight_decay     decoupled, as AdamW defines it; only "adamw" uses it
+    optimizer        "adam" (Kingma and Ba, arXiv:1412.6980), "adamw" (Loshchilov and Hutter, 1711.05101) or
+                     "muon" (Jordan 2024; see optimizers.py), which leaves first and last layer to "adamw"
+    learning_rate    its constant value, or the peak of the schedule
+    schedule         "constant", "one-cycle": up, then down to nothing (Smith and Topin, arXiv:1708.07120), or
+                     "linear": up for a tenth of the way, then straight down to nothing
+    weight_decay     decoupled, as AdamW defines it; "adam" does not use it
     label_smoothing  0..1, the share of the target spread over all classes (Szegedy et al., 1512.00567)
+    augment          how training pictures are changed anew in every epoch: names of AUGMENTATIONS joined by
+                     commas, "none", or "auto": what suits the data set (digits are never flipped)
+    balance          of uneven classes: "weights" counts each picture of a rare class more, "sampler" shows it
+                     more often; "none" leaves them as they are
     patience         stop after so many epochs without a lower validation loss; 0: never stop early
     validation       share of the training pictures held out to choose by, where the data set brings none
     seed             decides the split, the first weights, the order of pictures and what dropout drops
@@ -43,6 +50,8 @@ class Recipe:
     schedule: Schedule = "one-cycle"
     weight_decay: float = 0.01
     label_smoothing: float = 0.0
+    augment: str = "auto"
+    balance: Balance = "none"
     patience: int = 0
     validation: float = 0.2
     seed: int = 42
@@ -72,6 +81,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": get_args(Optimizer),
     "schedule": get_args(Schedule),
     "precision": get_args(Precision),
+    "balance": get_args(Balance),
 }
 
 TINY = 1e-12
@@ -89,19 +99,45 @@ RANGES: dict[str, tuple[float, float, str]] = {
 
 DEFAULT = Recipe()
 
+Shape = tuple[int, int, int]  # (C, H, W) of the pictures
+SMALL_AND_GRAY: Shape = (1, 28, 28)
 
-def fast(pictures: int) -> Recipe:
-    """The most accuracy a second, by trials on MNIST's validation pictures: four epochs for its 48,000, and
-    for fewer pictures more epochs of smaller batches, so that there are some 600 updates at least."""
+
+def fast(pictures: int, shape: Shape = SMALL_AND_GRAY, model: str | None = None) -> Recipe:
+    """The most accuracy a second, by trials on validation pictures.
+
+    The tutorial's network: two epochs for MNIST's 48,000, and for fewer pictures more epochs of smaller
+    batches, so that there are some 750 updates at least. Without a `model`, coloured pictures and those with
+    a side over 32 pixels get the resnet.
+    """
+    model = model or ("tutorial" if shape[0] == 1 and max(shape[1:]) <= 32 else "resnet")
+    if model == "resnet":
+        return _residual(pictures)
     batch_size = 128 if pictures >= 20_000 else 64
     updates_an_epoch = max(1, math.ceil(pictures / batch_size))
-    epochs = min(30, max(4, round(600 / updates_an_epoch)))
-    return Recipe(batch_size=batch_size, epochs=epochs)
-
-
-def tutorial(pictures: int) -> Recipe:
-    """The course page's training to the letter, whatever the number of pictures; its seed is ours."""
+    epochs = min(30, max(2, round(750 / updates_an_epoch)))
     return Recipe(
+        model=model,
+        epochs=epochs,
+        batch_size=batch_size,
+        optimizer="muon",
+        schedule="linear",
+        label_smoothing=0.05,
+    )
+
+
+def _residual(pictures: int) -> Recipe:
+    batch_size = 128 if pictures >= 20_000 else 32
+    updates_an_epoch = max(1, math.ceil(pictures / batch_size))
+    epochs = min(40, max(10, round(600 / updates_an_epoch)))
+    return Recipe(model="resnet", batch_size=batch_size, epochs=epochs, learning_rate=2e-3, weight_decay=0.05)
+
+
+def tutorial(pictures: int, shape: Shape = SMALL_AND_GRAY, model: str | None = None) -> Recipe:
+    """The course page's training to the letter, whatever the pictures; its seed is ours."""
+    return Recipe(
+        model=model or "tutorial",
+        augment="none",
         epochs=20,
         batch_size=32,
         optimizer="adam",
@@ -113,14 +149,17 @@ def tutorial(pictures: int) -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[int], Recipe]] = {"fast": fast, "tutorial": tutorial}
+RECIPES: dict[str, Callable[[int, Shape, str | None], Recipe]] = {"fast": fast, "tutorial": tutorial}
 
 
-def recipe_named(name: str, *, pictures: int) -> Recipe:
-    """The recipe of that name for so many training pictures. Raises UsageError with the nearest name."""
+def recipe_named(
+    name: str, *, pictures: int, shape: Shape = SMALL_AND_GRAY, model: str | None = None
+) -> Recipe:
+    """The recipe of that name for so many training pictures of (C, H, W) `shape`, and for the network
+    `model` where one was chosen. Raises UsageError with the nearest name."""
     if name not in RECIPES:
         raise UsageError(f"Unknown recipe '{name}'. {did_you_mean(name, RECIPES)}")
-    return RECIPES[name](pictures)
+    return RECIPES[name](pictures, shape, model)
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import os
+import math
 import platform
 import shlex
 import signal
@@ -24,6 +24,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pellucid.classifier import MANIFEST, Classifier
+from pellucid.data import DATASETS
 from pellucid.data.dataset import Dataset, Splits, content_hashes
 from pellucid.data.picture import Preprocess
 from pellucid.errors import PellucidError, UsageError
@@ -39,14 +40,27 @@ from pellucid.files import (
     write_csv,
     write_json,
 )
+from pellucid.machine import cores, keep_memory, processor
 from pellucid.models import build
+from pellucid.moments import MOMENTS, MOST, Moment, Recorder, read_moments
+from pellucid.pooling import prepare
+from pellucid.pulse import Pulse
 from pellucid.recipe import Recipe, fast, read_recipe
-from pellucid.training import Epoch, Progress, Step, refuse_untrainable, resolved_precision, train
+from pellucid.training import (
+    Epoch,
+    Progress,
+    Step,
+    refuse_untrainable,
+    resolved_augment,
+    resolved_precision,
+    train,
+)
 
 RECIPE, METRICS, SPLIT, ENVIRONMENT = "recipe.json", "metrics.csv", "split.csv", "environment.json"
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, HEALTH = "checkpoint.safetensors", "health.csv"
 SPLIT_HEADER = ("source", "label", "split", "content")
 METRICS_HEADER = ("epoch", "seconds", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
+HEALTH_HEADER = ("epoch", "layer", "gradient", "update")
 
 Callback = Callable[[Step | Epoch], None]
 
@@ -110,6 +124,32 @@ class Run:
     def best(self) -> Epoch | None:
         """The epoch whose weights the classifier has: the one with the lowest validation loss."""
         return next((epoch for epoch in reversed(self.history) if epoch.best), None)
+
+    @property
+    def pulses(self) -> list[Pulse]:
+        """How long each layer's gradient was halfway through each epoch, and how far a step moved it.
+
+        Empty for a run that left no health.csv. Raises PellucidError when that is damaged.
+        """
+        if not (self.folder / HEALTH).is_file():
+            return []
+        try:
+            return [
+                Pulse(int(row["epoch"]), row["layer"], float(row["gradient"]), float(row["update"]))
+                for row in read_csv(self.folder / HEALTH)
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise PellucidError(f"'{self.folder / HEALTH}' is damaged: {error!r}. Delete it.") from error
+
+    @property
+    def moments(self) -> list[Moment]:
+        """The weights as they were on the way to those kept, oldest first; read anew each time.
+
+        Raises PellucidError when moments.safetensors is damaged.
+        """
+        steps = math.ceil(sum(self.environment["pictures"]["train"].values()) / self.recipe.batch_size)
+        before = self.best.epoch * steps if self.best else None
+        return read_moments(self.folder / MOMENTS, self.classifier.network, before=before)
 
     @property
     def summary(self) -> str:
@@ -194,22 +234,24 @@ def fit(
     callbacks: Sequence[Callback] = (),
     data: str = "",
     preprocess: Preprocess | None = None,
+    moments: int = MOST,
 ) -> Run:
     """Train to the end and leave a run's folder behind.
 
-    recipe      without one, `recipe.fast` for so many pictures
+    recipe      without one, `recipe.fast` for so many pictures of their shape
     folder      new or empty; without one, the next free `runs/<data>-<model>-<n>` under the current folder
     callbacks   called with every Step and Epoch
     data        what the pictures are called, as `load` takes it, so that a report finds them again
     preprocess  how further pictures are to be read; without it, as exactly the kind trained on
+    moments     how often, at most, the weights are kept along the way for pages that show how it formed;
+                a network of more than moments.MOST_WEIGHTS keeps none
 
     Ctrl-C or SIGTERM ends it after the step at hand, saves, and raises Stopped. Raises UsageError for
     pictures that cannot be trained on, PellucidError when the loss is no longer finite or a file cannot be
     written; what was reached before is saved.
     """
     refuse_untrainable(train_set, validation_set)
-    recipe = recipe or fast(len(train_set))
-    recipe = replace(recipe, precision=resolved_precision(recipe), threads=recipe.threads or _cores())
+    recipe = resolved(recipe or fast(len(train_set), (train_set.channels, *train_set.size)), train_set, data)
     shape = (train_set.channels, len(train_set.classes), train_set.size)
     network = build(recipe.model, *shape, seed=recipe.seed)
     preprocess = preprocess or Preprocess(train_set.channels, *train_set.size)
@@ -224,7 +266,26 @@ def fit(
     write_json(folder / ENVIRONMENT, environment)
     rows = [*_split_rows("train", train_set), *_split_rows("validation", validation_set)]
     write_csv(folder / SPLIT, SPLIT_HEADER, rows)
-    return _trained(folder, classifier, recipe, environment, train_set, validation_set, Progress(), callbacks)
+    steps = math.ceil(len(train_set) / recipe.batch_size)
+    past = Recorder.beginning(folder / MOMENTS, network, recipe.epochs, steps, moments)
+    return _trained(
+        folder, classifier, recipe, environment, train_set, validation_set, Progress(), past, callbacks
+    )
+
+
+def resolved(recipe: Recipe, train_set: Dataset, data: str = "") -> Recipe:
+    """`recipe` with nothing left at "auto": what it means for these pictures on this machine.
+
+    Raises UsageError for an unknown augmentation.
+    """
+    if recipe.augment == "auto" and data in DATASETS:
+        recipe = replace(recipe, augment=DATASETS[data].augment)
+    return replace(
+        recipe,
+        augment=resolved_augment(recipe, train_set, own=bool(data)),
+        precision=resolved_precision(recipe),
+        threads=recipe.threads or cores(),
+    )
 
 
 def resume(
@@ -259,7 +320,11 @@ def resume(
         recipe.model, train_set.channels, len(train_set.classes), train_set.size, seed=recipe.seed
     )
     classifier = Classifier(network, train_set.classes, preprocess, recipe.model)
-    return _trained(folder, classifier, recipe, environment, train_set, validation_set, progress, callbacks)
+    done = (progress.epoch - 1) * math.ceil(len(train_set) / recipe.batch_size) + progress.step
+    past = Recorder.going_on(folder / MOMENTS, network, done)
+    return _trained(
+        folder, classifier, recipe, environment, train_set, validation_set, progress, past, callbacks
+    )
 
 
 def find_splits(run: Run, load: Callable[[], Splits]) -> Splits:
@@ -282,6 +347,7 @@ def _trained(
     train_set: Dataset,
     validation_set: Dataset,
     progress: Progress,
+    past: Recorder,
     callbacks: Sequence[Callback],
 ) -> Run:
     manifest = {
@@ -293,13 +359,17 @@ def _trained(
     with _threads(recipe.threads), stop_requests() as requests:
         try:
             for event in events:
+                past.note(event)
                 if isinstance(event, Epoch):
                     _write_history(folder, progress.history)
+                    _write_pulses(folder, progress.pulses)
+                    past.write()  # before the checkpoint, so that no moment before it can be lost
                     if not progress.finished(recipe):
                         _write_checkpoint(folder / CHECKPOINT, progress, manifest)
                 for callback in callbacks:
                     callback(event)
                 if requests and not progress.finished(recipe):
+                    past.write()
                     _write_checkpoint(folder / CHECKPOINT, progress, manifest)
                     raise Stopped(folder, requests[0])
         except PellucidError:
@@ -318,6 +388,7 @@ def _save(folder: Path, classifier: Classifier, progress: Progress) -> None:
     why = "lowest validation loss" if best else "training stopped before its first epoch was judged"
     figures = {name: value for name, value in asdict(best).items() if name != "seconds"} if best else {}
     _write_history(folder, progress.history)
+    _write_pulses(folder, progress.pulses)
     classifier.save(folder, training={"why": why, "epochs": len(progress.history), "best": figures})
 
 
@@ -373,6 +444,11 @@ def _write_history(folder: Path, history: list[Epoch]) -> None:
     write_csv(folder / METRICS, METRICS_HEADER, rows)
 
 
+def _write_pulses(folder: Path, pulses: list[Pulse]) -> None:
+    rows = [[getattr(pulse, name) for name in HEALTH_HEADER] for pulse in pulses]
+    write_csv(folder / HEALTH, HEALTH_HEADER, rows)
+
+
 def _read_history(folder: Path) -> list[Epoch]:
     history: list[Epoch] = []
     lowest = float("inf")
@@ -425,27 +501,13 @@ def _environment(train_set: Dataset, validation_set: Dataset, recipe: Recipe) ->
         "machine": {
             "system": platform.platform(terse=True),
             "processor": processor(),
-            "cores": _cores(),
+            "cores": cores(),
             "threads": recipe.threads,
             "precision": recipe.precision,
+            "memory": "kept" if keep_memory() else "given back",
+            "pooling": prepare(recipe.epochs * len(train_set)),
         },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
         "fingerprints": {"train": train_set.fingerprint, "validation": validation_set.fingerprint},
         "pictures": {"train": train_set.counts, "validation": validation_set.counts},
     }
-
-
-def processor() -> str:
-    """The processor's name as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux tells which cores this process may use
-        return os.cpu_count() or 1

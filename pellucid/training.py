@@ -9,16 +9,21 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pellucid.classifier import evaluating, fixed_batches, modes_kept, scaled
+from pellucid.classifier import evaluating, fixed_batches, gathered, modes_kept, scaled
+from pellucid.data.augment import augmented, named, suited
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
+from pellucid.machine import keep_memory, multiplies_bfloat16
+from pellucid.optimizers import Optimizers
+from pellucid.pooling import prepare
+from pellucid.pulse import Pulse, pulses, weights_now
 from pellucid.recipe import DEFAULT, Precision, Recipe
 
 WATCHED = 5_000  # training pictures on which an epoch's training loss and accuracy are measured
@@ -68,6 +73,7 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     history: list[Epoch] = field(default_factory=list)
+    pulses: list[Pulse] = field(default_factory=list)
     weights: dict[str, Tensor] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Tensor] = field(default_factory=dict)
@@ -87,13 +93,15 @@ class Progress:
         groups = {"weights": self.weights, "best_weights": self.best_weights, "optimizer": self.optimizer}
         tensors = {f"{group}/{name}": t for group, named in groups.items() for name, t in named.items()}
         facts = {"epoch": self.epoch, "step": self.step, "seconds": self.seconds}
-        return tensors, {**facts, "history": [asdict(epoch) for epoch in self.history]}
+        epochs, steps = [asdict(one) for one in self.history], [asdict(one) for one in self.pulses]
+        return tensors, {**facts, "history": epochs, "pulses": steps}
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> "Progress":
         """What `to_tensors` took apart. Raises KeyError or TypeError when a piece is missing."""
         progress = Progress(facts["epoch"], facts["step"], facts["seconds"])
         progress.history = [Epoch(**epoch) for epoch in facts["history"]]
+        progress.pulses = [Pulse(**pulse) for pulse in facts.get("pulses", [])]
         for name, tensor in tensors.items():
             group, _, key = name.partition("/")
             {
@@ -122,19 +130,26 @@ def train(
     gradient is no longer finite: before the update, so the weights kept are good.
     """
     refuse_untrainable(train_set, validation_set)
+    keep_memory()
+    prepare(recipe.epochs * len(train_set))
+    recipe = replace(recipe, augment=resolved_augment(recipe, train_set))
     progress = progress if progress is not None else Progress()
-    optimizer = _optimizer(network, recipe)
-    _put_back(network, optimizer, progress)
+    optimizers = Optimizers(network, recipe)
+    _put_back(network, optimizers, progress)
     steps = math.ceil(len(train_set) / recipe.batch_size)
     begun = time.perf_counter() - progress.seconds
     with modes_kept(network), _best_in_the_end(network, progress):
         while not progress.finished(recipe):
-            order = sample_order(len(train_set), recipe.seed, progress.epoch)
+            order = _order(train_set, recipe, progress.epoch)
             for batch in torch.split(order, recipe.batch_size)[progress.step :]:
                 lap = time.perf_counter()
                 rate = learning_rate(recipe, (progress.epoch - 1) * steps + progress.step, steps)
-                loss = _update(network, optimizer, train_set, batch, rate, recipe, progress)
+                middle = progress.step == steps // 2
+                before = weights_now(network) if middle else {}
+                loss = _update(network, optimizers, train_set, batch, rate, recipe, progress)
                 progress.step += 1
+                if middle:
+                    progress.pulses += pulses(network, before, progress.epoch)
                 now = time.perf_counter()
                 progress.seconds = now - begun
                 yield Step(progress.epoch, progress.step, steps, loss, rate, len(batch) / (now - lap))
@@ -158,14 +173,60 @@ def sample_order(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=_generator(seed, "order", epoch))
 
 
+def first_batch(train_set: Dataset, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
+    """What the first step trains on: which pictures (B,), how they look, float 0..1 (B, C, H, W), and their
+    labels (B,), or, of mixed ones, the shares of every class (B, K)."""
+    recipe = replace(recipe, augment=resolved_augment(recipe, train_set))
+    batch = _order(train_set, recipe, 1)[: recipe.batch_size]
+    return batch, *_batch(train_set, batch, recipe, Progress())
+
+
+def balanced_order(labels: Tensor, seed: int, epoch: int) -> Tensor:
+    """As many indices as there are `labels` (N,), of every class as many, in an order to train in.
+
+    A rare class's pictures come again in turn, of a common one some wait for another epoch. A function of
+    the labels, seed and epoch, nothing else.
+    """
+    generator = _generator(seed, "balanced", epoch)
+    shown = torch.bincount(labels).nonzero()[:, 0].tolist()
+    chosen: list[Tensor] = []
+    for place in torch.randperm(len(shown), generator=generator).tolist():
+        mine = torch.nonzero(labels == shown[place])[:, 0]  # (n,)
+        share = (len(labels) + len(chosen)) // len(shown)  # shares of N that differ by one at most
+        rounds = [mine[torch.randperm(len(mine), generator=generator)] for _ in range(-(-share // len(mine)))]
+        chosen.append(torch.cat(rounds)[:share])
+    together = torch.cat(chosen)
+    return together[torch.randperm(len(together), generator=generator)]
+
+
+def class_weights(labels: Tensor, classes: int) -> Tensor:
+    """What a picture of each class counts (K,), so that all classes count alike and a picture 1 on average;
+    0 for a class that is not there."""
+    counts = torch.bincount(labels, minlength=classes)
+    even = len(labels) / (counts.count_nonzero() * counts.clamp_min(1))
+    return torch.where(counts > 0, even, 0.0)
+
+
+def resolved_augment(recipe: Recipe, train_set: Dataset, *, own: bool = False) -> str:
+    """The augmentations by name, or "none": what "auto" means for these pictures, `own` ones from a folder.
+
+    Raises UsageError for an unknown name.
+    """
+    names = suited(train_set.channels, own=own) if recipe.augment == "auto" else recipe.augment
+    return ",".join(named(names)) or "none"
+
+
 def learning_rate(recipe: Recipe, step: int, steps_an_epoch: int) -> float:
     """The rate of the `step`th update, counted from 0 over the whole training.
 
-    "one-cycle" climbs in a straight line for a quarter of the way and falls by a cosine to nothing.
+    "one-cycle" climbs in a straight line for a quarter of the way and falls by a cosine to nothing; "linear"
+    climbs for a tenth of it and falls in a straight line.
     """
     if recipe.schedule == "constant":
         return recipe.learning_rate
     progress = (step + 1) / (recipe.epochs * steps_an_epoch + 1)
+    if recipe.schedule == "linear":
+        return recipe.learning_rate * min(progress / 0.1, (1 - progress) / 0.9)
     if progress < 0.25:
         return recipe.learning_rate * progress / 0.25
     return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * (progress - 0.25) / 0.75))
@@ -178,7 +239,7 @@ def resolved_precision(recipe: Recipe) -> Precision:
     """
     if recipe.precision != "auto":
         return recipe.precision
-    return "bfloat16" if torch.ops.mkldnn._is_mkldnn_bf16_supported() and _native_bfloat16() else "float32"
+    return "bfloat16" if multiplies_bfloat16() else "float32"
 
 
 def judge(network: nn.Module, dataset: Dataset) -> tuple[float, float]:
@@ -206,7 +267,7 @@ def drawing_from(*numbers: int) -> Iterator[None]:
 
 def _update(
     network: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizers: Optimizers,
     train_set: Dataset,
     batch: Tensor,
     rate: float,
@@ -215,26 +276,42 @@ def _update(
 ) -> float:
     """One step down the gradient on the pictures at `batch` (B,); gives the loss before it."""
     network.train()
-    images, labels = scaled(train_set.images[batch]), train_set.labels[batch]  # (B, C, H, W), (B,)
-    optimizer.zero_grad()
+    images, targets = _batch(train_set, batch, recipe, progress)
+    weight = class_weights(train_set.labels, len(train_set.classes)) if recipe.balance == "weights" else None
+    known = [buffer.clone() for buffer in network.buffers()]  # of batch norm: they change before the loss
+    network.zero_grad()
     low = resolved_precision(recipe) == "bfloat16"
     with (
         drawing_from(recipe.seed, progress.epoch, progress.step),
         torch.autocast("cpu", torch.bfloat16, enabled=low),
     ):
         logits = network(images).float()  # (B, K)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        loss = functional.cross_entropy(logits, targets, weight, label_smoothing=recipe.label_smoothing)
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
     value, slope = loss.item(), torch.nn.utils.get_total_norm(gradients).item()
     if not math.isfinite(value) or not math.isfinite(slope):
+        for buffer, before in zip(network.buffers(), known, strict=True):
+            buffer.copy_(before)
         what = f"step {progress.step + 1}: the loss is {value} and its gradient {slope}, before the update"
         raise _diverged(what, rate, progress)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    progress.weights, progress.optimizer = network.state_dict(), _flat(optimizer)
+    optimizers.step(rate)
+    progress.optimizer = optimizers.tensors()
     return value
+
+
+def _order(train_set: Dataset, recipe: Recipe, epoch: int) -> Tensor:
+    if recipe.balance == "sampler":
+        return balanced_order(train_set.labels, recipe.seed, epoch)
+    return sample_order(len(train_set), recipe.seed, epoch)
+
+
+def _batch(train_set: Dataset, batch: Tensor, recipe: Recipe, progress: Progress) -> tuple[Tensor, Tensor]:
+    """The pictures at `batch`, float (B, C, H, W), and their labels (B,) or shares (B, K), augmented."""
+    images, labels = scaled(gathered(train_set.images, batch)), train_set.labels[batch]
+    names = named(recipe.augment)
+    generator = _generator(recipe.seed, "augment", progress.epoch, progress.step)
+    return augmented(images, labels, names, classes=len(train_set.classes), generator=generator)
 
 
 def _judge(
@@ -296,33 +373,11 @@ def refuse_untrainable(train_set: Dataset, validation_set: Dataset) -> None:
         )
 
 
-def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    kind: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-    decay = recipe.weight_decay if recipe.optimizer == "adamw" else 0.0
-    return kind(network.parameters(), lr=recipe.learning_rate, weight_decay=decay, eps=1e-7, fused=True)
-
-
-def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's tensors under one level of names, "3/exp_avg": live, not copied."""
-    state = optimizer.state_dict()["state"]
-    return {f"{index}/{name}": tensor for index, named in state.items() for name, tensor in named.items()}
-
-
-def _put_back(network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    if not progress.weights:
-        progress.weights = network.state_dict()
-        return
-    network.load_state_dict(progress.weights)
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in progress.optimizer.items():
-        index, name = key.split("/")
-        state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _native_bfloat16() -> bool:
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
+def _put_back(network: nn.Module, optimizers: Optimizers, progress: Progress) -> None:
+    if progress.weights:
+        network.load_state_dict(progress.weights)
+        optimizers.restore(progress.optimizer)
+    progress.weights = network.state_dict()  # live: it follows every step
 
 
 def _generator(seed: int, *purpose: int | str) -> torch.Generator:

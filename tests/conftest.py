@@ -42,6 +42,8 @@ def own_world(
         monkeypatch.delenv(variable)
     for variable in ("XDG_CACHE_HOME", "KERAS_HOME", "TORCH_HOME"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv("LC_ALL", raising=False)
+    monkeypatch.setenv("LC_MESSAGES", "C")  # pages speak the language of the person's locale
     home = tmp_path_factory.mktemp("home")
     for variable in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(variable, str(home))

@@ -98,7 +98,7 @@ def test_train_ends_with_a_judged_run_and_its_report(trained: tuple[Path, Any]) 
     assert (place / "runs" / "latest").resolve() == folder
     assert {path.name for path in folder.iterdir()} == {
         "recipe.json", "metrics.csv", "split.csv", "model.safetensors", "model.json", "environment.json",
-        "evaluation.json", "predictions.csv", "report.html",
+        "moments.safetensors", "evaluation.json", "predictions.csv", "report.html", "health.csv",
     }  # fmt: skip
     assert "8x8 gray uint8, train 1,150, validation 287, test 360 pictures" in done.stdout
     assert len(re.findall(r"^epoch +\d/2 ", done.stdout, re.MULTILINE)) == 2
@@ -123,6 +123,30 @@ def test_the_same_command_in_another_process_gives_the_same_weights(
     assert events == ["data", "epoch", "epoch", "evaluation", "report"]
     one, other = (place / "runs" / "latest" / "model.safetensors" for place in (trained[0], tmp_path))
     assert sha256(one) == sha256(other)
+
+
+@pytest.mark.parametrize("command", ["report", "export"])
+def test_pages_speak_the_language_of_the_locale_unless_told_otherwise(
+    trained: tuple[Path, Any], tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    run = Path(shutil.copytree(trained[0] / "runs" / "digits-tutorial-1", tmp_path / "run"))
+    page = run / {"report": "report.html", "export": "page.html"}[command]
+    monkeypatch.setenv("LC_MESSAGES", "ko_KR.UTF-8")
+    assert call(command, run)[0] == 0
+    assert '<html lang="ko">' in page.read_text(encoding="utf-8")
+    assert call(command, run, "--lang", "en")[0] == 0
+    assert '<html lang="en">' in page.read_text(encoding="utf-8")
+
+
+def test_an_exported_page_carries_the_moments_of_the_training(
+    trained: tuple[Path, Any], tmp_path: Path, call: Call
+) -> None:
+    run = trained[0] / "runs" / "latest"
+    assert call("export", run, "--out", tmp_path / "page.html")[0] == 0
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    data = json.loads(page.partition('id="live-data">')[2].partition("</script>")[0])
+    assert data["moments"]["steps"] == [step for _, step, _ in Run.open(run).moments]
+    assert len(page) < 3_000_000
 
 
 def test_predict_evaluate_and_report_agree_with_python_to_the_last_digit(
@@ -196,10 +220,14 @@ def test_a_bare_train_prints_three_examples(call: Call) -> None:
         (["train", "digits", "--epochs", "0"], "Expected epochs of at least 1; got 0."),
         (["train", "digits", "--learning-rate", "nan"], "Expected learning_rate above 0"),
         (["train", "digits", "--validation", "1.5"], "Expected validation between 0 and 1"),
-        (["train", "digits", "--optimizer", "sgd"], "Unknown optimizer 'sgd'. Known: adam, adamw."),
+        (["train", "digits", "--optimizer", "sgd"], "Unknown optimizer 'sgd'. Known: adam, adamw, muon."),
         (["train", "digits", "--config", "no.json"], "'no.json' is not a file."),
         (["train", "digits", "--resume", "x"], "--resume goes on with a run as it was begun"),
         (["train", "--resume", "x", "--epochs", "3"], "--resume goes on with a run as it was begun"),
+        (["train", "--resume", "x", "--moments", "3"], "--resume goes on with a run as it was begun"),
+        (["train", "digits", "--lang", "fr"], "Unknown language 'fr'. Known: en, ko."),
+        (["report", "nowhere", "--lang", "fr"], "Unknown language 'fr'. Known: en, ko."),
+        (["export", "nowhere", "--lang", "fr"], "Unknown language 'fr'. Known: en, ko."),
         (["train", "--resume", "nowhere"], "'nowhere' has nothing to resume"),
         (["evaluate", "nowhere"], "'nowhere' is no folder. Expected a run's folder, such as 'runs/latest'."),
         (["evaluate", "."], "'.' holds no model.json. Expected a run's folder"),
@@ -233,12 +261,36 @@ def test_every_setting_of_a_recipe_has_a_flag_and_reaches_the_run(call: Call, to
         "model": "tutorial", "epochs": 1, "batch_size": 40, "optimizer": "adam", "learning_rate": 0.002,
         "schedule": "constant", "weight_decay": 0.02, "label_smoothing": 0.1, "patience": 4,
         "validation": 0.3, "seed": 7, "precision": "float32", "threads": 1,
+        "augment": "shift,flip", "balance": "weights",
     }  # fmt: skip
     assert other.keys() == {field.name for field in fields(Recipe)}
     words = [word for name, value in other.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     code, _, err = call("train", "toys", *words, "--out", "run", "--quiet")
     assert (code, err) == (0, "")
     assert json.loads(Path("run/recipe.json").read_text()) == other
+
+
+def test_what_will_be_done_with_the_pictures_is_said_before_training(call: Call, toys: None) -> None:
+    settings = ("--epochs", "1", "--threads", "1", "--augment", "flip,crop", "--balance", "sampler")
+    _, out, _ = call("train", "toys", *settings)
+    told, first = out.index("augmented: crop,flip; balanced by sampler"), out.index("epoch  1/1")
+    assert told < first
+    assert "not augmented" in call("train", "toys", "--epochs", "1", "--threads", "1")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--augment", "flop"), "Unknown augmentation 'flop'. Did you mean 'flip'?"),
+        (("--balance", "weight"), "Unknown balance 'weight'. Known: none, weights, sampler."),
+    ],
+)
+def test_a_misspelt_way_to_treat_pictures_is_told_before_they_are_loaded(
+    call: Call, words: tuple[str, str], message: str
+) -> None:
+    code, out, err = call("train", "mnist", *words)
+    assert (code, out) == (2, "")
+    assert message in err
 
 
 def test_json_gives_json_lines_and_nothing_else(call: Call, toys: None) -> None:
@@ -491,12 +543,17 @@ def test_every_recipe_can_be_named(call: Call, toys: None) -> None:
         assert Run.open(Path(name)).recipe.epochs == 1
 
 
-def test_threads_that_wait_sleep_unless_the_person_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    for given, kept in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
-        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-        if given is not None:
-            monkeypatch.setenv("OMP_WAIT_POLICY", given)
-        monkeypatch.setattr(sys, "argv", ["pellucid", "--version"])
+def test_threads_that_wait_soon_sleep_unless_the_person_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pellucid", "--version"])
+    for policy, count, kept in ((None, None, "10000"), ("ACTIVE", None, None), (None, "7", "7")):
+        for name, given in (("OMP_WAIT_POLICY", policy), ("GOMP_SPINCOUNT", count)):
+            monkeypatch.delenv(name, raising=False)
+            if given is not None:
+                monkeypatch.setenv(name, given)
         with pytest.raises(SystemExit):
             cli.main()
-        assert os.environ["OMP_WAIT_POLICY"] == kept
+        assert os.environ.get("GOMP_SPINCOUNT") == kept
+        assert os.environ.get("OMP_WAIT_POLICY") == policy
+    monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that what the last call set is taken back

@@ -15,7 +15,7 @@ from pellucid.recipe import CHOICES, RANGES, RECIPES, Recipe, changed, read_reci
 def test_every_setting_is_a_plain_value_with_a_rule() -> None:
     for field in fields(Recipe):
         assert type(field.default) in (str, int, float)
-        assert field.name in {*CHOICES, *RANGES, "model"}
+        assert field.name in {*CHOICES, *RANGES, "model", "augment"}
 
 
 def test_a_recipe_cannot_be_changed_behind_ones_back() -> None:
@@ -62,9 +62,9 @@ def test_the_tutorial_recipe_is_the_course_pages() -> None:
         ("validation", 1, "Expected validation between 0 and 1"),
         ("seed", 2**63, "Expected seed that fits 64 bits"),
         ("threads", -1, "Expected threads of at least 0"),
-        ("optimizer", "sgd", "Unknown optimizer 'sgd'. Known: adam, adamw."),
+        ("optimizer", "sgd", "Unknown optimizer 'sgd'. Known: adam, adamw, muon."),
         ("optimizer", ["adam"], "Expected optimizer as str"),
-        ("schedule", "cosine", "Unknown schedule 'cosine'. Known: constant, one-cycle."),
+        ("schedule", "cosine", "Unknown schedule 'cosine'. Known: constant, one-cycle, linear."),
         ("precision", "float16", "Unknown precision 'float16'. Known: auto, float32, bfloat16."),
         ("model", 7, "Expected model as str; got 7."),
     ],

@@ -11,6 +11,7 @@ import torch
 from pellucid import report
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.evaluation import Evaluation, percent
+from pellucid.exporters.page import SCRIPTS
 from pellucid.recipe import Recipe
 from pellucid.run import Run, fit
 from tests.toys import toy_splits
@@ -49,6 +50,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Splits, Evaluat
 @pytest.fixture(scope="module")
 def page(made: tuple[Run, Splits, Evaluation]) -> str:
     return report.write_report(*made).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def told(made: tuple[Run, Splits, Evaluation]) -> dict[str, dict[str, object]]:
+    """What every section gathers, once."""
+    material = report.Material(*made)
+    return {key: gather(material) for key, _, gather in report.SECTIONS}
 
 
 def renamed(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
@@ -141,7 +149,8 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
         elements = Elements(page)
         tags = [tag for tag, _ in elements.found]
         assert "could not be made" not in page
-        assert tags.count("script") == 1 + ('id="listed"' in page)
+        # The page's own, what the map shows, and the drawing's.
+        assert tags.count("script") == 4 + len(SCRIPTS) + ('id="listed"' in page)
         assert tags.count("u") == 0
         assert not [attributes for tag, attributes in elements.found if attributes.get("src") == "x"]
         assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
@@ -164,12 +173,18 @@ def test_a_part_that_fails_says_so_and_the_others_stand(
 
 @pytest.mark.parametrize("failing", [entry[0] for entry in report.SECTIONS])
 def test_whichever_part_fails_the_page_stands(
-    monkeypatch: pytest.MonkeyPatch, made: tuple[Run, Splits, Evaluation], failing: str
+    monkeypatch: pytest.MonkeyPatch,
+    made: tuple[Run, Splits, Evaluation],
+    told: dict[str, dict[str, object]],
+    failing: str,
 ) -> None:
     def broken(_: object) -> dict[str, object]:
         raise ValueError("broken")
 
-    sections = [(key, title, broken if key == failing else gather) for key, title, gather in report.SECTIONS]
+    sections = [
+        (key, title, broken if key == failing else lambda _, key=key: told[key])
+        for key, title, _ in report.SECTIONS
+    ]
     monkeypatch.setattr(report, "SECTIONS", sections)
     page = report.render(report.Material(*made))
     assert page.count("could not be made") == 1

@@ -105,7 +105,7 @@ def at(event_number: int, what: int | BaseException) -> Callback:
 def left(folder: Path) -> dict[str, Any]:
     """What a run left behind, but for the times it took and what depends on when and where it ran."""
     metrics = [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(folder / "metrics.csv")]
-    names = ("model.safetensors", "model.json", "recipe.json")
+    names = ("model.safetensors", "model.json", "recipe.json", "health.csv", "moments.safetensors")
     return {"metrics": metrics, **{name: (folder / name).read_bytes() for name in names}}
 
 
@@ -254,7 +254,7 @@ def test_a_folder_tells_how_it_came_to_be(finished: Path) -> None:
     run = Run.open(finished)
     assert names_in(finished) == {
         "recipe.json", "metrics.csv", "split.csv", "model.safetensors", "model.json", "environment.json",
-        "evaluation.json", "predictions.csv",
+        "moments.safetensors", "evaluation.json", "predictions.csv", "health.csv",
     }  # fmt: skip
     assert replace(run.recipe, threads=1) == SHORT
     assert run.recipe == read_recipe(finished / "recipe.json")

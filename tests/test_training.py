@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pellucid import training
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
-from pellucid.models import build
+from pellucid.models import build, resnet
 from pellucid.recipe import Recipe
 from pellucid.training import Epoch, Progress, Step, drawing_from, judge, learning_rate, sample_order, train
 from tests.toys import CLASSES, QUICK, economical, only_class, same_weights, toy_dataset, toy_splits
@@ -53,7 +53,10 @@ def with_figures(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     monkeypatch.setattr(training, "judge", judged)
 
 
-@pytest.mark.parametrize("recipe", [QUICK, replace(QUICK, optimizer="adam", precision="bfloat16")])
+MUON = replace(QUICK, optimizer="muon", schedule="linear", precision="bfloat16")
+
+
+@pytest.mark.parametrize("recipe", [QUICK, replace(QUICK, optimizer="adam", precision="bfloat16"), MUON])
 def test_same_seed_gives_same_weights(recipe: Recipe) -> None:
     first, events = trained(recipe)
     torch.rand(17)  # what else is drawn in this process does not matter
@@ -111,12 +114,13 @@ def test_events_come_in_order_and_count_from_one() -> None:
     assert all(event.images_per_second > 0 for event in events if isinstance(event, Step))
 
 
-def test_training_stopped_at_any_step_and_gone_on_with_ends_like_one_never_stopped() -> None:
-    whole, events = trained()
+@pytest.mark.parametrize("recipe", [QUICK, MUON])
+def test_training_stopped_at_any_step_and_gone_on_with_ends_like_one_never_stopped(recipe: Recipe) -> None:
+    whole, events = trained(recipe)
     for stop in range(len(events)):
         progress = Progress()
         model = network()
-        for number, _ in enumerate(train(model, SPLITS.train, SPLITS.validation, QUICK, progress=progress)):
+        for number, _ in enumerate(train(model, SPLITS.train, SPLITS.validation, recipe, progress=progress)):
             if number == stop:
                 break
         tensors, facts = progress.to_tensors()
@@ -124,12 +128,73 @@ def test_training_stopped_at_any_step_and_gone_on_with_ends_like_one_never_stopp
         other = network(seed=9)  # its own first weights must not matter
         rest = list(
             train(
-                other, SPLITS.train, SPLITS.validation, QUICK, progress=Progress.from_tensors(copies, facts)
+                other, SPLITS.train, SPLITS.validation, recipe, progress=Progress.from_tensors(copies, facts)
             )
         )
         assert len(rest) == len(events) - stop - 1, stop
         assert same_weights(other, whole), stop
         assert epochs(rest) == epochs(events[stop + 1 :]), stop
+
+
+def test_whatever_gathers_or_draws_a_training_gone_on_with_ends_like_one_never_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Batch norm's statistics, augmentation, mixed targets and a sampler, all in play, stopped anywhere."""
+    monkeypatch.setattr(resnet, "WIDTH_SMALL", 8)
+    data = toy_splits(120, channels=3)
+    ways = "turn,crop,flip,colour,erase,mixup,cutmix"
+    recipe = replace(QUICK, model="resnet", epochs=2, batch_size=40, augment=ways, balance="sampler")
+
+    def begun(seed: int = 0) -> nn.Module:
+        return build("resnet", 3, len(CLASSES), (16, 16), seed=seed)
+
+    whole = begun()
+    events = list(train(whole, data.train, data.validation, recipe))
+    for stop in range(len(events)):
+        progress, model = Progress(), begun()
+        for number, _ in enumerate(train(model, data.train, data.validation, recipe, progress=progress)):
+            if number == stop:
+                break
+        tensors, facts = progress.to_tensors()
+        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        other, kept = begun(seed=9), Progress.from_tensors(copies, facts)
+        rest = list(train(other, data.train, data.validation, recipe, progress=kept))
+        assert same_weights(other, whole), stop
+        assert epochs(rest) == epochs(events[stop + 1 :]), stop
+
+
+def test_a_loss_that_is_no_number_leaves_what_batch_norm_gathered_as_it_was() -> None:
+    data = toy_splits(120, channels=3)
+    model = build("resnet", 3, len(CLASSES), (16, 16), seed=0)
+    with torch.no_grad():
+        model.get_parameter("dense.bias").fill_(math.nan)
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    with pytest.raises(PellucidError, match="the loss is nan"):
+        list(train(model, data.train, data.validation, replace(QUICK, model="resnet")))
+    assert before
+    assert all(torch.equal(before[name], buffer) for name, buffer in model.named_buffers())
+
+
+def test_pictures_to_choose_by_are_never_augmented(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+    change = training.augmented
+
+    def noted(images: Tensor, *others: Any, **words: Any) -> Any:
+        seen.append(images)
+        return change(images, *others, **words)
+
+    monkeypatch.setattr(training, "augmented", noted)
+    before = SPLITS.validation.images.clone()
+    trained(replace(QUICK, augment="erase,shift", epochs=1))
+    assert sum(map(len, seen)) == len(SPLITS.train)
+    assert torch.equal(SPLITS.validation.images, before)
+
+
+def test_augmentation_differs_in_every_epoch_and_is_part_of_the_choice() -> None:
+    assert not same_weights(trained()[0], trained(replace(QUICK, augment="shift"))[0])
+    first, _, targets = training.first_batch(SPLITS.train, replace(QUICK, augment="cutmix"))
+    assert len(first) == QUICK.batch_size
+    assert targets.shape == (QUICK.batch_size, len(CLASSES))
 
 
 def test_the_same_progress_goes_on_after_a_break() -> None:
@@ -210,6 +275,17 @@ def test_the_schedule_climbs_for_a_quarter_and_falls_to_nothing() -> None:
     assert 0 < rates[0] < 0.01 * 0.1 + 1e-9
     constant = Recipe(learning_rate=0.1, schedule="constant")
     assert {learning_rate(constant, step, 40) for step in range(400)} == {0.1}
+
+
+def test_the_linear_schedule_climbs_for_a_tenth_and_falls_straight_to_nothing() -> None:
+    recipe = Recipe(epochs=10, learning_rate=0.1, schedule="linear")
+    rates = [learning_rate(recipe, step, 40) for step in range(400)]
+    peak = rates.index(max(rates))
+    assert 38 <= peak <= 41
+    assert max(rates) == pytest.approx(0.1, rel=0.01)
+    falls = [earlier - later for earlier, later in itertools.pairwise(rates[peak + 1 :])]
+    assert falls == pytest.approx([falls[0]] * len(falls))
+    assert 0 < rates[-1] < 0.1 / 300
 
 
 def test_the_schedule_is_what_the_updates_use() -> None:

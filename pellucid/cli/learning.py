@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Quiet
+from pellucid.cli.options import AsJson, DataDir, Language, Quiet
 from pellucid.cli.pictures import loaded
-from pellucid.cli.showing import write_and_tell
+from pellucid.cli.showing import language_wished, write_and_tell
 from pellucid.cli.voice import Voice, facts_of
 from pellucid.errors import UsageError
-from pellucid.recipe import RECIPES, Recipe, changed, read_recipe, recipe_named
+from pellucid.recipe import RECIPES, SMALL_AND_GRAY, Recipe, Shape, changed, read_recipe, recipe_named
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Splits
@@ -42,18 +42,29 @@ def train(
     model: Annotated[str | None, typer.Option(help="The network; see: pellucid models.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Times all training pictures are seen, at most.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam or adamw.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or muon.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Constant value, or peak of the cycle.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant or one-cycle.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant, one-cycle or linear.")] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay of adamw.")] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="Share of the target spread evenly.")] = None,
     patience: Annotated[
         int | None, typer.Option(help="Epochs without a better validation loss; 0: off.")
     ] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="auto, none, or names such as crop,flip; see the guide.")
+    ] = None,
+    balance: Annotated[str | None, typer.Option(help="Uneven classes: none, weights or sampler.")] = None,
     validation: Annotated[float | None, typer.Option(help="Share of training pictures to choose by.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides everything random; 42 unless given.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads; 0: one a core.")] = None,
+    moments: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=16, help="Times the weights are kept on the way, to be shown; 16 unless given."
+        ),
+    ] = None,
+    lang: Language = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -63,39 +74,58 @@ def train(
         print(EXAMPLES, end="", file=sys.stderr)
         raise typer.Exit(2)
     given = {name: value for name, value in settings.items() if value is not None}
-    if resume is not None and (given or data is not None or config is not None or out is not None):
+    others = (data, config, out, moments)
+    if resume is not None and (given or any(word is not None for word in others)):
         raise UsageError(
             "--resume goes on with a run as it was begun: its data, settings and folder cannot be changed. "
             "Leave them out, or train anew."
         )
 
-    def choose(pictures: int) -> Recipe:
-        start = read_recipe(config) if config else recipe_named(recipe, pictures=pictures)
+    def choose(pictures: int, shape: Shape) -> Recipe:
+        start = (
+            read_recipe(config)
+            if config
+            else recipe_named(recipe, pictures=pictures, shape=shape, model=model)
+        )
         return changed(start, given)
 
+    language = language_wished(lang)
     say = Voice(quiet, as_json)
     if resume is not None:
         run, splits = _resumed(resume, data_dir, say)
     else:
-        run, splits = _begun(str(data), choose, out, data_dir, say)
+        run, splits = _begun(str(data), choose, out, data_dir, moments, say)
     evaluation = run.evaluate(splits.test)
     say.evaluation(run, evaluation)
-    write_and_tell(run, splits, evaluation, say)
+    write_and_tell(run, splits, evaluation, say, language)
 
 
 def _begun(
-    data: str, choose: Callable[[int], Recipe], out: Path | None, data_dir: Path | None, say: Voice
+    data: str,
+    choose: Callable[[int, Shape], Recipe],
+    out: Path | None,
+    data_dir: Path | None,
+    moments: int | None,
+    say: Voice,
 ) -> "tuple[Run, Splits]":
+    from pellucid.data.augment import named
     from pellucid.models import model_named
-    from pellucid.run import fit
+    from pellucid.moments import MOST
+    from pellucid.run import fit, resolved
 
-    draft = choose(1)  # seed and share decide the split, and the split how many pictures there are
+    # Seed and share decide the split, and the split how many pictures there are.
+    draft = choose(1, SMALL_AND_GRAY)
     model_named(draft.model)  # a misspelt one is told before anything is loaded, perhaps downloaded
+    named("none" if draft.augment == "auto" else draft.augment)
     splits = loaded(data, data_dir, draft.seed, draft.validation)
     say.data(data, splits)
-    recipe = choose(len(splits.train))
+    recipe = choose(len(splits.train), (splits.train.channels, *splits.train.size))
+    say.recipe(resolved(recipe, splits.train, data))
+    most = MOST if moments is None else moments
     with say.training(recipe) as show:
-        run = fit(splits.train, splits.validation, recipe, folder=out, callbacks=[show], data=data)
+        run = fit(
+            splits.train, splits.validation, recipe, folder=out, callbacks=[show], data=data, moments=most
+        )
     say.line(f"{run.folder}: {run.summary}")
     return run, splits
 

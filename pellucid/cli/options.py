@@ -14,3 +14,6 @@ Scaling = Annotated[
     str | None, typer.Option(help="stretch: convert pictures of another size or colour; none: refuse them.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+Language = Annotated[
+    str | None, typer.Option("--lang", help="The page's language: en or ko; your locale's unless given.")
+]

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import DataDir
+from pellucid.cli.options import DataDir, Language
 from pellucid.cli.pictures import splits_of
+from pellucid.cli.showing import language_wished
 from pellucid.cli.voice import Voice
 from pellucid.errors import UsageError
-from pellucid.language import LANGUAGES, default_language
 
 if TYPE_CHECKING:
     from pellucid.live import Served
@@ -26,16 +26,13 @@ def live(
         int | None, typer.Option(help="Where to listen; 8765 unless given, or any free port if it is taken.")
     ] = None,
     no_open: Annotated[bool, typer.Option("--no-open", help="Do not open the browser.")] = False,
-    language: Annotated[
-        str | None, typer.Option("--lang", help="en or ko; as the system is set unless given.")
-    ] = None,
+    lang: Language = None,
     data_dir: DataDir = None,
 ) -> None:
     """Draw in a page on this machine; every RUN answers, layer by layer. Ctrl-C ends it, with exit code 0."""
     if not 1 <= len(run_folders) <= MOST_RUNS:
         raise UsageError(f"Up to {MOST_RUNS} runs fit side by side; got {len(run_folders)}.")
-    if language is not None and language not in LANGUAGES:
-        raise UsageError(f"Unknown language '{language}'. Known: {', '.join(LANGUAGES)}.")
+    language = language_wished(lang)
     from pellucid.live import serve
 
     say = Voice(False, False)
@@ -43,7 +40,7 @@ def live(
     serve(
         runs,
         port=port,
-        language=language or default_language(),
+        language=language,
         open_browser=not no_open,
         tell=lambda address: say.line(f"{address}  For this machine alone. Ctrl-C ends it."),
     )
@@ -64,7 +61,7 @@ def _opened(folder: Path, data_dir: Path | None, say: Voice) -> "Served":
         train, test = splits.train, splits.test
     except UsageError as error:
         say.line(f"Without test pictures to start from: {error}")
-    subject = Subject(run.classifier, run.data, train, test)
+    subject = Subject(run.classifier, run.data, train, test, run.moments)
     accuracy = None if evaluation is None else float(evaluation.accuracy)
     found = served(run.folder.resolve().name, subject, accuracy=accuracy)
     where = "the page itself" if found.answerer is None else "torch"

@@ -48,6 +48,14 @@ class Voice:
         counts = ", ".join(f"{name} {splits.train.counts[name]:,}" for name in shown)
         self.line(f"{len(facts['classes'])} classes, training pictures of each: {counts}{more}")
 
+    def recipe(self, recipe: Recipe) -> None:
+        """How training will go: the network, how long, and what is done with the pictures."""
+        changes = "not augmented" if recipe.augment == "none" else f"augmented: {recipe.augment}"
+        balance = "" if recipe.balance == "none" else f"; balanced by {recipe.balance}"
+        self.line(
+            f"{recipe.model}: {recipe.epochs} epochs, batches of {recipe.batch_size}; {changes}{balance}"
+        )
+
     def counts(self, splits: "Splits") -> None:
         """How many pictures of each class each split has."""
         self.line("Pictures per class (train, validation, test):")
@@ -100,6 +108,8 @@ class Voice:
             figures = evaluation.to_json()
             self.event("evaluation", run=str(run.folder), **figures)
         self.line(f"Test set: {evaluation.verdict}")
+        if evaluation.uneven:
+            self.line(evaluation.uneven)
 
 
 def facts_of(splits: "Splits") -> dict[str, Any]:

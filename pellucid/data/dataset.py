@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.data.rows import Rows, in_blocks
 from pellucid.errors import UsageError
 
 
@@ -20,7 +21,7 @@ from pellucid.errors import UsageError
 class Dataset:
     """Pictures with their labels: picture n shows `classes[labels[n]]` and came from `sources[n]`.
 
-    images   uint8 (N, C, H, W), 0..255
+    images   uint8 (N, C, H, W), 0..255; in memory, or in a file and read when asked for (rows.Rows)
     labels   int64 (N,)
     classes  K names; every label is smaller than K
     sources  N names that lead back to where a picture was: "cat/001.jpg", "mnist/test/17"
@@ -77,14 +78,16 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 over shape, pixels, labels and class names: equal for equal data, wherever it lies."""
         digest = hashlib.sha256(repr((tuple(self.images.shape), self.classes)).encode())
-        digest.update(self.images.contiguous().numpy().data)
+        for block in in_blocks(self.images):
+            digest.update(block.numpy().data)
         digest.update(self.labels.contiguous().numpy().data)
         return digest.hexdigest()
 
     def subset(self, indices: Tensor) -> "Dataset":
-        """The pictures at `indices` (int64), in that order."""
+        """The pictures at `indices` (int64), in that order; of pictures in a file, none is read."""
         sources = [self.sources[index] for index in indices.tolist()]
-        return Dataset(self.images[indices], self.labels[indices], self.classes, sources)
+        images = self.images.at(indices) if isinstance(self.images, Rows) else self.images[indices]
+        return Dataset(images, self.labels[indices], self.classes, sources)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,8 +151,13 @@ def split(dataset: Dataset, *, fraction: float = 0.2, seed: int = 42) -> Parting
 
 def content_hashes(dataset: Dataset, *, key: bytes = b"") -> list[bytes]:
     """One 16-byte BLAKE2 hash a picture, over its pixels alone; `key` gives another, unrelated order."""
-    pixels = dataset.images.flatten(1).contiguous().numpy()  # (N, C*H*W)
-    return [hashlib.blake2b(row.data, digest_size=16, key=key).digest() for row in pixels]
+    if isinstance(dataset.images, Rows) and not key:
+        return dataset.images.hashes()
+    return [
+        hashlib.blake2b(row.data, digest_size=16, key=key).digest()
+        for block in in_blocks(dataset.images)
+        for row in block.numpy()
+    ]
 
 
 def _described(tensor: Tensor) -> str:

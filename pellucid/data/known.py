@@ -72,6 +72,7 @@ class Known:
     mirrors      https addresses, each followed by NAME.gz
     keras        what Keras leaves under ~/.keras/datasets: an .npz or a folder
     torchvision  the folder torchvision leaves under its root
+    augment      what a recipe's "auto" means: names of AUGMENTATIONS that leave a picture what it is
     """
 
     name: str
@@ -87,6 +88,7 @@ class Known:
     mirrors: tuple[str, ...] = ()
     keras: str = ""
     torchvision: str = ""
+    augment: str = "none"
 
     @property
     def download_bytes(self) -> int:

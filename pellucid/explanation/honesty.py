@@ -22,6 +22,7 @@ from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
 from pellucid.evaluation import percent
 from pellucid.explanation.attribution import CLOSE
+from pellucid.language import said
 
 Method = Callable[[nn.Module, Tensor, Any], Tensor]
 
@@ -99,15 +100,19 @@ class Honesty:
     def verdict(self) -> str:
         """The result in one sentence."""
         if self.guesses:
-            return (
-                f"Not to be believed: the network is right on {percent(self.accuracy)} of {self.checked} "
-                f"pictures, hardly better than guessing ({percent(self.chance)})."
-            )
+            return said(
+                "Not to be believed: the network is right on %(accuracy)s of %(checked)s pictures, "
+                "hardly better than guessing (%(chance)s).",
+                accuracy=percent(self.accuracy), checked=self.checked, chance=percent(self.chance),
+            )  # fmt: skip
         passed = [test.method for test in self.tests if test.supported]
         if not passed:
-            return "Not to be believed: no method passed its tests."
-        share = f"{len(passed)} of {len(self.tests)} methods passed on {self.pictures} pictures"
-        return f"{share}: {', '.join(passed)}."
+            return said("Not to be believed: no method passed its tests.")
+        return said(
+            "%(passed)s of %(all)s methods passed on %(pictures)s pictures: %(names)s.",
+            passed=len(passed), all=len(self.tests), pictures=self.pictures,
+            names=", ".join(said(name) for name in passed),
+        )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """Every figure as plain numbers and words."""
@@ -274,24 +279,36 @@ def _faults(
 ) -> list[str]:
     faults = []
     if guesses:
-        faults.append("the network itself hardly does better than guessing")
+        faults.append(said("the network itself hardly does better than guessing"))
     if not maps.any():
-        faults.append("it finds no evidence at all")
+        faults.append(said("it finds no evidence at all"))
     if abs(alike) > MOST_ALIKE:
-        faults.append(f"it hardly depends on the weights (rank correlation {alike:.2f} with random ones)")
-    beaten = [lead.rival for lead in leads if lead.low <= LEAST_LEAD]
+        faults.append(
+            said(
+                "it hardly depends on the weights (rank correlation %(alike)s with random ones)",
+                alike=f"{alike:.2f}",
+            )
+        )
+    beaten = [said(lead.rival) for lead in leads if lead.low <= LEAST_LEAD]
     if beaten:
-        faults.append(f"the places it names matter no more than {' or '.join(beaten)}")
+        faults.append(
+            said("the places it names matter no more than %(beaten)s", beaten=said(" or ").join(beaten))
+        )
     if gap is not None and gap > CLOSE:
-        faults.append(f"its maps miss what they must add up to by {percent(gap)}")
+        faults.append(said("its maps miss what they must add up to by %(gap)s", gap=percent(gap)))
     return faults
 
 
 def _sentence(name: str, faults: list[str], alike: float, leads: tuple[Lead, ...]) -> str:
     if faults:
-        return f"{name}: not to be believed: {'; '.join(faults)}."
-    ahead = ", ".join(f"{lead.rival} by {lead.mean:.2f}" for lead in leads)
-    return f"{name}: passed; depends on the weights (rank correlation {alike:.2f}), beats {ahead}."
+        return said("%(name)s: not to be believed: %(faults)s.", name=said(name), faults="; ".join(faults))
+    ahead = ", ".join(
+        said("%(rival)s by %(lead)s", rival=said(lead.rival), lead=f"{lead.mean:.2f}") for lead in leads
+    )
+    return said(
+        "%(name)s: passed; depends on the weights (rank correlation %(alike)s), beats %(ahead)s.",
+        name=said(name), alike=f"{alike:.2f}", ahead=ahead,
+    )  # fmt: skip
 
 
 def _guesses(accuracy: float, chance: float, number: int) -> bool:

@@ -6,7 +6,7 @@
 import base64
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -23,9 +23,8 @@ from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
 from pellucid.exporters.lowering import Program, lower
 from pellucid.files import write_text
+from pellucid.moments import Moment
 from pellucid.strokes import RULES, measure
-
-Moment = tuple[str, int, Mapping[str, Tensor]]  # what it is called ("epoch 2"), updates done, state_dict
 
 CHECKED = 16  # test pictures that the page runs again when it opens; examples to start from, too
 POOL = 500  # test pictures inside the page: those that excite a channel most are looked for among them
@@ -107,9 +106,12 @@ def export_page(subject: Subject, path: Path, *, language: str = "en") -> Path:
     return path
 
 
-def drawing_section(subject: Subject, *, language: str = "en", precision: str = "f16") -> Section:
+def drawing_section(
+    subject: Subject, *, language: str = "en", precision: str = "f16", moment_bytes: int = 0
+) -> Section:
     """Draw, and every layer answers: the part of a page that does it, with the network inside.
 
+    moment_bytes  how much the past may take, packed; MOMENT_BYTES unless given
     A network that the page's engine cannot run gives a section that says so, and why.
     Raises UsageError for an unknown language.
     """
@@ -117,16 +119,16 @@ def drawing_section(subject: Subject, *, language: str = "en", precision: str = 
     if language not in words:
         raise UsageError(f"Unknown language '{language}'. Known: {', '.join(words)}.")
     try:
-        data = _data(subject, precision)
+        data = _data(subject, precision, moment_bytes or MOMENT_BYTES)
     except UsageError as error:
         data = {"refusal": str(error)}
     data |= {"language": language, "words": words}
     noscript = Markup("<noscript><p>{}</p></noscript>").format(words[language]["noscript"])
-    html = f'<div id="live" class="live">{noscript}</div>'
+    html = Markup('<div id="live" class="live">{}</div>').format(noscript)
     return Section(html, _asset("live.css"), data, tuple(_asset(name) for name in SCRIPTS))
 
 
-def _data(subject: Subject, precision: str) -> dict[str, Any]:
+def _data(subject: Subject, precision: str, moment_bytes: int) -> dict[str, Any]:
     classifier, rule = subject.classifier, RULES.get(subject.data)
     shape = (classifier.preprocess.channels, classifier.preprocess.height, classifier.preprocess.width)
     program = lower(classifier.network, shape)
@@ -142,7 +144,7 @@ def _data(subject: Subject, precision: str) -> dict[str, Any]:
         "rule": rule.to_json() if rule else None,
         "usual": _usual(subject.train) if rule and subject.train is not None else None,
         **_facts(program, weights, classifier, pictures),
-        "moments": _moments(program, subject.moments, pictures),
+        "moments": _moments(program, subject.moments, pictures, moment_bytes),
     }
 
 
@@ -331,13 +333,15 @@ def _packed_weights(weights: Sequence[Tensor], precision: str) -> dict[str, str]
     return {"precision": "f32", "data": _base64(flat.numpy().tobytes())}
 
 
-def _moments(program: Program, moments: Sequence[Moment], pictures: Dataset) -> dict[str, Any] | None:
+def _moments(
+    program: Program, moments: Sequence[Moment], pictures: Dataset, budget: int
+) -> dict[str, Any] | None:
     """The past, in the bytes allowed: every second moment is left out until it fits, the ends are kept."""
     kept = list(moments)
     while kept:
         weights = [program.weights(state) for _, _, state in kept]
         packed, rounded = pack_moments(weights)
-        if len(packed) <= MOMENT_BYTES or len(kept) <= 2:
+        if len(packed) <= budget or len(kept) <= 2:
             break
         kept = [*kept[:-1][::2], kept[-1]]
     if not kept:

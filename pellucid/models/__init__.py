@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from pellucid.errors import UsageError, did_you_mean
-from pellucid.models import tutorial
+from pellucid.models import compact, resnet, tutorial
 
 Build = Callable[[int, int, tuple[int, int]], nn.Module]
 
@@ -20,6 +20,8 @@ class Model(NamedTuple):
 
 
 MODELS: dict[str, Model] = {
+    "compact": Model(compact.build, "four normalised convolutions and the mean of each map, for accuracy"),
+    "resnet": Model(resnet.build, "18 layers with shortcuts around them, for colour or larger pictures"),
     "tutorial": Model(tutorial.build, "the course page's two convolutions, pooled, and a dense layer"),
 }
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.errors import UsageError
+from pellucid.pooling import PoolOfPositives, pooled_relu
 
 
 def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
@@ -27,9 +28,9 @@ class Tutorial(nn.Module):
     def __init__(self, channels: int, num_classes: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.conv1 = Convolution(channels, 16)
-        self.pool1 = nn.MaxPool2d(2)
+        self.pool1 = PoolOfPositives()
         self.conv2 = Convolution(16, 32)
-        self.pool2 = nn.MaxPool2d(2)
+        self.pool2 = PoolOfPositives()
         self.dense1 = Dense(32 * (size[0] // 4) * (size[1] // 4), 80)
         self.dropout = nn.Dropout(0.4)
         self.dense2 = nn.Linear(80, num_classes)
@@ -37,9 +38,16 @@ class Tutorial(nn.Module):
         nn.init.zeros_(self.dense2.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, K)"""
-        maps = self.pool1(self.conv1(images))  # (B, 16, H/2, W/2)
-        maps = self.pool2(self.conv2(maps))  # (B, 32, H/4, W/4)
+        """(B, C, H, W) -> logits (B, K)
+
+        While training, the maximum is taken before the ReLU: the same function and gradient for less work.
+        Otherwise layer follows layer, so that each can be asked what it puts out.
+        """
+        if self.training:
+            maps = pooled_relu(self.conv1.filtered(images))  # (B, 16, H/2, W/2)
+            maps = pooled_relu(self.conv2.filtered(maps))  # (B, 32, H/4, W/4)
+        else:
+            maps = self.pool2(self.conv2(self.pool1(self.conv1(images))))
         features = self.dense1(maps.flatten(1))  # (B, 80)
         logits: Tensor = self.dense2(self.dropout(features))
         return logits
@@ -55,7 +63,11 @@ class Convolution(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, filters, H, W)"""
-        return functional.relu_(functional.conv2d(maps, self.weight, self.bias, padding=1))
+        return functional.relu_(self.filtered(maps))
+
+    def filtered(self, maps: Tensor) -> Tensor:
+        """What the filters find, before the ReLU."""
+        return functional.conv2d(maps, self.weight, self.bias, padding=1)
 
 
 class Dense(nn.Module):

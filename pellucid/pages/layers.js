@@ -5,6 +5,7 @@ const PellucidLayers = (() => {
   const { COLOURS, argmax, choice, make, number, percent, points, signed, thumbnail, whole } = PellucidParts;
   const { start } = PellucidPad;
   const CHANNELS = 128; // shown of a layer, at most
+  const TABLE = 16; // classes in a table, at most: of more, those that change most
 
   // --- the layers
 
@@ -363,8 +364,7 @@ const PellucidLayers = (() => {
   }
 
   function switchOff(app, layer, channel) {
-    const facts = factsOf(app, layer),
-      { classes } = app.data;
+    const facts = factsOf(app, layer);
     const box = make("input", {
       type: "checkbox",
       onchange: () => {
@@ -391,24 +391,34 @@ const PellucidLayers = (() => {
         ),
       );
     }
-    if (facts && facts.off) {
-      const [overall, ...byClass] = facts.off[channel];
-      const most = byClass
-        .map((change, label) => [change, label])
-        .filter(([change]) => change)
-        .sort((a, b) => Math.abs(b[0]) - Math.abs(a[0]))
-        .slice(0, 4)
-        .map(([change, label]) => `${classes[label]} ${points(change)}`);
-      lines.push(
-        make(
-          "p",
-          { class: "live-quiet" },
-          `${app.say("off.cost", { number: whole(app.data.switched), change: points(overall) })} ` +
-            (most.length ? app.say("off.classes", { classes: most.join(", ") }) : app.say("off.none")),
-        ),
-      );
-    }
+    if (facts && facts.off) lines.push(...costs(app, facts.off[channel]));
     return make("div", {}, ...lines);
+  }
+
+  // What switching a channel off costs on test pictures: in all, and class by class.
+  function costs(app, [overall, ...byClass]) {
+    const { classes } = app.data,
+      { say } = app;
+    const told = say("off.cost", { number: whole(app.data.switched), change: points(overall) });
+    const changed = byClass.map((change, label) => [change, label]).filter(([change]) => change);
+    if (!changed.length) return [make("p", { class: "live-quiet" }, `${told} ${say("off.none")}`)];
+    changed.sort((a, b) => Math.abs(b[0]) - Math.abs(a[0]));
+    const shown = classes.length <= TABLE ? byClass.map((change, label) => [change, label]) : changed.slice(0, TABLE);
+    const row = (tag, text) => make("tr", {}, ...shown.map((pair) => make(tag, {}, text(pair))));
+    return [
+      make("p", { class: "live-quiet" }, told),
+      make(
+        "div",
+        { class: "live-wide", tabindex: 0 },
+        make(
+          "table",
+          { class: "live-patch live-classes" },
+          make("caption", {}, say("off.classes")),
+          make("thead", {}, row("th", ([, label]) => classes[label])),
+          make("tbody", {}, row("td", ([change]) => (change ? points(change) : "0"))),
+        ),
+      ),
+    ];
   }
 
   function factsOf(app, layer) {

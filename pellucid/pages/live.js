@@ -37,6 +37,12 @@ const PellucidLive = (() => {
       app.touched = Boolean(kept && kept.touched);
     };
     build(data.language);
+    addEventListener("keydown", (event) => {
+      if (!app || !app.count || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.target.closest("input:not([type=range]), textarea, select, dialog")) return;
+      if (event.key === "[") go(app, Math.max(0, app.moment - 1));
+      else if (event.key === "]") go(app, Math.min(app.count, app.moment + 1));
+    });
     if (app && location.hash.startsWith("#draw")) root.scrollIntoView();
     addEventListener("hashchange", () => {
       if (!app || !location.hash.startsWith("#draw")) return;
@@ -70,6 +76,7 @@ const PellucidLive = (() => {
       picture: null,
       meant: null,
       example: null,
+      test: null,
       tool: "pen",
       pen: "usual",
       placed: Boolean(data.rule),
@@ -103,11 +110,12 @@ const PellucidLive = (() => {
         "div",
         { class: "live-status" },
         checked,
-        make(
-          "button",
-          { type: "button", lang: language === "en" ? "ko" : "en", onclick: turn },
-          say("language"),
-        ),
+        title && // a report around this section speaks one language
+          make(
+            "button",
+            { type: "button", lang: language === "en" ? "ko" : "en", onclick: turn },
+            say("language"),
+          ),
       ),
       app.announce,
       make(
@@ -264,7 +272,8 @@ const PellucidLive = (() => {
   function act(app, change) {
     // something a person did: can be undone
     app.touched = true;
-    app.undo.push({ strokes: app.strokes, picture: app.picture, meant: app.meant, example: app.example });
+    const { strokes, picture, meant, example, test } = app;
+    app.undo.push({ strokes, picture, meant, example, test });
     if (app.undo.length > 200) app.undo.shift();
     change();
     app.changed();
@@ -513,8 +522,8 @@ const PellucidLive = (() => {
     if (moment >= app.count) return app.say("time.now");
     if (moments.steps[moment] === 0) return app.say("time.untrained");
     const epoch = /^epoch ([\d.]+)$/.exec(moments.labels[moment]);
-    const name = epoch ? app.say("time.epoch", { epoch: epoch[1] }) : moments.labels[moment];
-    return `${name} (${app.say("time.step", { step: moments.steps[moment] })})`;
+    const step = app.say("time.step", { step: whole(moments.steps[moment]) });
+    return epoch ? `${app.say("time.epoch", { epoch: epoch[1] })} (${step})` : step;
   }
 
   function timeRoom(app, section) {
@@ -620,7 +629,7 @@ const PellucidLive = (() => {
       button.title = nothing ? momentName(app, moment) : says;
       button.setAttribute("aria-label", button.title);
       fill.style.height = nothing ? "0" : `${share * 100}%`;
-      name.textContent = nothing ? "" : [...classes[label]].slice(0, 2).join("");
+      name.textContent = nothing ? "" : classes[label];
     });
     app.pastAnswers = answers;
     const first = answers.findIndex(({ label }) => label === wanted);
@@ -631,21 +640,24 @@ const PellucidLive = (() => {
       moment: momentName(app, Math.max(0, first)),
       since: momentName(app, since),
     };
-    app.timeNote.textContent = nothing
-      ? ""
-      : first < 0 || since > app.count
-        ? app.say(first < 0 ? "time.never" : "time.firstOnly", { ...values, since: "–" })
-        : app.say(first === since ? "time.first" : "time.firstOnly", values);
+    const key = () => {
+      if (first < 0) return "time.never";
+      if (first !== since) return "time.firstOnly";
+      return first === 0 ? "time.always" : first === app.count ? "time.onlyNow" : "time.first";
+    };
+    if (since > app.count) values.since = "–";
+    app.timeNote.textContent = nothing ? "" : app.say(key(), values);
   }
 
-  // --- the address: #draw;s=strokes;e=example;m=moment;c=layer,channel,row,column;p=pen;f=1 (free);o=silenced
+  // --- the address: #draw;s=strokes;e=example;t=test picture of the report;m=moment;c=layer,channel,row,column;p=pen;f=1 (free);o=silenced
 
   function address(app) {
     const parts = ["#draw"];
     if (app.strokes.length && !app.picture) parts.push(`s=${D.toText(app.strokes)}`);
     if (app.example !== null) parts.push(`e=${app.example}`);
+    if (app.test !== null) parts.push(`t=${app.test}`);
     if (app.moment < app.count) parts.push(`m=${app.moment}`);
-    if (app.meant !== null && app.example === null) parts.push(`w=${app.meant}`);
+    if (app.meant !== null && app.example === null && app.test === null) parts.push(`w=${app.meant}`);
     if (app.pen !== "usual") parts.push(`p=${app.pen}`);
     if (app.data.rule && !app.placed) parts.push("f=1");
     if (app.chosen) {
@@ -688,6 +700,7 @@ const PellucidLive = (() => {
           example,
         );
       } else if (parts.s) app.strokes = D.fromText(parts.s);
+      else if (integer(parts.t, 1e6) !== null) fetchTest(app, Number(parts.t));
       const moment = integer(parts.m, app.count);
       app.moment = moment === null ? app.count : moment;
       app.pen = Object.hasOwn(PENS, parts.p || "") ? parts.p : "usual";
@@ -704,6 +717,18 @@ const PellucidLive = (() => {
     }
     if (app.panel && !app.chosen) app.panel.remove();
     frame(app);
+    app.settle();
+  }
+
+  // A test picture that the report around this section holds.
+  async function fetchTest(app, index) {
+    const album = window.pellucidPictures;
+    if (!album || !album.fits(app.shape)) return;
+    const pixels = await album.at(index, app.shape[0]);
+    if (!pixels) return;
+    start(app, pixels, album.label(index));
+    app.test = index;
+    app.changed();
     app.settle();
   }
 

@@ -160,6 +160,7 @@ const PellucidPad = (() => {
     app.picture = picture;
     app.meant = meant;
     app.example = example;
+    app.test = null;
   }
 
   function undoOne(app) {

@@ -17,14 +17,17 @@ from pellucid.data.dataset import Splits
 from pellucid.drawing import Atlas
 from pellucid.evaluation import Evaluation, percent, times
 from pellucid.files import write_text
-from pellucid.report import judged, seen
+from pellucid.language import gettext, ngettext, said, speaking
+from pellucid.report import alive, health, judged, mapped, seen, why
 from pellucid.report.material import Material
 from pellucid.report.wording import brief, chance
 from pellucid.run import Run
 
 REPORT = "report.html"
+STYLES, SCRIPTS = ("page.css", "why.css"), ("report.js", "why.js")
 
 SECTIONS: Sequence[tuple[str, str, Callable[[Material], dict[str, Any]]]] = (
+    ("draw", "Draw", alive.draw),
     ("data", "The data", judged.data),
     ("training", "Training", judged.training),
     ("predictions", "Predictions", judged.predictions),
@@ -32,38 +35,51 @@ SECTIONS: Sequence[tuple[str, str, Callable[[Material], dict[str, Any]]]] = (
     ("sureness", "How sure it is", judged.sureness),
     ("layers", "What the layers see", seen.layers),
     ("honesty", "Can the maps be believed", seen.honesty),
+    ("guess", "Guess first", why.guess),
+    ("change", "What would change it", why.change),
+    ("neighbours", "Neighbours", why.neighbours),
+    ("map", "Map of pictures", mapped.map_of_pictures),
+    ("health", "Health of the network", health.health),
     ("reproduce", "Do it again", judged.reproduce),
 )
 
 
-def write_report(run: Run, splits: Splits, evaluation: Evaluation) -> Path:
-    """`report.html` in the run's folder, made anew; gives its path.
+def write_report(run: Run, splits: Splits, evaluation: Evaluation, *, language: str = "en") -> Path:
+    """`report.html` in the run's folder, made anew, in a language of LANGUAGES; gives its path.
 
     A part that cannot be made says so in its place on the page. Raises PellucidError when the file cannot
-    be written.
+    be written, UsageError for an unknown language.
     """
     path = run.folder / REPORT
-    write_text(path, render(Material(run, splits, evaluation)))
+    write_text(path, render(Material(run, splits, evaluation, language)))
     return path
 
 
 def render(material: Material) -> str:
-    """The page as text."""
+    """The page as text, in the language of its material."""
+    with speaking(material.language):
+        return _rendered(material)
+
+
+def _rendered(material: Material) -> str:
     environment = _environment()
     sections = [_section(environment, number, *entry, material) for number, entry in enumerate(SECTIONS, 1)]
     pages = package_files("pellucid") / "pages"
     return environment.get_template("report.html").render(
-        title=f"{material.run.data or 'pictures'} · {material.run.recipe.model}",
+        language=material.language,
+        words=_script_words(),
+        title=f"{material.run.data or said('pictures')} · {material.run.recipe.model}",
         folder=material.run.folder.resolve().name,
         begun=str(material.run.environment.get("begun", ""))[:10],
         evaluation=material.evaluation,
         verdict=_verdict(material, {section["key"]: section["told"] for section in sections}),
         about=_about(material),
         sections=sections,
+        drawing=_drawing(sections),
         atlases=_once(entry for section in sections for entry in section["told"].get("atlases", {}).items()),
         scales={name: _gradient(colours) for name, colours in SCALES.items()},
-        style=Markup((pages / "page.css").read_text(encoding="utf-8")),
-        script=Markup((pages / "report.js").read_text(encoding="utf-8")),
+        style=Markup("\n".join((pages / name).read_text(encoding="utf-8") for name in STYLES)),
+        script=Markup("\n".join((pages / name).read_text(encoding="utf-8") for name in SCRIPTS)),
     )
 
 
@@ -85,6 +101,7 @@ def _section(
             "",
             _macros(environment, "parts.html").failed(f"{type(error).__name__}: {error}"),
         )
+    title = said(title)
     return {"key": key, "title": title, "number": number, "told": told, "answer": answer, "body": body}
 
 
@@ -100,7 +117,11 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
     )
+    environment.policies["ext.i18n.trimmed"] = True
+    environment.globals |= {"gettext": gettext, "ngettext": ngettext}
+    environment.newstyle_gettext = True  # type: ignore[attr-defined]  # the extension's own switch
     environment.filters |= {
         "thousands": lambda number: f"{number:,}",
         "percent": percent,
@@ -111,6 +132,12 @@ def _environment() -> Environment:
         "tight": lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%"),
     }
     return environment
+
+
+def _drawing(sections: Sequence[dict[str, Any]]) -> Any:
+    """What the page needs for drawing beyond its place, or None where nothing can be drawn."""
+    told: dict[str, Any] = next((s["told"] for s in sections if "drawing" in s["told"]), {})
+    return told["drawing"] if told and not told["refusal"] else None
 
 
 def _once(entries: Iterable[tuple[str, Atlas]]) -> dict[str, Atlas]:
@@ -124,13 +151,30 @@ def _gradient(colours: drawing.Colours) -> str:
 SCALES = {"viridis": drawing.VIRIDIS, "signed": drawing.SIGNED}
 
 
+def _script_words() -> dict[str, str]:
+    """What report.js says; it fills in {names}."""
+    return {
+        "light": said("Light"),
+        "dark": said("Dark"),
+        "copied": said("Copied %(count)s", count="{count}"),
+        "uncopied": said("Could not copy"),
+        "tally": said("%(shown)s of %(all)s", shown="{shown}", all="{all}"),
+        "tile": said(
+            "%(source)s: labelled %(true)s, predicted %(predicted)s (%(sure)s), %(true)s had %(given)s",
+            source="{source}", true="{true}", predicted="{predicted}", sure="{sure}", given="{given}",
+        ),
+        "picture": said("test picture %(number)s", number="{number}"),
+    }  # fmt: skip
+
+
 def _about(material: Material) -> list[str]:
     """What made the figures above, in a few words."""
     run = material.run
     weights = sum(weight.numel() for weight in run.classifier.network.parameters())
     processor = run.environment.get("machine", {}).get("processor")
-    facts = [f"{weights:,} weights"]
-    facts += [f"trained in {run.history[-1].seconds:.1f} s"] if run.history else []
+    facts = [said("%(count)s weights", count=f"{weights:,}")]
+    if run.history:
+        facts.append(said("trained in %(seconds)s s", seconds=f"{run.history[-1].seconds:.1f}"))
     return [*facts, str(processor)] if processor else facts
 
 
@@ -143,13 +187,14 @@ def _verdict(material: Material, told: dict[str, dict[str, Any]]) -> dict[str, A
     silent = told["layers"].get("silent", [])
     return {
         "share": percent(evaluation.accuracy, count=evaluation.count),
+        "uneven": evaluation.uneven,
         "low": percent(low, count=evaluation.count),
         "high": percent(high, count=evaluation.count),
         "strip": Markup(drawing.interval_strip(low, evaluation.accuracy, high)),
         "worst": worst,
         "worst_id": opened.get((worst.true, worst.predicted), "mistakes") if worst else "",
         "points": f"{abs(gap) * 100:.1f}",
-        "too": "too sure" if gap > 0 else "too modest",
+        "too_sure": gap > 0,
         "silent": sum(quiet for _, quiet, _ in silent),
         "channels": told["layers"].get("channels", 0),
         "looked": told["layers"].get("looked", 0),

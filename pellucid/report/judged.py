@@ -11,6 +11,8 @@ from pellucid.data.dataset import Dataset
 from pellucid.drawing import zoom
 from pellucid.evaluation import Evaluation, digits, times
 from pellucid.files import read_json
+from pellucid.language import said
+from pellucid.report.augmented import preview
 from pellucid.report.material import A_PAIR, FIRST, MATRIX, Material, cell, shown, tile
 
 SHEET_BUDGET = 500_000  # characters of the address that holds the contact sheet, at most
@@ -25,7 +27,9 @@ FILES = (
     ("environment.json", "versions, machine, threads, fingerprints, command"),
     ("split.csv", "every picture with its part and a hash of its pixels"),
     ("metrics.csv", "loss and accuracy by epoch"),
+    ("health.csv", "each layer's gradient and update halfway through every epoch"),
     ("model.safetensors", "the weights of the best epoch"),
+    ("moments.safetensors", "the weights along the way, 16 times at most"),
     ("model.json", "classes, preprocessing, the SHA-256 of the weights"),
     ("evaluation.json", "every figure of this page's verdict"),
     ("predictions.csv", "all probabilities of every test picture"),
@@ -55,11 +59,11 @@ def data(material: Material) -> dict[str, Any]:
         "remark": atlas.remark,
         "zoom": zoom(atlas, 64),
         "small": zoom(atlas, 32),
-        "name": run.data or "pictures",
+        "name": run.data or said("pictures"),
         "parts": [(name, len(part)) for name, part in splits.items()],
         "height": train.size[0],
         "width": train.size[1],
-        "kind": "gray" if train.channels == 1 else "colour",
+        "kind": said("gray") if train.channels == 1 else said("colour"),
         "classes": len(train.classes),
         "rows": rows,
         "fewest": min(train.counts.items(), key=lambda item: item[1]),
@@ -73,11 +77,14 @@ def data(material: Material) -> dict[str, Any]:
 def training(material: Material) -> dict[str, Any]:
     """Loss and accuracy by epoch, and which epoch was kept."""
     history = material.run.history
+    augmented = preview(material)
     charts = [
-        drawing.line_chart("Loss by epoch, nats", history, ("loss", "val_loss"), unit="nats"),
-        drawing.line_chart("Accuracy by epoch", history, ("accuracy", "val_accuracy"), unit="share"),
+        drawing.line_chart(said("Loss by epoch, nats"), history, ("loss", "val_loss"), unit="nats"),
+        drawing.line_chart(said("Accuracy by epoch"), history, ("accuracy", "val_accuracy"), unit="share"),
     ]
     return {
+        "atlases": {"augmented": augmented["atlas"]} if augmented else {},
+        "augmented": augmented,
         "best": material.run.best,
         "charts": [Markup(chart) for chart in charts] if history else [],
         "history": history,
@@ -149,7 +156,7 @@ def reproduce(material: Material) -> dict[str, Any]:
         "weights": read_json(run.folder / "model.json")["sha256"],
         "opened": read_json(run.folder / "evaluation.json").get("opened", 1),
         "files": [
-            {"name": name, "says": says, "bytes": (run.folder / name).stat().st_size}
+            {"name": name, "says": said(says), "bytes": (run.folder / name).stat().st_size}
             for name, says in FILES
             if (run.folder / name).is_file()
         ],
@@ -195,14 +202,20 @@ def _matrix(material: Material, opened: set[str]) -> list[list[dict[str, Any]]] 
                 "shade": math.sqrt(count / support[true]),
                 "id": f"pair-{true}-{predicted}" if f"pair-{true}-{predicted}" in opened else None,
                 "diagonal": true == predicted,
-                "says": f"{classes[true]} recognised {times(count)}"
-                if true == predicted
-                else f"{classes[true]} taken for {classes[predicted]} {times(count)}",
+                "says": _told(classes[true], classes[predicted], count),
             }
             for predicted, count in enumerate(row)
         ]
         for true, row in enumerate(evaluation.confusion.tolist())
     ]
+
+
+def _told(true: str, predicted: str, count: int) -> str:
+    if true == predicted:
+        return said("%(true)s recognised %(times)s", true=true, times=times(count))
+    return said(
+        "%(true)s taken for %(predicted)s %(times)s", true=true, predicted=predicted, times=times(count)
+    )
 
 
 def _listed(material: Material, worst: list[int]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pellucid.drawing import Atlas, zoom
 from pellucid.errors import PellucidError
 from pellucid.evaluation import Evaluation
 from pellucid.evidence import evidence
+from pellucid.language import said
 from pellucid.report.wording import chance
 from pellucid.run import Run
 
@@ -28,6 +29,7 @@ class Material:
     run: Run
     splits: Splits
     evaluation: Evaluation
+    language: str = "en"
 
     @cached_property
     def tested(self) -> dict[str, Any]:
@@ -39,9 +41,15 @@ class Material:
     def examples(self) -> list[tuple[str, int]]:
         """Three pictures that tell most: a typical one, the hardest one got right, the worst mistake."""
         right = self.hardest_right
-        examples = [("typical", right[len(right) // 2]), ("hardest got right", right[0])] if right else []
         wrong = self.evaluation.mistakes[:1].tolist()
-        return [*examples, *(("worst mistake", index) for index in wrong)]
+        examples = [(said("worst mistake"), index) for index in wrong]
+        if right:
+            examples = [
+                (said("typical"), right[len(right) // 2]),
+                (said("hardest got right"), right[0]),
+                *examples,
+            ]
+        return examples
 
     @cached_property
     def hardest_right(self) -> list[int]:
@@ -89,6 +97,7 @@ def shown(material: Material) -> dict[str, Any]:
         "atlases": {"test": atlas},
         "zoom": zoom(atlas, 84),
         "small": zoom(atlas, 56),
+        "large": zoom(atlas, 280),
         "width": atlas.width,
     }
 
@@ -106,7 +115,7 @@ def tile(material: Material, index: int) -> dict[str, Any]:
     predicted, sure = top[0]
     given = float(evaluation.probabilities[index, evaluation.labels[index]])
     right = predicted == true
-    says = f"{evaluation.sources[index]}: labelled {true}, predicted {predicted} ({chance(sure)})"
+    source = evaluation.sources[index]
     return {
         "index": index,
         "place": cell(album.atlas, album.places[index]) if index in album.places else None,
@@ -116,6 +125,15 @@ def tile(material: Material, index: int) -> dict[str, Any]:
         "sure": sure,
         "given": given,
         "top": top,
-        "source": evaluation.sources[index],
-        "says": says if right else f"{says}, {true} had {chance(given)}",
+        "source": source,
+        "says": _says(source, true, predicted, chance(sure), chance(given)),
     }
+
+
+def _says(source: str, true: str, predicted: str, sure: str, given: str) -> str:
+    told = {"source": source, "true": true, "predicted": predicted, "sure": sure, "given": given}
+    if true == predicted:
+        return said("%(source)s: labelled %(true)s, predicted %(predicted)s (%(sure)s)", **told)
+    return said(
+        "%(source)s: labelled %(true)s, predicted %(predicted)s (%(sure)s), %(true)s had %(given)s", **told
+    )

@@ -52,7 +52,7 @@ def test_a_cell_of_the_matrix_opens_its_pictures_without_javascript(
 def test_keys_lead_to_sections_and_mistakes(path: Path, watch: Callable[..., Any]) -> None:
     page = watch().page
     page.goto(path.as_uri(), wait_until="load")
-    page.keyboard.press("2")
+    page.keyboard.press("3")
     assert page.url.endswith("#training")
     page.keyboard.press("j")
     first = page.locator("#browse .tile").first.get_attribute("id")

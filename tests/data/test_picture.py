@@ -3,7 +3,9 @@
 import io
 import os
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pellucid.data.picture import FORMATS, MAX_PIXELS, Preprocess
+from pellucid.data.picture import FORMATS, MAX_PIXELS, Header, Preprocess, header
 from pellucid.errors import UsageError
 
 GRAY = Preprocess(1, 4, 6)  # 4 high, 6 wide
@@ -318,3 +320,137 @@ def test_a_wrong_ending_does_not_matter(tmp_path: Path) -> None:
     path = tmp_path / "picture.jpg"
     path.write_bytes(stored(RAMP, "PNG"))
     assert torch.equal(GRAY.read(path), torch.from_numpy(RAMP)[None])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_format_that_tells_how_the_camera_was_held_is_turned(kind: str, orientation: int) -> None:
+    blocks = np.kron(np.array([[0, 90, 180], [250, 120, 30]], np.uint8), np.ones((16, 16), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(blocks)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    shape = (32, 48) if orientation < 5 else (48, 32)
+    turned = Preprocess(1, *shape).read(stored(image, kind, exif=exif, **options))[0].int()  # (H, W)
+    right = {
+        1: blocks, 2: blocks[:, ::-1], 3: blocks[::-1, ::-1], 4: blocks[::-1],
+        5: blocks.T, 6: np.rot90(blocks, -1), 7: blocks[::-1, ::-1].T, 8: np.rot90(blocks),
+    }[orientation]  # fmt: skip
+    assert (turned - torch.from_numpy(right.astype(np.int32))).abs().max() <= (3 if kind == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("level", [0, 77, 255])
+def test_transparency_lies_on_the_background_that_was_trained_on(level: int) -> None:
+    clear = np.dstack([RAINBOW, np.zeros((4, 6), np.uint8)])
+    half = np.dstack([np.full((4, 6, 3), 255, np.uint8), np.full((4, 6), 128, np.uint8)])
+    for kind in ("PNG", "WEBP", "TIFF"):
+        options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+        reader = replace(COLOUR, background=level)
+        assert reader.read(stored(clear, kind, **options)).unique().tolist() == [level]
+        (mixed,) = reader.read(stored(half, kind, **options)).unique().tolist()
+        assert abs(mixed - (255 * 128 + level * 127) / 255) <= 1
+    gray = Image.fromarray(np.dstack([RAMP, np.zeros((4, 6), np.uint8)]), "LA")
+    assert replace(GRAY, background=level).read(stored(gray)).unique().tolist() == [level]
+
+
+def test_a_preprocess_of_an_older_version_lies_on_black() -> None:
+    older = {"channels": 3, "height": 4, "width": 6, "scaling": "none"}
+    assert Preprocess(**older) == COLOUR
+    assert COLOUR.to_json() == {**older, "background": 0}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "TIFF"])
+def test_a_palette_is_read_to_the_pixel(kind: str) -> None:
+    palette = Image.fromarray(RAINBOW).quantize(16)
+    expected = torch.from_numpy(np.array(palette.convert("RGB"))).permute(2, 0, 1)
+    assert torch.equal(COLOUR.read(stored(palette, kind)), expected)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF"])
+def test_a_palette_of_grays_serves_a_gray_network(kind: str) -> None:
+    palette = Image.fromarray(RAMP).convert("P")
+    assert torch.equal(GRAY.read(stored(palette, kind)), torch.from_numpy(RAMP)[None])
+
+
+def test_a_moving_palette_with_a_clear_colour_gives_its_first_frame_on_the_background() -> None:
+    frames = [Image.fromarray(np.full((4, 6), value, np.uint8)).convert("P") for value in (0, 200)]
+    content = stored(frames[0], "GIF", save_all=True, append_images=frames[1:], transparency=0)
+    assert replace(COLOUR, background=50).read(content).unique().tolist() == [50]
+
+
+def test_sixteen_bits_of_colour_are_scaled_not_clipped() -> None:
+    deep = np.arange(72, dtype=np.uint16).reshape(4, 6, 3) * 900
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in deep)
+    parts = (
+        b"IHDR" + struct.pack(">IIBBBBB", 6, 4, 16, 2, 0, 0, 0),
+        b"IDAT" + zlib.compress(rows),
+        b"IEND",
+    )
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in parts
+    )
+    expected = torch.from_numpy(deep / 257).permute(2, 0, 1)
+    assert (COLOUR.read(content) - expected).abs().max() <= 1
+
+
+def test_a_phones_picture_of_two_is_its_first() -> None:
+    first, second = (Image.fromarray(np.full((4, 6, 3), level, np.uint8)) for level in (40, 200))
+    content = stored(first, "MPO", save_all=True, append_images=[second])
+    assert (COLOUR.read(content).int() - 40).abs().max() <= 2
+
+
+def test_gray_stays_gray_and_a_colour_network_sees_it_three_times() -> None:
+    content = stored(Image.fromarray(RAMP), "JPEG", quality=95)
+    gray, colour = GRAY.read(content), COLOUR.read(content)
+    assert torch.equal(colour, gray.expand(3, 4, 6))
+
+
+def test_a_large_jpeg_gives_what_its_pixels_give() -> None:
+    """No decoder's short cut: a picture is the same tensor whatever kind of file it lies in."""
+    large = np.random.default_rng(0).integers(0, 256, (400, 600, 3), np.uint8)
+    content = stored(large, "JPEG")
+    decoded = np.asarray(Image.open(io.BytesIO(content)))
+    reader = Preprocess(3, 16, 24, "stretch")
+    assert torch.equal(reader.read(content), reader.read(decoded))
+
+
+def test_a_header_tells_size_and_mode_and_decodes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(png_header(300, 200))  # there is no pixel behind it
+    assert header(path) == header(path.read_bytes()) == Header(300, 200, "L")
+    with pytest.raises(UsageError, match=r"^Photo 7 is not a picture of a known format"):
+        header(b"text", name="Photo 7")
+    with pytest.raises(UsageError, match=r"^The picture has 5001x5000 pixels; the limit is 25,000,000"):
+        header(png_header(5001, 5000))
+
+
+@pytest.mark.parametrize(
+    "content", [b"text", png_header(5001, 5000), stored(RAMP)[:40], stored(RAMP.repeat(2, 1))]
+)
+def test_every_refusal_names_the_picture(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "mine.png"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=r"^'.*mine\.png' "):
+        GRAY.read(path)
+    with pytest.raises(UsageError, match=r"^Photo 7 "):
+        GRAY.read(content, name="Photo 7")
+
+
+def test_threads_read_what_one_reads_and_leave_warnings_as_they_were() -> None:
+    odd = Image.fromarray(RAINBOW).quantize(8)
+    contents = [stored(odd, "PNG", transparency=bytes(range(8))), stored(RAINBOW), stored(RAMP), b"text"] * 60
+    before = list(warnings.filters)
+
+    def read(content: bytes) -> torch.Tensor | None:
+        try:
+            return COLOUR.read(content)
+        except UsageError:
+            return None
+
+    alone = [read(content) for content in contents]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(read, contents))
+    assert warnings.filters == before
+    for one, other in zip(alone, together, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or torch.equal(one, other)  # type: ignore[arg-type]

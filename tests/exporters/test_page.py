@@ -137,19 +137,18 @@ def test_moments_come_out_as_they_went_in_but_for_half_a_step(subject: Subject) 
                 assert torch.equal(exact.half().float(), rounded)
 
 
-def test_the_past_is_thinned_out_to_fit_and_keeps_both_ends(subject: Subject, monkeypatch) -> None:
+def test_the_past_is_thinned_out_to_fit_and_keeps_both_ends(subject: Subject) -> None:
     program = lower(subject.classifier.network, (1, SIZE, SIZE))
     state = subject.classifier.network.state_dict()
     past = [(f"epoch {number}", number, _shaken(state, 0.1 * number)) for number in range(9)]
     pictures = _pictures(subject, (1, SIZE, SIZE))
-    whole = _moments(program, past, pictures)
+    whole = _moments(program, past, pictures, MOMENT_BYTES)
     assert (whole["count"], whole["given"]) == (9, 9)
     assert len(whole["accuracy"]) == 9
-    monkeypatch.setattr("pellucid.exporters.page.MOMENT_BYTES", MOMENT_BYTES // 20)
-    fewer = _moments(program, past, pictures)
+    fewer = _moments(program, past, pictures, MOMENT_BYTES // 20)
     assert fewer["count"] < 9
     assert (fewer["steps"][0], fewer["steps"][-1]) == (0, 8)
-    assert _moments(program, [], pictures) is None
+    assert _moments(program, [], pictures, MOMENT_BYTES) is None
 
 
 def test_a_page_without_any_picture_still_checks_itself(subject: Subject) -> None:

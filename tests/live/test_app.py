@@ -15,7 +15,6 @@ import pellucid.live.app as app_module
 from pellucid.cli import application as command_line
 from pellucid.errors import UsageError
 from pellucid.exporters.page import Subject
-from pellucid.language import default_language
 from pellucid.live.app import Served, application, received_by_all, served
 from pellucid.live.guard import Guard
 from tests.live.asking import PORT, ask, asked, posting
@@ -171,28 +170,6 @@ def test_one_to_three_runs_and_a_known_language(runs: list[Served]) -> None:
     assert (
         json.loads(ask(application(runs, port=PORT, language="ko"), path=b"/runs").body)["language"] == "ko"
     )
-
-
-@pytest.mark.parametrize(
-    ("variables", "language"),
-    [
-        ({}, "en"),
-        ({"LANG": "ko_KR.UTF-8"}, "ko"),
-        ({"LANG": "ko"}, "ko"),
-        ({"LANG": "C.UTF-8"}, "en"),
-        ({"LANG": "kok_IN"}, "en"),
-        ({"LC_ALL": "", "LC_MESSAGES": "ko_KR", "LANG": "en_US.UTF-8"}, "ko"),
-        ({"LC_ALL": "en_US.UTF-8", "LANG": "ko_KR.UTF-8"}, "en"),
-    ],
-)
-def test_the_language_is_that_of_the_system(
-    variables: dict[str, str], language: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert default_language() == language
 
 
 def test_the_command_refuses_what_it_cannot_serve() -> None:

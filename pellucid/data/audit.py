@@ -1,0 +1,355 @@
+"""What is wrong with pictures before anyone trains on them: each fault a finding, with its pictures."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from pellucid.data.bursts import bursts
+from pellucid.data.dataset import Dataset, Splits, content_hashes
+from pellucid.data.likeness import BLOCK, near_pairs, thumbnails
+from pellucid.data.reading import Reading
+from pellucid.data.store import Facts
+from pellucid.errors import UsageError, did_you_mean
+
+Severity = Literal["error", "warning", "note"]
+
+# What can be found, the gravest first.
+KINDS: dict[str, Severity] = {
+    "unreadable": "error",  # files that are no picture, or broken
+    "leak": "error",  # one picture in two parts, pixel for pixel
+    "mislabelled-twins": "error",  # one picture, two labels
+    "near-leak": "warning",  # almost one picture, in two parts
+    "small-class": "warning",  # too few pictures to learn a class from
+    "absent-class": "warning",  # a class without a picture to choose by or judge with
+    "imbalance": "warning",  # classes of very unequal size
+    "blank": "warning",  # pictures of one shade
+    "burst": "warning",  # pictures taken one right after another
+    "duplicate": "note",  # one picture more than once in one part
+    "near-duplicate": "note",  # almost one picture, twice in one part
+}
+
+FEW = 20  # training pictures of a class, below which it is called small
+UNEVEN = 3.0  # the largest class over the smallest, from which classes are called uneven
+QUICK_PICTURES = 3_000  # a set no larger is searched for near-duplicates before every training
+
+
+@dataclass(frozen=True)
+class Place:
+    """One picture: its part, its number there, the name that leads back to it, its class."""
+
+    split: str
+    index: int
+    source: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fault of a kind of KINDS, in a sentence, with the pictures that show it.
+
+    groups     pictures that belong together: two or more that are the same, a burst, or one alone
+    distances  of near-duplicates, one a group: 1 - correlation
+    named      what has no picture, with what is to be said of it: a file with its reason, a class
+    """
+
+    kind: str
+    sentence: str
+    groups: tuple[tuple[Place, ...], ...] = ()
+    distances: tuple[float, ...] = ()
+    named: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def severity(self) -> Severity:
+        """error: a figure will be wrong or a picture is lost; warning: look at it; note: good to know."""
+        return KINDS[self.kind]
+
+    @property
+    def count(self) -> int:
+        """How many cases there are."""
+        return len(self.groups) or len(self.named)
+
+    def to_json(self) -> dict[str, Any]:
+        """The finding as plain values, every picture by its source."""
+        groups = [
+            {
+                "pictures": [{"split": p.split, "source": p.source, "label": p.label} for p in group],
+                **({"distance": round(self.distances[number], 5)} if self.distances else {}),
+            }
+            for number, group in enumerate(self.groups)
+        ]
+        named = [{"name": name, "reason": reason} for name, reason in self.named]
+        facts = {"kind": self.kind, "severity": self.severity, "count": self.count, "sentence": self.sentence}
+        return {**facts, "groups": groups, "named": named}
+
+
+@dataclass(frozen=True, eq=False)
+class Tones:
+    """Mean and standard deviation of each picture's values, 0..255: float32 (N,) each."""
+
+    brightness: Tensor
+    contrast: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What was found, the gravest first, and what the pictures are like.
+
+    findings  in the order of KINDS
+    tones     brightness and contrast by part
+    facts     of the files, where pictures came from files
+    looked    what was compared, in a sentence
+    notes     what was understood of a person's data, a sentence each
+    """
+
+    findings: tuple[Finding, ...]
+    tones: dict[str, Tones]
+    facts: tuple[Facts, ...] = ()
+    looked: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def __repr__(self) -> str:
+        return f"Audit({', '.join(f'{each.kind} {each.count:,}' for each in self.findings) or 'no findings'})"
+
+    def of(self, *kinds: str) -> list[Finding]:
+        """The findings of these kinds. Raises UsageError for a kind there is none of in KINDS."""
+        for kind in kinds:
+            if kind not in KINDS:
+                raise UsageError(f"Unknown kind of finding '{kind}'. {did_you_mean(kind, KINDS)}")
+        return [finding for finding in self.findings if finding.kind in kinds]
+
+    @cached_property
+    def leaking(self) -> tuple[str, ...]:
+        """Sources of the test pictures that are also in training or validation, pixel for pixel."""
+        groups = (group for finding in self.of("leak") for group in finding.groups)
+        return tuple(place.source for group in groups for place in group if place.split == "test")
+
+    def to_json(self) -> dict[str, Any]:
+        """Findings, brightness, contrast and sizes as plain values."""
+        return {
+            "findings": [finding.to_json() for finding in self.findings],
+            "looked": self.looked,
+            "notes": list(self.notes),
+            "brightness": {name: _quartiles(tones.brightness) for name, tones in self.tones.items()},
+            "contrast": {name: _quartiles(tones.contrast) for name, tones in self.tones.items()},
+            "sizes": tally(f"{fact.width}x{fact.height}" for fact in self.facts),
+            "modes": tally(fact.mode for fact in self.facts),
+        }
+
+
+def audit(splits: Splits, reading: Reading | None = None) -> Audit:
+    """Everything that can be found: what `quick_audit` finds, near-duplicates and bursts.
+
+    reading  where the pictures came from a person's own files: what could not be read, sizes and modes
+
+    The work grows with the number of pictures, not with its square.
+    """
+    return _Look(splits, reading).whole()
+
+
+def quick_audit(splits: Splits, reading: Reading | None = None) -> Audit:
+    """What is found in one pass over the pixels: everything of KINDS but near-duplicates and bursts.
+
+    A set of at most QUICK_PICTURES is looked through as `audit` does.
+    """
+    look = _Look(splits, reading)
+    return look.whole() if len(look.places) <= QUICK_PICTURES else look.quick()
+
+
+def tally(words: Iterable[str]) -> dict[str, int]:
+    """How often each word comes, the commonest first."""
+    counts: dict[str, int] = defaultdict(int)
+    for word in words:
+        counts[word] += 1
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+class _Look:
+    """The pictures of all parts in one row, numbered through, and what was found among them."""
+
+    def __init__(self, splits: Splits, reading: Reading | None) -> None:
+        self.splits, self.reading = splits, reading
+        self.places = [place for name, part in splits.items() for place in _places(name, part)]
+        self.twins = _twins(splits)
+        self.tones = {name: _tones(part) for name, part in splits.items()}
+
+    def quick(self) -> Audit:
+        looked = "Identical pictures were searched for, almost identical ones not: pellucid check does."
+        return self._audit(looked, [])
+
+    def whole(self) -> Audit:
+        parts = [part.images for _, part in self.splits.items() if len(part)]
+        small = thumbnails(parts)
+        alone = torch.tensor([group[0] for group in self.twins])
+        pairs = near_pairs(parts, small, alone)
+        runs = bursts(small, [p.source for p in self.places], [p.label for p in self.places])
+        near = [((self.places[pair.first], self.places[pair.second]), pair.distance) for pair in pairs]
+        across = [(group, distance) for group, distance in near if group[0].split != group[1].split]
+        within = [(group, distance) for group, distance in near if group[0].split == group[1].split]
+        looked = f"All {len(self.places):,} pictures were compared, by their pixels and by perceptual hashes."
+        return self._audit(
+            looked,
+            [
+                *_near(
+                    "near-leak", across, "{} in two parts, almost the same: stored twice, the score flatters."
+                ),
+                *_near("near-duplicate", within, "{} in one part, almost the same."),
+                *_burst([tuple(self.places[index] for index in run) for run in runs]),
+            ],
+        )
+
+    def _audit(self, looked: str, more: list[Finding]) -> Audit:
+        twins = [tuple(self.places[index] for index in group) for group in self.twins if len(group) > 1]
+        blank = [(self.places[index],) for index in self._blank()]
+        found = [*_of_twins(twins), *_of_classes(self.splits), *_of_blank(blank), *more]
+        found += _unreadable(self.reading)
+        order = list(KINDS)
+        found.sort(key=lambda finding: order.index(finding.kind))
+        facts = tuple(self.reading.packed.facts) if self.reading else ()
+        notes = self.reading.notes if self.reading else ()
+        return Audit(tuple(found), self.tones, facts, looked, notes)
+
+    def _blank(self) -> list[int]:
+        contrast = torch.cat([tones.contrast for tones in self.tones.values()])
+        return torch.nonzero(contrast < 0.5)[:, 0].tolist()
+
+
+def _places(name: str, part: Dataset) -> list[Place]:
+    labels = part.labels.tolist()
+    return [
+        Place(name, index, source, part.classes[label])
+        for index, (source, label) in enumerate(zip(part.sources, labels, strict=True))
+    ]
+
+
+def _twins(splits: Splits) -> list[list[int]]:
+    """Numbers of pictures with the same pixels, in groups; most groups are of one."""
+    same: dict[bytes, list[int]] = defaultdict(list)
+    digests = (digest for _, part in splits.items() if len(part) for digest in content_hashes(part))
+    for index, digest in enumerate(digests):
+        same[digest].append(index)
+    return list(same.values())
+
+
+def _tones(part: Dataset) -> Tones:
+    brightness, contrast = torch.empty(len(part)), torch.empty(len(part))
+    for start in range(0, len(part), BLOCK):
+        values = part.images[start : start + BLOCK].flatten(1).float()  # (B, C*H*W)
+        contrast[start : start + BLOCK], brightness[start : start + BLOCK] = torch.std_mean(
+            values, dim=1, correction=0
+        )
+    return Tones(brightness, contrast)
+
+
+def _of_twins(twins: Sequence[tuple[Place, ...]]) -> list[Finding]:
+    """Leaks, duplicates and pictures of two labels among pictures that are the same to the pixel."""
+    leaks = tuple(group for group in twins if len({place.split for place in group}) > 1)
+    repeated = tuple(group for group in twins if len({place.split for place in group}) < len(group))
+    doubtful = tuple(group for group in twins if len({place.label for place in group}) > 1)
+    found = []
+    if leaks:
+        found.append(Finding("leak", _leak_sentence(leaks), leaks))
+    if doubtful:
+        words = _number(len(doubtful), "picture has", "pictures have")
+        says = f"{words} more than one label, though the same pixel for pixel."
+        found.append(Finding("mislabelled-twins", says, doubtful))
+    if repeated:
+        says = f"{_number(len(repeated), 'picture is', 'pictures are')} there more than once in one part."
+        found.append(Finding("duplicate", says, repeated))
+    return found
+
+
+def _leak_sentence(leaks: Sequence[tuple[Place, ...]]) -> str:
+    test = sum(place.split == "test" for group in leaks for place in group)
+    if test:
+        words = _number(test, "test picture is", "test pictures are")
+        return f"{words} also in training or validation, pixel for pixel: the test score flatters."
+    chosen = sum(place.split == "validation" for group in leaks for place in group)
+    words = _number(chosen, "validation picture is", "validation pictures are")
+    return f"{words} also in training, pixel for pixel: the epoch is chosen by what it learned."
+
+
+def _near(kind: str, near: list[tuple[tuple[Place, Place], float]], sentence: str) -> list[Finding]:
+    if not near:
+        return []
+    groups, distances = zip(*near, strict=True)
+    return [Finding(kind, sentence.format(_number(len(near), "pair", "pairs")), groups, distances)]
+
+
+def _burst(runs: list[tuple[Place, ...]]) -> list[Finding]:
+    if not runs:
+        return []
+    across = sum(len({place.split for place in run}) > 1 for run in runs)
+    words = _number(len(runs), "group looks", "groups look")
+    rest = f"; {_number(across, 'lies', 'lie')} in more than one part: keep them together" if across else ""
+    says = f"{words} like a burst, with consecutive names and similar pictures{rest}."
+    return [Finding("burst", says, tuple(runs))]
+
+
+def _of_classes(splits: Splits) -> list[Finding]:
+    counts = splits.train.counts
+    named = {name: count for name, count in counts.items() if count < FEW}
+    found = []
+    if named:
+        words = _number(len(named), "class has", "classes have")
+        says = f"{words} fewer than {FEW} training pictures: {_listed(named)}."
+        reasons = tuple((name, f"{count} training pictures") for name, count in named.items())
+        found.append(Finding("small-class", says, named=reasons))
+    absent = [
+        (name, part_name)
+        for part_name, part in (("validation", splits.validation), ("test", splits.test))
+        for name in counts
+        if len(part) and not part.counts.get(name)
+    ]
+    if absent:
+        words = ", ".join(f"{name} in {part}" for name, part in absent[:5])
+        rest = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        reasons = tuple((name, f"no picture in {part}") for name, part in absent)
+        found.append(Finding("absent-class", f"No picture to judge by: {words}{rest}.", named=reasons))
+    return found + _uneven({name: count for name, count in counts.items() if count})
+
+
+def _uneven(counts: dict[str, int]) -> list[Finding]:
+    if not counts or max(counts.values()) < UNEVEN * min(counts.values()):
+        return []
+    few, many = min(counts, key=lambda name: counts[name]), max(counts, key=lambda name: counts[name])
+    ratio = counts[many] / counts[few]
+    words = f"Classes are uneven: {many} has {counts[many]:,} training pictures"
+    says = f"{words}, {ratio:.1f} times the {counts[few]:,} of {few}."
+    return [Finding("imbalance", says, named=((many, f"{counts[many]:,}"), (few, f"{counts[few]:,}")))]
+
+
+def _of_blank(blank: list[tuple[Place]]) -> list[Finding]:
+    if not blank:
+        return []
+    says = f"{_number(len(blank), 'picture is', 'pictures are')} of one shade: nothing can be seen."
+    return [Finding("blank", says, tuple(blank))]
+
+
+def _unreadable(reading: Reading | None) -> list[Finding]:
+    if reading is None or not reading.packed.unreadable:
+        return []
+    named = tuple((each.source, each.reason) for each in reading.packed.unreadable)
+    says = f"{_number(len(named), 'file', 'files')} of {len(reading.listing.pictures):,} cannot be read."
+    return [Finding("unreadable", says, named=named)]
+
+
+def _listed(counts: dict[str, int]) -> str:
+    words = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:5])
+    return f"{words} and {len(counts) - 5} more" if len(counts) > 5 else words
+
+
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def _quartiles(values: Tensor) -> list[float]:
+    """The least, the quartiles and the largest value; empty for no pictures."""
+    if not len(values):
+        return []
+    points = torch.quantile(values.double(), torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=torch.double))
+    return [round(value, 1) for value in points.tolist()]

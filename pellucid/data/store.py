@@ -1,0 +1,465 @@
+"""Pictures decoded once into one file, and found there the next time.
+
+A data set's folder in the cache holds what its files are (`facts.json`) and, for every preprocessing, one
+file of pixels with an index that tells which content lies in which row:
+
+    photos-1f3a9c2b7d5e8f60/
+        facts.json                       source -> stamp, size, mode and hash of the bytes
+        3x64x64-0a1b2c3d.json            hash of the bytes -> row; check sums; written last, it is the store
+        3x64x64-0a1b2c3d-77aa88bb.pixels uint8 (R, 3, 64, 64)
+
+Nothing is ever changed in place. A file whose stamp is unchanged is not opened; one whose stamp has changed
+is read and hashed, and decoded only when its content is new. What is read back is checked first: a damaged
+block is decoded again, a damaged index is no index.
+"""
+
+import hashlib
+import math
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pellucid import files
+from pellucid.data.listing import Listing
+from pellucid.data.picture import DECODER, Preprocess
+from pellucid.data.rows import Held, Mapped, Rows
+from pellucid.data.survey import (
+    FACTS,
+    NAMELESS,
+    UNREAD,
+    Facts,
+    Progress,
+    Survey,
+    Unreadable,
+    digest_of,
+    folder_of,
+    hashed,
+    over_cores,
+    read_record,
+    reason_of,
+    root,
+    silent,
+    survey,
+    write_record,
+)
+from pellucid.errors import PellucidError, UsageError
+
+__all__ = [
+    "Facts", "OnUnreadable", "Packed", "Progress", "Stored", "Survey", "Unreadable",
+    "clear", "pack", "stored", "survey",
+]  # fmt: skip
+
+CHECKED_BYTES = 4 << 20  # about what one check sum speaks for
+IN_MEMORY_BYTES = 1 << 30  # what is kept in memory when the cache takes nothing
+PASSING = "passing: "  # begins the reason of a failure that is none of the picture's content
+NAMED = 10  # unreadable pictures named in an error
+
+LOCK, PIXELS = "lock", ".pixels"
+OURS = re.compile(r"facts\.json|lock|\dx\d+x\d+-[0-9a-f]{8}(\.json|-[0-9a-f]{8}\.pixels)|\..+\.part")
+FOLDER = re.compile(r".+-[0-9a-f]{16}")
+
+OnUnreadable = Literal["skip", "stop"]
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """The pictures of a listing as the network receives them.
+
+    images      uint8 (M, C, H, W), read only, in a file and read when asked for
+    kept        M numbers of pictures in the listing
+    facts       M
+    unreadable  the others
+    notes       a sentence each on what is not as usual: damage found and mended, no room in the cache
+    """
+
+    images: Tensor
+    kept: list[int]
+    facts: list[Facts]
+    unreadable: tuple[Unreadable, ...]
+    notes: tuple[str, ...] = ()
+
+
+def pack(
+    listing: Listing,
+    preprocess: Preprocess,
+    *,
+    cache: Path | None = None,
+    on_unreadable: OnUnreadable = "skip",
+    progress: Progress | None = None,
+) -> Packed:
+    """All readable pictures of a listing, decoded by `preprocess` now or in an earlier call.
+
+    cache     the folder that holds pellucid's stores; without it PELLUCID_CACHE, else the user's cache folder
+    progress  called with what is done, how many pictures so far, and how many in all
+
+    Any number of processes may do this at once. Where the cache takes nothing, up to 1 GB is kept in
+    memory, which `notes` then tells. Raises UsageError, naming them, when there are unreadable pictures and
+    `on_unreadable` is "stop", or when no picture is left; PellucidError when there is no room anywhere.
+    """
+    looked = survey(listing, cache=cache, progress=progress)
+    wanted = {facts.digest: n for n, facts in enumerate(looked.facts) if facts}
+    place = _Place.of(listing, preprocess, folder_of(listing, cache))
+    store = _opened(place)
+    if not store.knows(wanted):
+        work = _Work(listing, preprocess, wanted, progress or silent)
+        store = _made(place, store, work)
+    packed = _packed(listing, looked, store)
+    if packed.unreadable and on_unreadable == "stop":
+        raise UsageError(_refusal(listing, packed.unreadable))
+    if not packed.kept:
+        raise UsageError(f"Nothing is left to work on. {_refusal(listing, packed.unreadable)}")
+    return packed
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A data set's folder in the cache: what it belongs to and what it takes."""
+
+    name: str
+    folder: Path
+    files: tuple[Path, ...]
+    bytes: int
+
+
+def stored(cache: Path | None = None) -> list[Stored]:
+    """What the cache holds of people's pictures, by name. Only files that pellucid made are counted."""
+    found = []
+    place = root(cache)
+    for folder in sorted(place.iterdir()) if place.is_dir() else []:
+        if FOLDER.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
+            ours = tuple(path for path in sorted(folder.iterdir()) if _is_ours(path))
+            record = read_record(folder / FACTS)
+            name = str(record[0]["name"]) if record else folder.name
+            found.append(Stored(name, folder, ours, sum(_size(path) for path in ours)))
+    return found
+
+
+def clear(entry: Stored) -> None:
+    """Delete what `stored` found. Raises PellucidError when another process is building there."""
+    with files.alone(entry.folder / LOCK, seconds=0) as free:
+        if not free and os.name != "nt":
+            raise PellucidError(
+                f"'{entry.folder}' is being built by another process. Wait until it is done, "
+                "then run the command again."
+            )
+        for path in entry.files:
+            files.remove(path)
+    if _is_ours(entry.folder / LOCK):
+        files.remove(entry.folder / LOCK)
+    files.remove_folder(entry.folder)
+
+
+# The store
+
+
+class _Place(NamedTuple):
+    """Where the store of one listing under one preprocessing lies."""
+
+    name: str
+    folder: Path
+    key: str
+    preprocess: Preprocess
+
+    @staticmethod
+    def of(listing: Listing, preprocess: Preprocess, folder: Path) -> "_Place":
+        """By what decides a picture's pixels: the preprocessing, and what decodes."""
+        made_by = (sorted(preprocess.to_json().items()), DECODER)
+        shape = "x".join(str(number) for number in _shape(preprocess))
+        return _Place(listing.name, folder, f"{shape}-{hashed(repr(made_by), 4)}", preprocess)
+
+    @property
+    def record(self) -> Path:
+        """The index, whose being there makes the pixels count."""
+        return self.folder / f"{self.key}.json"
+
+
+@dataclass(frozen=True, eq=False)
+class _Store:
+    """Decoded pictures by the content of their files.
+
+    rows      digest -> row; those of damaged rows are missing
+    contents  (R, 16) the hash of each row's pixels
+    broken    digest -> why it cannot be decoded
+    damaged   how many rows are not as they were written
+    """
+
+    source: Mapped | Held
+    rows: dict[str, int]
+    contents: NDArray[np.uint8]
+    broken: dict[str, str]
+    damaged: int = 0
+    notes: tuple[str, ...] = ()
+
+    def knows(self, wanted: Iterable[str]) -> bool:
+        """Whether every content is here, or is known to be no picture."""
+        return all(digest in self.rows or digest in self.broken for digest in wanted)
+
+
+class _Work(NamedTuple):
+    """What there is to decode: `wanted` names for every content a picture that has it."""
+
+    listing: Listing
+    preprocess: Preprocess
+    wanted: dict[str, int]
+    progress: Progress
+
+
+def _nothing(preprocess: Preprocess) -> _Store:
+    return _Store(Held(np.empty((0, *_shape(preprocess)), np.uint8)), {}, np.empty((0, 16), np.uint8), {})
+
+
+def _opened(place: _Place) -> _Store:
+    """The store that lies there, checked; an empty one when there is none, or none that is whole."""
+    record = read_record(place.record)
+    if record is None:
+        return _nothing(place.preprocess)
+    head, body = record
+    shape = (len(body["digests"]), *_shape(place.preprocess))
+    try:
+        with (place.folder / str(head["pixels"])).open("rb") as file:
+            if os.fstat(file.fileno()).st_size != math.prod(shape):
+                return _nothing(place.preprocess)
+            damaged = _damaged_rows(Path(file.name), body["checks"], shape)
+            source = Mapped(file, shape) if shape[0] else Held(np.empty(shape, np.uint8))
+    except OSError:
+        return _nothing(place.preprocess)
+    rows = {digest: row for row, digest in enumerate(body["digests"]) if row not in damaged}
+    contents = np.frombuffer(bytes.fromhex(body["contents"]), np.uint8).reshape(-1, 16)
+    return _Store(source, rows, contents, body["broken"], len(damaged))
+
+
+def _made(place: _Place, old: _Store, work: _Work) -> _Store:
+    """A store that knows all that is wanted: another process's by now, or built here."""
+    try:
+        files.make_folder(place.folder)
+        waiting = partial(work.progress, "waiting for another process", 0, len(work.wanted))
+        with files.alone(place.folder / LOCK, waiting=waiting) as alone:
+            now = _opened(place)
+            if now.knows(work.wanted):
+                return now
+            if alone:
+                _sweep(place)
+            _refuse_without_room(place, work)
+            made = _built(place, now, work)
+            if alone:
+                _sweep(place)
+            return made
+    except PellucidError as refused:
+        size = len(work.wanted) * _row_bytes(work.preprocess)
+        if size > IN_MEMORY_BYTES:
+            raise PellucidError(
+                f"{refused} The decoded pictures take {size / 1e9:.1f} GB: name a folder with so much room "
+                "in PELLUCID_CACHE, or train on smaller ones with --size."
+            ) from refused
+        return _held(old, work, str(refused))
+
+
+def _built(place: _Place, old: _Store, work: _Work) -> _Store:
+    """Write the pixels, then the index that makes them count."""
+    index = _Index(max(1, CHECKED_BYTES // _row_bytes(work.preprocess)))
+    name = f"{place.key}-{os.urandom(4).hex()}{PIXELS}"
+    with files.replacing(place.folder / name) as file:
+        for digest, pixels, reason in _rows(old, work):
+            if pixels is None:
+                index.pass_over(digest, reason)
+            else:
+                file.write(pixels.data)
+                index.add(digest, pixels)
+    head = {"name": place.name, "preprocess": asdict(place.preprocess), "pixels": name}
+    write_record(place.record, head, index.to_json())
+    made = _opened(place)
+    made.broken.update(index.passing)
+    if not made.knows(work.wanted):
+        raise PellucidError(
+            f"Cannot write '{place.folder / name}': it does not read back as written. "
+            "Name a folder on another disk in PELLUCID_CACHE."
+        )
+    return replace(made, notes=_mended(old))
+
+
+def _held(old: _Store, work: _Work, why: str) -> _Store:
+    """The same in memory, for this process alone."""
+    index = _Index(1)
+    held = np.empty((len(work.wanted), *_shape(work.preprocess)), np.uint8)
+    for digest, pixels, reason in _rows(old, work):
+        if pixels is None:
+            index.pass_over(digest, reason)
+        else:
+            held[len(index.digests)] = pixels
+            index.add(digest, pixels)
+    rows = {digest: row for row, digest in enumerate(index.digests)}
+    contents = np.frombuffer(b"".join(index.contents), np.uint8).reshape(-1, 16)
+    note = f"The pictures are kept in memory and will be decoded again the next time. {why}"
+    return _Store(Held(held), rows, contents, index.broken | index.passing, notes=(*_mended(old), note))
+
+
+def _mended(old: _Store) -> tuple[str, ...]:
+    if not old.damaged:
+        return ()
+    return (f"The store was damaged on the disk: {old.damaged:,} pictures were decoded again.",)
+
+
+class _Index:
+    """What is written beside the pixels, grown row by row: a check sum speaks for `together` rows."""
+
+    def __init__(self, together: int) -> None:
+        self.together = together
+        self.digests: list[str] = []
+        self.contents: list[bytes] = []
+        self.checks: list[int] = []
+        self.broken: dict[str, str] = {}
+        self.passing: dict[str, str] = {}  # not written: it may go well the next time
+
+    def pass_over(self, digest: str, reason: str) -> None:
+        """Note that there is no picture, and why."""
+        if reason.startswith(PASSING):
+            self.passing[digest] = reason.removeprefix(PASSING)
+        else:
+            self.broken[digest] = reason
+
+    def add(self, digest: str, pixels: NDArray[np.uint8]) -> None:
+        """Note one more row (C, H, W)."""
+        if len(self.digests) % self.together == 0:
+            self.checks.append(0)
+        self.checks[-1] = zlib.crc32(pixels.data, self.checks[-1])
+        self.digests.append(digest)
+        self.contents.append(hashlib.blake2b(pixels.data, digest_size=16).digest())
+
+    def to_json(self) -> dict[str, Any]:
+        """What is written down."""
+        return {
+            "digests": self.digests,
+            "contents": b"".join(self.contents).hex(),
+            "checks": {"rows": self.together, "crc32": self.checks},
+            "broken": self.broken,
+        }
+
+
+def _rows(old: _Store, work: _Work) -> Iterator[tuple[str, NDArray[np.uint8] | None, str]]:
+    """(digest, pixels (C, H, W), "") of every content wanted, or (digest, None, reason) of what is none.
+
+    What the old store has is copied; the rest is decoded, over all cores.
+    """
+    wanted = list(work.wanted.items())
+
+    def row(item: tuple[str, int]) -> tuple[str, NDArray[np.uint8] | None, str]:
+        digest, n = item
+        if digest in old.rows:
+            return digest, old.source.read(np.array([old.rows[digest]]))[0], ""
+        if digest in old.broken:
+            return digest, None, old.broken[digest]
+        return digest, *_decoded(work, n, digest)
+
+    yield from over_cores(row, wanted, lambda done: work.progress("decoded", done, len(wanted)))
+
+
+def _decoded(work: _Work, n: int, digest: str) -> tuple[NDArray[np.uint8] | None, str]:
+    """Picture n as the network receives it (C, H, W), or None and the reason."""
+    try:
+        content = work.listing.read(n)
+    except UNREAD as error:
+        return None, PASSING + reason_of(error)
+    if digest_of(content) != digest:
+        return None, PASSING + "has changed while it was being read. Run the command again."
+    try:
+        tensor = work.preprocess.read(content, name=NAMELESS)  # (C, H, W)
+    except UsageError as error:
+        return None, reason_of(error)
+    pixels: NDArray[np.uint8] = tensor.contiguous().numpy()
+    return pixels, ""
+
+
+def _damaged_rows(path: Path, checks: dict[str, Any], shape: tuple[int, ...]) -> set[int]:
+    """The rows whose bytes are not those written; read as a file, so that nothing stays in memory."""
+    together, sums = int(checks["rows"]), checks["crc32"]
+    row_bytes = math.prod(shape[1:])
+
+    def is_damaged(block: int) -> bool:
+        with path.open("rb") as file:
+            file.seek(block * together * row_bytes)
+            return zlib.crc32(file.read(together * row_bytes)) != int(sums[block])
+
+    found = over_cores(is_damaged, range(len(sums)), lambda done: None)
+    bad = [block for block, damaged in enumerate(found) if damaged]
+    return {row for block in bad for row in range(block * together, min((block + 1) * together, shape[0]))}
+
+
+def _sweep(place: _Place) -> None:
+    """Delete what builds that were killed, and earlier ones, left under this key: to be called alone."""
+    record = read_record(place.record)
+    kept = str(record[0]["pixels"]) if record else ""
+    for path in place.folder.iterdir():
+        old = path.name.startswith(f"{place.key}-") and path.suffix == PIXELS and path.name != kept
+        if old or (path.name.startswith(".") and path.suffix == ".part"):
+            try:
+                files.remove(path)
+            except PellucidError:  # Windows keeps a file that is mapped; it goes the next time
+                continue
+
+
+def _refuse_without_room(place: _Place, work: _Work) -> None:
+    """Better said before an hour of decoding than after it."""
+    need = len(work.wanted) * _row_bytes(work.preprocess)
+    try:
+        free = shutil.disk_usage(place.folder).free
+    except OSError:
+        return
+    if free < need:
+        raise PellucidError(
+            f"Cannot write '{place.folder}': the pictures take {need / 1e6:,.0f} MB and "
+            f"{free / 1e6:,.0f} MB are free. Make room or choose another folder, then run the command again."
+        )
+
+
+def _packed(listing: Listing, looked: Survey, store: _Store) -> Packed:
+    kept, facts, rows, unreadable = [], [], [], []
+    reasons = {bad.source: bad.reason for bad in looked.unreadable}
+    for n, (picture, known) in enumerate(zip(listing.pictures, looked.facts, strict=True)):
+        if known is None:
+            unreadable.append(Unreadable(picture.source, reasons[picture.source]))
+        elif known.digest in store.rows:
+            kept.append(n)
+            facts.append(known)
+            rows.append(store.rows[known.digest])
+        else:
+            unreadable.append(Unreadable(picture.source, store.broken[known.digest]))
+    images = Rows(store.source, np.array(rows, np.int64), store.contents)
+    return Packed(images, kept, facts, tuple(unreadable), store.notes)
+
+
+def _refusal(listing: Listing, unreadable: Sequence[Unreadable]) -> str:
+    named = "; ".join(f"'{bad.source}' {bad.reason.rstrip('.')}" for bad in unreadable[:NAMED])
+    more = f"; and {len(unreadable) - NAMED:,} more" if len(unreadable) > NAMED else ""
+    return (
+        f"{len(unreadable):,} of the {len(listing.pictures):,} pictures of '{listing.name}' cannot be used: "
+        f"{named}{more}. Mend or remove them, or go on without them: --on-unreadable skip."
+    )
+
+
+def _shape(preprocess: Preprocess) -> tuple[int, int, int]:
+    return preprocess.channels, preprocess.height, preprocess.width
+
+
+def _row_bytes(preprocess: Preprocess) -> int:
+    return math.prod(_shape(preprocess))
+
+
+def _is_ours(path: Path) -> bool:
+    return bool(OURS.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,284 @@
+"""What a person's pictures are, before one is decoded: size, mode, and a hash of each file's bytes.
+
+It is written down in the cache, in the data set's own folder. A file whose stamp is the one written down is
+not opened again; one whose stamp has changed is read and hashed, for its bytes may still be the same.
+"""
+
+import hashlib
+import json
+import lzma
+import os
+import re
+import tarfile
+import zipfile
+import zlib
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid import files
+from pellucid.data.known import cache_folder
+from pellucid.data.listing import Listing
+from pellucid.data.picture import header
+from pellucid.errors import PellucidError, UsageError
+
+FORMAT = 1
+FACTS = "facts.json"
+AT_ONCE = 512  # pictures between two words of progress
+TOGETHER = 16  # pictures a thread is given at a time
+NAMELESS = "The picture"  # how an error begins that is told behind the picture's name
+GRAY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"})
+
+# How a source may fail to give a picture's bytes: a lost disk, a damaged or locked archive.
+UNREAD = (
+    PellucidError, OSError, EOFError, ValueError, KeyError, RuntimeError,
+    zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError,
+)  # fmt: skip
+
+Progress = Callable[[str, int, int], None]  # what is done, how many pictures so far, how many in all
+Content = bytes | NDArray[np.uint8]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A picture that was passed over, and why."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A picture as it lies there, before anything is done to it.
+
+    width, height  as stored, in pixels, before any EXIF turn
+    mode    Pillow's word for what a pixel is: "RGB", "L", "P", "CMYK", "I;16"
+    bytes   the size of its file
+    digest  BLAKE2 of its bytes, 16 bytes in hexadecimal: equal for equal files
+    """
+
+    width: int
+    height: int
+    mode: str
+    bytes: int
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What the pictures of a listing are, by their headers: for choosing size and channels.
+
+    facts       one a picture of the listing; None where there is no header to be read
+    unreadable  the pictures without one
+    """
+
+    facts: list[Facts | None]
+    unreadable: tuple[Unreadable, ...]
+
+    @property
+    def sizes(self) -> Counter[tuple[int, int]]:
+        """How many pictures have each (width, height)."""
+        return Counter((facts.width, facts.height) for facts in self.facts if facts)
+
+    @property
+    def modes(self) -> Counter[str]:
+        """How many pictures have each of Pillow's modes."""
+        return Counter(facts.mode for facts in self.facts if facts)
+
+    @property
+    def channels(self) -> int:
+        """1 when no picture can hold a colour, else 3. Gray that is stored as colour counts as colour."""
+        return 1 if self.modes.keys() <= GRAY else 3
+
+
+class Known(NamedTuple):
+    """What was found out about one picture: its facts, or the reason why it has none."""
+
+    stamp: str
+    facts: Facts | None
+    reason: str
+
+
+def survey(listing: Listing, *, cache: Path | None = None, progress: Progress | None = None) -> Survey:
+    """Sizes and modes of all pictures, from their headers; what is known from the last time is not read.
+
+    cache     the folder of all stores; without it PELLUCID_CACHE, else pellucid's folder in the user's cache
+    progress  called with what is done, how many pictures so far, and how many in all
+
+    Nothing is decoded: a picture with a good header may still turn out unreadable.
+    """
+    path = folder_of(listing, cache) / FACTS
+    book = _opened(path)
+    seen = _looked_at(listing, book, progress or silent)
+    sources = [picture.source for picture in listing.pictures]
+    if dict(zip(sources, seen, strict=True)) != book:
+        _write_down(path, listing.name, sources, seen)
+    bad = [
+        Unreadable(source, known.reason)
+        for source, known in zip(sources, seen, strict=True)
+        if known.facts is None
+    ]
+    return Survey([known.facts for known in seen], tuple(bad))
+
+
+def digest_of(content: Content) -> str:
+    """BLAKE2 of a file's bytes, or of an array's shape and values, as `Facts.digest` has it."""
+    if isinstance(content, bytes):
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
+    shape = repr((content.shape, str(content.dtype))).encode()
+    return hashlib.blake2b(shape + content.tobytes(), digest_size=16, person=b"array").hexdigest()
+
+
+def reason_of(error: Exception) -> str:
+    """Why a picture is passed over, to be told behind its name."""
+    if isinstance(error, PellucidError):
+        return str(error).removeprefix(NAMELESS).strip()
+    return f"cannot be read: {error or type(error).__name__}."
+
+
+def _looked_at(listing: Listing, book: Mapping[str, Known], progress: Progress) -> list[Known]:
+    """What each picture is. Its bytes are read unless its stamp is the one written down."""
+    stamps = [listing.stamp(n) for n in range(len(listing.pictures))]
+    seen = [book.get(picture.source) for picture in listing.pictures]
+    fresh = [n for n, known in enumerate(seen) if not known or not known.stamp or known.stamp != stamps[n]]
+    headers = {known.facts.digest: known.facts for known in book.values() if known.facts}
+
+    def look(n: int) -> Known:
+        try:
+            content = listing.read(n)
+        except UNREAD as error:
+            return Known("", None, reason_of(error))  # without a stamp: it may go well the next time
+        digest = digest_of(content)
+        try:
+            return Known(stamps[n], headers.get(digest) or _facts(content, digest), "")
+        except UsageError as error:
+            return Known(stamps[n], None, reason_of(error))
+
+    found = over_cores(look, fresh, lambda done: progress("looked at", done, len(fresh)))
+    for n, known in zip(fresh, found, strict=True):
+        seen[n] = known
+    return [known for known in seen if known]
+
+
+def _facts(content: Content, digest: str) -> Facts:
+    if isinstance(content, bytes):
+        width, height, mode = header(content, name=NAMELESS)
+        return Facts(width, height, mode, len(content), digest)
+    if content.ndim not in (2, 3) or 0 in content.shape:
+        raise UsageError(f"{NAMELESS} is an array {content.shape}; expected (H, W) or (H, W, C).")
+    mode = "L" if content.ndim == 2 or content.shape[2] == 1 else "RGB"
+    return Facts(content.shape[1], content.shape[0], mode, content.nbytes, digest)
+
+
+def _opened(path: Path) -> dict[str, Known]:
+    """What was written down there by source: nothing when it is damaged."""
+    record = read_record(path)
+    if record is None:
+        return {}
+    return {
+        source: Known(stamp, Facts(*facts) if facts else None, reason)
+        for source, stamp, facts, reason in record[1]["pictures"]
+    }
+
+
+def _write_down(path: Path, name: str, sources: Sequence[str], seen: Sequence[Known]) -> None:
+    """It only saves time, so that a cache which takes nothing is no failure here."""
+    pictures = [
+        (source, known.stamp, astuple(known.facts) if known.facts else None, known.reason)
+        for source, known in zip(sources, seen, strict=True)
+    ]
+    try:
+        files.make_folder(path.parent)
+        write_record(path, {"name": name}, {"pictures": pictures})
+    except PellucidError:
+        return
+
+
+# What survey and store share: where a data set's folder is, records in it, work over all cores
+
+
+def root(cache: Path | None) -> Path:
+    """The folder of all stores: `cache`, PELLUCID_CACHE/stores, or one in pellucid's own cache folder."""
+    if cache is not None:
+        return cache
+    given = os.environ.get("PELLUCID_CACHE")
+    return (Path(given) if given else cache_folder()) / "stores"
+
+
+def folder_of(listing: Listing, cache: Path | None) -> Path:
+    """The listing's own folder: by its place on the disk where it has one, else by what it is called."""
+    path = Path(listing.name)
+    identity = str(path.resolve()) if listing.name and path.exists() else listing.name
+    word = re.sub(r"[^\w.-]+", "-", path.name)[:40].strip("-.") or "pictures"
+    return root(cache) / f"{word}-{hashed(identity, 8)}"
+
+
+def hashed(text: str, size: int) -> str:
+    """A BLAKE2 of `size` bytes, in hexadecimal."""
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=size).hexdigest()
+
+
+def write_record(path: Path, head: dict[str, Any], body: dict[str, Any]) -> None:
+    """Three lines: the SHA-256 of the others, what this is, and the whole of it, the two as JSON."""
+    first = json.dumps({"format": FORMAT, **head}).encode()
+    content = first + b"\n" + json.dumps(body, separators=(",", ":")).encode()
+    files.write_bytes(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+
+def read_record(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Head and body that `write_record` wrote, to the byte, or None: a damaged record is none."""
+    try:
+        digest, _, content = path.read_bytes().partition(b"\n")
+        if hashlib.sha256(content).hexdigest().encode() != digest:
+            return None
+        head, body = map(json.loads, content.split(b"\n", 1))
+        return (head, body) if head["format"] == FORMAT else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def over_cores(
+    do: Callable[[Item], Result], items: Sequence[Item], told: Callable[[int], None]
+) -> Iterator[Result]:
+    """`do` of every item, in order, over a thread a core; `told` hears how many are done.
+
+    Pillow, zlib and hashlib let go of Python's lock while they work. Results wait in memory for at most
+    three blocks, however slowly they are taken.
+    """
+    blocks: deque[tuple[int, Iterator[list[Result]]]] = deque()
+
+    def taken() -> Iterator[Result]:
+        done, chunks = blocks.popleft()
+        for chunk in chunks:
+            yield from chunk
+        told(done)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        for start in range(0, len(items), AT_ONCE):
+            end = min(start + AT_ONCE, len(items))
+            chunks = [items[at : min(at + TOGETHER, end)] for at in range(start, end, TOGETHER)]
+            blocks.append((end, pool.map(lambda chunk: [do(item) for item in chunk], chunks)))
+            if len(blocks) > 2:
+                yield from taken()
+        while blocks:
+            yield from taken()
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux tells
+        return os.cpu_count() or 1
+
+
+def silent(what: str, done: int, count: int) -> None:
+    """Progress told to nobody."""

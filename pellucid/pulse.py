@@ -1,0 +1,49 @@
+"""Is a training healthy? How long the gradient of each layer was, and how far a step moved its weights."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """One layer at the step halfway through an epoch.
+
+    gradient  the length of the loss's gradient for the layer's weights
+    update    by how much the step moved the weights, as a share of their length: about 0.001 is usual
+    """
+
+    epoch: int
+    layer: str
+    gradient: float
+    update: float
+
+
+def weights_now(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of all weights that are learned, by name."""
+    return {name: weight.detach().clone() for name, weight in network.named_parameters()}
+
+
+def pulses(network: nn.Module, before: Mapping[str, Tensor], epoch: int) -> list[Pulse]:
+    """What the step from the weights `before` did, one entry a layer; it reads what the step left behind."""
+    layers: dict[str, list[tuple[Tensor, Tensor, Tensor | None]]] = {}
+    for name, weight in network.named_parameters():
+        layer = name.rpartition(".")[0] or "network"
+        layers.setdefault(layer, []).append((before[name], weight.detach(), weight.grad))
+    return [
+        Pulse(
+            epoch,
+            layer,
+            _length([gradient for _, _, gradient in parts if gradient is not None]),
+            _length([now - then for then, now, _ in parts])
+            / max(_length([then for then, _, _ in parts]), 1e-12),
+        )
+        for layer, parts in layers.items()
+    ]
+
+
+def _length(parts: list[Tensor]) -> float:
+    return math.sqrt(sum(float(torch.linalg.vector_norm(part.detach().float())) ** 2 for part in parts))

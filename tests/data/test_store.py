@@ -1,0 +1,591 @@
+"""Decoded once, found again, and never wrong: whatever happens to the pictures or to the store."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from listings import file_bytes, folder_of_pictures, listed
+
+from pellucid import files
+from pellucid.data import store, survey
+from pellucid.data.dataset import Dataset, content_hashes
+from pellucid.data.listing import Listing, Picture
+from pellucid.data.picture import Preprocess
+from pellucid.data.rows import Held, Mapped, Rows
+from pellucid.data.store import Packed, clear, pack, stored
+from pellucid.errors import PellucidError, UsageError
+
+SMALL = Preprocess(3, 8, 8, "stretch")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return folder_of_pictures(tmp_path / "photos")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def decodes(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
+    """How often each content was decoded to pixels."""
+    counted: Counter[bytes] = Counter()
+    read = Preprocess.read
+
+    def counting(self: Preprocess, picture: bytes, **options: str) -> torch.Tensor:
+        counted[picture if isinstance(picture, bytes) else picture.tobytes()] += 1
+        return read(self, picture, **options)
+
+    monkeypatch.setattr(Preprocess, "read", counting)
+    return counted
+
+
+def is_right(packed: Packed, listing: Listing, preprocess: Preprocess = SMALL) -> bool:
+    """Whether every picture kept is, to the pixel, what one reading of it gives now."""
+    assert len(packed.kept) + len(packed.unreadable) == len(listing.pictures)
+    expected = [preprocess.read(listing.read(n)) for n in packed.kept]
+    return torch.equal(packed.images.clone(), torch.stack(expected))
+
+
+def pixels_file(cache: Path) -> Path:
+    (path,) = cache.rglob("*.pixels")
+    return path
+
+
+def flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def test_every_picture_is_there_to_the_pixel(photos: Path, cache: Path) -> None:
+    listing = listed(photos)
+    packed = pack(listing, SMALL, cache=cache)
+    assert packed.images.shape == (24, 3, 8, 8)
+    assert packed.kept == list(range(24))
+    assert (packed.unreadable, packed.notes) == ((), ())
+    assert is_right(packed, listing)
+    assert isinstance(packed.images, Rows)
+    assert isinstance(packed.images.source, Mapped)
+    facts = packed.facts[0]
+    content = listing.read(0)
+    assert (facts.width, facts.height, facts.mode) == (20, 14, "RGB")
+    assert (facts.bytes, facts.digest) == (len(content), store.digest_of(content))
+
+
+def test_a_second_start_opens_no_picture(photos: Path, cache: Path, decodes: Counter[bytes]) -> None:
+    first = pack(listed(photos), SMALL, cache=cache)
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
+    decodes.clear()
+    heard: list[str] = []
+    second = pack(listed(photos, heard=heard.append), SMALL, cache=cache)
+    assert (heard, decodes) == ([], Counter())
+    assert torch.equal(first.images.clone(), second.images.clone())
+    assert first.facts == second.facts
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
+
+
+def test_only_what_was_added_is_read_and_decoded(photos: Path, cache: Path, decodes: Counter[bytes]) -> None:
+    pack(listed(photos), SMALL, cache=cache)
+    decodes.clear()
+    added = file_bytes(1000)
+    (photos / "cat" / "00000-new.png").write_bytes(added)
+    heard: list[str] = []
+    packed = pack(listed(photos, heard=heard.append), SMALL, cache=cache)
+    assert set(heard) == {"cat/00000-new.png"}
+    assert decodes == {added: 1}
+    assert is_right(packed, listed(photos))
+    assert len(packed.kept) == 25
+
+
+def test_only_what_was_changed_is_decoded(photos: Path, cache: Path, decodes: Counter[bytes]) -> None:
+    pack(listed(photos), SMALL, cache=cache)
+    decodes.clear()
+    changed = file_bytes(2000)
+    (photos / "dog" / "00004.png").write_bytes(changed)
+    packed = pack(listed(photos), SMALL, cache=cache)
+    assert decodes == {changed: 1}
+    assert is_right(packed, listed(photos))
+    assert len(list(cache.rglob("*.pixels"))) == 1  # the one before is gone
+
+
+def test_a_new_time_stamp_alone_decodes_nothing(photos: Path, cache: Path, decodes: Counter[bytes]) -> None:
+    pack(listed(photos), SMALL, cache=cache)
+    decodes.clear()
+    for path in photos.rglob("*.png"):
+        os.utime(path, (1, 1))
+    heard: list[str] = []
+    assert is_right(pack(listed(photos, heard=heard.append), SMALL, cache=cache), listed(photos))
+    assert len(heard) == 24  # hashed, for the bytes may have changed
+    assert sum(decodes.values()) == 24  # all of them by is_right
+    heard.clear()
+    pack(listed(photos, heard=heard.append), SMALL, cache=cache)
+    assert heard == []
+
+
+def test_renaming_and_removing_decode_nothing(photos: Path, cache: Path, decodes: Counter[bytes]) -> None:
+    pack(listed(photos), SMALL, cache=cache)
+    (photos / "dog").rename(photos / "wolf")
+    for n in (1, 3, 5):
+        (photos / "cat" / f"{n:05d}.png").unlink()
+    decodes.clear()
+    packed = pack(listed(photos), SMALL, cache=cache)
+    assert not decodes
+    assert len(packed.kept) == 21
+    assert is_right(packed, listed(photos))
+
+
+def test_equal_files_are_decoded_once_and_both_there(
+    photos: Path, cache: Path, decodes: Counter[bytes]
+) -> None:
+    (photos / "cat" / "twin.png").write_bytes((photos / "dog" / "00000.png").read_bytes())
+    packed = pack(listed(photos), SMALL, cache=cache)
+    assert set(decodes.values()) == {1}
+    assert len(packed.kept) == 25
+    assert is_right(packed, listed(photos))
+    assert pixels_file(cache).stat().st_size == 24 * 3 * 8 * 8
+
+
+def test_another_preprocessing_is_another_store(photos: Path, cache: Path) -> None:
+    for preprocess in (
+        SMALL,
+        replace(SMALL, channels=1),
+        replace(SMALL, height=4),
+        replace(SMALL, background=9),
+    ):
+        assert is_right(pack(listed(photos), preprocess, cache=cache), listed(photos), preprocess)
+    assert len(list(cache.rglob("*.pixels"))) == 4
+    heard: list[str] = []
+    pack(listed(photos, heard=heard.append), SMALL, cache=cache)
+    assert heard == []
+
+
+def test_another_decoder_is_another_store(
+    photos: Path, cache: Path, decodes: Counter[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(listed(photos), SMALL, cache=cache)
+    monkeypatch.setattr(store, "DECODER", "2, Pillow 99")
+    pack(listed(photos), SMALL, cache=cache)
+    assert set(decodes.values()) == {2}
+
+
+def test_two_folders_of_one_name_do_not_share_a_store(tmp_path: Path, cache: Path) -> None:
+    here, there = (folder_of_pictures(tmp_path / place / "photos", 6) for place in ("a", "b"))
+    (there / "dog" / "00000.png").write_bytes(file_bytes(50))
+    for _ in range(2):
+        for folder in (here, there):
+            assert is_right(pack(listed(folder), SMALL, cache=cache), listed(folder))
+    assert len(stored(cache)) == 2
+
+
+def test_what_cannot_be_read_is_named_one_by_one_and_not_tried_again(
+    photos: Path, cache: Path, decodes: Counter[bytes]
+) -> None:
+    whole = file_bytes(77, size=(200, 200))
+    (photos / "cat" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (photos / "cat" / "empty.png").write_bytes(b"")
+    (photos / "dog" / "text.png").write_text("not a picture")
+    for _ in range(2):
+        packed = pack(listed(photos), SMALL, cache=cache)
+        reasons = {bad.source: bad.reason for bad in packed.unreadable}
+        assert reasons.keys() == {"cat/cut.png", "cat/empty.png", "dog/text.png"}
+        assert reasons["cat/cut.png"].startswith("cannot be read: ")
+        assert reasons["dog/text.png"].startswith("is not a picture of a known format")
+        assert len(packed.kept) + len(packed.unreadable) == 27
+    assert set(decodes.values()) == {1}
+    assert is_right(packed, listed(photos))
+
+
+def test_stop_names_the_unreadable_and_says_what_to_do(photos: Path, cache: Path) -> None:
+    for n in range(12):
+        (photos / "cat" / f"bad{n:02d}.png").write_text("x")
+    with pytest.raises(
+        UsageError,
+        match=r"12 of the 36 pictures of '.*photos' cannot be used: 'cat/bad00.png' is not a picture .*"
+        r"and 2 more\. Mend or remove them, or go on without them: --on-unreadable skip\.$",
+    ):
+        pack(listed(photos), SMALL, cache=cache, on_unreadable="stop")
+
+
+def test_nothing_readable_is_an_error(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / "photos" / "cat").mkdir(parents=True)
+    (tmp_path / "photos" / "cat" / "1.png").write_text("x")
+    with pytest.raises(UsageError, match=r"^Nothing is left to work on\. 1 of the 1 pictures"):
+        pack(listed(tmp_path / "photos"), SMALL, cache=cache)
+
+
+def test_a_source_that_fails_once_is_tried_again(photos: Path, cache: Path) -> None:
+    listing = listed(photos)
+
+    def failing(n: int) -> bytes:
+        if n == 3:
+            raise OSError(5, "Input/output error")
+        return listing.read(n)
+
+    packed = pack(replace(listing, read=failing), SMALL, cache=cache)
+    assert [bad.reason for bad in packed.unreadable] == ["cannot be read: [Errno 5] Input/output error."]
+    again = pack(listing, SMALL, cache=cache)
+    assert (again.unreadable, len(again.kept)) == ((), 24)
+
+
+def test_a_picture_that_changes_meanwhile_is_passed_over_and_right_the_next_time(
+    photos: Path, cache: Path
+) -> None:
+    listing = listed(photos)
+    reads: Counter[int] = Counter()
+
+    def changing(n: int) -> bytes:
+        reads[n] += 1
+        return file_bytes(999) if n == 5 and reads[n] == 2 else listing.read(n)
+
+    packed = pack(replace(listing, read=changing), SMALL, cache=cache)
+    assert [bad.reason for bad in packed.unreadable] == [
+        "has changed while it was being read. Run the command again."
+    ]
+    assert is_right(packed, listing)
+    again = pack(listing, SMALL, cache=cache)
+    assert len(again.kept) == 24
+    assert is_right(again, listing)
+
+
+def test_arrays_are_packed_like_files(cache: Path) -> None:
+    arrays = np.random.default_rng(0).integers(0, 256, (6, 10, 10), np.uint8)
+    pictures = [Picture(f"train/{n}", "ab"[n % 2]) for n in range(6)]
+    listing = Listing("arrays", pictures, ("a", "b"), (), lambda n: arrays[n], lambda n: "")
+    packed = pack(listing, replace(SMALL, channels=1), cache=cache)
+    assert is_right(packed, listing, replace(SMALL, channels=1))
+    assert packed.facts[0].mode == "L"
+    arrays[2] += 1  # nothing tells of it but the values
+    again = pack(listing, replace(SMALL, channels=1), cache=cache)
+    assert is_right(again, listing, replace(SMALL, channels=1))
+
+
+def test_the_hashes_kept_are_those_of_the_pixels(photos: Path, cache: Path) -> None:
+    images = pack(listed(photos), SMALL, cache=cache).images
+    here, there = (
+        Dataset(kind, torch.zeros(24, dtype=torch.int64), ("a",), [""] * 24)
+        for kind in (images.clone(), images)
+    )
+    assert content_hashes(here) == content_hashes(there)
+
+
+@pytest.mark.parametrize("at", [0, 700, -1])
+def test_a_flipped_byte_is_found_and_only_its_block_decoded_again(
+    photos: Path, cache: Path, decodes: Counter[bytes], monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    monkeypatch.setattr(store, "CHECKED_BYTES", 4 * 3 * 8 * 8)
+    pack(listed(photos), SMALL, cache=cache)
+    flip(pixels_file(cache), at)
+    decodes.clear()
+    packed = pack(listed(photos), SMALL, cache=cache)
+    assert sum(decodes.values()) == 4
+    assert packed.notes == ("The store was damaged on the disk: 4 pictures were decoded again.",)
+    assert is_right(packed, listed(photos))
+    assert pack(listed(photos), SMALL, cache=cache).notes == ()
+
+
+@pytest.mark.parametrize("name", ["facts.json", "3x8x8-*.json"])
+def test_a_flipped_byte_of_an_index_is_found_wherever_it_is(photos: Path, cache: Path, name: str) -> None:
+    pack(listed(photos), SMALL, cache=cache)
+    (path,) = cache.rglob(name)
+    whole = path.read_bytes()
+    for at in np.linspace(0, len(whole) - 1, 12).astype(int):
+        flip(path, int(at))
+        assert survey.read_record(path) is None
+        assert is_right(pack(listed(photos), SMALL, cache=cache), listed(photos))
+        assert survey.read_record(path) is not None
+
+
+@pytest.mark.parametrize("damage", [
+    lambda path: os.truncate(path, path.stat().st_size - 1),
+    lambda path: os.truncate(path, 0),
+    lambda path: path.write_bytes(path.read_bytes() + b"x"),
+    lambda path: path.unlink(),
+], ids=["cut", "emptied", "longer", "gone"])  # fmt: skip
+def test_a_pixel_file_of_another_length_is_not_used(
+    photos: Path, cache: Path, decodes: Counter[bytes], damage: Callable[[Path], None]
+) -> None:
+    pack(listed(photos), SMALL, cache=cache)
+    damage(pixels_file(cache))
+    decodes.clear()
+    packed = pack(listed(photos), SMALL, cache=cache)
+    assert len(decodes) == 24
+    assert is_right(packed, listed(photos))
+
+
+def test_a_store_in_use_outlives_its_replacement(photos: Path, cache: Path) -> None:
+    old_listing = listed(photos)
+    expected = torch.stack([SMALL.read(old_listing.read(n)) for n in range(24)])
+    old = pack(old_listing, SMALL, cache=cache)
+    (photos / "dog" / "00000.png").write_bytes(file_bytes(3000))
+    pack(listed(photos), SMALL, cache=cache)
+    assert torch.equal(old.images.clone(), expected)
+
+
+def test_without_room_the_pictures_are_kept_in_memory_and_a_note_says_so(
+    photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
+    packed = pack(listed(photos), SMALL, cache=cache)
+    assert isinstance(packed.images, Rows)
+    assert isinstance(packed.images.source, Held)
+    assert is_right(packed, listed(photos))
+    (note,) = packed.notes
+    assert note.startswith(
+        "The pictures are kept in memory and will be decoded again the next time. Cannot write"
+    )
+    assert not list(cache.rglob("*.pixels"))
+
+
+def test_a_disk_that_fills_up_on_the_way_leaves_nothing_half_used(
+    photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: store._Index, digest: str, pixels: object) -> None:
+        if len(self.digests) == 10 and self.together > 1:
+            raise OSError(28, "No space left on device")
+        add(self, digest, pixels)  # type: ignore[arg-type]
+
+    add = store._Index.add
+    monkeypatch.setattr(store._Index, "add", full)
+    packed = pack(listed(photos), SMALL, cache=cache)
+    assert "No space left on device" in packed.notes[0]
+    assert is_right(packed, listed(photos))
+    assert not [path for path in cache.rglob("*") if path.suffix in (".part", ".pixels")]
+
+
+def test_a_cache_that_takes_nothing_is_no_failure(photos: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    packed = pack(listed(photos), SMALL, cache=blocked / "below")
+    assert "Cannot write" in packed.notes[0]
+    assert is_right(packed, listed(photos))
+
+
+def test_too_much_for_memory_and_no_cache_names_both_ways_out(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "IN_MEMORY_BYTES", 100)
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
+    with pytest.raises(
+        PellucidError, match=r"Cannot write .*PELLUCID_CACHE, or train on smaller ones with --size"
+    ):
+        pack(listed(photos), SMALL, cache=blocked / "below")
+
+
+def test_the_cache_is_where_the_variable_says(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "elsewhere"))
+    pack(listed(photos), SMALL)
+    assert list((tmp_path / "elsewhere" / "stores").rglob("*.pixels"))
+
+
+def test_the_pictures_are_only_read(photos: Path, cache: Path) -> None:
+    def state() -> list[tuple[object, ...]]:
+        return [
+            (path, facts.st_ino, facts.st_mtime_ns, facts.st_size, facts.st_mode)
+            for path in sorted(photos.rglob("*"))
+            for facts in [path.stat()]
+        ]
+
+    before = state()
+    pack(listed(photos), SMALL, cache=cache)
+    pack(listed(photos), SMALL, cache=cache)
+    assert state() == before
+
+
+def test_a_survey_decodes_nothing_and_tells_sizes_and_modes(
+    photos: Path, cache: Path, decodes: Counter[bytes]
+) -> None:
+    (photos / "cat" / "gray.png").write_bytes(file_bytes(60, size=(9, 7), mode="L"))
+    (photos / "cat" / "bad.png").write_text("x")
+    looked = store.survey(listed(photos), cache=cache)
+    assert looked.sizes == {(20, 14): 24, (9, 7): 1}
+    assert looked.modes == {"RGB": 24, "L": 1}
+    assert looked.channels == 3
+    assert [bad.source for bad in looked.unreadable] == ["cat/bad.png"]
+    assert [n for n, facts in enumerate(looked.facts) if facts is None] == [12]
+    assert not decodes
+    heard: list[str] = []
+    store.survey(listed(photos, heard=heard.append), cache=cache)
+    assert heard == []
+
+
+def test_only_gray_modes_are_one_channel(tmp_path: Path, cache: Path) -> None:
+    for n, mode in enumerate(("L", "1", "LA")):
+        path = tmp_path / "photos" / "a" / f"{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file_bytes(n, mode=mode))
+    assert store.survey(listed(tmp_path / "photos"), cache=cache).channels == 1
+
+
+def test_progress_ends_at_the_whole(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "AT_ONCE", 10)
+    told: list[tuple[str, int, int]] = []
+    pack(listed(photos), SMALL, cache=cache, progress=lambda *facts: told.append(facts))
+    assert told == [(what, n, 24) for what in ("looked at", "decoded") for n in (10, 20, 24)]
+
+
+def test_stored_lists_and_clear_deletes_only_what_is_ours(photos: Path, cache: Path) -> None:
+    pack(listed(photos), SMALL, cache=cache)
+    (entry,) = stored(cache)
+    assert entry.name == str(photos)
+    assert entry.bytes == sum(path.stat().st_size for path in entry.folder.iterdir())
+    (entry.folder / "notes.txt").write_text("mine")
+    (cache / "other").mkdir()
+    (cache / "other" / "facts.json").write_text("mine, too")
+    (entry,) = stored(cache)
+    clear(entry)
+    assert sorted(path.name for path in cache.rglob("*") if path.is_file()) == ["facts.json", "notes.txt"]
+    (entry.folder / "notes.txt").unlink()
+    pack(listed(photos), SMALL, cache=cache)
+    clear(stored(cache)[0])
+    assert not entry.folder.exists()
+
+
+def test_a_store_that_is_being_built_is_not_cleared(photos: Path, cache: Path) -> None:
+    pack(listed(photos), SMALL, cache=cache)
+    (entry,) = stored(cache)
+    being_built = pytest.raises(PellucidError, match="is being built by another process")
+    with files.alone(entry.folder / "lock"), being_built:  # the lock is the open file's, not the process's
+        clear(entry)
+    assert entry.bytes == stored(cache)[0].bytes
+
+
+BUILDERS = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from listings import listed
+from pellucid.data import survey
+from pellucid.data.picture import Preprocess
+from pellucid.data.store import pack
+survey.AT_ONCE = 8
+print(flush=True)  # everything is loaded
+for line in sys.stdin:
+    children = []
+    for _ in range(int(line)):
+        child = os.fork()
+        if not child:
+            packed = pack(listed(Path({photos!r})), Preprocess(3, 8, 8, "stretch"), cache=Path({cache!r}))
+            os._exit(0 if len(packed.kept) == {count} and not packed.notes else 1)
+        children.append(child)
+    print(*children, flush=True)
+    print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), flush=True)
+"""
+
+
+class Builders:
+    """A process with everything loaded that packs the pictures in children of its own, as often as asked."""
+
+    def __init__(self, photos: Path, cache: Path, count: int) -> None:
+        tests = str(Path(__file__).parent)
+        code = BUILDERS.format(tests=tests, photos=str(photos), cache=str(cache), count=count)
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def __enter__(self) -> "Builders":
+        assert self.numbers() == []
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate(timeout=60)
+
+    def begin(self, builds: int = 1) -> list[int]:
+        """So many builds at once; gives their processes."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{builds}\n")
+        self.process.stdin.flush()
+        return self.numbers()
+
+    def numbers(self) -> list[int]:
+        """The numbers on the next line: after `begin` the exit codes, once all have ended."""
+        assert self.process.stdout is not None
+        return [int(word) for word in self.process.stdout.readline().split()]
+
+
+forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="builders are forked")
+
+
+def killed_at_random(photos: Path, cache: Path, count: int, times: int) -> Iterator[int]:
+    """Kill `times` builds at random moments of their work; afterwards nothing wrong is ever used."""
+    generator = np.random.default_rng(7)
+    with Builders(photos, cache, count) as builders:
+        begun = time.perf_counter()
+        builders.begin()
+        assert builders.numbers() == [0]
+        length = time.perf_counter() - begun
+        for number in range(times):
+            changed = photos / "dog" / f"{2 * generator.integers(0, count // 2):05d}.png"
+            changed.write_bytes(file_bytes(10_000 + number))
+            if number % 3 == 0:  # from nothing, too, and not only a change of what is there
+                (index,) = cache.rglob("3x8x8-*.json")
+                index.unlink()
+            (child,) = builders.begin()
+            time.sleep(generator.uniform(0, length))
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+            (ended,) = builders.numbers()
+            listing = listed(photos)
+            assert all(survey.read_record(index) for index in cache.rglob("*.json"))  # whole, or not there
+            assert is_right(pack(listing, SMALL, cache=cache), listing)
+            assert not list(cache.rglob("*.part"))
+            assert len(list(cache.rglob("*.pixels"))) == 1
+            yield ended
+
+
+@forking
+def test_killed_at_five_random_moments_nothing_wrong_is_used(tmp_path: Path, cache: Path) -> None:
+    photos = folder_of_pictures(tmp_path / "photos", 120)
+    outcomes = Counter(killed_at_random(photos, cache, 120, 5))
+    assert outcomes[-signal.SIGKILL] >= 1
+    assert outcomes.keys() <= {-signal.SIGKILL, 0}
+
+
+@forking
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_at_fifty_random_moments_nothing_wrong_is_used(tmp_path: Path, cache: Path) -> None:
+    photos = folder_of_pictures(tmp_path / "photos", 400)
+    outcomes = Counter(killed_at_random(photos, cache, 400, 50))
+    assert outcomes[-signal.SIGKILL] >= 25
+    assert outcomes.keys() <= {-signal.SIGKILL, 0}
+
+
+@forking
+def test_processes_at_once_do_not_harm_one_another(tmp_path: Path, cache: Path) -> None:
+    photos = folder_of_pictures(tmp_path / "photos", 120)
+    with Builders(photos, cache, 120) as builders:
+        builders.begin(4)
+        assert builders.numbers() == [0, 0, 0, 0]
+    assert is_right(pack(listed(photos), SMALL, cache=cache), listed(photos))
+    assert len(list(cache.rglob("*.pixels"))) == 1
+    assert not list(cache.rglob("*.part"))
+
+
+def test_the_records_are_json_that_can_be_looked_into(photos: Path, cache: Path) -> None:
+    pack(listed(photos), SMALL, cache=cache)
+    (index,) = cache.rglob("3x8x8-*.json")
+    _, head, body = index.read_text(encoding="utf-8").split("\n")
+    assert json.loads(head)["preprocess"] == SMALL.to_json()
+    assert len(json.loads(body)["digests"]) == 24

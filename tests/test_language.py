@@ -1,0 +1,250 @@
+"""Every text of every page has a Korean translation, and Korean is said as Koreans say it."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from jinja2 import Environment, nodes
+
+from pellucid import Recipe, fit, language, report
+from pellucid.data.dataset import Dataset, Splits
+from pellucid.errors import UsageError
+from pellucid.explanation import EXPLAINERS
+from pellucid.explanation.honesty import CAVEAT
+from pellucid.language import LANGUAGES, catalogue, chosen_particles, language_of, said, speaking
+from pellucid.report.judged import FILES
+from pellucid.run import processor
+from tests.toys import toy_splits
+
+PACKAGE = Path(language.__file__).parent
+PAGES = PACKAGE / "pages"
+TEMPLATES = sorted(PAGES.rglob("*.html"))
+MODULES = sorted(PACKAGE.rglob("*.py"))
+KOREAN = catalogue("ko")
+TABLES = [  # said by name: what the code looks up is not written where it is said
+    *(title for _, title, _ in report.SECTIONS),
+    *(says for _, says in FILES),
+    *EXPLAINERS,
+    *(explainer.caveat for explainer in EXPLAINERS.values()),
+    CAVEAT,
+    "training",
+    "validation",
+    "random",
+    "edges",
+    "ink",
+]
+NAMES = {  # no words of English: names, units, file names, ways of writing
+    "pellucid", "PyTorch", "JavaScript", "CSV", "SHA-256", "JASA", "AISTATS", "JMLR", "HiResCAM", "Adam",
+    "AdamW", "Wilson", "Guo", "et", "al", "F1", "Kingma", "Ba", "Loshchilov", "Hutter", "Smith", "Topin",
+    "nat", "Glorot", "Bengio", "Srivastava", "Nguyen", "O'Connor", "Draelos", "Carin", "viridis", "van",
+    "der", "Walt",
+}  # fmt: skip
+
+
+def environment() -> Environment:
+    return report._environment()
+
+
+def sentences_of(template: str) -> Iterator[str]:
+    """Every sentence a template says through the catalogue; of one for a number, the one for many."""
+    for _, _, found in environment().extract_translations(template):
+        yield found if isinstance(found, str) else [one for one in found if one is not None][-1]
+
+
+def said_in(module: ast.Module) -> Iterator[str]:
+    """Every sentence written out in a call of `said`."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "said":
+            yield from (
+                part.value
+                for part in ast.walk(node.args[0])
+                if isinstance(part, ast.Constant) and isinstance(part.value, str)
+            )
+
+
+def bare_words(template: str) -> list[str]:
+    """English a template says without asking the catalogue: text, attributes for people, and strings."""
+    tree = environment().parse(template)
+    asked = {
+        id(inner)
+        for call in tree.find_all(nodes.Call)
+        if getattr(call.node, "name", "") in ("gettext", "ngettext", "_")
+        for inner in call.find_all(nodes.Const)
+    }
+    text = "".join(node.data if isinstance(node, nodes.TemplateData) else " " for node in _outputs(tree))
+    words: list[str] = Text(text).words
+    strings: dict[str, None] = {}
+    for output in tree.find_all(nodes.Output):
+        for choice in (*output.find_all(nodes.CondExpr), *output.nodes):
+            parts = (choice.expr1, choice.expr2) if isinstance(choice, nodes.CondExpr) else (choice,)
+            strings |= {
+                part.value: None for part in parts
+                if isinstance(part, nodes.Const) and id(part) not in asked
+                and isinstance(part.value, str) and re.search(r"[A-Za-z]{2,} [A-Za-z]{2,}", part.value)
+            }  # fmt: skip
+    return [*words, *strings]
+
+
+def _outputs(tree: nodes.Template) -> Iterator[nodes.Node]:
+    for output in tree.find_all(nodes.Output):
+        yield from output.nodes
+
+
+class Text(HTMLParser):
+    """The words of a page that a person reads or hears, but for what is marked as no words: code, names."""
+
+    SILENT = ("code", "pre", "script", "style", "bdi", "kbd")
+    SPOKEN = ("title", "aria-label", "alt", "placeholder")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.texts: list[str] = []
+        self._silent: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        if self._silent:
+            self._silent += [tag] if tag == self._silent[0] else []
+        elif tag in self.SILENT or attributes.get("translate") == "no":
+            self._silent = [tag]
+        else:
+            for name in self.SPOKEN:
+                self._hear(attributes.get(name) or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._silent and tag == self._silent[0]:
+            self._silent.pop()
+
+    def handle_data(self, data: str) -> None:
+        if not self._silent:
+            self._hear(data)
+
+    def _hear(self, text: str) -> None:
+        self.texts.append(text)
+        text = re.sub(r"arXiv:[\d.]+|%\(\w+\)s|\{\w+\}|\d[\d:T-]+Z|\S+\.png", " ", text)
+        self.words += [word for word in re.findall(r"[A-Za-z][A-Za-z0-9'_-]+", text) if word not in NAMES]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_every_sentence_of_every_template_has_a_korean_translation(path: Path) -> None:
+    missing = [sentence for sentence in sentences_of(path.read_text("utf-8")) if sentence not in KOREAN]
+    assert missing == []
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_no_template_says_english_past_the_catalogue(path: Path) -> None:
+    assert bare_words(path.read_text("utf-8")) == []
+
+
+def test_every_sentence_said_in_the_code_has_a_korean_translation() -> None:
+    wanted = [s for path in MODULES for s in said_in(ast.parse(path.read_text("utf-8")))]
+    assert len(wanted) > 40
+    assert [sentence for sentence in (*wanted, *TABLES) if sentence not in KOREAN] == []
+
+
+def test_translations_fill_in_the_same_values_and_are_all_used() -> None:
+    used = {s for path in TEMPLATES for s in sentences_of(path.read_text("utf-8"))} | set(TABLES)
+    used |= {s for path in MODULES for s in said_in(ast.parse(path.read_text("utf-8")))}
+    assert sorted(set(KOREAN) - used) == []
+    for english, korean in KOREAN.items():
+        names = [sorted(set(re.findall(r"%\((\w+)\)s", text))) for text in (english, korean)]
+        assert set(names[1]) <= set(names[0]), english
+        assert set(names[0]) - set(names[1]) <= {"count"}, english
+        bare = re.sub(r"%%|%\(\w+\)s", "", korean)
+        assert "%" not in bare, english
+
+
+def test_the_drawing_pages_words_are_the_same_in_both_languages() -> None:
+    words = json.loads((PAGES / "words.json").read_text(encoding="utf-8"))
+    assert set(words) == set(LANGUAGES)
+    assert words["en"].keys() == words["ko"].keys()
+
+
+@pytest.fixture(scope="module")
+def korean_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A report in Korean on toys with Hangul names."""
+    names = ("막대", "상자", "십자", "기둥")
+    splits = Splits(
+        *(
+            Dataset(part.images, part.labels, names, [f"{names[n % 4]}/{n}.png" for n in range(len(part))])
+            for _, part in toy_splits().items()
+        )
+    )
+    folder = tmp_path_factory.mktemp("run") / "한글"
+    run = fit(splits.train, splits.validation, Recipe(epochs=2), folder=folder, data="장난감")
+    return report.write_report(run, splits, run.evaluate(splits.test), language="ko").read_text("utf-8")
+
+
+def test_a_korean_report_says_nothing_in_english(korean_page: str) -> None:
+    layers = {"conv1", "conv2", "dense1", "dense2", "pool1", "pool2", "weight", "tutorial"}
+    known = layers | set(re.findall(r"[A-Za-z][A-Za-z0-9'_-]+", processor()))
+    assert [word for word in Text(korean_page).words if word not in known] == []
+    assert '<html lang="ko">' in korean_page
+    assert KOREAN["This part could not be made:"] not in korean_page
+
+
+def test_hangul_class_names_stand_in_it_whole_with_the_right_particles(korean_page: str) -> None:
+    text = " ".join(Text(korean_page).texts)
+    assert all(name in korean_page for name in ("막대", "상자", "십자", "기둥"))
+    assert not re.search(r"\{[가-힣]+/[가-힣]+\}", korean_page)
+    assert not re.search(r"막대을|상자을|십자을|기둥을으|막대은|상자은", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fitting"),
+    [
+        ("막대{을/를}", "막대를"), ("물{을/를}", "물을"), ("물{으로/로}", "물로"), ("집{으로/로}", "집으로"),
+        ("0{이/가} 1{이/가} 2{이/가} 3{은/는} 9{은/는}", "0이 1이 2가 3은 9는"),
+        ("7{으로/로} 6{으로/로} 2{으로/로}", "7로 6으로 2로"),
+        ("<bdi>상자</bdi>{은/는}", "<bdi>상자</bdi>는"), ("cat{을/를}", "cat을(를)"), ("{x/y}", "{x/y}"),
+    ],
+)  # fmt: skip
+def test_particles_fit_the_sound_before_them(text: str, fitting: str) -> None:
+    assert chosen_particles(text) == fitting
+
+
+@pytest.mark.parametrize(
+    ("environment", "spoken"),
+    [
+        ({"LANG": "ko_KR.UTF-8"}, "ko"), ({"LANG": "en_US.UTF-8"}, "en"), ({"LANG": "C"}, "en"), ({}, "en"),
+        ({"LANG": "ko_KR", "LC_ALL": "en_GB"}, "en"), ({"LANG": "de_DE", "LC_MESSAGES": "ko"}, "ko"),
+        ({"LANG": "ko_KR.UTF-8", "LC_ALL": ""}, "ko"), ({"LANG": "fr_FR"}, "en"),
+    ],
+)  # fmt: skip
+def test_the_locale_decides_the_language(environment: dict[str, str], spoken: str) -> None:
+    assert language_of(environment) == spoken
+
+
+def test_a_language_is_spoken_inside_its_block_alone() -> None:
+    with pytest.raises(ZeroDivisionError), speaking("ko"):
+        assert said("once") == KOREAN["once"]
+        raise ZeroDivisionError
+    assert said("once") == "once"
+    with pytest.raises(UsageError, match=r"Unknown language 'fr'\. Known: en, ko\."), speaking("fr"):
+        pass
+
+
+def test_what_is_filled_in_is_escaped_in_templates_and_the_sentence_is_not() -> None:
+    page = environment().from_string("{% trans a=name %}<b>{{ a }}</b> 95 %{% endtrans %}").render(name="<i>")
+    assert page == "<b>&lt;i&gt;</b> 95 %"
+
+
+def test_the_checks_find_what_they_look_for() -> None:
+    assert bare_words("<p>Left out {{ x }}</p>") == ["Left", "out"]
+    assert bare_words("<i title='left out'>{{ 'two words' if x else '' }}</i>") == [
+        "left",
+        "out",
+        "two words",
+    ]
+    assert bare_words("{{ _('asked for') }}{% trans %}asked for{% endtrans %}") == []
+    assert list(sentences_of("{% trans count=n %}one{% pluralize %}many{% endtrans %}{{ _('two') }}")) == [
+        "many",
+        "two",
+    ]
+    assert list(said_in(ast.parse("said('one' if x else 'two', n=3)"))) == ["one", "two"]
