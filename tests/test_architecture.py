@@ -74,6 +74,7 @@ report/health.py
 report/__init__.py
 live/guard.py
 live/answers.py
+live/disputed.py
 live/app.py
 live/server.py
 live/__init__.py

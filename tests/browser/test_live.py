@@ -124,6 +124,14 @@ def test_where_runs_disagree_is_marked(opened) -> None:
     assert opened.locator(".side-far .live-name").all_inner_texts() == ["4", "4", "4"]
 
 
+def test_a_disputed_test_picture_can_be_started_from(opened, runs) -> None:
+    opened.locator(".side-draw .live-thumbs").last.locator("button").first.click()
+    answered(opened)
+    names = opened.locator(".live-big b").all_inner_texts()
+    assert len(set(names)) > 1
+    assert "They disagree" in opened.locator(".side-verdict").inner_text()
+
+
 def test_torch_shows_what_the_page_shows(opened) -> None:
     draw(opened, DIGITS["2"])
     answered(opened)
