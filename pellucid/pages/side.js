@@ -471,15 +471,16 @@ const PellucidSide = (() => {
     app.verdict.classList.toggle("side-apart", !nothing && !agree);
     app.verdict.replaceChildren(...said(app, answers, agree, apart, nothing));
     for (const mine of runs) {
-      mine.root.classList.toggle("side-alone", !nothing && !agree && alone(answers, mine.place));
+      mine.root.classList.toggle("side-alone", !nothing && !agree && isOdd(app, answers, mine.place));
       mark(mine, runs, nothing);
     }
     app.agree = agree;
     app.apart = apart;
   }
 
-  // Whether this run's answer is not that of most.
-  function alone(answers, place) {
+  // Whether this run's answer is wrong, or where nobody knows what was meant, not that of most.
+  function isOdd(app, answers, place) {
+    if (app.meantName !== null) return answers[place] !== app.meantName;
     const votes = answers.filter((name) => name === answers[place]).length;
     return votes <= answers.length - votes;
   }
