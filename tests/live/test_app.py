@@ -16,6 +16,7 @@ import pellucid.live.app as app_module
 from pellucid.cli import application as command_line
 from pellucid.data.picture import Preprocess
 from pellucid.errors import UsageError
+from pellucid.exporters import page
 from pellucid.exporters.page import Subject
 from pellucid.live.app import Served, application, received_by_all, served
 from pellucid.live.disputed import disputed
@@ -148,7 +149,8 @@ def test_torch_answers_one_at_a_time_and_only_the_newest_of_those_that_wait(runs
     assert (slow.asked, slow.together) == (2, 1)
 
 
-def test_the_page_runs_what_it_can_and_torch_the_rest() -> None:
+def test_the_page_runs_what_it_can_and_torch_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "SWITCHING", 0)  # what a channel costs is not asked here
     small = served("small", Subject(classifier("tutorial")))
     assert small.answerer is None
     assert small.data["weights"]["precision"] == "f32"
