@@ -15,8 +15,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pellucid.cli.judging import evaluate, explain, predict
-from pellucid.cli.learning import check, train
+from pellucid.cli.caching import cache
+from pellucid.cli.checking import check
+from pellucid.cli.comparing import compare
+from pellucid.cli.explaining import explain
+from pellucid.cli.judging import evaluate, predict
+from pellucid.cli.learning import train
 from pellucid.cli.listing import datasets, doctor, models
 from pellucid.cli.serving import live
 from pellucid.cli.showing import export, report
@@ -30,11 +34,13 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     evaluate,
     predict,
     explain,
+    compare,
     report,
     export,
     live,
     datasets,
     models,
+    cache,
     doctor,
 )
 

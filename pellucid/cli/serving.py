@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import DataDir, Language
+from pellucid.cli.options import DataDir, Language, language_wished
 from pellucid.cli.pictures import splits_of
-from pellucid.cli.showing import language_wished
 from pellucid.cli.voice import Voice
 from pellucid.errors import UsageError
 

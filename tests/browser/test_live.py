@@ -107,7 +107,7 @@ def test_a_drawn_digit_is_answered_by_every_run_as_its_classifier_does(opened, r
         assert opened.locator(".live-big b").nth(0).inner_text() == name
     said = opened.locator(".side-verdict").inner_text()
     assert "A 7" in said
-    assert opened.locator("[role=status]").inner_text().startswith("A Answer 7")
+    assert opened.locator(".live-hidden[role=status]").inner_text().startswith("A Answer 7")
 
 
 def test_where_runs_disagree_is_marked(opened) -> None:
