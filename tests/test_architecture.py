@@ -85,6 +85,7 @@ compare.py
 report/checked.py
 live/guard.py
 live/answers.py
+live/disputed.py
 live/app.py
 live/server.py
 live/__init__.py
