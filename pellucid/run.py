@@ -40,7 +40,7 @@ from pellucid.files import (
     write_csv,
     write_json,
 )
-from pellucid.machine import cores, keep_memory, processor
+from pellucid.machine import cores, keep_memory, multiplies_bfloat16, processor
 from pellucid.models import build, description_of
 from pellucid.moments import MOMENTS, MOST, Moment, Recorder, read_moments
 from pellucid.pooling import prepare
@@ -547,6 +547,7 @@ def _environment(train_set: Dataset, validation_set: Dataset, recipe: Recipe) ->
             "cores": cores(),
             "threads": recipe.threads,
             "precision": recipe.precision,
+            "bfloat16": "native" if multiplies_bfloat16() else "emulated",
             "memory": "kept" if keep_memory() else "given back",
             "pooling": prepare(recipe.epochs * len(train_set)),
         },

@@ -622,7 +622,7 @@ def test_threads_that_wait_soon_sleep_unless_the_person_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["pellucid", "--version"])
-    for policy, count, kept in ((None, None, "10000"), ("ACTIVE", None, None), (None, "7", "7")):
+    for policy, count, kept in ((None, None, "1000"), ("ACTIVE", None, None), (None, "7", "7")):
         for name, given in (("OMP_WAIT_POLICY", policy), ("GOMP_SPINCOUNT", count)):
             monkeypatch.delenv(name, raising=False)
             if given is not None:
