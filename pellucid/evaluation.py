@@ -170,7 +170,7 @@ class Evaluation:
             return ""
         return (
             f"Classes are uneven, {shown[0]:,} to {shown[-1]:,} pictures. Counting each alike: balanced "
-            f"accuracy {percent(self.balanced_accuracy, count=shown[0])}, macro F1 {self.macro_f1:.3f}."
+            f"accuracy {percent(self.balanced_accuracy, count=self.count)}, macro F1 {self.macro_f1:.3f}."
         )
 
     @cached_property

@@ -180,6 +180,12 @@ def _about(material: Material) -> list[str]:
     return [*facts, str(processor)] if processor else facts
 
 
+def _alike(evaluation: Evaluation) -> str:
+    """The scores that count every class alike."""
+    share = percent(evaluation.balanced_accuracy, count=evaluation.count)
+    return f"balanced accuracy {share}, macro F1 {evaluation.macro_f1:.3f}"
+
+
 def _verdict(material: Material, told: dict[str, dict[str, Any]]) -> dict[str, Any]:
     evaluation = material.evaluation
     low, high = evaluation.interval
@@ -189,7 +195,7 @@ def _verdict(material: Material, told: dict[str, dict[str, Any]]) -> dict[str, A
     silent = told["layers"].get("silent", [])
     return {
         "share": percent(evaluation.accuracy, count=evaluation.count),
-        "uneven": evaluation.uneven,
+        "alike": _alike(evaluation) if evaluation.uneven else "",
         "low": percent(low, count=evaluation.count),
         "high": percent(high, count=evaluation.count),
         "strip": Markup(drawing.interval_strip(low, evaluation.accuracy, high)),
