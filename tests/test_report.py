@@ -91,6 +91,7 @@ def test_the_verdict_is_the_evaluation(page: str, made: tuple[Run, Splits, Evalu
 
 def test_no_part_failed_and_every_part_is_there(page: str) -> None:
     assert "could not be made" not in page
+    assert "built-in method" not in page  # a dict's method where its value was meant
     parts = [attributes["id"] for attributes in Elements(page).of_class("part")]
     assert parts == [key for key, _, _ in report.SECTIONS]
 
