@@ -210,6 +210,7 @@ def test_hangul_class_names_stand_in_it_whole_with_the_right_particles(korean_pa
         ("0{이/가} 1{이/가} 2{이/가} 3{은/는} 9{은/는}", "0이 1이 2가 3은 9는"),
         ("7{으로/로} 6{으로/로} 2{으로/로}", "7로 6으로 2로"),
         ("<bdi>상자</bdi>{은/는}", "<bdi>상자</bdi>는"), ("cat{을/를}", "cat을(를)"), ("{x/y}", "{x/y}"),
+        ("95 %{을/를}", "95 %를"),
     ],
 )  # fmt: skip
 def test_particles_fit_the_sound_before_them(text: str, fitting: str) -> None:
