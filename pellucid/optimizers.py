@@ -1,7 +1,9 @@
-"""What moves the weights: torch's Adam and AdamW, and Muon for the large matrices inside a network."""
+"""What moves the weights: Adam and AdamW, and Muon for the large matrices inside a network.
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+torch.optim has them too, but its first optimizer loads torch's compiler, which takes longer than an epoch.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,43 +24,74 @@ class Optimizers:
         inner = inner_matrices(network) if recipe.optimizer == "muon" else []
         taken = {id(weight) for weight in inner}
         rest = [weight for weight in network.parameters() if id(weight) not in taken]
-        kind: type[torch.optim.Adam] = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
         decay = 0.0 if recipe.optimizer == "adam" else recipe.weight_decay
-        self._all: list[torch.optim.Optimizer] = [
-            kind(rest, lr=recipe.learning_rate, weight_decay=decay, eps=1e-7, fused=True)
-        ]
-        if inner:
-            self._all.append(Muon(inner, lr=recipe.learning_rate, weight_decay=decay))
+        self.parts: list[Adam | Muon] = [Adam(rest, weight_decay=decay), Muon(inner, weight_decay=decay)]
 
     def step(self, rate: float) -> None:
-        """Every weight moves along its gradient at that learning rate."""
-        for optimizer in self._all:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
+        """Every weight that has a gradient moves along it at that learning rate."""
+        with torch.no_grad():
+            for part in self.parts:
+                part.step(rate)
 
     def tensors(self) -> dict[str, Tensor]:
         """All that they remember, under one level of names, "0/3/exp_avg": live, not copied."""
         return {
             f"{number}/{index}/{name}": tensor
-            for number, optimizer in enumerate(self._all)
-            for index, weight in enumerate(_weights(optimizer))
-            for name, tensor in optimizer.state[weight].items()
+            for number, part in enumerate(self.parts)
+            for index, memory in enumerate(part.memories)
+            for name, tensor in memory.items()
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """They remember what `tensors` gave."""
-        states: list[dict[int, dict[str, Tensor]]] = [{} for _ in self._all]
-        for key, tensor in tensors.items():
-            number, index, name = key.split("/")
-            states[int(number)].setdefault(int(index), {})[name] = tensor
-        for optimizer, state in zip(self._all, states, strict=True):
-            optimizer.load_state_dict(
-                {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-            )
+        """They remember what `tensors` gave. Raises KeyError when it was not these that gave it."""
+        for name, tensor in self.tensors().items():
+            tensor.copy_(tensors[name])
 
 
-class Muon(torch.optim.Optimizer):
+class Adam:
+    """Kingma and Ba, arXiv:1412.6980; with a decay, which is decoupled, Loshchilov and Hutter's AdamW
+    (arXiv:1711.05101)."""
+
+    def __init__(self, weights: Sequence[Tensor], *, weight_decay: float = 0.0) -> None:
+        self.weights, self.weight_decay = weights, weight_decay
+        self.memories = [
+            {
+                "step": torch.zeros((), device=weight.device),
+                "exp_avg": torch.zeros_like(weight, requires_grad=False),
+                "exp_avg_sq": torch.zeros_like(weight, requires_grad=False),
+            }
+            for weight in weights
+        ]
+
+    def step(self, rate: float) -> None:
+        """One step down, all weights in one call."""
+        moved = [
+            (weight, weight.grad, *memory.values())
+            for weight, memory in zip(self.weights, self.memories, strict=True)
+            if weight.grad is not None
+        ]
+        if not moved:
+            return
+        weights, gradients, steps, averages, squares = map(list, zip(*moved, strict=True))
+        torch._foreach_add_(steps, 1)
+        torch._fused_adamw_(
+            weights,
+            gradients,
+            averages,
+            squares,
+            [],
+            steps,
+            lr=rate,
+            beta1=0.9,
+            beta2=0.999,
+            eps=1e-7,
+            weight_decay=self.weight_decay,
+            amsgrad=False,
+            maximize=False,
+        )
+
+
+class Muon:
     """Momentum whose every step is made orthogonal, so that all directions of a matrix learn equally fast.
 
     Keller Jordan and others, "Muon: an optimizer for hidden layers in neural networks"
@@ -67,27 +100,23 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, weights: Iterable[Tensor], *, lr: float, momentum: float = 0.9, weight_decay: float = 0.0
+        self, weights: Sequence[Tensor], *, momentum: float = 0.9, weight_decay: float = 0.0
     ) -> None:
-        super().__init__(weights, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.weights, self.momentum, self.weight_decay = weights, momentum, weight_decay
+        self.memories = [{"momentum": torch.zeros_like(weight, requires_grad=False)} for weight in weights]
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Every weight that has a gradient moves against it."""
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                average = state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
-                ahead = weight.grad.lerp(average, group["momentum"])
-                direction = orthogonal(ahead.flatten(1))  # (M, N)
-                gain = max(1.0, direction.shape[0] / direction.shape[1]) ** 0.5
-                stride = STRIDE * group["lr"]
-                weight.mul_(1 - stride * group["weight_decay"])
-                weight.sub_(direction.view_as(weight), alpha=stride * gain)
+    def step(self, rate: float) -> None:
+        """One step down, matrix by matrix."""
+        stride = STRIDE * rate
+        for weight, memory in zip(self.weights, self.memories, strict=True):
+            if weight.grad is None:
+                continue
+            average = memory["momentum"].lerp_(weight.grad, 1 - self.momentum)
+            ahead = weight.grad.lerp(average, self.momentum)
+            direction = orthogonal(ahead.flatten(1))  # (M, N)
+            gain = max(1.0, direction.shape[0] / direction.shape[1]) ** 0.5
+            weight.mul_(1 - stride * self.weight_decay)
+            weight.sub_(direction.view_as(weight), alpha=stride * gain)
 
 
 def orthogonal(matrix: Tensor, *, steps: int = 3) -> Tensor:
@@ -111,7 +140,3 @@ def orthogonal(matrix: Tensor, *, steps: int = 3) -> Tensor:
 def inner_matrices(network: nn.Module) -> list[nn.Parameter]:
     """The weights of more than one dimension, but for the first and the last."""
     return [weight for weight in network.parameters() if weight.dim() > 1][1:-1]
-
-
-def _weights(optimizer: torch.optim.Optimizer) -> Iterable[Tensor]:
-    return (weight for group in optimizer.param_groups for weight in group["params"])

@@ -86,7 +86,7 @@ class Progress:
     def finished(self, recipe: Recipe) -> bool:
         """Whether all epochs are done, or `patience` of them brought no lower validation loss."""
         waited = self.epoch - 1 - (self.best.epoch if self.best else 0)
-        return self.epoch > recipe.epochs or 0 < recipe.patience <= waited
+        return self.epoch > recipe.epochs + recipe.fine_tune or 0 < recipe.patience <= waited
 
     def to_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything as named tensors and plain values, for a file."""
@@ -130,14 +130,14 @@ def train(
     gradient is no longer finite: before the update, so the weights kept are good.
     """
     refuse_untrainable(train_set, validation_set)
-    keep_memory()
-    prepare(recipe.epochs * len(train_set))
     recipe = replace(recipe, augment=resolved_augment(recipe, train_set))
     progress = progress if progress is not None else Progress()
+    begun = time.perf_counter() - progress.seconds
+    keep_memory()
+    prepare(recipe.epochs * len(train_set))
     optimizers = Optimizers(network, recipe)
     _put_back(network, optimizers, progress)
     steps = math.ceil(len(train_set) / recipe.batch_size)
-    begun = time.perf_counter() - progress.seconds
     with modes_kept(network), _best_in_the_end(network, progress):
         while not progress.finished(recipe):
             order = _order(train_set, recipe, progress.epoch)

@@ -15,7 +15,7 @@ from pellucid.recipe import CHOICES, RANGES, RECIPES, Recipe, changed, read_reci
 def test_every_setting_is_a_plain_value_with_a_rule() -> None:
     for field in fields(Recipe):
         assert type(field.default) in (str, int, float)
-        assert field.name in {*CHOICES, *RANGES, "model", "augment"}
+        assert field.name in {*CHOICES, *RANGES, "model", "augment", "group_by"}
 
 
 def test_a_recipe_cannot_be_changed_behind_ones_back() -> None:
@@ -29,6 +29,16 @@ def test_a_recipe_comes_back_from_its_file(tmp_path: Path, name: str, pictures: 
     recipe = replace(recipe_named(name, pictures=pictures), learning_rate=0.1 + 0.2, seed=-(2**63))
     write_json(tmp_path / "recipe.json", recipe.to_json())
     assert read_recipe(tmp_path / "recipe.json") == recipe
+
+
+def test_the_accurate_recipe_takes_its_time_and_the_network_that_suits() -> None:
+    large = recipe_named("accurate", pictures=57_000)
+    assert (large.model, large.epochs, large.augment, large.validation) == ("compact", 9, "handwriting", 0.05)
+    assert recipe_named("accurate", pictures=1_150).epochs == 60
+    assert recipe_named("accurate", pictures=57_000, model="tutorial").model == "tutorial"
+    colour = {"pictures": 800, "shape": (3, 32, 32)}
+    quick, slow = recipe_named("fast", **colour), recipe_named("accurate", **colour)  # type: ignore[arg-type]
+    assert slow == replace(quick, epochs=2 * quick.epochs)
 
 
 def test_the_tutorial_recipe_is_the_course_pages() -> None:

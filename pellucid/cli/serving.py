@@ -28,7 +28,7 @@ def live(
     lang: Language = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Draw in a page on this machine: every RUN answers each stroke, layer by layer. Ctrl-C ends it."""
+    """Draw in a page on this machine; every RUN answers, layer by layer. Ctrl-C ends it, with exit code 0."""
     if not 1 <= len(run_folders) <= MOST_RUNS:
         raise UsageError(f"Up to {MOST_RUNS} runs fit side by side; got {len(run_folders)}.")
     language = language_wished(lang)

@@ -21,6 +21,7 @@ Mix = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 
 PADDED = 1 / 8  # of a side, by which `crop` moves a picture at most
 SHIFTED, TURNED, SCALED = 0.1, 15.0, 0.15  # of a side; degrees; of the size: at most
+WRITTEN = 0.07, 10.0, 0.1, 0.1  # of a side; degrees; of the size; slant: at most
 COLOURED = 0.25  # by which brightness, contrast and saturation change, at most
 ERASED = (0.02, 0.2)  # of a picture's area
 
@@ -140,6 +141,18 @@ def scale(count: int, generator: Generator) -> Tensor:
     return matrix
 
 
+def handwriting(count: int, generator: Generator) -> Tensor:
+    """Moved, turned, resized and slanted a little, as one hand writes otherwise than another."""
+    far, degrees, large, slant = WRITTEN
+    drawn = _signed((5, count), generator)
+    angle, size = math.radians(degrees) * drawn[0], 1 + large * drawn[1]
+    matrix = torch.eye(3).repeat(count, 1, 1)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = angle.cos() * size
+    matrix[:, 0, 1], matrix[:, 1, 0] = (slant * drawn[2] - angle.sin()) * size, angle.sin() * size
+    matrix[:, :2, 2] = 2 * far * drawn[3:].T
+    return matrix
+
+
 def colour(images: Tensor, generator: Generator) -> Tensor:
     """Brightness, contrast and, of coloured pictures, saturation changed by up to a quarter."""
     factors = 1 + COLOURED * _signed((3, len(images), 1, 1, 1), generator)
@@ -182,6 +195,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "shift": Augmentation("moved by up to a tenth of a side, between pixels too", affine=shift),
     "turn": Augmentation("turned by up to 15 degrees", affine=turn),
     "scale": Augmentation("enlarged or shrunk by up to 15 %", affine=scale),
+    "handwriting": Augmentation("moved, turned, resized and slanted a little", affine=handwriting),
     "crop": Augmentation("moved by whole pixels, up to an eighth of a side, edges mirrored", change=crop),
     "flip": Augmentation("half of them mirrored, left for right", change=flip),
     "colour": Augmentation("brightness, contrast and saturation changed by up to a quarter", change=colour),

@@ -228,5 +228,10 @@ def _verdict(material: Material, told: dict[str, dict[str, Any]]) -> dict[str, A
         "silent": sum(quiet for _, quiet, _ in silent),
         "channels": told["layers"].get("channels", 0),
         "looked": told["layers"].get("looked", 0),
-        "leaking": len(told["data"].get("leaking", [])),
+        "leaking": told["data"].get("leaking", 0),
+        "without": _share(told["data"].get("without")),
     }
+
+
+def _share(evaluation: Evaluation | None) -> str:
+    return percent(evaluation.accuracy, count=evaluation.count) if evaluation else ""

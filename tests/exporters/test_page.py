@@ -24,6 +24,7 @@ from pellucid.exporters.page import (
     export_page,
     pack_moments,
 )
+from pellucid.live.app import OWN_SCRIPTS
 from tests.networks import SHAPES, Sorting, network
 from tests.toys import CLASSES, SIZE, toy_splits
 
@@ -206,7 +207,8 @@ def test_both_languages_say_everything() -> None:
 
 
 def test_every_word_the_page_asks_for_is_there_and_asked_for() -> None:
-    script = "".join((PAGES / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    names = (*SCRIPTS, *OWN_SCRIPTS)  # those of the page that is served, too
+    script = "".join((PAGES / name).read_text(encoding="utf-8") for name in names)
     asked = set(re.findall(r"""say\(\s*["'`]([a-z][\w. ]*)["'`]""", script))
     asked |= {text for text in re.findall(r'"([a-z][\w. ]*)"', script) if text in WORDS["en"]}
     assert asked - WORDS["en"].keys() == set()
