@@ -542,7 +542,8 @@ def decades_chart(title: str, curves: dict[str, dict[int, float]]) -> str:
             f'<polyline class="validation" style="opacity:{1 - 0.1 * (number % 6):.1f}" points="{points}"/>'
         )
         for epoch, value in curve.items():
-            parts.append(_dot((x(epoch), y(value)), 2.5, "validation", f"epoch {epoch}: {name} {value:.3g}"))
+            told = said("epoch %(epoch)s: %(kind)s %(value)s", epoch=epoch, kind=name, value=f"{value:.3g}")
+            parts.append(_dot((x(epoch), y(value)), 2.5, "validation", told))
         parts.append(_text(x(max(curve)) + 10, ends[name], name, "start", "label"))
     return _chart(title, width, height, parts)
 

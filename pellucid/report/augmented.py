@@ -7,6 +7,7 @@ import torch
 from pellucid import drawing
 from pellucid.data.augment import AUGMENTATIONS, named
 from pellucid.drawing import zoom
+from pellucid.language import said
 from pellucid.report.material import Material, cell
 from pellucid.training import first_batch
 
@@ -34,7 +35,7 @@ def preview(material: Material) -> dict[str, Any] | None:
         "small": zoom(atlas, 64),
         "before": [(cell(atlas, place), label) for place, label in enumerate(labels)],
         "after": [(cell(atlas, shown + place), says) for place, says in enumerate(told)],
-        "phrases": [(name, AUGMENTATIONS[name].phrase) for name in names],
+        "phrases": [(name, said(AUGMENTATIONS[name].phrase.replace("%", "%%"))) for name in names],
         "remark": atlas.remark,
     }
 
