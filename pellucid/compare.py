@@ -25,6 +25,7 @@ from pellucid.explanation.similarity import (
     compare_layers,
     disagreements,
 )
+from pellucid.language import speaking
 from pellucid.report import environment_of_pages
 
 COMPARED = 300  # pictures on which layers are compared, at most
@@ -118,8 +119,13 @@ def compare(
     return Comparison(names, dataset, len(sample), right, similarity, pairs, apart)
 
 
-def page(comparison: Comparison, first: Classifier, second: Classifier) -> str:
+def page(comparison: Comparison, first: Classifier, second: Classifier, *, language: str = "en") -> str:
     """The comparison as one HTML page that needs nothing else."""
+    with speaking(language):
+        return _rendered(comparison, first, second, language)
+
+
+def _rendered(comparison: Comparison, first: Classifier, second: Classifier, language: str) -> str:
     style = (package_files("pellucid") / "pages" / "page.css").read_text(encoding="utf-8")
     why = (package_files("pellucid") / "pages" / "why.css").read_text(encoding="utf-8")
     dataset, shown = comparison.dataset, comparison.disagreements[:SHOWN]
@@ -130,6 +136,7 @@ def page(comparison: Comparison, first: Classifier, second: Classifier) -> str:
         environment_of_pages()
         .get_template("compare.html")
         .render(
+            language=language,
             names=comparison.names,
             sentence=comparison.sentence,
             count=len(dataset),

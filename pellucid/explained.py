@@ -16,6 +16,7 @@ from pellucid.explanation.counterfactual import CAVEAT as CHANGE_CAVEAT
 from pellucid.explanation.counterfactual import Counterfactual
 from pellucid.explanation.neighbours import CAVEAT as NEIGHBOUR_CAVEAT
 from pellucid.explanation.neighbours import Index, Neighbour, nearest, strangeness
+from pellucid.language import speaking
 from pellucid.layers import figure
 from pellucid.report import SCALES, environment_of_pages, gradient
 
@@ -116,14 +117,20 @@ def plotted(one: Explained, title: str) -> Any:
     )
 
 
-def page(explained: Sequence[Explained]) -> str:
-    """One HTML page that needs nothing else."""
+def page(explained: Sequence[Explained], *, language: str = "en") -> str:
+    """One HTML page that needs nothing else; what the library words is English in every language."""
+    with speaking(language):
+        return _rendered(explained, language)
+
+
+def _rendered(explained: Sequence[Explained], language: str) -> str:
     style = (package_files("pellucid") / "pages" / "page.css").read_text(encoding="utf-8")
     why = (package_files("pellucid") / "pages" / "why.css").read_text(encoding="utf-8")
     return (
         environment_of_pages()
         .get_template("explained.html")
         .render(
+            language=language,
             pictures=[_shown(one) for one in explained],
             style=Markup(style + why),
             ramp=Markup(gradient(SCALES["signed"])),

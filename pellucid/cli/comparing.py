@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir
+from pellucid.cli.options import AsJson, DataDir, Language
 from pellucid.cli.pictures import splits_of
+from pellucid.cli.showing import language_wished
 from pellucid.cli.voice import plain
 from pellucid.errors import UsageError
 
@@ -22,6 +23,7 @@ def compare(
     first_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
     second_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Another run's folder.")],
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("compare.html"),
+    lang: Language = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +39,7 @@ def compare(
     names = (short[0], long[0]) if short[0] != long[0] else (short[1], long[1])
     test = _shared_test(first, second, data_dir)
     found = compare_classifiers(first.classifier, second.classifier, test, names=names)
-    write_text(out, page(found, first.classifier, second.classifier))
+    write_text(out, page(found, first.classifier, second.classifier, language=language_wished(lang)))
     if as_json:
         print(json.dumps({**found.to_json(), "page": str(out)}, ensure_ascii=False))
         return

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, RunArgument, Scaling
+from pellucid.cli.options import AsJson, DataDir, Language, RunArgument, Scaling
 from pellucid.cli.pictures import splits_of, with_scaling
+from pellucid.cli.showing import language_wished
 from pellucid.cli.voice import plain
 from pellucid.errors import UsageError, did_you_mean
 
@@ -49,6 +50,7 @@ def explain(
     neighbours: Annotated[
         int, typer.Option(help="Find so many training pictures that the network holds alike.")
     ] = 0,
+    lang: Language = None,
     data_dir: DataDir = None,
     scaling: Scaling = None,
     as_json: AsJson = False,
@@ -70,7 +72,7 @@ def explain(
             print(plain(f"pellucid: {error}"), file=sys.stderr)
             continue
         explained.append(ask(file, image, target, against, method, layer))
-    places = _written(explained, out, kind) if explained else []
+    places = _written(explained, out, kind, language_wished(lang)) if explained else []
     _told(explained, places, as_json=as_json)
     if failed:
         raise typer.Exit(2)
@@ -131,7 +133,7 @@ def _asker(
     return ask
 
 
-def _written(explained: "list[Explained]", out: Path | None, kind: str) -> list[Path]:
+def _written(explained: "list[Explained]", out: Path | None, kind: str, language: str) -> list[Path]:
     """What was written, one file or one a picture."""
     from pellucid.drawing import png
     from pellucid.explained import facts, page, plotted
@@ -143,7 +145,11 @@ def _written(explained: "list[Explained]", out: Path | None, kind: str) -> list[
             write_bytes(place, png(plotted(one, plain(one.title))))
         return places
     place = out or Path(f"explained.{kind}")
-    text = page(explained) if kind == "html" else json.dumps([facts(one) for one in explained], indent=1)
+    text = (
+        page(explained, language=language)
+        if kind == "html"
+        else json.dumps([facts(one) for one in explained], indent=1)
+    )
     write_text(place, text)
     return [place]
 
