@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Language
+from pellucid.cli.options import AsJson, DataDir, Language, language_wished
 from pellucid.cli.pictures import splits_of
-from pellucid.cli.showing import language_wished
 from pellucid.cli.voice import plain
 from pellucid.errors import UsageError
 

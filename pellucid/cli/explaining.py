@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Language, RunArgument, Scaling
+from pellucid.cli.options import AsJson, DataDir, Language, RunArgument, Scaling, language_wished
 from pellucid.cli.pictures import splits_of, with_scaling
-from pellucid.cli.showing import language_wished
 from pellucid.cli.voice import plain
 from pellucid.errors import UsageError, did_you_mean
 
