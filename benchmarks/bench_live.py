@@ -21,7 +21,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.picture import Preprocess
 from pellucid.exporters.page import Subject
 from pellucid.live import application, served
-from pellucid.live.server import listening_socket, run
+from pellucid.live.server import listening_socket, run, server_of
 
 SIDE = 224
 
@@ -93,7 +93,7 @@ def main() -> None:
     listener = listening_socket(0)
     port = listener.getsockname()[1]
     app = application([one], port=port)
-    threading.Thread(target=run, args=(app, listener), kwargs={"open_browser": False}, daemon=True).start()
+    threading.Thread(target=run, args=(server_of(app), listener), daemon=True).start()
     first = next(place for place, layer in enumerate(one.answerer.layers) if layer.grid is not None)
     usual = [first, one.answerer.evidence or 0]
     maps = [place for place, layer in enumerate(one.answerer.layers) if layer.grid is not None]

@@ -27,6 +27,7 @@ __all__ = [
     "Splits",
     "Step",
     "UsageError",
+    "audit",
     "build",
     "evaluate",
     "explain",
@@ -36,6 +37,7 @@ __all__ = [
     "resume",
     "split",
     "train",
+    "write_check",
     "write_report",
 ]
 
@@ -52,6 +54,7 @@ _HOMES = {
     "Splits": "data.dataset",
     "Step": "training",
     "UsageError": "errors",
+    "audit": "data.audit",
     "build": "models",
     "evaluate": "evaluation",
     "explain": "explanation",
@@ -61,12 +64,14 @@ _HOMES = {
     "resume": "run",
     "split": "data.dataset",
     "train": "training",
+    "write_check": "report.checked",
     "write_report": "report",
 }
 
 if TYPE_CHECKING:
     from pellucid.classifier import Classifier
     from pellucid.data import load
+    from pellucid.data.audit import audit
     from pellucid.data.dataset import Dataset, Splits, split
     from pellucid.data.picture import Preprocess
     from pellucid.errors import PellucidError, UsageError
@@ -75,6 +80,7 @@ if TYPE_CHECKING:
     from pellucid.models import build
     from pellucid.recipe import Recipe
     from pellucid.report import write_report
+    from pellucid.report.checked import write_check
     from pellucid.run import Run, fit, resume
     from pellucid.training import Epoch, Step, train
 

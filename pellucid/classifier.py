@@ -16,7 +16,8 @@ from pellucid.data.picture import SCALING, Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_object, write_bytes, write_json
 from pellucid.machine import keep_memory
-from pellucid.models import MODELS, build
+from pellucid.models import MODELS, build, description_of
+from pellucid.models.pretrained import PREFIX
 from pellucid.pooling import PAYS, prepare
 
 FORMAT = 1
@@ -72,6 +73,8 @@ class Classifier:
             "sha256": hashlib.sha256(weights).hexdigest(),
             "training": training or {},
         }
+        if (description := description_of(self.network)) is not None:
+            manifest["network"] = description
         write_json(folder / MANIFEST, manifest)
 
     @staticmethod
@@ -90,9 +93,11 @@ class Classifier:
         tensors = _verified(folder / WEIGHTS, manifest["sha256"])
         shape = (preprocess.channels, len(classes), (preprocess.height, preprocess.width))
         with torch.device("meta"):  # shapes without memory: a manifest may claim a network of any size
-            expected = build(manifest["model"], *shape, seed=0).state_dict()
+            expected = build(
+                manifest["model"], *shape, seed=0, description=manifest.get("network")
+            ).state_dict()
         _refuse_unfit(tensors, expected, folder / WEIGHTS)
-        network = build(manifest["model"], *shape, seed=0)
+        network = build(manifest["model"], *shape, seed=0, description=manifest.get("network"))
         network.load_state_dict(tensors)
         return Classifier(network.eval(), classes, preprocess, manifest["model"])
 
@@ -108,11 +113,13 @@ class Classifier:
 
 
 def scaled(images: Tensor) -> Tensor:
-    """uint8 0..255 -> float32 0..1, channels last: the one place where pictures are scaled.
+    """uint8 0..255 -> float32 0..1, channels last: the one place where pictures are scaled. Floats stay.
 
     The layout is asked for by name: of a tensor with one channel, `contiguous` thinks that it has it already,
     and every layer behind would then work in the slower one.
     """
+    if images.is_floating_point():  # what a backbone made of pictures
+        return images
     floats = torch.empty(images.shape, memory_format=torch.channels_last)
     return floats.copy_(images).div_(255)
 
@@ -181,7 +188,7 @@ def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], 
             and preprocess.scaling in SCALING
             and type(preprocess.background) is int
             and 0 <= preprocess.background <= 255
-            and manifest["model"] in MODELS
+            and _of_a_kind_known(manifest["model"], manifest.get("network"))
             and isinstance(manifest["sha256"], str)
         )
     except (KeyError, TypeError) as error:
@@ -195,6 +202,13 @@ def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], 
             "Train again, or restore the file."
         )
     return tuple(classes), preprocess
+
+
+def _of_a_kind_known(model: object, description: object) -> bool:
+    """One of MODELS, or a pretrained network with what is needed to build it without asking anyone."""
+    if description is None:
+        return model in MODELS
+    return isinstance(model, str) and model.startswith(PREFIX) and isinstance(description, dict)
 
 
 def _verified(path: Path, sha256: str) -> dict[str, Tensor]:

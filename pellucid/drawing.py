@@ -275,6 +275,35 @@ def reliability_chart(bins: list[Bin]) -> str:
     return _chart(said("Confidence and accuracy"), size, size, parts)
 
 
+def distribution_chart(title: str, parts: dict[str, Tensor], *, top: float = 255.0) -> str:
+    """How values 0..`top` of each part spread, as shares in 32 steps, as SVG: training dashed, the others
+    whole; a curve is as high at its peak as the highest."""
+    width, height, left, right, above, below = 560, 240, 6, 6, 46, 34
+    bins = 32
+    counts = {name: torch.histc(values.float(), bins, 0, top) for name, values in parts.items()}
+    curves = {name: count / count.sum().clamp_min(1) for name, count in counts.items()}
+    highest = max([1e-9, *(float(curve.max()) for curve in curves.values())])
+
+    def at(step: float, share: float) -> str:
+        x = left + step / bins * (width - left - right)
+        return f"{x:.1f},{above + (1 - share / highest) * (height - above - below):.1f}"
+
+    marks = {"train": "training", "validation": "validation", "test": "judged"}
+    drawn = [_text(0, 14, title, "start", "name")]
+    for number, (name, curve) in enumerate(curves.items()):
+        kind, place = marks.get(name, "training"), width - 250 + number * 90
+        drawn.append(f'<polyline class="{kind}" points="{place},30 {place + 18},30"/>')
+        drawn.append(_text(place + 24, 34, name, "start", "label"))
+        points = " ".join(at(step + 0.5, share) for step, share in enumerate(curve.tolist()))
+        drawn.append(f'<polyline class="{kind}" points="{at(0, 0)} {points} {at(bins, 0)}"/>')
+    drawn.append(f'<path class="axis" d="M{left} {height - below}H{width - right}"/>')
+    for value in (0, 64, 128, 192, 255):
+        x = left + value / top * (width - left - right)
+        anchor = "start" if value == 0 else "end" if value == top else "middle"
+        drawn.append(_text(x, height - below + 18, str(value), anchor))
+    return _chart(title, width, height, drawn)
+
+
 def interval_strip(low: float, share: float, high: float) -> str:
     """A share 0..1 with its interval on a scale up to 100 %, as SVG."""
     width, height, edge = 260, 44, 6
@@ -406,12 +435,25 @@ def plot_feature_maps(maps: Tensor, *, title: str = "") -> Any:
     return figure
 
 
-def plot_explanation(image: Tensor, heatmaps: dict[str, Tensor], maps: dict[str, Tensor], title: str) -> Any:
-    """The picture, the evidence by method, all channels of every layer with maps: a matplotlib figure."""
+def plot_explanation(
+    image: Tensor,
+    heatmaps: dict[str, Tensor],
+    maps: dict[str, Tensor],
+    title: str,
+    *,
+    beside: dict[str, Tensor] | None = None,
+) -> Any:
+    """The picture, the evidence by method, other pictures by their captions, and all channels of every layer
+    with maps: a matplotlib figure."""
     from matplotlib.figure import Figure
 
     layers = {name: layer for name, layer in maps.items() if layer.dim() == 3}
-    heights = [2.4, *(0.5 + 0.62 * math.ceil(len(layer) / 16) for layer in layers.values())]
+    others = list((beside or {}).items())
+    heights = [
+        2.4,
+        *([1.5] if others else []),
+        *(0.5 + 0.62 * math.ceil(len(layer) / 16) for layer in layers.values()),
+    ]
     figure = Figure(figsize=(11, sum(heights) + 0.5), layout="constrained")
     figure.suptitle(title)
     strips = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
@@ -425,7 +467,14 @@ def plot_explanation(image: Tensor, heatmaps: dict[str, Tensor], maps: dict[str,
         strips[0].colorbar(shown, ax=cell, shrink=0.8)
     for cell in top:
         cell.axis("off")
-    for strip, (name, layer) in zip(strips[1:], layers.items(), strict=True):
+    if others:
+        row = np.atleast_1d(strips[1].subplots(1, max(8, len(others))))
+        for cell, (caption, other) in zip(row, others, strict=False):
+            cell.imshow(picture(other))
+            cell.set_title(caption, fontsize=8)
+        for cell in row:
+            cell.axis("off")
+    for strip, (name, layer) in zip(strips[-len(layers) :] if layers else [], layers.items(), strict=True):
         low, high = scale_of(layer)
         strip.suptitle(
             f"{name}: {len(layer)} channels, from {low:.3g} (dark) to {high:.3g} (bright)", fontsize=9
@@ -505,3 +554,17 @@ def _spread_out(heights: dict[str, float], *, line: float = 14) -> dict[str, flo
     for name, height in sorted(heights.items(), key=lambda item: item[1]):
         before = placed[name] = max(height, before + line)
     return placed
+
+
+def text_map(heat: Tensor, *, side: int = 28) -> list[str]:
+    """A signed map (h, w) in lines of characters: shades speak for, `-=%#` against, the fuller the more."""
+    rows = heat[None, None]
+    if max(heat.shape) > side:
+        height, width = (max(1, length * side // max(heat.shape)) for length in heat.shape)
+        size = (height, width)
+        rows = functional.adaptive_avg_pool2d(rows, size)
+    reach = float(rows.abs().max())
+    if reach == 0:
+        return ["no evidence"]
+    steps = (rows[0, 0] / reach * 4).trunc().int() + 4  # 0..8
+    return ["".join("#%=-·░▒▓█"[step] * 2 for step in row).rstrip() for row in steps.tolist()]

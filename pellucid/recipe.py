@@ -21,7 +21,7 @@ class Recipe:
     """Every choice that decides a training run. The same recipe on the same data, machine and number of
     threads gives the same bytes.
 
-    model            a name of MODELS
+    model            a name of MODELS, or "hf:" and a name on the Hugging Face hub or a folder
     epochs           times the whole training set is seen, at most
     batch_size       pictures a step
     optimizer        "adam" (Kingma and Ba, arXiv:1412.6980), "adamw" (Loshchilov and Hutter, 1711.05101) or
@@ -35,11 +35,14 @@ class Recipe:
                      commas, "none", or "auto": what suits the data set (digits are never flipped)
     balance          of uneven classes: "weights" counts each picture of a rare class more, "sampler" shows it
                      more often; "none" leaves them as they are
+    fine_tune        epochs in which all of a pretrained network learns, after its last layer did
     patience         stop after so many epochs without a lower validation loss; 0: never stop early
     validation       share of the training pictures held out to choose by, where the data set brings none
     seed             decides the split, the first weights, the order of pictures and what dropout drops
     precision        of the training arithmetic; "auto" is bfloat16 where the processor computes it natively
     threads          processor threads; 0: as many as the processor has cores
+    size             pixels a side that your own pictures are read with; 0: chosen by their sizes
+    group_by         a column, or a pattern in the names, of your own pictures that stay on one side
     """
 
     model: str = "tutorial"
@@ -52,11 +55,14 @@ class Recipe:
     label_smoothing: float = 0.0
     augment: str = "auto"
     balance: Balance = "none"
+    fine_tune: int = 0
     patience: int = 0
     validation: float = 0.2
     seed: int = 42
     precision: Precision = "auto"
     threads: int = 0
+    size: int = 0
+    group_by: str = ""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -91,10 +97,12 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "learning_rate": (TINY, 1e3, "above 0 and at most 1000"),
     "weight_decay": (0, 1e3, "of at least 0"),
     "label_smoothing": (0, 1 - TINY, "from 0 to below 1"),
+    "fine_tune": (0, 1_000_000, "of at least 0 (0: the last layer alone learns)"),
     "patience": (0, 1_000_000, "of at least 0 (0: never stop early)"),
     "validation": (TINY, 1 - TINY, "between 0 and 1, such as 0.2"),
     "seed": (-(2**63), 2**63 - 1, "that fits 64 bits"),
     "threads": (0, 4096, "of at least 0 (0: one a core)"),
+    "size": (0, 1024, "of at most 1024 pixels (0: chosen by the pictures)"),
 }
 
 DEFAULT = Recipe()
@@ -113,6 +121,8 @@ def fast(pictures: int, shape: Shape = SMALL_AND_GRAY, model: str | None = None)
     model = model or ("tutorial" if shape[0] == 1 and max(shape[1:]) <= 32 else "resnet")
     if model == "resnet":
         return _residual(pictures)
+    if model.startswith("hf:"):  # the last layer alone, on features: an epoch takes no time
+        return Recipe(model=model, batch_size=64, epochs=30)
     batch_size = 128 if pictures >= 20_000 else 64
     updates_an_epoch = max(1, math.ceil(pictures / batch_size))
     epochs = min(30, max(2, round(750 / updates_an_epoch)))

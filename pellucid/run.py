@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from html import escape
@@ -41,7 +41,7 @@ from pellucid.files import (
     write_json,
 )
 from pellucid.machine import cores, keep_memory, multiplies_bfloat16, processor
-from pellucid.models import build
+from pellucid.models import build, description_of
 from pellucid.moments import MOMENTS, MOST, Moment, Recorder, read_moments
 from pellucid.pooling import prepare
 from pellucid.pulse import Pulse
@@ -53,8 +53,8 @@ from pellucid.training import (
     refuse_untrainable,
     resolved_augment,
     resolved_precision,
-    train,
 )
+from pellucid.transfer import learn
 
 RECIPE, METRICS, SPLIT, ENVIRONMENT = "recipe.json", "metrics.csv", "split.csv", "environment.json"
 CHECKPOINT, HEALTH = "checkpoint.safetensors", "health.csv"
@@ -190,7 +190,8 @@ class Run:
     def evaluate(self, test_set: Dataset) -> Evaluation:
         """Open the test set: judge the classifier on it, note the result and that it was opened once more.
 
-        Test pictures that were trained on or chosen by are named as "leaking" in evaluation.json.
+        Test pictures that were trained on or chosen by are named as "leaking" in evaluation.json, and what
+        the others give stands in "without_leaking".
         """
         kept = [row for row in _read_split(self.folder / SPLIT) if row[2] != "test"]
         seen = {row[3] for row in kept}
@@ -202,10 +203,19 @@ class Run:
             self.folder,
             opened=self._times_opened + 1,
             leaking=leaks,
+            without_leaking=_figures(evaluation.without(leaks)) if leaks else None,
             weights=self._weights,
             fingerprint=test_set.fingerprint,
         )
         return evaluation
+
+    def without_leaking(self) -> str:
+        """The verdict on the test pictures that were neither trained on nor chosen by; empty when all were so
+        or the test set has not been opened."""
+        if not self._was_opened:
+            return ""
+        figures = read_object(self.folder / EVALUATION).get("without_leaking")
+        return str(figures.get("verdict", "")) if isinstance(figures, dict) else ""
 
     @property
     def _was_opened(self) -> bool:
@@ -235,6 +245,7 @@ def fit(
     data: str = "",
     preprocess: Preprocess | None = None,
     moments: int = MOST,
+    about: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train to the end and leave a run's folder behind.
 
@@ -245,6 +256,8 @@ def fit(
     preprocess  how further pictures are to be read; without it, as exactly the kind trained on
     moments     how often, at most, the weights are kept along the way for pages that show how it formed;
                 a network of more than moments.MOST_WEIGHTS keeps none
+    about       what else environment.json is to tell of the pictures, as "reading": where they lie, what was
+                unreadable, and with which choices they are found again
 
     Ctrl-C or SIGTERM ends it after the step at hand, saves, and raises Stopped. Raises UsageError for
     pictures that cannot be trained on, PellucidError when the loss is no longer finite or a file cannot be
@@ -257,11 +270,14 @@ def fit(
     preprocess = preprocess or Preprocess(train_set.channels, *train_set.size)
     classifier = Classifier(network, train_set.classes, preprocess, recipe.model)
     if folder is None:
-        folder = claim_numbered_folder(Path("runs"), f"{data or 'data'}-{recipe.model}")
+        called = Path(data).resolve().name if data else ""
+        folder = claim_numbered_folder(Path("runs"), f"{called or 'data'}-{_short(recipe.model)}")
         point(folder.parent / "latest", folder)
     else:
         claim_empty_folder(folder)
     environment = {"data": data, **_environment(train_set, validation_set, recipe)}
+    if about is not None:
+        environment["reading"] = dict(about)
     write_json(folder / RECIPE, recipe.to_json())
     write_json(folder / ENVIRONMENT, environment)
     rows = [*_split_rows("train", train_set), *_split_rows("validation", validation_set)]
@@ -276,8 +292,13 @@ def fit(
 def resolved(recipe: Recipe, train_set: Dataset, data: str = "") -> Recipe:
     """`recipe` with nothing left at "auto": what it means for these pictures on this machine.
 
-    Raises UsageError for an unknown augmentation.
+    Raises UsageError for an unknown augmentation, and when there is nothing to fine-tune.
     """
+    if recipe.fine_tune and not recipe.model.startswith("hf:"):
+        raise UsageError(
+            f"--fine-tune goes on with a pretrained network, such as --model hf:NAME; '{recipe.model}' is "
+            "trained as a whole from the start."
+        )
     if recipe.augment == "auto" and data in DATASETS:
         recipe = replace(recipe, augment=DATASETS[data].augment)
     return replace(
@@ -316,8 +337,16 @@ def resume(
             "Bring the right file back, or train anew."
         )
     preprocess = Preprocess(**manifest["preprocess"])
+    whole = any(
+        name.startswith("backbone.") for name in progress.weights
+    )  # else only its last layer is there
     network = build(
-        recipe.model, train_set.channels, len(train_set.classes), train_set.size, seed=recipe.seed
+        recipe.model,
+        train_set.channels,
+        len(train_set.classes),
+        train_set.size,
+        seed=recipe.seed,
+        description=manifest.get("network") if whole else None,
     )
     classifier = Classifier(network, train_set.classes, preprocess, recipe.model)
     done = (progress.epoch - 1) * math.ceil(len(train_set) / recipe.batch_size) + progress.step
@@ -325,6 +354,11 @@ def resume(
     return _trained(
         folder, classifier, recipe, environment, train_set, validation_set, progress, past, callbacks
     )
+
+
+def _short(model: str) -> str:
+    """What a folder can be called: of "hf:google/vit-base" the last word."""
+    return model.removeprefix("hf:").rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1] or "pretrained"
 
 
 def find_splits(run: Run, load: Callable[[], Splits]) -> Splits:
@@ -354,8 +388,9 @@ def _trained(
         "preprocess": classifier.preprocess.to_json(),
         "recipe": recipe.to_json(),
         "data": environment["fingerprints"],
+        "network": description_of(classifier.network),
     }
-    events = train(classifier.network, train_set, validation_set, recipe, progress=progress)
+    events = learn(classifier.network, train_set, validation_set, recipe, progress=progress)
     with _threads(recipe.threads), stop_requests() as requests:
         try:
             for event in events:
@@ -390,6 +425,13 @@ def _save(folder: Path, classifier: Classifier, progress: Progress) -> None:
     _write_history(folder, progress.history)
     _write_pulses(folder, progress.pulses)
     classifier.save(folder, training={"why": why, "epochs": len(progress.history), "best": figures})
+
+
+def _figures(evaluation: Evaluation | None) -> dict[str, Any] | None:
+    if evaluation is None:
+        return None
+    figures = evaluation.to_json()
+    return {name: figures[name] for name in ("verdict", "count", "correct", "accuracy", "interval")}
 
 
 @contextmanager
@@ -494,7 +536,8 @@ def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
 
 
 def _environment(train_set: Dataset, validation_set: Dataset, recipe: Recipe) -> dict[str, Any]:
-    names = ("pellucid", "torch", "numpy", "pillow", "safetensors", "scikit-learn")
+    names = ["pellucid", "torch", "numpy", "pillow", "safetensors", "scikit-learn"]
+    names += ["transformers"] if recipe.model.startswith("hf:") else []
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

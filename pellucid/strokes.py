@@ -51,11 +51,11 @@ class Rule:
         }
 
 
-# MNIST's is its maker's. That of the 8x8 digits is ours: their ink fills eight rows and mostly columns 1 to
-# 6, and of the pens and boxes tried this one is read best.
+# MNIST's is its maker's. That of the 8x8 digits is ours: of the pens and boxes tried, networks of four seeds
+# read this one best, and its strokes are about as wide as theirs (1.5 pixels; theirs 1.4 to 2.0).
 RULES: dict[str, Rule] = {
     "mnist": Rule(28, (20, 20), 2.6),
-    "digits": Rule(8, (8, 6), 1.8, centre="box"),
+    "digits": Rule(8, (8, 5), 1.3, centre="box"),
 }
 
 

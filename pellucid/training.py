@@ -86,7 +86,7 @@ class Progress:
     def finished(self, recipe: Recipe) -> bool:
         """Whether all epochs are done, or `patience` of them brought no lower validation loss."""
         waited = self.epoch - 1 - (self.best.epoch if self.best else 0)
-        return self.epoch > recipe.epochs or 0 < recipe.patience <= waited
+        return self.epoch > recipe.epochs + recipe.fine_tune or 0 < recipe.patience <= waited
 
     def to_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything as named tensors and plain values, for a file."""

@@ -24,9 +24,15 @@ data/dataset.py
 data/picture.py
 data/known.py
 data/listing.py
+data/tree.py
+data/archives.py
 data/folder.py
+data/tables.py
+data/arrays.py
+data/layouts.py
 data/survey.py
 data/store.py
+data/parting.py
 data/reading.py
 data/likeness.py
 data/bursts.py
@@ -37,11 +43,13 @@ pooling.py
 models/compact.py
 models/tutorial.py
 models/resnet.py
+models/pretrained.py
 models/__init__.py
 classifier.py
 pulse.py
 optimizers.py
 training.py
+transfer.py
 evaluation.py
 drawing.py
 explanation/activations.py
@@ -72,6 +80,9 @@ report/why.py
 report/mapped.py
 report/health.py
 report/__init__.py
+explained.py
+compare.py
+report/checked.py
 live/guard.py
 live/answers.py
 live/app.py
@@ -83,7 +94,10 @@ cli/pictures.py
 cli/showing.py
 cli/serving.py
 cli/learning.py
+cli/checking.py
 cli/judging.py
+cli/explaining.py
+cli/comparing.py
 cli/listing.py
 cli/caching.py
 cli/__init__.py
@@ -99,6 +113,8 @@ DOORS = {
     "starlette": {"live/"},
     "uvicorn": {"live/"},
     "PIL.Image.open": {"data/picture.py"},
+    "transformers": {"models/pretrained.py"},
+    "huggingface_hub": {"models/pretrained.py"},
 }
 
 LINES_A_FILE = 600

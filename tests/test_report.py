@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -255,3 +257,29 @@ def test_a_map_its_tests_do_not_support_is_stamped_where_it_is_shown(
     assert "could not be made" not in page
     assert ("not supported by its tests" in page) is not supported
     assert ("Methods that did not pass" in page) is not supported
+
+
+def test_the_score_without_leaking_pictures_stands_in_the_verdict_and_beside_the_data(
+    made: tuple[Run, Splits, Evaluation], tmp_path: Path
+) -> None:
+    run, splits, _ = made
+    copy = replace(run, folder=Path(shutil.copytree(run.folder, tmp_path / "run")))
+    leaked = splits.train.subset(torch.arange(6))
+    leaked = replace(leaked, sources=[f"leak/{n}" for n in range(6)])
+    test = Dataset(
+        torch.cat([leaked.images, splits.test.images]),
+        torch.cat([leaked.labels, splits.test.labels]),
+        splits.test.classes,
+        [*leaked.sources, *splits.test.sources],
+    )
+    evaluation = copy.evaluate(test)
+    without = evaluation.without(leaked.sources)
+    assert without is not None
+    path = report.write_report(copy, replace(splits, test=test), evaluation)
+    page = path.read_text(encoding="utf-8")
+    assert "could not be made" not in page
+    text = " ".join(Elements(page).text.split())
+    share = percent(without.accuracy)
+    assert f"6 test pictures are also among those it learned from. Without: {share} right." in text
+    assert f"Without them {share} of {without.count} are right, 95 % interval" in text
+    assert all(source in text for source in leaked.sources)

@@ -1,6 +1,7 @@
 """The command line: words become calls, events become progress, errors become exit codes.
 
 0 done, 1 failure, 2 usage, 3 a check failed, 130 stopped with Ctrl-C after a clean save (143: SIGTERM).
+`live` runs until Ctrl-C, which is its ordinary end: 0.
 Whatever needs torch is imported inside the command that needs it, so that --help answers at once.
 """
 
@@ -14,8 +15,12 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pellucid.cli.judging import evaluate, explain, predict
-from pellucid.cli.learning import check, train
+from pellucid.cli.caching import cache
+from pellucid.cli.checking import check
+from pellucid.cli.comparing import compare
+from pellucid.cli.explaining import explain
+from pellucid.cli.judging import evaluate, predict
+from pellucid.cli.learning import train
 from pellucid.cli.listing import datasets, doctor, models
 from pellucid.cli.serving import live
 from pellucid.cli.showing import export, report
@@ -29,11 +34,13 @@ COMMANDS: tuple[Callable[..., Any], ...] = (
     evaluate,
     predict,
     explain,
+    compare,
     report,
     export,
     live,
     datasets,
     models,
+    cache,
     doctor,
 )
 

@@ -1,15 +1,15 @@
-"""Commands that ask a trained network: evaluate, predict, explain."""
+"""Commands that ask a trained network: evaluate, predict."""
 
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pellucid.cli.options import AsJson, DataDir, RunArgument, Scaling
-from pellucid.cli.pictures import splits_of, with_scaling
+from pellucid.cli.pictures import pictures_in, splits_of, with_scaling
 from pellucid.cli.voice import Voice, plain
 from pellucid.errors import UsageError
 
@@ -42,7 +42,7 @@ def evaluate(
 
 def predict(
     run_folder: RunArgument,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures, or folders of them.")],
     csv: Annotated[Path | None, typer.Option(help="Write every probability to this table.")] = None,
     scaling: Scaling = None,
     as_json: AsJson = False,
@@ -55,7 +55,8 @@ def predict(
     classifier = Classifier.load(run_folder)
     preprocess = with_scaling(classifier.preprocess, scaling)
     rows, errors = [], []
-    for file, probabilities in _answers(classifier, preprocess, files):
+    wanted = [picture for given in files for picture in pictures_in(given)]
+    for file, probabilities in _answers(classifier, preprocess, wanted):
         if isinstance(probabilities, UsageError):
             errors.append(probabilities)
             print(plain(f"pellucid: {probabilities}"), file=sys.stderr)
@@ -97,64 +98,3 @@ def _picture(preprocess: "Preprocess", file: Path) -> "Tensor | UsageError":
         return preprocess.read(file)
     except UsageError as error:
         return error
-
-
-def explain(
-    run_folder: RunArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A picture.")],
-    target: Annotated[
-        str | None, typer.Option(metavar="CLASS", help="The class to explain; the answer unless given.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The PNG to write; the picture's name with -explained unless given.")
-    ] = None,
-    against: Annotated[
-        str | None, typer.Option(metavar="CLASS", help="Explain the target and not this class.")
-    ] = None,
-    method: Annotated[
-        list[str] | None,
-        typer.Option(help="A way to find evidence; may be given again. A wrong name lists them."),
-    ] = None,
-    layer: Annotated[str | None, typer.Option(help="Where to look; the last with maps unless given.")] = None,
-    scaling: Scaling = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show what every layer of RUN makes of FILE and where the evidence lies, as one PNG."""
-    from pellucid.classifier import Classifier
-    from pellucid.drawing import plot_explanation, png
-    from pellucid.evaluation import digits
-    from pellucid.explanation import DEFAULT_METHODS
-    from pellucid.explanation import explain as explain_picture
-    from pellucid.files import write_bytes
-
-    classifier = Classifier.load(run_folder)
-    image = with_scaling(classifier.preprocess, scaling).read(file)
-    methods = method or DEFAULT_METHODS
-    explanation = explain_picture(classifier, image, target, methods=methods, layer=layer, against=against)
-    path = out or Path(f"{file.stem}-explained.png")
-    if path.resolve() == file.resolve():
-        raise UsageError(f"'{path}' is the picture itself. Name another file with --out.")
-    title = f"{file.name}: {explanation.sentence}"
-    heatmaps, maps = explanation.heatmaps, explanation.feature_maps
-    write_bytes(path, png(plot_explanation(image, heatmaps, maps, plain(title))))
-    layers: list[dict[str, Any]] = [
-        {"layer": name, "shape": list(m.shape), "largest": float(m.max())} for name, m in maps.items()
-    ]
-    if as_json:
-        probabilities = [float(text) for text in digits(explanation.probabilities)]
-        named = dict(zip(classifier.classes, probabilities, strict=True))
-        evidence = {name: heat.tolist() for name, heat in heatmaps.items()}
-        facts = {"file": str(file), "target": classifier.classes[explanation.target], "probabilities": named}
-        print(json.dumps({**facts, "layers": layers, "evidence": evidence, "png": str(path)}))
-        return
-    print(plain(title))
-    for row in layers:
-        shape = " x ".join(str(number) for number in row["shape"])
-        print(f"  {row['layer']:<12} {shape:<14} largest value {row['largest']:.3g}")
-    for name, heat in heatmaps.items():
-        print(
-            f"Evidence by {name}: sum {float(heat.sum()):.3g}, strongest place {float(heat.abs().max()):.3g}"
-        )
-    for note in explanation.notes:
-        print(note)
-    print(plain(f"Picture: {path}"))

@@ -33,6 +33,7 @@ def models() -> None:
 
     for name, model in MODELS.items():
         print(f"{name}: {model.phrase}")
+    print("hf:NAME_OR_FOLDER: pretrained by others, with a new last layer; needs 'pellucid[pretrained]'")
 
 
 def doctor() -> None:

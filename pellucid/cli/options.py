@@ -1,13 +1,29 @@
 """Arguments and options that several commands take, worded once."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pellucid.language import language_of, speaking
+
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/latest.")]
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Where data sets lie; PELLUCID_DATA is looked in too.")
+]
+Size = Annotated[int | None, typer.Option(help="Your pictures' side in pixels; chosen unless given.")]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN|PATTERN", help="Your pictures of one group, as a patient, stay on one side."
+    ),
+]
+SplitTable = Annotated[
+    Path | None, typer.Option("--split", help="A run's split.csv: your pictures are parted as it says.")
+]
+OnUnreadable = Annotated[
+    str | None, typer.Option(metavar="skip|stop", help="What to do with your pictures that cannot be read.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 Scaling = Annotated[
@@ -17,3 +33,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a l
 Language = Annotated[
     str | None, typer.Option("--lang", help="The page's language: en or ko; your locale's unless given.")
 ]
+
+
+def language_wished(lang: str | None) -> str:
+    """The language asked for, or that of the person's locale. Raises UsageError for an unknown one."""
+    language = lang or language_of(os.environ)
+    with speaking(language):
+        return language

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import DataDir, Language
+from pellucid.cli.options import DataDir, Language, language_wished
 from pellucid.cli.pictures import splits_of
-from pellucid.cli.showing import language_wished
 from pellucid.cli.voice import Voice
 from pellucid.errors import UsageError
 
@@ -29,7 +28,7 @@ def live(
     lang: Language = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Draw in a page on this machine: every RUN answers each stroke, layer by layer. Ctrl-C ends it."""
+    """Draw in a page on this machine; every RUN answers, layer by layer. Ctrl-C ends it, with exit code 0."""
     if not 1 <= len(run_folders) <= MOST_RUNS:
         raise UsageError(f"Up to {MOST_RUNS} runs fit side by side; got {len(run_folders)}.")
     language = language_wished(lang)

@@ -1,16 +1,14 @@
 """Commands that make something to look at: report, export."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import DataDir, Language, Quiet, RunArgument
+from pellucid.cli.options import DataDir, Language, Quiet, RunArgument, language_wished
 from pellucid.cli.pictures import splits_of
 from pellucid.cli.voice import Voice, plain
 from pellucid.errors import UsageError
-from pellucid.language import language_of, speaking
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Splits
@@ -56,13 +54,6 @@ def export(
     subject = Subject(run.classifier, run.data, splits.train, splits.test, run.moments)
     path = exporter.write(subject, out or run.folder / f"{kind}{exporter.suffix}", language=language)
     print(plain(f"{exporter.phrase}: {path}"))
-
-
-def language_wished(lang: str | None) -> str:
-    """The language asked for, or that of the person's locale. Raises UsageError for an unknown one."""
-    language = lang or language_of(os.environ)
-    with speaking(language):
-        return language
 
 
 def write_and_tell(run: "Run", splits: "Splits", evaluation: "Evaluation", say: Voice, language: str) -> None:

@@ -89,8 +89,9 @@ class Preprocess:
         if image.size != size:
             shrinks = image.width >= size[0] and image.height >= size[1]
             image = image.resize(size, Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC)
-        pixels = np.array(image, dtype=np.uint8)  # (H, W) or (H, W, C)
-        return torch.from_numpy(pixels.reshape(self.height, self.width, self.channels)).permute(2, 0, 1)
+        pixels = np.frombuffer(image.tobytes(), np.uint8)
+        pixels = pixels.reshape(self.height, self.width, self.channels).transpose(2, 0, 1)  # (C, H, W)
+        return torch.from_numpy(pixels.copy())
 
     def _refuse_unlike(self, name: str, image: Image.Image) -> None:
         coloured = self.channels == 1 and image.mode == "RGB" and _has_colour(image)

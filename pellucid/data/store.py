@@ -20,6 +20,7 @@ import re
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -113,6 +114,7 @@ def pack(
     if not store.knows(wanted):
         work = _Work(listing, preprocess, wanted, progress or silent)
         store = _made(place, store, work)
+    _tidy(place)
     packed = _packed(listing, looked, store)
     if packed.unreadable and on_unreadable == "stop":
         raise UsageError(_refusal(listing, packed.unreadable))
@@ -139,7 +141,7 @@ def stored(cache: Path | None = None) -> list[Stored]:
         if FOLDER.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
             ours = tuple(path for path in sorted(folder.iterdir()) if _is_ours(path))
             record = read_record(folder / FACTS)
-            name = str(record[0]["name"]) if record else folder.name
+            name = str(record[0]["name"]) if record else folder.name  # the path, where it has one
             found.append(Stored(name, folder, ours, sum(_size(path) for path in ours)))
     return found
 
@@ -375,7 +377,7 @@ def _decoded(work: _Work, n: int, digest: str) -> tuple[NDArray[np.uint8] | None
         tensor = work.preprocess.read(content, name=NAMELESS)  # (C, H, W)
     except UsageError as error:
         return None, reason_of(error)
-    pixels: NDArray[np.uint8] = tensor.contiguous().numpy()
+    pixels: NDArray[np.uint8] = tensor.numpy()
     return pixels, ""
 
 
@@ -394,17 +396,32 @@ def _damaged_rows(path: Path, checks: dict[str, Any], shape: tuple[int, ...]) ->
     return {row for block in bad for row in range(block * together, min((block + 1) * together, shape[0]))}
 
 
-def _sweep(place: _Place) -> None:
-    """Delete what builds that were killed, and earlier ones, left under this key: to be called alone."""
+def _strays(place: _Place) -> list[Path]:
+    """What builds that were killed, and earlier ones, left under this key, and unfinished files."""
+    files_here = list(place.folder.iterdir())
+    unfinished = [path for path in files_here if path.name.startswith(".") and path.suffix == ".part"]
+    pixels = [path for path in files_here if path.name.startswith(f"{place.key}-") and path.suffix == PIXELS]
+    if len(pixels) < 2:
+        return unfinished
     record = read_record(place.record)
     kept = str(record[0]["pixels"]) if record else ""
-    for path in place.folder.iterdir():
-        old = path.name.startswith(f"{place.key}-") and path.suffix == PIXELS and path.name != kept
-        if old or (path.name.startswith(".") and path.suffix == ".part"):
-            try:
-                files.remove(path)
-            except PellucidError:  # Windows keeps a file that is mapped; it goes the next time
-                continue
+    return [*unfinished, *(path for path in pixels if path.name != kept)]
+
+
+def _sweep(place: _Place) -> None:
+    """Delete the strays: to be called alone, for they may be another's work."""
+    for path in _strays(place):
+        with suppress(PellucidError):  # Windows keeps a file that is mapped; it goes the next time
+            files.remove(path)
+
+
+def _tidy(place: _Place) -> None:
+    """Delete the strays if there are any and nobody else is at work; a cache that takes nothing stays."""
+    with suppress(PellucidError, OSError):
+        if _strays(place):
+            with files.alone(place.folder / LOCK, seconds=0) as alone:
+                if alone:
+                    _sweep(place)
 
 
 def _refuse_without_room(place: _Place, work: _Work) -> None:

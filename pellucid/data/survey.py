@@ -120,7 +120,7 @@ def survey(listing: Listing, *, cache: Path | None = None, progress: Progress | 
     seen = _looked_at(listing, book, progress or silent)
     sources = [picture.source for picture in listing.pictures]
     if dict(zip(sources, seen, strict=True)) != book:
-        _write_down(path, listing.name, sources, seen)
+        _write_down(path, identity_of(listing), sources, seen)
     bad = [
         Unreadable(source, known.reason)
         for source, known in zip(sources, seen, strict=True)
@@ -213,11 +213,19 @@ def root(cache: Path | None) -> Path:
     return (Path(given) if given else cache_folder()) / "stores"
 
 
+def identity_of(listing: Listing) -> str:
+    """What a listing is known by: its place on the disk where it has one, else what it is called."""
+    try:
+        path = Path(listing.name)
+        return str(path.resolve()) if listing.name and path.exists() else listing.name
+    except (OSError, ValueError):  # a name that no file can have
+        return listing.name
+
+
 def folder_of(listing: Listing, cache: Path | None) -> Path:
-    """The listing's own folder: by its place on the disk where it has one, else by what it is called."""
-    path = Path(listing.name)
-    identity = str(path.resolve()) if listing.name and path.exists() else listing.name
-    word = re.sub(r"[^\w.-]+", "-", path.name)[:40].strip("-.") or "pictures"
+    """The listing's own folder in the cache."""
+    identity = identity_of(listing)
+    word = re.sub(r"[^\w.-]+", "-", Path(identity).name)[:40].strip("-.") or "pictures"
     return root(cache) / f"{word}-{hashed(identity, 8)}"
 
 

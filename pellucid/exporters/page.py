@@ -36,9 +36,10 @@ MOST_MULTIPLY_ADDS = 30_000_000  # more than that and a stroke no longer fits in
 MOST_WEIGHTS = 4_000_000
 PICTURE_BYTES = 160_000  # of all pictures, packed
 MOMENT_BYTES = 1_900_000  # of all moments, packed
+BITS = (8, 7, 6)  # of a past weight: as many as there is room for
 SWITCHING = 20_000_000_000  # multiply-adds spent on switching channels off
 LAYERS_SHOWN = 40  # with tables; a deeper network's last ones
-SCRIPTS = ("network.js", "draw.js", "parts.js", "pad.js", "layers.js", "live.js")
+SCRIPTS = ("network.js", "draw.js", "parts.js", "pad.js", "layers.js", "change.js", "live.js")
 
 
 @dataclass(frozen=True, eq=False)
@@ -336,20 +337,24 @@ def _packed_weights(weights: Sequence[Tensor], precision: str) -> dict[str, str]
 def _moments(
     program: Program, moments: Sequence[Moment], pictures: Dataset, budget: int
 ) -> dict[str, Any] | None:
-    """The past, in the bytes allowed: every second moment is left out until it fits, the ends are kept."""
+    """The past, in the bytes allowed: coarser first, then every second moment left out, but for the ends."""
     kept = list(moments)
-    while kept:
+    if not kept:
+        return None
+    while True:
         weights = [program.weights(state) for _, _, state in kept]
-        packed, rounded = pack_moments(weights)
+        for bits in BITS:
+            packed, rounded = pack_moments(weights, bits)
+            if len(packed) <= budget:
+                break
         if len(packed) <= budget or len(kept) <= 2:
             break
         kept = [*kept[:-1][::2], kept[-1]]
-    if not kept:
-        return None
     judged = _judged(program, weights, rounded, pictures)
     return {
         "count": len(kept),
         "given": len(moments),
+        "bits": bits,
         "labels": [label for label, _, _ in kept],
         "steps": [step for _, step, _ in kept],
         "data": _base64(packed),
@@ -378,18 +383,19 @@ def _judged(
     }
 
 
-def pack_moments(moments: Sequence[Sequence[Tensor]]) -> tuple[bytes, list[list[Tensor]]]:
+def pack_moments(moments: Sequence[Sequence[Tensor]], bits: int = 8) -> tuple[bytes, list[list[Tensor]]]:
     """Weights over time in few bytes, and the weights as they come out again.
 
-    A matrix is kept as whole steps, 8 bits a weight, of one size a row (its first dimension) over all
-    moments, and each moment as the change since the one before; vectors as 16-bit floats. Training changes
+    A matrix is kept as whole steps, `bits` (at most 8) a weight, of one size a row (its first dimension) over
+    all moments, and each moment as the change since the one before; vectors as 16-bit floats. It changes
     little at a time, so the changes compress well, and no error adds up: the sum of changes is exact.
     network.js unpacks it.
     """
+    most = 2 ** (bits - 1) - 1
     matrices = [place for place, weight in enumerate(moments[0]) if weight.dim() > 1]
     steps = {
         place: torch.stack([moment[place].flatten(1).abs().amax(dim=1) for moment in moments]).amax(dim=0)
-        .div(127).clamp_min(1e-12)
+        .div(most).clamp_min(1e-12)
         for place in matrices
     }  # fmt: skip
     levels = {place: torch.zeros(moments[0][place].numel(), dtype=torch.int16) for place in matrices}
@@ -403,7 +409,7 @@ def pack_moments(moments: Sequence[Sequence[Tensor]]) -> tuple[bytes, list[list[
                 out.append(weight.half().float())
                 vectors.append(weight.half().numpy().tobytes())
                 continue
-            rows = (weight.flatten(1) / steps[place][:, None]).round().clamp(-127, 127)
+            rows = (weight.flatten(1) / steps[place][:, None]).round().clamp(-most, most)
             now = rows.flatten().to(torch.int16)
             parts.append((now - levels[place]).to(torch.int8).numpy().tobytes())  # wraps, as the page does
             levels[place] = now

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from pellucid.live.app import Served, application, served
-from pellucid.live.server import listening_socket, run
+from pellucid.live.server import listening_socket, run, server_of
 
 __all__ = ["Served", "application", "serve", "served"]
 
@@ -26,4 +26,4 @@ def serve(
     taken = listener.getsockname()[1]
     app = application(runs, port=taken, language=language)
     tell(f"http://127.0.0.1:{taken}/")
-    run(app, listener, open_browser=open_browser)
+    run(server_of(app), listener, open_browser=open_browser)

@@ -1,13 +1,14 @@
 """The networks by name."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from pellucid.errors import UsageError, did_you_mean
-from pellucid.models import compact, resnet, tutorial
+from pellucid.models import compact, pretrained, resnet, tutorial
 
 Build = Callable[[int, int, tuple[int, int]], nn.Module]
 
@@ -27,14 +28,24 @@ MODELS: dict[str, Model] = {
 
 
 def build(
-    name: str, channels: int, num_classes: int, size: tuple[int, int], *, seed: int | None = None
+    name: str,
+    channels: int,
+    num_classes: int,
+    size: tuple[int, int],
+    *,
+    seed: int | None = None,
+    description: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """A fresh network of that name: float 0..1 (B, channels, H, W) -> logits (B, num_classes).
+    """A network of that name: float 0..1 (B, channels, H, W) -> logits (B, num_classes).
 
-    With a `seed` its weights depend on nothing else, and torch's own generator is left as it was.
+    With a `seed` its weights depend on nothing else, and torch's own generator is left as it was; those of
+    "hf:NAME_OR_FOLDER" are the published ones but for the last layer. With the `description` that such a
+    network gave, it is built without them: they are to be loaded.
     Raises UsageError with the nearest name when there is none, or when the network cannot take the size.
     """
     model = model_named(name)
+    if description is not None:
+        model = model._replace(build=partial(pretrained.rebuilt, description))
     if seed is None:
         return model.build(channels, num_classes, size)
     with torch.random.fork_rng(devices=[]):
@@ -43,7 +54,17 @@ def build(
 
 
 def model_named(name: str) -> Model:
-    """The entry of MODELS of that name. Raises UsageError with the nearest name when there is none."""
+    """The entry of MODELS of that name, or one for "hf:NAME_OR_FOLDER".
+
+    Raises UsageError with the nearest name when there is none.
+    """
+    if name.startswith(pretrained.PREFIX):
+        return Model(partial(pretrained.build, name), "pretrained by others, with a new last layer")
     if name not in MODELS:
         raise UsageError(f"Unknown model '{name}'. {did_you_mean(name, MODELS)}")
     return MODELS[name]
+
+
+def description_of(network: nn.Module) -> dict[str, Any] | None:
+    """What `build` needs beside its name to build a network again, as plain values; None: nothing."""
+    return network.to_json() if isinstance(network, pretrained.Pretrained) else None

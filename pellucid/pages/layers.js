@@ -439,7 +439,7 @@ const PellucidLayers = (() => {
       [, share] = app.data.program.tensors[operation.tensors[0]];
     const columns = Math.min(share, 8),
       zoom = Math.max(4, Math.floor((share === 1 ? 96 : 30) / kw)),
-      gap = 1;
+      gap = 3;
     const canvas = make("canvas", { role: "img", "aria-label": app.say("kernel") });
     const tile = kw * zoom + gap;
     canvas.width = columns * tile - gap;

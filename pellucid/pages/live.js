@@ -311,6 +311,7 @@ const PellucidLive = (() => {
       bars,
       make("p", { class: "live-quiet" }, say("answer.meant")),
       evidenceBlock(app),
+      PellucidChange.block(app),
       ...(app.data.usual ? [gapBlock(app)] : []),
     );
   }
@@ -565,7 +566,7 @@ const PellucidLive = (() => {
         button.setAttribute("aria-pressed", String(moment === app.moment)),
       );
     });
-    const { agreement, difference, looked } = data.moments;
+    const { agreement, bits, difference, looked } = data.moments;
     section.append(
       make("div", { class: "live-slide" }, play, slider),
       label,
@@ -575,6 +576,7 @@ const PellucidLive = (() => {
         "p",
         { class: "live-quiet" },
         say("time.how", {
+          bits,
           agreement: percent(agreement),
           difference: number(difference),
           looked: whole(looked),
@@ -640,13 +642,14 @@ const PellucidLive = (() => {
       moment: momentName(app, Math.max(0, first)),
       since: momentName(app, since),
     };
-    const key = () => {
-      if (first < 0) return "time.never";
-      if (first !== since) return "time.firstOnly";
-      return first === 0 ? "time.always" : first === app.count ? "time.onlyNow" : "time.first";
-    };
     if (since > app.count) values.since = "–";
-    app.timeNote.textContent = nothing ? "" : app.say(key(), values);
+    const told = () => {
+      if (first < 0) return app.say("time.never", values);
+      if (first !== since) return app.say("time.firstOnly", values);
+      if (first === 0) return app.say("time.always", values);
+      return first === app.count ? app.say("time.onlyNow", values) : app.say("time.first", values);
+    };
+    app.timeNote.textContent = nothing ? "" : told();
   }
 
   // --- the address: #draw;s=strokes;e=example;t=test picture of the report;m=moment;c=layer,channel,row,column;p=pen;f=1 (free);o=silenced

@@ -103,7 +103,7 @@ const PellucidPad = (() => {
         make("span", { class: "live-quiet" }, say("drop")),
       ),
       app.note,
-      examples(app),
+      ...[examples(app)].filter(Boolean),
       received(app),
     );
   }

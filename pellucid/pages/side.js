@@ -125,7 +125,7 @@ const PellucidSide = (() => {
     app.announce = make("p", { class: "live-hidden", role: "status", "aria-live": "polite" });
     app.verdict = make("div", { class: "side-verdict" });
     const drawing = make("section", { class: "side-draw" });
-    const columns = make("div", { class: "side-runs" });
+    const columns = make("div", { class: `side-runs ${told.runs.length === 1 ? "side-single" : ""}` });
     columns.style.setProperty("--runs", told.runs.length);
     const other = language === "en" ? "ko" : "en";
     root.append(
@@ -210,15 +210,16 @@ const PellucidSide = (() => {
         ),
       ),
     );
-    section.append(title, mine.note, mine.failed);
+    const told = make("div", {}, mine.note, mine.failed);
+    section.append(title, told);
     if (own) mine.note.textContent = app.say("side.torch");
     else attempt(app, section, () => PellucidLive.check(mine, mine.note));
     if (own && data.torch.reason) mine.note.title = data.torch.reason;
     const answers = make("section", { class: "live-answers" }),
       layers = make("section", { class: "live-layers-room" });
     section.append(answers, layers);
+    attempt(app, told, () => receives(app, mine, told));
     attempt(app, answers, () => {
-      receives(app, mine, answers);
       PellucidLive.answersRoom(mine, answers);
     });
     mine.bars = [...answers.querySelectorAll(".live-bars > li")];
@@ -469,7 +470,7 @@ const PellucidSide = (() => {
     const lines = [
       make("p", {}, make("b", {}, agree ? app.say("side.agree", { name: answers[0] }) : app.say("side.disagree")), " ", names.join(" · ")),
     ];
-    if (apart && apart.distance >= 0.005) {
+    if (apart && apart.distance >= 0.005 && !(agree && apart.name === answers[0])) {
       const shares = app.runs.map((mine, place) => `${mine.letter} ${apart.shares[place] === null ? "–" : percent(apart.shares[place])}`);
       lines.push(make("p", { class: "live-quiet" }, app.say("side.farthest", { name: apart.name, shares: shares.join(", ") })));
     }

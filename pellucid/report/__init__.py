@@ -62,7 +62,7 @@ def render(material: Material) -> str:
 
 
 def _rendered(material: Material) -> str:
-    environment = _environment()
+    environment = environment_of_pages()
     sections = [_section(environment, number, *entry, material) for number, entry in enumerate(SECTIONS, 1)]
     pages = package_files("pellucid") / "pages"
     return environment.get_template("report.html").render(
@@ -77,7 +77,7 @@ def _rendered(material: Material) -> str:
         sections=sections,
         drawing=_drawing(sections),
         atlases=_once(entry for section in sections for entry in section["told"].get("atlases", {}).items()),
-        scales={name: _gradient(colours) for name, colours in SCALES.items()},
+        scales={name: gradient(colours) for name, colours in SCALES.items()},
         style=Markup("\n".join((pages / name).read_text(encoding="utf-8") for name in STYLES)),
         script=Markup("\n".join((pages / name).read_text(encoding="utf-8") for name in SCRIPTS)),
     )
@@ -110,7 +110,8 @@ def _macros(environment: Environment, name: str) -> Any:
     return environment.get_template(name).module
 
 
-def _environment() -> Environment:
+def environment_of_pages() -> Environment:
+    """The templates of `pages/` with the filters they use; everything written into them is escaped."""
     environment = Environment(
         loader=PackageLoader("pellucid", "pages"),
         autoescape=True,
@@ -144,7 +145,8 @@ def _once(entries: Iterable[tuple[str, Atlas]]) -> dict[str, Atlas]:
     return dict(entries)
 
 
-def _gradient(colours: drawing.Colours) -> str:
+def gradient(colours: drawing.Colours) -> str:
+    """A colour scale as the stops of a CSS gradient."""
     return ", ".join(f"rgb{colour}".replace(" ", "") for colour in colours)
 
 
@@ -198,5 +200,10 @@ def _verdict(material: Material, told: dict[str, dict[str, Any]]) -> dict[str, A
         "silent": sum(quiet for _, quiet, _ in silent),
         "channels": told["layers"].get("channels", 0),
         "looked": told["layers"].get("looked", 0),
-        "leaking": len(told["data"].get("leaking", [])),
+        "leaking": told["data"].get("leaking", 0),
+        "without": _share(told["data"].get("without")),
     }
+
+
+def _share(evaluation: Evaluation | None) -> str:
+    return percent(evaluation.accuracy, count=evaluation.count) if evaluation else ""

@@ -5,7 +5,7 @@ from typing import Any
 from pellucid.exporters.page import Subject, drawing_section
 from pellucid.report.material import Material
 
-MOMENTS_BUDGET = 1_300_000  # bytes of the past, packed, at most: the report has other things to carry
+MOMENTS_BUDGET = 800_000  # bytes of the past, packed, at most: the report has other things to carry
 
 
 def draw(material: Material) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Sections on what was measured: the data, the training, the answers, the mistakes, and how to repeat it."""
 
 import math
+import shlex
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from markupsafe import Markup
 from pellucid import drawing
 from pellucid.data.dataset import Dataset
 from pellucid.drawing import zoom
-from pellucid.evaluation import Evaluation, digits, times
+from pellucid.evaluation import Evaluation, times
 from pellucid.files import read_json
 from pellucid.language import said
 from pellucid.report.augmented import preview
@@ -43,6 +44,7 @@ def data(material: Material) -> dict[str, Any]:
     most = max(1, *train.counts.values())
     chosen = {name: _spread(train, label) for label, name in enumerate(train.classes[:SHEET_CLASSES])}
     order = [index for indices in chosen.values() for index in indices]
+    leaking = read_json(run.folder / "evaluation.json").get("leaking", [])
     atlas = drawing.fitted_atlas(train.images[order], budget=SHEET_BUDGET, side=64)
     place = {index: number for number, index in enumerate(order[: atlas.count])}
     rows = [
@@ -68,7 +70,10 @@ def data(material: Material) -> dict[str, Any]:
         "rows": rows,
         "fewest": min(train.counts.items(), key=lambda item: item[1]),
         "most": max(train.counts.items(), key=lambda item: item[1]),
-        "leaking": read_json(run.folder / "evaluation.json").get("leaking", []),
+        "reading": run.environment.get("reading"),
+        "leaking": len(leaking),
+        "leaking_sources": leaking,
+        "without": material.evaluation.without(leaking) if leaking else None,
         "fingerprints": {name: part.fingerprint for name, part in splits.items()},
         "first_sources": [train.sources[index] for index in order[:1]],
     }
@@ -146,7 +151,7 @@ def reproduce(material: Material) -> dict[str, Any]:
     run = material.run
     facts = run.environment
     return {
-        "command": f"pellucid train {run.data} --config recipe.json",
+        "command": f"pellucid train {shlex.quote(run.data)} --config recipe.json",
         "given": facts.get("command", ""),
         "begun": facts.get("begun", ""),
         "machine": facts.get("machine", {}),
@@ -235,8 +240,8 @@ def _listed(material: Material, worst: list[int]) -> dict[str, Any]:
         "columns": album.atlas.columns,
         "true": labels.tolist(),
         "predicted": evaluation.predictions[kept].tolist(),
-        "sure": [float(text) for text in digits(evaluation.confidence[kept])],
-        "given": [float(text) for text in digits(evaluation.probabilities[kept, labels])],
+        "sure": [float(f"{value:.6g}") for value in evaluation.confidence[kept].tolist()],
+        "given": [float(f"{value:.6g}") for value in evaluation.probabilities[kept, labels].tolist()],
         "source": sources,
     }
 

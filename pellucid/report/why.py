@@ -13,13 +13,12 @@ from pellucid.explanation import DEFAULT_METHODS, explain
 from pellucid.explanation.counterfactual import CAVEAT as CHANGE_CAVEAT
 from pellucid.explanation.counterfactual import Counterfactual, changes_to_others
 from pellucid.explanation.neighbours import CAVEAT as NEIGHBOUR_CAVEAT
-from pellucid.explanation.neighbours import Index, index_pictures, nearest, strangeness
+from pellucid.explanation.neighbours import index_sample, nearest, strangeness
 from pellucid.report.material import Material, cell, shown, tile
 
 CHANGED = 6  # pictures changed: the three examples, then the worst mistakes
 WAYS = 9  # other classes each is led to, the likeliest
 CHANGE_BUDGET = 200_000  # characters of the address that holds the changed pictures, at most
-LEARNED = 10_000  # training pictures searched for neighbours, at most
 ALIKE = 8
 NEIGHBOUR_BUDGET = 130_000
 GUESSED = 10
@@ -72,7 +71,7 @@ def neighbours(material: Material) -> dict[str, Any]:
     """The training pictures the network holds most like some test pictures."""
     splits = material.splits
     chosen = _telling(material)[:CHANGED]
-    index = _index(material)
+    index = index_sample(material.run.classifier, splits.train, splits.validation)
     images = splits.test.images[[number for _, number in chosen]]
     alike, unlike = nearest(index, images, ALIKE), strangeness(index, images)
     places = [one.index for row in alike for one in row]
@@ -187,14 +186,6 @@ def _traces(way: Counterfactual) -> Tensor:
 
 def _coloured(image: Tensor) -> Tensor:
     return image.expand(3, -1, -1) if image.shape[0] == 1 else image
-
-
-def _index(material: Material) -> Index:
-    """The network's memory of the training pictures, of a sample where there are many."""
-    train = material.splits.train
-    step = max(1, -(-len(train) // LEARNED))
-    sample = train if step == 1 else train.subset(torch.arange(0, len(train), step))
-    return index_pictures(material.run.classifier, sample, material.splits.validation)
 
 
 def _choices(probabilities: Tensor) -> list[int]:

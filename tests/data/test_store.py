@@ -15,16 +15,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from listings import file_bytes, folder_of_pictures, listed
 
 from pellucid import files
 from pellucid.data import store, survey
-from pellucid.data.dataset import Dataset, content_hashes
+from pellucid.data.dataset import Dataset, content_hashes, split
 from pellucid.data.listing import Listing, Picture
 from pellucid.data.picture import Preprocess
 from pellucid.data.rows import Held, Mapped, Rows
 from pellucid.data.store import Packed, clear, pack, stored
 from pellucid.errors import PellucidError, UsageError
+from pellucid.models import build
+from pellucid.training import train
+from tests.data.listings import file_bytes, folder_of_pictures, listed
+from tests.toys import QUICK, same_weights
 
 SMALL = Preprocess(3, 8, 8, "stretch")
 
@@ -469,8 +472,7 @@ def test_a_store_that_is_being_built_is_not_cleared(photos: Path, cache: Path) -
 BUILDERS = """
 import os, sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
-from listings import listed
+from tests.data.listings import listed
 from pellucid.data import survey
 from pellucid.data.picture import Preprocess
 from pellucid.data.store import pack
@@ -493,8 +495,7 @@ class Builders:
     """A process with everything loaded that packs the pictures in children of its own, as often as asked."""
 
     def __init__(self, photos: Path, cache: Path, count: int) -> None:
-        tests = str(Path(__file__).parent)
-        code = BUILDERS.format(tests=tests, photos=str(photos), cache=str(cache), count=count)
+        code = BUILDERS.format(photos=str(photos), cache=str(cache), count=count)
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         self.process = subprocess.Popen(
             [sys.executable, "-c", code],
@@ -581,6 +582,20 @@ def test_processes_at_once_do_not_harm_one_another(tmp_path: Path, cache: Path) 
     assert is_right(pack(listed(photos), SMALL, cache=cache), listed(photos))
     assert len(list(cache.rglob("*.pixels"))) == 1
     assert not list(cache.rglob("*.part"))
+
+
+def test_training_on_the_store_gives_the_weights_of_training_in_memory(tmp_path: Path, cache: Path) -> None:
+    images = pack(listed(folder_of_pictures(tmp_path / "photos", 60)), SMALL, cache=cache).images
+    labels = torch.arange(60) % 2
+    networks = []
+    for kind in (images, images.clone()):
+        parts = split(Dataset(kind, labels, ("cat", "dog"), [str(n) for n in range(60)]))
+        network = build("tutorial", 3, 2, (8, 8), seed=0)
+        recipe = replace(QUICK, epochs=2, batch_size=16)
+        for _ in train(network, parts.rest, parts.held_out, recipe):
+            pass
+        networks.append(network)
+    assert same_weights(*networks)
 
 
 def test_the_records_are_json_that_can_be_looked_into(photos: Path, cache: Path) -> None:

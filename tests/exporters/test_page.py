@@ -1,5 +1,6 @@
 """The page carries what it says, in the bytes it may, and says what it cannot carry."""
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -23,6 +24,7 @@ from pellucid.exporters.page import (
     export_page,
     pack_moments,
 )
+from pellucid.live.app import OWN_SCRIPTS
 from tests.networks import SHAPES, Sorting, network
 from tests.toys import CLASSES, SIZE, toy_splits
 
@@ -142,7 +144,11 @@ def test_the_past_is_thinned_out_to_fit_and_keeps_both_ends(subject: Subject) ->
     past = [(f"epoch {number}", number, _shaken(state, 0.1 * number)) for number in range(9)]
     pictures = _pictures(subject, (1, SIZE, SIZE))
     whole = _moments(program, past, pictures, MOMENT_BYTES)
-    assert (whole["count"], whole["given"]) == (9, 9)
+    assert (whole["count"], whole["given"], whole["bits"]) == (9, 9, 8)
+    packed = len(base64.b64decode(whole["data"]))
+    coarser = _moments(program, past, pictures, int(packed * 0.9))
+    assert (coarser["count"], coarser["bits"]) == (9, 7)  # first coarser, and only then fewer
+    assert coarser["difference"] > whole["difference"]
     assert len(whole["accuracy"]) == 9
     fewer = _moments(program, past, pictures, MOMENT_BYTES // 20)
     assert fewer["count"] < 9
@@ -201,7 +207,8 @@ def test_both_languages_say_everything() -> None:
 
 
 def test_every_word_the_page_asks_for_is_there_and_asked_for() -> None:
-    script = "".join((PAGES / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    names = (*SCRIPTS, *OWN_SCRIPTS)  # those of the page that is served, too
+    script = "".join((PAGES / name).read_text(encoding="utf-8") for name in names)
     asked = set(re.findall(r"""say\(\s*["'`]([a-z][\w. ]*)["'`]""", script))
     asked |= {text for text in re.findall(r'"([a-z][\w. ]*)"', script) if text in WORDS["en"]}
     assert asked - WORDS["en"].keys() == set()

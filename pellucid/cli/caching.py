@@ -1,0 +1,94 @@
+"""The command that looks after what pellucid keeps for the next time: cache."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pellucid.cli.options import AsJson
+from pellucid.cli.voice import plain
+from pellucid.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from pellucid.data.store import Stored
+
+
+def cache(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these; everything unless given.")
+    ] = None,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Delete what is listed. Your own pictures are elsewhere.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what pellucid keeps for the next time: decoded pictures and downloads, what each belongs to.
+
+    It can all be made, or fetched, again: clearing costs time and nothing else. Only files that pellucid made
+    are deleted.
+    """
+    entries = _chosen(_kept(), names or [])
+    for entry in entries:
+        if clear:
+            _cleared(entry)
+        _told(entry, cleared=clear, as_json=as_json)
+    if not as_json:
+        total = sum(entry.bytes for entry in entries)
+        word = "deleted" if clear else "in all; 'pellucid cache --clear' deletes them"
+        print(f"{size_in_words(total)} {word}" if entries else "Nothing is kept.")
+
+
+def size_in_words(count: int) -> str:
+    """1,234,567 bytes as "1.2 MB"."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def _kept() -> "list[Stored]":
+    """Every store, then every known data set that was downloaded."""
+    from pellucid.data import DATASETS
+    from pellucid.data.known import cache_folder
+    from pellucid.data.store import Stored, stored
+
+    downloads = []
+    for name, known in DATASETS.items():
+        folder = cache_folder() / name
+        names = [f"{file.name}{ending}" for file in known.files for ending in (".gz", ".gz.part")]
+        ours = tuple(folder / name for name in names if (folder / name).is_file())
+        if ours:
+            downloads.append(Stored(name, folder, ours, sum(path.stat().st_size for path in ours)))
+    return [*stored(), *downloads]
+
+
+def _chosen(entries: "list[Stored]", names: list[str]) -> "list[Stored]":
+    """The entries of these names, each as it is listed, as a path, or by its folder's name."""
+    if not names:
+        return entries
+    chosen = []
+    for name in names:
+        spellings = {name, str(Path(name).resolve())}
+        found = [entry for entry in entries if spellings & {entry.name, entry.folder.name}]
+        if not found:
+            known = did_you_mean(name, {entry.name for entry in entries})
+            raise UsageError(f"Nothing is kept for '{name}'. {known}")
+        chosen += [entry for entry in found if entry not in chosen]
+    return chosen
+
+
+def _cleared(entry: "Stored") -> None:
+    from pellucid.data.store import clear
+
+    clear(entry)
+
+
+def _told(entry: "Stored", *, cleared: bool, as_json: bool) -> None:
+    facts: dict[str, Any] = {"name": entry.name, "folder": str(entry.folder), "bytes": entry.bytes}
+    if as_json:
+        print(json.dumps({**facts, "cleared": cleared}, ensure_ascii=False))
+    else:
+        word = "deleted, " if cleared else ""
+        print(plain(f"{entry.name}: {word}{size_in_words(entry.bytes)}"))
+        print(plain(f"    {entry.folder}"))

@@ -1,0 +1,232 @@
+"""Two runs side by side: do they hold the same thing inside, and on which pictures do they disagree?"""
+
+import math
+from dataclasses import asdict, dataclass
+from importlib.resources import files as package_files
+from typing import Any
+
+import torch
+from markupsafe import Markup
+from torch import Tensor
+
+from pellucid import drawing
+from pellucid.classifier import Classifier, scaled
+from pellucid.data.dataset import Dataset
+from pellucid.drawing import zoom
+from pellucid.errors import UsageError
+from pellucid.evaluation import percent
+from pellucid.explanation import record
+from pellucid.explanation.similarity import (
+    CAVEAT,
+    Disagreement,
+    LayerSimilarity,
+    Pair,
+    align_channels,
+    compare_layers,
+    disagreements,
+)
+from pellucid.report import environment_of_pages
+
+COMPARED = 300  # pictures on which layers are compared, at most
+ALIGNED = 100  # pictures on which channels are paired, at most
+VALUES_ALIGNED = 30_000_000  # numbers a layer may put out for those
+PAIRS_SHOWN = 16
+SHOWN = 60  # pictures of disagreement
+PICTURES_BUDGET = 600_000  # characters of the address that holds those
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two classifiers on the same pictures.
+
+    right         how many pictures each got right, both did, only the first, only the second
+    similarity    linear CKA between all layers, on `compared` pictures
+    pairs         for layers of the same name, the channels paired by how alike they respond
+    disagreements pictures answered differently, those on which both are surest first
+    """
+
+    names: tuple[str, str]
+    dataset: Dataset
+    compared: int
+    right: dict[str, int]
+    similarity: LayerSimilarity
+    pairs: dict[str, list[Pair]]
+    disagreements: list[Disagreement]
+
+    @property
+    def sentence(self) -> str:
+        """The comparison in one sentence."""
+        count, apart = len(self.dataset), len(self.disagreements)
+        only = [f"{self.right[f'only {which}']:,}" for which in ("first", "second")]
+        return (
+            f"They disagree on {apart:,} of {count:,} pictures ({percent(apart / count)}); "
+            f"right only {self.names[0]}: {only[0]}, right only {self.names[1]}: {only[1]}."
+        )
+
+    def alike(self, layer: str) -> float:
+        """The mean correlation of a layer's paired channels, those left out that never change."""
+        found = [pair.correlation for pair in self.pairs[layer] if pair.correlation]
+        return sum(found) / max(1, len(found))
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure as plain values."""
+        return {
+            "runs": list(self.names),
+            "pictures": len(self.dataset),
+            "right": self.right,
+            "disagreements": [
+                {**asdict(one), "source": self.dataset.sources[one.index], "label": self._label(one)}
+                for one in self.disagreements
+            ],
+            "cka": {
+                "pictures": self.compared,
+                "rows": list(self.similarity.rows),
+                "columns": list(self.similarity.columns),
+                "matrix": self.similarity.matrix.tolist(),
+                "intervals": {name: list(ends) for name, ends in self.similarity.intervals.items()},
+            },
+            "channels": {name: [asdict(pair) for pair in pairs] for name, pairs in self.pairs.items()},
+            "caveat": CAVEAT,
+        }
+
+    def _label(self, one: Disagreement) -> str:
+        return self.dataset.classes[int(self.dataset.labels[one.index])]
+
+
+def compare(
+    first: Classifier, second: Classifier, dataset: Dataset, *, names: tuple[str, str] = ("first", "second")
+) -> Comparison:
+    """Two classifiers on `dataset`, best one that neither learned from.
+
+    Layers are compared on 300 pictures and channels paired on 100 at most, drawn by a fixed seed; answers on
+    all. Raises UsageError when the two take other pictures or know other classes.
+    """
+    _refuse_unlike(first, second)
+    apart = disagreements(first, second, dataset.images)
+    hits = [one.predict(dataset.images).argmax(dim=1) == dataset.labels for one in (first, second)]
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
+    sample = dataset.images[order[:COMPARED]]
+    right = {
+        "first": int(hits[0].sum()),
+        "second": int(hits[1].sum()),
+        "both": int((hits[0] & hits[1]).sum()),
+        "only first": int((hits[0] & ~hits[1]).sum()),
+        "only second": int((hits[1] & ~hits[0]).sum()),
+    }
+    similarity = compare_layers(first, second, sample)
+    pairs = _pairs(first, second, sample[:ALIGNED])
+    return Comparison(names, dataset, len(sample), right, similarity, pairs, apart)
+
+
+def page(comparison: Comparison, first: Classifier, second: Classifier) -> str:
+    """The comparison as one HTML page that needs nothing else."""
+    style = (package_files("pellucid") / "pages" / "page.css").read_text(encoding="utf-8")
+    why = (package_files("pellucid") / "pages" / "why.css").read_text(encoding="utf-8")
+    dataset, shown = comparison.dataset, comparison.disagreements[:SHOWN]
+    places = [one.index for one in shown] or [0]
+    atlas = drawing.fitted_atlas(dataset.images[places], budget=PICTURES_BUDGET)
+    similarity = comparison.similarity
+    return (
+        environment_of_pages()
+        .get_template("compare.html")
+        .render(
+            names=comparison.names,
+            sentence=comparison.sentence,
+            count=len(dataset),
+            right=comparison.right,
+            apart=len(comparison.disagreements),
+            atlas=atlas,
+            zoom=zoom(atlas, 84),
+            shown=[
+                {"place": (n % atlas.columns, n // atlas.columns), "label": comparison._label(one),
+                 "source": dataset.sources[one.index], **asdict(one)}
+                for n, one in enumerate(shown[: atlas.count])
+            ],
+            heat=_heat(similarity),
+            rows=similarity.rows,
+            columns=similarity.columns,
+            intervals=similarity.intervals,
+            compared=comparison.compared,
+            channels=_channels(comparison, first, second, dataset.images[places[:1]]),
+            caveat=CAVEAT,
+            style=Markup(style + why),
+        )
+    )  # fmt: skip
+
+
+def _refuse_unlike(first: Classifier, second: Classifier) -> None:
+    sizes = [
+        (one.preprocess.channels, one.preprocess.height, one.preprocess.width) for one in (first, second)
+    ]
+    if first.classes != second.classes or sizes[0] != sizes[1]:
+        raise UsageError(
+            f"Expected two networks of the same classes and pictures; got {len(first.classes)} classes "
+            f"({', '.join(first.classes[:5])}, ...) of {sizes[0]} and {len(second.classes)} "
+            f"({', '.join(second.classes[:5])}, ...) of {sizes[1]}."
+        )
+
+
+def _pairs(first: Classifier, second: Classifier, images: Tensor) -> dict[str, list[Pair]]:
+    """Channels paired in every layer that both networks have under one name and that has channels."""
+    ours, theirs = (record(one.network, scaled(images)) for one in (first, second))
+    return {
+        name: align_channels(maps, theirs[name])
+        for name, maps in ours.items()
+        if name in theirs and _comparable(maps, theirs[name])
+    }
+
+
+def _comparable(first: Tensor, second: Tensor) -> bool:
+    """Whether two layers have channels at places that can be laid over each other."""
+    if max(first.numel(), second.numel()) > VALUES_ALIGNED or first.dim() != second.dim():
+        return False
+    return first.dim() in (2, 4)
+
+
+def _heat(similarity: LayerSimilarity) -> list[list[dict[str, Any]]]:
+    """The matrix as cells: a number, its colour, and whether to write on it in white."""
+    colours = drawing.coloured(similarity.matrix, 0.0, 1.0)
+    return [
+        [
+            {
+                "value": f"{value:.2f}" if math.isfinite(value) else "–",
+                "colour": f"rgb({','.join(str(int(band)) for band in colours[row, column])})",
+                "dark": value < 0.6,
+            }
+            for column, value in enumerate(values)
+        ]
+        for row, values in enumerate(similarity.matrix.tolist())
+    ]
+
+
+def _channels(
+    comparison: Comparison, first: Classifier, second: Classifier, images: Tensor
+) -> list[dict[str, Any]]:
+    """The most alike channels of each layer with maps, for one picture: a row of each network."""
+    ours, theirs = (record(one.network, scaled(images)) for one in (first, second))
+    told = []
+    for name, pairs in comparison.pairs.items():
+        ranked = sorted(pairs, key=lambda pair: -pair.correlation)
+        strip = []
+        if ours[name].dim() == 4:
+            for pair in ranked[:PAIRS_SHOWN]:
+                both = (ours[name][0, pair.first], theirs[name][0, pair.second])
+                strip.append(
+                    {
+                        "first": pair.first,
+                        "second": pair.second,
+                        "correlation": f"{pair.correlation:.2f}",
+                        "images": [_map_address(maps, ours[name], theirs[name]) for maps in both],
+                    }
+                )
+        told.append(
+            {"name": name, "mean": f"{comparison.alike(name):.2f}", "count": len(pairs), "strip": strip}
+        )
+    return told
+
+
+def _map_address(maps: Tensor, *layers: Tensor) -> str:
+    """One channel (h, w) on the scale of both layers."""
+    ends = [drawing.scale_of(layer) for layer in layers]
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    return drawing.coloured_address(drawing.coloured(maps, low, high))

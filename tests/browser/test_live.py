@@ -1,0 +1,239 @@
+"""The page that `pellucid live` serves, in a real browser: a digit is drawn and every run answers it."""
+
+import io
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import pellucid
+from pellucid.data.picture import Preprocess
+from pellucid.exporters.page import Subject
+from pellucid.live import Served, application, served
+from pellucid.live.app import received
+from pellucid.live.server import listening_socket, run, server_of
+from pellucid.recipe import Recipe
+from pellucid.strokes import RULES, place
+from tests.browser.test_engine import answer, draw, learned, settled, wait_for
+from tests.golden.make_strokes import DIGITS
+from tests.live.test_answers import classifier
+
+pytestmark = pytest.mark.browser
+
+READY = "window.pellucid && pellucid.app"
+
+
+@contextmanager
+def serving(runs: Sequence[Served], language: str = "en") -> Iterator[str]:
+    """The address of a real server in a thread."""
+    with listening_socket(0) as listener:
+        port = listener.getsockname()[1]
+        made = server_of(application(runs, port=port, language=language))
+        thread = threading.Thread(target=run, args=(made, listener))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{port}/"
+        finally:
+            made.should_exit = True
+            thread.join(15)
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    splits = pellucid.load("digits")
+    return learned("digits", splits, Recipe(epochs=8, batch_size=32, precision="float32", threads=1))
+
+
+@pytest.fixture(scope="module")
+def runs(subject: Subject) -> list[Served]:
+    """The same network twice, once run by the page and once by torch, and one that has learned nothing."""
+    from pellucid.models import build
+
+    untrained = replace(subject.classifier, network=build("tutorial", 1, 10, (8, 8), seed=9).eval())
+    return [
+        served("digits-tutorial-1", replace(subject, moments=()), accuracy=0.98),
+        served("digits-tutorial-2", replace(subject, moments=()), torch_only=True),
+        served("untrained", replace(subject, classifier=untrained, moments=()), torch_only=True),
+    ]
+
+
+@pytest.fixture(scope="module")
+def address(runs: list[Served]) -> Iterator[str]:
+    with serving(runs) as found:
+        yield found
+
+
+@pytest.fixture
+def opened(watch: Callable[..., object], address: str):
+    """The page, opened; it asks nobody but its own server."""
+    watched = watch(viewport={"width": 1300, "height": 1000})
+    watched.page.goto(address)
+    wait_for(watched.page, READY)
+    answered(watched.page)
+    yield watched.page
+    assert watched.errors == []
+    assert [asked for asked in watched.requests if not asked.startswith(address)] == []
+
+
+def answered(page) -> None:
+    settled(page)
+    wait_for(page, "pellucid.app.runs.every((run) => !run.asked)")
+
+
+def shares(page) -> np.ndarray:
+    """What each run answers, (runs, K)."""
+    return np.array(page.evaluate("pellucid.app.runs.map((run) => Array.from(run.shares))"))
+
+
+def pixels(page) -> torch.Tensor:
+    seen = np.array(page.evaluate("Array.from(pellucid.app.pixels)"), dtype=np.uint8)
+    return torch.from_numpy(seen).reshape(1, 1, 8, 8)
+
+
+def test_a_drawn_digit_is_answered_by_every_run_as_its_classifier_does(opened, runs, subject) -> None:
+    for name in ("3", "0", "7"):
+        opened.get_by_role("button", name="Clear").click(force=True)
+        draw(opened, DIGITS[name])
+        answered(opened)
+        strokes = opened.evaluate("pellucid.app.strokes")
+        assert np.array_equal(pixels(opened).numpy().ravel(), place(strokes, RULES["digits"]).ravel())
+        known = [one.subject.classifier.predict(pixels(opened))[0].numpy() for one in runs]
+        assert np.abs(shares(opened) - np.array(known)).max() < 1e-4
+        assert opened.locator(".live-big b").nth(0).inner_text() == name
+    said = opened.locator(".side-verdict").inner_text()
+    assert "A 7" in said
+    assert opened.locator("[role=status]").inner_text().startswith("A Answer 7")
+
+
+def test_where_runs_disagree_is_marked(opened) -> None:
+    draw(opened, DIGITS["4"])
+    answered(opened)
+    names = opened.locator(".live-big b").all_inner_texts()
+    assert names[0] == names[1] == "4"
+    if names[2] == "4":
+        pytest.fail("the untrained network happens to agree: choose another seed")
+    assert "They disagree" in opened.locator(".side-verdict").inner_text()
+    assert "Farthest apart on 4" in opened.locator(".side-verdict").inner_text()
+    marked = opened.evaluate("pellucid.app.runs.map((run) => run.root.classList.contains('side-alone'))")
+    assert marked == [False, False, True]
+    assert opened.locator(".side-far .live-name").all_inner_texts() == ["4", "4", "4"]
+
+
+def test_torch_shows_what_the_page_shows(opened) -> None:
+    draw(opened, DIGITS["2"])
+    answered(opened)
+    same = opened.evaluate(
+        """() => {
+          const [mine, theirs] = pellucid.app.runs;
+          const apart = (a, b) => Math.max(...Array.from(a, (value, place) => Math.abs(value - b[place])));
+          const [own, far] = [mine, theirs].map((run) => run.net.layers.find((one) => one.name === "conv2"));
+          return [apart(mine.evidence.cells, theirs.evidence.cells), far === theirs.evidence.layer,
+            apart(mine.net.values[own.value], theirs.net.values[far.value])];
+        }"""
+    )
+    assert same[1]
+    assert max(same[0], same[2]) < 1e-4
+
+
+def test_only_layers_that_are_open_are_asked_for(opened) -> None:
+    run = opened.locator(".side-run").nth(1)
+    before = opened.evaluate("pellucid.app.runs[1].net.open.size")
+    run.locator("summary", has_text="pool1").click()
+    draw(opened, DIGITS["5"])
+    answered(opened)
+    assert opened.evaluate("pellucid.app.runs[1].net.fresh.size") == before + 1
+    assert run.locator("details[open] canvas").count() == before + 1
+    run.locator("details[open] .live-sheet").first.click(position={"x": 20, "y": 20})
+    run.get_by_label("Switch this channel off").check()
+    answered(opened)
+    assert opened.evaluate("pellucid.app.runs[1].net.values[0].subarray(0, 64).every((value) => value === 0)")
+    assert np.abs(np.subtract(*shares(opened)[:2])).max() > 1e-6
+    run.get_by_label("Switch this channel off").uncheck()
+
+
+def test_a_dropped_picture_goes_through_preprocess_on_the_server(opened, runs) -> None:
+    paper = np.full((90, 70), 235, dtype=np.uint8)
+    paper[20:75, 30:40] = 20
+    file = io.BytesIO()
+    Image.fromarray(paper).save(file, "PNG")
+    picture = {"name": "one.png", "mimeType": "image/png", "buffer": file.getvalue()}
+    opened.set_input_files("input[type=file]", picture)
+    wait_for(opened, "pellucid.app.picture !== null")
+    answered(opened)
+    assert torch.equal(pixels(opened)[0], received(runs[0].subject, file.getvalue()))
+
+
+def test_what_is_no_picture_is_told_in_words(watch, address: str) -> None:
+    page = watch().page
+    page.goto(address)
+    wait_for(page, READY)
+    page.set_input_files(
+        "input[type=file]", {"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"}
+    )
+    wait_for(page, "document.querySelector('[role=alert]').textContent.includes('not a picture')")
+
+
+def test_an_address_opens_the_same_drawing_and_the_language_turns(opened, watch) -> None:
+    draw(opened, DIGITS["6"])
+    answered(opened)
+    other = watch()
+    other.page.goto(opened.evaluate("location.href"))
+    wait_for(other.page, READY)
+    answered(other.page)
+    assert np.allclose(shares(other.page), shares(opened), atol=1e-6)
+    other.page.get_by_role("button", name="한국어").click()
+    answered(other.page)
+    said = other.page.locator("main").inner_text()
+    assert "그리기" in said
+    assert not [line for line in said.splitlines() if line in ("Draw", "Answer", "Every layer")]
+    assert np.allclose(shares(other.page), shares(opened), atol=1e-6)
+    assert other.errors == []
+
+
+def test_one_run_that_the_page_can_run_gets_the_whole_page(watch, subject: Subject) -> None:
+    with serving([served("digits-tutorial-1", subject)], language="ko") as address:
+        watched = watch(viewport={"width": 1200, "height": 1000})
+        watched.page.goto(address)
+        wait_for(watched.page, f"{READY} && pellucid.app.past")
+        draw(watched.page, DIGITS["3"])
+        settled(watched.page)
+        assert answer(watched.page) == "3"
+        assert "PyTorch와 일치" in watched.page.locator(".live-status").inner_text()
+        assert watched.page.locator(".live-past button").count() > 3
+        assert watched.errors == []
+
+
+def test_runs_of_other_sizes_and_colours_answer_the_same_drawing(watch, runs: list[Served]) -> None:
+    colour = served("colour", Subject(replace(classifier("residual"), preprocess=Preprocess(3, 21, 18))))
+    with serving([runs[0], colour]) as address:
+        watched = watch(viewport={"width": 400, "height": 800})
+        page = watched.page
+        page.goto(address)
+        wait_for(page, READY)
+        page.get_by_role("button", name="Test picture 2, labelled 1").click()
+        answered(page)
+        seen = page.evaluate("Array.from(pellucid.app.runs[1].pixels)")
+        assert len(seen) == 3 * 21 * 18
+        assert any(seen)
+        assert page.locator(".side-receives canvas").count() == 1
+        assert page.evaluate("document.documentElement.scrollWidth") == 400
+        assert watched.errors == []
+
+
+def test_another_page_cannot_ask(watch, address: str) -> None:
+    """A page of another port of this machine: neither its script nor its form gets an answer."""
+    with serving([served("x", Subject(classifier("tutorial")), torch_only=True)]) as elsewhere:
+        watched = watch()
+        watched.page.goto(elsewhere)
+        outcome = watched.page.evaluate(
+            """async (address) => {
+              try { return (await fetch(address + "runs")).status; } catch (error) { return "refused"; }
+            }""",
+            address,
+        )
+        assert outcome == "refused"

@@ -1,0 +1,132 @@
+"""What a reader can do in a real browser: change an answer, guess it, choose on the map of pictures."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import pellucid
+from pellucid import Recipe, fit, write_report
+from pellucid.classifier import Classifier
+from pellucid.exporters.page import Subject, export_page
+from tests.toys import economical
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, Path, Path]:
+    """A run on the embedded digits: its classifier, its page to draw in, its report."""
+    splits = pellucid.load("digits")
+    folder = tmp_path_factory.mktemp("why") / "run"
+    with economical():
+        run = fit(
+            splits.train, splits.validation, Recipe(epochs=8, batch_size=32), folder=folder, data="digits"
+        )
+        page = export_page(
+            Subject(run.classifier, "digits", splits.train, splits.test), folder.parent / "page.html"
+        )
+        return run.classifier, page, write_report(run, splits, run.evaluate(splits.test))
+
+
+def test_a_change_found_in_the_page_is_one_for_torch_and_one_click_applies_it(
+    made: tuple[Classifier, Path, Path], watch: Callable[..., Any]
+) -> None:
+    classifier, page_file, _ = made
+    watched = watch(viewport={"width": 1200, "height": 1000}, offline=True)
+    page = watched.page
+    page.goto(page_file.as_uri())
+    page.get_by_role("button", name="Test picture 4, labelled 3").click()
+    page.wait_for_timeout(300)
+    before = page.locator(".live-big b").inner_text()
+    page.get_by_role("button", name="Find the smallest change").click()
+    page.get_by_text("confirmed by running it again").wait_for(timeout=60_000)
+    first = page.locator(".live-ways button").first
+    wanted = first.locator("b").inner_text()
+    amounts = [float(text) for text in page.locator(".live-ways span").all_inner_texts()]
+    assert amounts == sorted(amounts)
+    assert wanted != before
+    old = page.evaluate("Array.from(pellucid.app.pixels)")
+    first.click()
+    page.wait_for_timeout(300)
+    assert page.locator(".live-big b").inner_text() == wanted
+    new = page.evaluate("Array.from(pellucid.app.pixels)")
+    scores = classifier.logits(torch.tensor(new, dtype=torch.uint8).reshape(1, 1, 8, 8))
+    assert classifier.classes[int(scores.argmax())] == wanted
+    change = sum(abs(a - b) for a, b in zip(new, old, strict=True)) / 255
+    assert change == pytest.approx(amounts[0], abs=0.06)
+    assert page.locator(".live-ways li").count() == 0  # they spoke of the picture before
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_timeout(300)
+    assert page.evaluate("Array.from(pellucid.app.pixels)") == old
+    assert (watched.errors, watched.requests) == ([], [])
+
+
+def test_guesses_are_told_back_with_an_interval_and_stay_in_the_page(
+    made: tuple[Classifier, Path, Path], watch: Callable[..., Any]
+) -> None:
+    watched = watch(viewport={"width": 400, "height": 900}, offline=True)
+    page = watched.page
+    page.goto(made[2].as_uri())
+    questions = page.locator("#guessing .guess")
+    count = questions.count()
+    kept = page.evaluate("JSON.stringify(localStorage)")
+    for number in range(count):
+        question = questions.nth(number)
+        assert question.is_visible()
+        assert question.locator(".hint img, .hint .nothing").first.is_hidden()
+        answer = question.get_attribute("data-answer")
+        wrong = next(
+            b for b in question.locator(".choices button").all() if b.get_attribute("value") != answer
+        )
+        wrong.click()
+        assert question.locator(".hint img, .hint .nothing").first.is_visible()
+        question.locator(f'.choices button[value="{answer}"]').click()
+        question.locator(".next").click()
+    told = page.locator("#guessing .score .answer").inner_text()
+    assert told.startswith("The maps helped you.")
+    assert (
+        f"You knew 0 of {count} answers from the picture alone and {count} with the map: +100 points" in told
+    )
+    assert "95 % interval +" in told
+    assert page.evaluate("JSON.stringify(localStorage)") == kept
+    page.get_by_role("button", name="Guess again").click()
+    assert questions.first.is_visible()
+    assert (watched.errors, watched.requests) == ([], [])
+
+
+def test_choosing_on_one_map_marks_both_and_leaves_only_those_mistakes(
+    made: tuple[Classifier, Path, Path], watch: Callable[..., Any]
+) -> None:
+    watched = watch(viewport={"width": 1200, "height": 900}, offline=True)
+    page = watched.page
+    page.goto(made[2].as_uri())
+    all_mistakes = page.locator(".tally").inner_text()
+    plane = page.locator(".plane").nth(1)
+    plane.scroll_into_view_if_needed()
+    box = plane.bounding_box()
+    page.mouse.move(box["x"] + 3, box["y"] + 3)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 3, steps=4)
+    page.mouse.up()
+    chosen = [page.locator(".plane").nth(n).locator(".px.in").count() for n in (0, 1)]
+    assert 0 < chosen[0] == chosen[1] < page.locator(".plane").first.locator(".px").count()
+    wrong = page.locator(".plane").first.locator(".px.in.wrong").count()
+    assert f"Chosen: {chosen[0]} pictures, {wrong} of them mistakes." in page.locator(".picked").inner_text()
+    assert page.locator(".tally").inner_text().startswith(f"{wrong} of ")
+    page.get_by_role("button", name="Choose none").click()
+    assert page.locator(".tally").inner_text() == all_mistakes
+    assert (watched.errors, watched.requests) == ([], [])
+
+
+def test_without_scripts_maps_changes_and_answers_can_all_be_seen(
+    made: tuple[Classifier, Path, Path], watch: Callable[..., Any]
+) -> None:
+    page = watch(java_script_enabled=False).page
+    page.goto(made[2].as_uri())
+    for place in ("#guessing .guess >> nth=1", ".plane >> nth=0", ".change >> nth=0", ".kin >> nth=0"):
+        assert page.locator(place).is_visible()
+    assert page.locator("#guessing .hint img, #guessing .hint .nothing").first.is_visible()
+    assert page.locator("#guessing .choices").first.is_hidden()

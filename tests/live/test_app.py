@@ -1,0 +1,206 @@
+"""The page's addresses: what is served, one question at a time, the newest first."""
+
+import asyncio
+import json
+import re
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import pellucid.live.app as app_module
+from pellucid.cli import application as command_line
+from pellucid.errors import UsageError
+from pellucid.exporters.page import Subject
+from pellucid.language import default_language
+from pellucid.live.app import Served, application, received_by_all, served
+from pellucid.live.guard import Guard
+from tests.live.asking import PORT, ask, asked, posting
+from tests.live.test_answers import classifier, picture, question, understood
+from tests.networks import Sorting
+from tests.toys import toy_dataset, write_picture
+
+PLAIN = b"application/octet-stream"
+
+
+@pytest.fixture(scope="module")
+def runs() -> list[Served]:
+    one = served("one", Subject(classifier("tutorial"), "mnist"), accuracy=0.9, torch_only=True)
+    return [one, served("two", Subject(classifier("residual")), torch_only=True)]
+
+
+@pytest.fixture
+def app(runs: list[Served]) -> Guard:
+    return application(runs, port=PORT)
+
+
+def test_the_page_asks_only_for_what_is_served(app: Guard) -> None:
+    page = ask(app).body.decode()
+    assert 'src="page.js"' in page
+    assert "<style" not in page
+    assert "javascript:" not in page
+    for path in (b"/page.js", b"/page.css", b"/icon.svg"):
+        assert ask(app, path=path).status == 200
+    script = ask(app, path=b"/page.js").body.decode()
+    assert sorted(set(re.findall(r'(?:fetch|post)\("(\w+)"', script))) == [
+        "answer",
+        "picture",
+        "runs",
+    ]
+
+
+def test_each_run_is_asked_by_its_place(app: Guard, runs: list[Served]) -> None:
+    for place, name in enumerate(("tutorial", "residual")):
+        image = picture(name)
+        body = question(image, run=place)
+        answer = ask(app, "POST", b"/answer", posting(PLAIN, len(body)), body=body)
+        assert answer.status == 200
+        _, parts = understood(answer.body)
+        scores = runs[place].subject.classifier.logits(image[None])[0].numpy()
+        assert abs(parts[0] - scores).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    "body", [b"\x00", question(picture("tutorial"), run=7), question(picture("residual"))]
+)
+def test_a_malformed_question_is_told_so(app: Guard, body: bytes) -> None:
+    answer = ask(app, "POST", b"/answer", posting(PLAIN, len(body)), body=body)
+    assert answer.status == 422
+    assert set(json.loads(answer.body)["error"]) == {"code", "message"}
+
+
+def test_a_picture_comes_back_as_every_run_receives_it(
+    app: Guard, runs: list[Served], tmp_path: Path
+) -> None:
+    content = write_picture(
+        tmp_path / "x.png", torch.randint(0, 256, (3, 40, 50)).to(torch.uint8)
+    ).read_bytes()
+    answer = ask(app, "POST", b"/picture", posting(b"image/png", len(content)), body=content)
+    assert answer.body == received_by_all(runs, content)
+    assert len(answer.body) == 28 * 28 + 3 * 21 * 18
+    wrong = ask(app, "POST", b"/picture", posting(b"image/png", 4), body=b"nope")
+    assert wrong.status == 422
+    assert "not a picture" in json.loads(wrong.body)["error"]["message"]
+
+
+def test_a_picture_of_too_many_pixels_is_refused(app: Guard, tmp_path: Path) -> None:
+    large = torch.zeros(1, 5001, 5000, dtype=torch.uint8)
+    content = write_picture(tmp_path / "large.png", large).read_bytes()
+    answer = ask(app, "POST", b"/picture", posting(b"image/png", len(content)), body=content)
+    assert answer.status == 422
+    assert "25,000,000" in json.loads(answer.body)["error"]["message"]
+
+
+def test_what_fails_while_answering_is_told_without_a_word_of_it(
+    app: Guard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*given: Any) -> bytes:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(app_module, "received_by_all", broken)
+    answer = ask(app, "POST", b"/picture", posting(b"image/png", 4), body=b"nope")
+    assert (answer.status, answer.code) == (500, "failed")
+    assert b"secret" not in answer.body
+
+
+class Slow:
+    """Answers with how many were asked before, once it may; notes if two were asked at once."""
+
+    def __init__(self) -> None:
+        self.may = threading.Event()
+        self.asked = 0
+        self.inside = 0
+        self.together = 0
+
+    def answer(self, question: Any) -> bytes:
+        self.inside += 1
+        self.together = max(self.together, self.inside)
+        self.may.wait(10)
+        self.inside -= 1
+        self.asked += 1
+        return bytes([question.pixels[0]])
+
+
+def test_torch_answers_one_at_a_time_and_only_the_newest_of_those_that_wait(runs: list[Served]) -> None:
+    slow = Slow()
+    app = application([replace(runs[0], answerer=slow)], port=PORT)  # type: ignore[arg-type]
+
+    async def hurry() -> list[tuple[int, bytes]]:
+        tasks = []
+        for number in range(6):
+            body = question(torch.full((1, 28, 28), number, dtype=torch.uint8))
+            tasks.append(
+                asyncio.create_task(asked(app, "POST", b"/answer", posting(PLAIN, len(body)), [body]))
+            )
+            await asyncio.sleep(0.01)
+        slow.may.set()
+        return [(answer.status, answer.body) for answer in await asyncio.gather(*tasks)]
+
+    answers = asyncio.run(hurry())
+    assert [status for status, _ in answers] == [200, 409, 409, 409, 409, 200]
+    assert (answers[0][1], answers[-1][1]) == (b"\x00", b"\x05")
+    assert (slow.asked, slow.together) == (2, 1)
+
+
+def test_the_page_runs_what_it_can_and_torch_the_rest() -> None:
+    small = served("small", Subject(classifier("tutorial")))
+    assert small.answerer is None
+    assert small.data["weights"]["precision"] == "f32"
+    unfit = replace(classifier("tutorial"), network=Sorting().eval())
+    odd = served("odd", Subject(unfit))
+    assert odd.answerer is not None
+    assert "sort" in odd.data["torch"]["reason"]
+
+
+def test_examples_begin_with_one_of_each_class() -> None:
+    toys = toy_dataset(40)
+    one = replace(classifier("tutorial"), classes=toys.classes)
+    shown = served("toys", Subject(one, test=toys), torch_only=True).data["check"]
+    assert shown["labels"][:4] == [0, 1, 2, 3]
+
+
+def test_one_to_three_runs_and_a_known_language(runs: list[Served]) -> None:
+    for many in ([], runs * 2):
+        with pytest.raises(UsageError, match="Up to 3 runs"):
+            application(many, port=PORT)
+    with pytest.raises(UsageError, match="Unknown language 'fr'"):
+        application(runs, port=PORT, language="fr")
+    assert (
+        json.loads(ask(application(runs, port=PORT, language="ko"), path=b"/runs").body)["language"] == "ko"
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "language"),
+    [
+        ({}, "en"),
+        ({"LANG": "ko_KR.UTF-8"}, "ko"),
+        ({"LANG": "ko"}, "ko"),
+        ({"LANG": "C.UTF-8"}, "en"),
+        ({"LANG": "kok_IN"}, "en"),
+        ({"LC_ALL": "", "LC_MESSAGES": "ko_KR", "LANG": "en_US.UTF-8"}, "ko"),
+        ({"LC_ALL": "en_US.UTF-8", "LANG": "ko_KR.UTF-8"}, "en"),
+    ],
+)
+def test_the_language_is_that_of_the_system(
+    variables: dict[str, str], language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert default_language() == language
+
+
+def test_the_command_refuses_what_it_cannot_serve() -> None:
+    app = command_line()
+    for words, message in (
+        (["live", *["x"] * 4], "Up to 3 runs"),
+        (["live", "x", "--lang", "fr"], "Unknown language 'fr'"),
+        (["live", "nowhere"], "'nowhere' is no folder"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            app(words, standalone_mode=False)
