@@ -24,7 +24,7 @@ from tests.toys import toy_splits
 PACKAGE = Path(language.__file__).parent
 PAGES = PACKAGE / "pages"
 # What other commands write, which speak as the command line does.
-ENGLISH_ONLY = ("check.html", "checked.html", "compare.html", "explained.html")
+ENGLISH_ONLY = ("check.html", "checked.html")
 TEMPLATES = sorted(path for path in PAGES.rglob("*.html") if path.name not in ENGLISH_ONLY)
 MODULES = sorted(PACKAGE.rglob("*.py"))
 KOREAN = catalogue("ko")
