@@ -49,11 +49,12 @@ bench: $(VENV)/.development  ## measure pellucid; benchmarks/results.md tells ho
 
 bench-peers: $(VENV)/.development $(PEERS)/.installed  ## the same work by peers, in an environment of their own
 	@mkdir -p build/peers
-	$(PEERS)/bin/python benchmarks/peers/keras_predict.py measure --out build/peers/keras_predict.json
-	$(PEERS)/bin/python benchmarks/peers/onnx_predict.py --out build/peers/onnx_predict.json
 	@test -n "$(PELLUCID_DATA)" || { echo "The training peers need MNIST: set PELLUCID_DATA."; exit 1; }
-	$(PY) benchmarks/peers_tutorial.py --keras $(PEERS)/bin/python
+	$(PY) benchmarks/peers_predict.py --peers $(PEERS)/bin/python
+	$(PY) benchmarks/peers_tutorial.py --keras $(PEERS)/bin/python --seeds 5 --out build/peers/race.json
+	$(PY) benchmarks/peers_tutorial.py --keras $(PEERS)/bin/python --seeds 5 --accurate --out build/peers/accurate.json
 	$(PY) benchmarks/peers_tutorial.py --keras $(PEERS)/bin/python --agree
+	$(PY) benchmarks/plot_race.py build/peers/race.json build/peers/accurate.json
 
 clean:  ## remove what make made, environment included; runs/ stays
 	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,4 @@
-"""How long `pellucid live` takes to answer one picture: 224 x 224, a network as deep and wide as ResNet-18.
+"""How long `pellucid live` takes to answer one picture: 224 x 224, by pellucid's resnet.
 
     python benchmarks/bench_live.py [--requests 60]
 
@@ -15,50 +15,22 @@ import threading
 import time
 
 import torch
-from torch import Tensor, nn
 
 from pellucid.classifier import Classifier
 from pellucid.data.picture import Preprocess
 from pellucid.exporters.page import Subject
 from pellucid.live import application, served
 from pellucid.live.server import listening_socket, run, server_of
+from pellucid.models import build
 
 SIDE = 224
 
 
-class Block(nn.Module):
-    """Two 3x3 convolutions and a way past them (He et al., arXiv:1512.03385)."""
-
-    def __init__(self, channels: int, filters: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, filters, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(filters)
-        self.conv2 = nn.Conv2d(filters, filters, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(filters)
-        self.relu = nn.ReLU(inplace=True)
-        fits = stride == 1 and channels == filters
-        self.past = nn.Identity() if fits else nn.Conv2d(channels, filters, 1, stride, bias=False)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        inner = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(maps)))))
-        return self.relu(inner + self.past(maps))
-
-
-def large_network(classes: int) -> nn.Module:
-    """18 layers with weights, about 1.8 billion multiply-adds a picture of 224 x 224."""
-    blocks = []
-    for channels, filters, stride in ((64, 64, 1), (64, 128, 2), (128, 256, 2), (256, 512, 2)):
-        blocks += [Block(channels, filters, stride), Block(filters, filters, 1)]
-    stem = [nn.Conv2d(3, 64, 7, 2, 3, bias=False), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes)]
-    return nn.Sequential(*stem, *blocks, *head)
-
-
 def big_classifier() -> Classifier:
-    """The network with random weights and ten classes."""
-    torch.manual_seed(0)
+    """pellucid's resnet with random weights and ten classes."""
     names = tuple(f"class {number}" for number in range(10))
-    return Classifier(large_network(10).eval(), names, Preprocess(3, SIDE, SIDE), "resnet")
+    network = build("resnet", 3, len(names), (SIDE, SIDE), seed=0).eval()
+    return Classifier(network, names, Preprocess(3, SIDE, SIDE), "resnet")
 
 
 def question(opened: list[int], generator: torch.Generator) -> bytes:

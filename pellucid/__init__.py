@@ -27,6 +27,7 @@ __all__ = [
     "Splits",
     "Step",
     "UsageError",
+    "audit",
     "build",
     "evaluate",
     "explain",
@@ -37,6 +38,7 @@ __all__ = [
     "resume",
     "split",
     "train",
+    "write_check",
     "write_report",
 ]
 
@@ -53,6 +55,7 @@ _HOMES = {
     "Splits": "data.dataset",
     "Step": "training",
     "UsageError": "errors",
+    "audit": "data.audit",
     "build": "models",
     "evaluate": "evaluation",
     "explain": "explanation",
@@ -63,12 +66,14 @@ _HOMES = {
     "resume": "run",
     "split": "data.dataset",
     "train": "training",
+    "write_check": "report.checked",
     "write_report": "report",
 }
 
 if TYPE_CHECKING:
     from pellucid.classifier import Classifier
     from pellucid.data import load
+    from pellucid.data.audit import audit
     from pellucid.data.dataset import Dataset, Splits, split
     from pellucid.data.picture import Preprocess
     from pellucid.errors import PellucidError, UsageError
@@ -77,6 +82,7 @@ if TYPE_CHECKING:
     from pellucid.models import build
     from pellucid.recipe import Recipe
     from pellucid.report import write_report
+    from pellucid.report.checked import write_check
     from pellucid.run import Run, fit, resume
     from pellucid.training import Epoch, Step, train
 

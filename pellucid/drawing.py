@@ -275,6 +275,35 @@ def reliability_chart(bins: list[Bin]) -> str:
     return _chart(said("Confidence and accuracy"), size, size, parts)
 
 
+def distribution_chart(title: str, parts: dict[str, Tensor], *, top: float = 255.0) -> str:
+    """How values 0..`top` of each part spread, as shares in 32 steps, as SVG: training dashed, the others
+    whole; a curve is as high at its peak as the highest."""
+    width, height, left, right, above, below = 560, 240, 6, 6, 46, 34
+    bins = 32
+    counts = {name: torch.histc(values.float(), bins, 0, top) for name, values in parts.items()}
+    curves = {name: count / count.sum().clamp_min(1) for name, count in counts.items()}
+    highest = max([1e-9, *(float(curve.max()) for curve in curves.values())])
+
+    def at(step: float, share: float) -> str:
+        x = left + step / bins * (width - left - right)
+        return f"{x:.1f},{above + (1 - share / highest) * (height - above - below):.1f}"
+
+    marks = {"train": "training", "validation": "validation", "test": "judged"}
+    drawn = [_text(0, 14, title, "start", "name")]
+    for number, (name, curve) in enumerate(curves.items()):
+        kind, place = marks.get(name, "training"), width - 250 + number * 90
+        drawn.append(f'<polyline class="{kind}" points="{place},30 {place + 18},30"/>')
+        drawn.append(_text(place + 24, 34, name, "start", "label"))
+        points = " ".join(at(step + 0.5, share) for step, share in enumerate(curve.tolist()))
+        drawn.append(f'<polyline class="{kind}" points="{at(0, 0)} {points} {at(bins, 0)}"/>')
+    drawn.append(f'<path class="axis" d="M{left} {height - below}H{width - right}"/>')
+    for value in (0, 64, 128, 192, 255):
+        x = left + value / top * (width - left - right)
+        anchor = "start" if value == 0 else "end" if value == top else "middle"
+        drawn.append(_text(x, height - below + 18, str(value), anchor))
+    return _chart(title, width, height, drawn)
+
+
 def interval_strip(low: float, share: float, high: float) -> str:
     """A share 0..1 with its interval on a scale up to 100 %, as SVG."""
     width, height, edge = 260, 44, 6
@@ -513,7 +542,8 @@ def decades_chart(title: str, curves: dict[str, dict[int, float]]) -> str:
             f'<polyline class="validation" style="opacity:{1 - 0.1 * (number % 6):.1f}" points="{points}"/>'
         )
         for epoch, value in curve.items():
-            parts.append(_dot((x(epoch), y(value)), 2.5, "validation", f"epoch {epoch}: {name} {value:.3g}"))
+            told = said("epoch %(epoch)s: %(kind)s %(value)s", epoch=epoch, kind=name, value=f"{value:.3g}")
+            parts.append(_dot((x(epoch), y(value)), 2.5, "validation", told))
         parts.append(_text(x(max(curve)) + 10, ends[name], name, "start", "label"))
     return _chart(title, width, height, parts)
 

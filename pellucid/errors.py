@@ -1,7 +1,8 @@
-"""The two errors a person meets, and the nearest word to a misspelt one.
+"""The errors a person meets, and the nearest word to a misspelt one.
 
 PellucidError            something went wrong; the command line exits with 1
-└── UsageError           what was asked cannot be done as asked; the person can mend it, exit 2
+├── UsageError           what was asked cannot be done as asked; the person can mend it, exit 2
+└── CheckFailed          what was to be checked was found wanting, exit 3
 """
 
 import difflib
@@ -18,6 +19,12 @@ class UsageError(PellucidError):
     """What was asked cannot be done as asked. The message says what was received and what is expected."""
 
     exit_code = 2
+
+
+class CheckFailed(PellucidError):
+    """A check did its work and found what it was told to fail on. The message says what it found."""
+
+    exit_code = 3
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

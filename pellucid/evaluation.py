@@ -1,7 +1,7 @@
 """What a classifier is worth on pictures it never saw, with how sure one can be of the figure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from html import escape
@@ -170,7 +170,7 @@ class Evaluation:
             return ""
         return (
             f"Classes are uneven, {shown[0]:,} to {shown[-1]:,} pictures. Counting each alike: balanced "
-            f"accuracy {percent(self.balanced_accuracy, count=shown[0])}, macro F1 {self.macro_f1:.3f}."
+            f"accuracy {percent(self.balanced_accuracy, count=self.count)}, macro F1 {self.macro_f1:.3f}."
         )
 
     @cached_property
@@ -231,6 +231,15 @@ class Evaluation:
             "confusion": self.confusion.tolist(),
             "classes": list(self.classes),
         }
+
+    def without(self, sources: Iterable[str]) -> "Evaluation | None":
+        """The same judgement with these pictures left out; None when no picture is left."""
+        dropped = set(sources)
+        kept = [index for index, source in enumerate(self.sources) if source not in dropped]
+        if not kept:
+            return None
+        left = [self.sources[index] for index in kept]
+        return Evaluation(self.probabilities[kept], self.labels[kept], self.classes, left)
 
     def save(self, folder: Path, **facts: Any) -> None:
         """`folder` holds evaluation.json, with `facts` beside the figures, and predictions.csv."""

@@ -141,6 +141,13 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+@contextmanager
+def workshop() -> Iterator[Path]:
+    """A folder of its own for a program that can only write files; it is gone after the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 def claim_empty_folder(path: Path) -> None:
     """`path` is an empty folder that was made now or already stood empty.
 

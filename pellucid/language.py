@@ -83,6 +83,8 @@ def _fitting(letter: str, closed: str, opened: str) -> str:
         ends, liquid = final > 0, final == 8
     elif letter.isascii() and letter.isdigit():
         ends, liquid = letter in _CLOSED_DIGITS, letter in _CLOSED_WITH_L
+    elif letter == "%":  # read 퍼센트
+        ends, liquid = False, False
     else:
         return f"{closed}({opened})"
     return opened if not ends or (liquid and opened == "로") else closed

@@ -9,7 +9,6 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from torch.nn import functional
 
 from pellucid.data.known import cache_folder
 from pellucid.errors import PellucidError
-from pellucid.files import write_bytes
+from pellucid.files import make_folder, workshop, write_bytes
 from pellucid.machine import instructions
 
 SOURCE = Path(__file__).with_name("pooling.c")
@@ -87,9 +86,9 @@ def _compiled(compiler: str, bits: int) -> Path:
     key = hashlib.sha256(b"\n".join(made_of)).hexdigest()
     library = cache_folder() / f"pooling-{key[:16]}-{bits}.so"
     if not library.is_file():
-        library.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder:
-            parts = [f"{folder}/pooling.o", f"{folder}/pooling.so"]
+        make_folder(library.parent)
+        with workshop() as folder:
+            parts = [str(folder / "pooling.o"), str(folder / "pooling.so")]
             flags = ["-O3", "-march=native", "-fopenmp", "-fPIC", f"-DBITS={bits}"]
             for words in ([*flags, "-c", str(SOURCE), "-o", parts[0]], ["-shared", parts[0], "-o", parts[1]]):
                 subprocess.run([compiler, *words], check=True, capture_output=True, timeout=60)

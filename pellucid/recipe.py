@@ -41,6 +41,8 @@ class Recipe:
     seed             decides the split, the first weights, the order of pictures and what dropout drops
     precision        of the training arithmetic; "auto" is bfloat16 where the processor computes it natively
     threads          processor threads; 0: as many as the processor has cores
+    size             pixels a side that your own pictures are read with; 0: chosen by their sizes
+    group_by         a column, or a pattern in the names, of your own pictures that stay on one side
     """
 
     model: str = "tutorial"
@@ -59,6 +61,8 @@ class Recipe:
     seed: int = 42
     precision: Precision = "auto"
     threads: int = 0
+    size: int = 0
+    group_by: str = ""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -98,6 +102,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "validation": (TINY, 1 - TINY, "between 0 and 1, such as 0.2"),
     "seed": (-(2**63), 2**63 - 1, "that fits 64 bits"),
     "threads": (0, 4096, "of at least 0 (0: one a core)"),
+    "size": (0, 1024, "of at most 1024 pixels (0: chosen by the pictures)"),
 }
 
 DEFAULT = Recipe()

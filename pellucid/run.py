@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from html import escape
@@ -40,7 +40,7 @@ from pellucid.files import (
     write_csv,
     write_json,
 )
-from pellucid.machine import cores, keep_memory, processor
+from pellucid.machine import cores, keep_memory, multiplies_bfloat16, processor
 from pellucid.models import build, description_of
 from pellucid.moments import MOMENTS, MOST, Moment, Recorder, read_moments
 from pellucid.pooling import prepare
@@ -190,7 +190,8 @@ class Run:
     def evaluate(self, test_set: Dataset) -> Evaluation:
         """Open the test set: judge the classifier on it, note the result and that it was opened once more.
 
-        Test pictures that were trained on or chosen by are named as "leaking" in evaluation.json.
+        Test pictures that were trained on or chosen by are named as "leaking" in evaluation.json, and what
+        the others give stands in "without_leaking".
         """
         kept = [row for row in _read_split(self.folder / SPLIT) if row[2] != "test"]
         seen = {row[3] for row in kept}
@@ -202,10 +203,19 @@ class Run:
             self.folder,
             opened=self._times_opened + 1,
             leaking=leaks,
+            without_leaking=_figures(evaluation.without(leaks)) if leaks else None,
             weights=self._weights,
             fingerprint=test_set.fingerprint,
         )
         return evaluation
+
+    def without_leaking(self) -> str:
+        """The verdict on the test pictures that were neither trained on nor chosen by; empty when all were so
+        or the test set has not been opened."""
+        if not self._was_opened:
+            return ""
+        figures = read_object(self.folder / EVALUATION).get("without_leaking")
+        return str(figures.get("verdict", "")) if isinstance(figures, dict) else ""
 
     @property
     def _was_opened(self) -> bool:
@@ -235,6 +245,7 @@ def fit(
     data: str = "",
     preprocess: Preprocess | None = None,
     moments: int = MOST,
+    about: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train to the end and leave a run's folder behind.
 
@@ -245,6 +256,8 @@ def fit(
     preprocess  how further pictures are to be read; without it, as exactly the kind trained on
     moments     how often, at most, the weights are kept along the way for pages that show how it formed;
                 a network of more than moments.MOST_WEIGHTS keeps none
+    about       what else environment.json is to tell of the pictures, as "reading": where they lie, what was
+                unreadable, and with which choices they are found again
 
     Ctrl-C or SIGTERM ends it after the step at hand, saves, and raises Stopped. Raises UsageError for
     pictures that cannot be trained on, PellucidError when the loss is no longer finite or a file cannot be
@@ -257,11 +270,14 @@ def fit(
     preprocess = preprocess or Preprocess(train_set.channels, *train_set.size)
     classifier = Classifier(network, train_set.classes, preprocess, recipe.model)
     if folder is None:
-        folder = claim_numbered_folder(Path("runs"), f"{data or 'data'}-{_short(recipe.model)}")
+        called = Path(data).resolve().name if data else ""
+        folder = claim_numbered_folder(Path("runs"), f"{called or 'data'}-{_short(recipe.model)}")
         point(folder.parent / "latest", folder)
     else:
         claim_empty_folder(folder)
     environment = {"data": data, **_environment(train_set, validation_set, recipe)}
+    if about is not None:
+        environment["reading"] = dict(about)
     write_json(folder / RECIPE, recipe.to_json())
     write_json(folder / ENVIRONMENT, environment)
     rows = [*_split_rows("train", train_set), *_split_rows("validation", validation_set)]
@@ -411,6 +427,13 @@ def _save(folder: Path, classifier: Classifier, progress: Progress) -> None:
     classifier.save(folder, training={"why": why, "epochs": len(progress.history), "best": figures})
 
 
+def _figures(evaluation: Evaluation | None) -> dict[str, Any] | None:
+    if evaluation is None:
+        return None
+    figures = evaluation.to_json()
+    return {name: figures[name] for name in ("verdict", "count", "correct", "accuracy", "interval")}
+
+
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
     """A list that holds the number of the first SIGINT or SIGTERM received inside the block.
@@ -524,6 +547,7 @@ def _environment(train_set: Dataset, validation_set: Dataset, recipe: Recipe) ->
             "cores": cores(),
             "threads": recipe.threads,
             "precision": recipe.precision,
+            "bfloat16": "native" if multiplies_bfloat16() else "emulated",
             "memory": "kept" if keep_memory() else "given back",
             "pooling": prepare(recipe.epochs * len(train_set)),
         },

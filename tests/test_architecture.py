@@ -24,9 +24,15 @@ data/dataset.py
 data/picture.py
 data/known.py
 data/listing.py
+data/tree.py
+data/archives.py
 data/folder.py
+data/tables.py
+data/arrays.py
+data/layouts.py
 data/survey.py
 data/store.py
+data/parting.py
 data/reading.py
 data/likeness.py
 data/bursts.py
@@ -76,8 +82,10 @@ report/health.py
 report/__init__.py
 explained.py
 compare.py
+report/checked.py
 live/guard.py
 live/answers.py
+live/disputed.py
 live/app.py
 live/server.py
 live/__init__.py
@@ -87,6 +95,7 @@ cli/pictures.py
 cli/showing.py
 cli/serving.py
 cli/learning.py
+cli/checking.py
 cli/judging.py
 cli/explaining.py
 cli/comparing.py

@@ -22,6 +22,7 @@ from pellucid.classifier import Classifier
 from pellucid.cli import judging, learning
 from pellucid.cli.voice import Voice
 from pellucid.data import DATASETS, load
+from pellucid.data.dataset import Splits
 from pellucid.errors import PellucidError
 from pellucid.evaluation import Evaluation
 from pellucid.files import sha256
@@ -330,6 +331,67 @@ def test_check_tells_what_there_is_before_training(call: Call) -> None:
     assert "10 classes" in out
     assert len(re.findall(r"^  \d +\d+ +\d+ +\d+$", out, re.MULTILINE)) == 10
     assert "Test pictures that are also in training or validation: none." in out
+    assert out.splitlines()[-2:] == ["Nothing found that is wrong.", "Page: check-digits.html"]
+    assert Path("check-digits.html").is_file()
+
+
+@pytest.fixture
+def leaky(monkeypatch: pytest.MonkeyPatch) -> Splits:
+    """`toys` holds three training pictures in its test part."""
+    splits = toy_splits()
+    images = splits.test.images.clone()
+    images[:3] = splits.train.images[:3]
+    leaky = replace(splits, test=replace(splits.test, images=images))
+    monkeypatch.setattr(data, "load", lambda *_, **__: leaky)
+    return leaky
+
+
+def test_check_ends_with_3_when_what_fail_on_names_is_found(call: Call, leaky: Splits) -> None:
+    code, out, err = call("check", "toys", "--fail-on", "unreadable,leak", "--no-page")
+    assert (code, err) == (3, "pellucid: 'toys' has what --fail-on names: leak (3).\n")
+    assert "error: 3 test pictures are also in training or validation, pixel for pixel" in out
+    assert call("check", "toys", "--fail-on", "unreadable,blank", "--no-page")[0] == 0
+    assert list(Path().iterdir()) == []
+    code, out, err = call("check", "toys", "--fail-on", "leek")
+    assert (code, out) == (2, "")
+    assert "--fail-on does not know 'leek'. Did you mean 'leak'?" in err
+
+
+def test_check_in_json_names_every_picture(call: Call, leaky: Splits) -> None:
+    code, out, _ = call("check", "toys", "--json", "--out", "page.html", "--fail-on", "leak")
+    facts = json.loads(out)
+    assert code == 3
+    assert facts["test_pictures_seen_in_training"] == 3
+    assert facts["repeated"] == {"train": 0, "validation": 0, "test": 0}
+    assert facts["page"] == "page.html"
+    leak = facts["findings"][0]
+    assert (leak["kind"], leak["severity"], leak["count"]) == ("leak", "error", 3)
+    sources = {picture["source"] for group in leak["groups"] for picture in group["pictures"]}
+    assert sources == {*leaky.train.sources[:3], *leaky.test.sources[:3]}
+
+
+def test_check_never_writes_into_the_data(call: Call, leaky: Splits) -> None:
+    Path("pets").mkdir()
+    code, _, err = call("check", "pets", "--out", "pets/page.html")
+    assert (code, "which is never written" in err) == (2, True)
+    code, out, _ = call("check", ".")
+    assert code == 0
+    assert "No page: this is the data's own folder" in out
+    assert [path.name for path in Path().rglob("*")] == ["pets"]
+
+
+def test_train_tells_what_is_wrong_and_the_score_without_leaking_pictures(
+    call: Call, leaky: Splits, toys: None
+) -> None:
+    code, out, _ = call("train", "toys", "--epochs", "1", "--threads", "1", "--out", "run")
+    assert code == 0
+    assert "error: 3 test pictures are also in training or validation" in out
+    assert "Look at them with: pellucid check toys" in out
+    alone = Run.open(Path("run")).without_leaking()
+    assert "of 45 right" in alone
+    assert f"Without test pictures it learned from or chose by: {alone}" in out
+    events = call("train", "toys", "--epochs", "1", "--threads", "1", "--out", "other", "--json")[1]
+    assert json.loads(events.splitlines()[0])["findings"][0]["kind"] == "leak"
 
 
 def test_lists_and_versions_answer(call: Call) -> None:
@@ -560,7 +622,7 @@ def test_threads_that_wait_soon_sleep_unless_the_person_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["pellucid", "--version"])
-    for policy, count, kept in ((None, None, "10000"), ("ACTIVE", None, None), (None, "7", "7")):
+    for policy, count, kept in ((None, None, "1000"), ("ACTIVE", None, None), (None, "7", "7")):
         for name, given in (("OMP_WAIT_POLICY", policy), ("GOMP_SPINCOUNT", count)):
             monkeypatch.delenv(name, raising=False)
             if given is not None:

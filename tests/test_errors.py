@@ -2,12 +2,13 @@
 
 import pytest
 
-from pellucid.errors import PellucidError, UsageError, did_you_mean
+from pellucid.errors import CheckFailed, PellucidError, UsageError, did_you_mean
 
 
 def test_a_usage_error_is_a_pellucid_error_with_the_code_for_usage() -> None:
     assert issubclass(UsageError, PellucidError)
     assert (PellucidError("x").exit_code, UsageError("x").exit_code) == (1, 2)
+    assert CheckFailed("x").exit_code == 3
 
 
 @pytest.mark.parametrize(

@@ -256,3 +256,28 @@ def test_what_was_appended_before_an_error_stays(tmp_path: Path) -> None:
     files.settle(path, tmp_path / "download")
     assert (tmp_path / "download").read_bytes() == b"abcd"
     assert not path.exists()
+
+
+def test_one_at_a_time_is_in_a_block_that_is_entered_alone(tmp_path: Path) -> None:
+    waited: list[int] = []
+    with files.alone(tmp_path / "lock") as first:
+        with files.alone(tmp_path / "lock", seconds=0.2, waiting=lambda: waited.append(1)) as second:
+            assert (first, second) == (True, False)
+        assert waited
+    with files.alone(tmp_path / "lock", seconds=0) as third:
+        assert third
+
+
+def test_alone_leaves_an_error_of_the_block_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="of the block"), files.alone(tmp_path / "lock"):
+        raise OSError("of the block")
+    with pytest.raises(PellucidError, match="Cannot write"), files.alone(tmp_path / "no" / "lock"):
+        pass
+
+
+def test_a_folder_that_holds_something_stays(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "mine").mkdir(parents=True)
+    assert not files.remove_folder(tmp_path / "folder")
+    assert files.remove_folder(tmp_path / "folder" / "mine")
+    assert files.remove_folder(tmp_path / "folder")
+    assert files.remove_folder(tmp_path / "folder")  # it need not have been there

@@ -11,9 +11,10 @@ import pytest
 from jinja2 import Environment, nodes
 
 from pellucid import Recipe, fit, language, report
+from pellucid.data.augment import AUGMENTATIONS
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.errors import UsageError
-from pellucid.explanation import EXPLAINERS
+from pellucid.explanation import EXPLAINERS, counterfactual, health, neighbours
 from pellucid.explanation.honesty import CAVEAT
 from pellucid.language import LANGUAGES, catalogue, chosen_particles, language_of, said, speaking
 from pellucid.report.judged import FILES
@@ -22,7 +23,9 @@ from tests.toys import toy_splits
 
 PACKAGE = Path(language.__file__).parent
 PAGES = PACKAGE / "pages"
-TEMPLATES = sorted(PAGES.rglob("*.html"))
+# What other commands write, which speak as the command line does.
+ENGLISH_ONLY = ("check.html", "checked.html")
+TEMPLATES = sorted(path for path in PAGES.rglob("*.html") if path.name not in ENGLISH_ONLY)
 MODULES = sorted(PACKAGE.rglob("*.py"))
 KOREAN = catalogue("ko")
 TABLES = [  # said by name: what the code looks up is not written where it is said
@@ -31,6 +34,10 @@ TABLES = [  # said by name: what the code looks up is not written where it is sa
     *EXPLAINERS,
     *(explainer.caveat for explainer in EXPLAINERS.values()),
     CAVEAT,
+    counterfactual.CAVEAT,
+    neighbours.CAVEAT,
+    *health.CAVEATS.values(),
+    *(augmentation.phrase.replace("%", "%%") for augmentation in AUGMENTATIONS.values()),
     "training",
     "validation",
     "random",
@@ -41,7 +48,7 @@ NAMES = {  # no words of English: names, units, file names, ways of writing
     "pellucid", "PyTorch", "JavaScript", "CSV", "SHA-256", "JASA", "AISTATS", "JMLR", "HiResCAM", "Adam",
     "AdamW", "Wilson", "Guo", "et", "al", "F1", "Kingma", "Ba", "Loshchilov", "Hutter", "Smith", "Topin",
     "nat", "Glorot", "Bengio", "Srivastava", "Nguyen", "O'Connor", "Draelos", "Carin", "viridis", "van",
-    "der", "Walt",
+    "der", "Walt", "PCA", "Hotelling", "t-SNE", "Maaten", "Hinton", "Bonett", "Price",
 }  # fmt: skip
 
 
@@ -59,11 +66,12 @@ def said_in(module: ast.Module) -> Iterator[str]:
     """Every sentence written out in a call of `said`."""
     for node in ast.walk(module):
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "said":
+            asked = node.args[0]
+            choices = (asked.body, asked.orelse) if isinstance(asked, ast.IfExp) else (asked,)
             yield from (
-                part.value
-                for part in ast.walk(node.args[0])
-                if isinstance(part, ast.Constant) and isinstance(part.value, str)
-            )
+                one.value for one in choices
+                if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            )  # fmt: skip
 
 
 def bare_words(template: str) -> list[str]:
@@ -203,6 +211,7 @@ def test_hangul_class_names_stand_in_it_whole_with_the_right_particles(korean_pa
         ("0{이/가} 1{이/가} 2{이/가} 3{은/는} 9{은/는}", "0이 1이 2가 3은 9는"),
         ("7{으로/로} 6{으로/로} 2{으로/로}", "7로 6으로 2로"),
         ("<bdi>상자</bdi>{은/는}", "<bdi>상자</bdi>는"), ("cat{을/를}", "cat을(를)"), ("{x/y}", "{x/y}"),
+        ("95 %{을/를}", "95 %를"),
     ],
 )  # fmt: skip
 def test_particles_fit_the_sound_before_them(text: str, fitting: str) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import torch
 
 from pellucid import report
 from pellucid.data.dataset import Dataset, Splits
+from pellucid.errors import UsageError
 from pellucid.evaluation import Evaluation, percent
 from pellucid.exporters.page import SCRIPTS
 from pellucid.recipe import Recipe
@@ -91,6 +94,7 @@ def test_the_verdict_is_the_evaluation(page: str, made: tuple[Run, Splits, Evalu
 
 def test_no_part_failed_and_every_part_is_there(page: str) -> None:
     assert "could not be made" not in page
+    assert "built-in method" not in page  # a dict's method where its value was meant
     parts = [attributes["id"] for attributes in Elements(page).of_class("part")]
     assert parts == [key for key, _, _ in report.SECTIONS]
 
@@ -255,3 +259,63 @@ def test_a_map_its_tests_do_not_support_is_stamped_where_it_is_shown(
     assert "could not be made" not in page
     assert ("not supported by its tests" in page) is not supported
     assert ("Methods that did not pass" in page) is not supported
+
+
+def test_the_score_without_leaking_pictures_stands_in_the_verdict_and_beside_the_data(
+    made: tuple[Run, Splits, Evaluation], tmp_path: Path
+) -> None:
+    run, splits, _ = made
+    copy = replace(run, folder=Path(shutil.copytree(run.folder, tmp_path / "run")))
+    leaked = splits.train.subset(torch.arange(6))
+    leaked = replace(leaked, sources=[f"leak/{n}" for n in range(6)])
+    test = Dataset(
+        torch.cat([leaked.images, splits.test.images]),
+        torch.cat([leaked.labels, splits.test.labels]),
+        splits.test.classes,
+        [*leaked.sources, *splits.test.sources],
+    )
+    evaluation = copy.evaluate(test)
+    without = evaluation.without(leaked.sources)
+    assert without is not None
+    path = report.write_report(copy, replace(splits, test=test), evaluation)
+    page = path.read_text(encoding="utf-8")
+    assert "could not be made" not in page
+    text = " ".join(Elements(page).text.split())
+    share = percent(without.accuracy)
+    assert f"6 test pictures are also among those it learned from. Without: {share} right." in text
+    assert f"Without them {share} of {without.count} are right, 95 % interval" in text
+    assert all(source in text for source in leaked.sources)
+
+
+def test_it_draws_with_the_runs_own_network_and_past(page: str, made: tuple[Run, Splits, Evaluation]) -> None:
+    found = re.search(r'<script type="application/json" id="live-data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    data = json.loads(found[1])
+    assert data["classes"] == list(made[1].train.classes)
+    assert data["moments"]["steps"] == [step for _, step, _ in made[0].moments]
+    assert Elements(page).of_class("part")[0]["id"] == "draw"
+
+
+def test_a_network_the_page_cannot_run_still_gets_a_full_report(
+    monkeypatch: pytest.MonkeyPatch, made: tuple[Run, Splits, Evaluation]
+) -> None:
+    def refusing(*_: object) -> None:
+        raise UsageError("The page's engine cannot run 'sort': in forward, line 7.")
+
+    monkeypatch.setattr("pellucid.exporters.page.lower", refusing)
+    page = report.render(report.Material(*made))
+    assert "The page&#39;s engine cannot run &#39;sort&#39;: in forward, line 7." in page
+    assert f"pellucid live {made[0].folder.name}" in page
+    assert 'id="live-data"' not in page
+    assert "could not be made" not in page
+    assert 'class="matrix' in page
+
+
+def test_damaged_moments_are_told_in_their_place(
+    monkeypatch: pytest.MonkeyPatch, made: tuple[Run, Splits, Evaluation], tmp_path: Path
+) -> None:
+    (tmp_path / "moments.safetensors").write_bytes(b"no tensors")
+    monkeypatch.setattr("pellucid.run.MOMENTS", str(tmp_path / "moments.safetensors"))
+    page = report.render(report.Material(*made))
+    assert page.count("could not be made") == 1
+    assert "moments.safetensors&#39; is damaged" in page

@@ -256,7 +256,7 @@ def test_a_folder_tells_how_it_came_to_be(finished: Path) -> None:
         "recipe.json", "metrics.csv", "split.csv", "model.safetensors", "model.json", "environment.json",
         "moments.safetensors", "evaluation.json", "predictions.csv", "health.csv",
     }  # fmt: skip
-    assert replace(run.recipe, threads=1) == SHORT
+    assert replace(run.recipe, threads=1) == replace(SHORT, augment="crop")  # what "auto" meant for them
     assert run.recipe == read_recipe(finished / "recipe.json")
     header = (finished / "metrics.csv").read_text().splitlines()[0]
     assert header == "epoch,seconds,learning_rate,loss,accuracy,val_loss,val_accuracy"
@@ -323,7 +323,29 @@ def test_a_run_that_was_never_judged_has_no_evaluation(folder: Path) -> None:
 
 def test_test_pictures_that_were_trained_on_are_named(folder: Path) -> None:
     Run.open(folder).evaluate(SPLITS.validation.subset(torch.arange(5)))
-    assert read_json(folder / "evaluation.json")["leaking"] == list(SPLITS.validation.sources[:5])
+    facts = read_json(folder / "evaluation.json")
+    assert facts["leaking"] == list(SPLITS.validation.sources[:5])
+    assert facts["without_leaking"] is None, "no picture is left without them"
+    assert Run.open(folder).without_leaking() == ""
+
+
+def test_the_score_without_leaking_pictures_is_that_of_the_others(folder: Path) -> None:
+    run, test = Run.open(folder), SPLITS.test
+    leaked = SPLITS.train.subset(torch.arange(7))
+    sources = [*(f"leak/{n}" for n in range(7)), *test.sources]
+    mixed = Dataset(
+        torch.cat([leaked.images, test.images]),
+        torch.cat([leaked.labels, test.labels]),
+        test.classes,
+        sources,
+    )
+    run.evaluate(mixed)
+    facts, alone = read_json(folder / "evaluation.json"), evaluate(run.classifier, test)
+    assert facts["leaking"] == sources[:7]
+    assert facts["count"] == len(test) + 7
+    names = ("verdict", "count", "correct", "accuracy", "interval")
+    assert facts["without_leaking"] == {name: alone.to_json()[name] for name in names}
+    assert run.without_leaking() == alone.verdict
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "null", '{"opened": "x"}', '{"opened": [1]}'])

@@ -16,10 +16,11 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pellucid.cli.caching import cache
+from pellucid.cli.checking import check
 from pellucid.cli.comparing import compare
 from pellucid.cli.explaining import explain
 from pellucid.cli.judging import evaluate, predict
-from pellucid.cli.learning import check, train
+from pellucid.cli.learning import train
 from pellucid.cli.listing import datasets, doctor, models
 from pellucid.cli.serving import live
 from pellucid.cli.showing import export, report
@@ -80,7 +81,7 @@ def main() -> NoReturn:
     # Before torch is loaded: a thread that waits for the others soon goes to sleep. Spinning on, as is the
     # default, costs ten times the time as soon as another program wants a core.
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")

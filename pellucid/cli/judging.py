@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pellucid.cli.options import AsJson, DataDir, RunArgument, Scaling
-from pellucid.cli.pictures import splits_of, with_scaling
+from pellucid.cli.pictures import pictures_in, splits_of, with_scaling
 from pellucid.cli.voice import Voice, plain
 from pellucid.errors import UsageError
 
@@ -42,7 +42,7 @@ def evaluate(
 
 def predict(
     run_folder: RunArgument,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures, or folders of them.")],
     csv: Annotated[Path | None, typer.Option(help="Write every probability to this table.")] = None,
     scaling: Scaling = None,
     as_json: AsJson = False,
@@ -55,7 +55,8 @@ def predict(
     classifier = Classifier.load(run_folder)
     preprocess = with_scaling(classifier.preprocess, scaling)
     rows, errors = [], []
-    for file, probabilities in _answers(classifier, preprocess, files):
+    wanted = [picture for given in files for picture in pictures_in(given)]
+    for file, probabilities in _answers(classifier, preprocess, wanted):
         if isinstance(probabilities, UsageError):
             errors.append(probabilities)
             print(plain(f"pellucid: {probabilities}"), file=sys.stderr)

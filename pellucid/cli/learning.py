@@ -1,6 +1,5 @@
-"""Commands that look at pictures and train on them: check, train."""
+"""The command that trains: train."""
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
@@ -9,10 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Language, Quiet, language_wished
-from pellucid.cli.pictures import loaded
+from pellucid.cli.options import (
+    AsJson,
+    DataDir,
+    GroupBy,
+    Language,
+    OnUnreadable,
+    Quiet,
+    Size,
+    SplitTable,
+    language_wished,
+)
+from pellucid.cli.pictures import Choices, about, loaded, read, read_again
 from pellucid.cli.showing import write_and_tell
-from pellucid.cli.voice import Voice, facts_of
+from pellucid.cli.voice import Voice
 from pellucid.errors import UsageError
 from pellucid.recipe import RECIPES, SMALL_AND_GRAY, Recipe, Shape, changed, read_recipe, recipe_named
 
@@ -20,17 +29,18 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Splits
     from pellucid.run import Run
 
-EXAMPLES = """Train on which pictures? Three ways to begin:
+EXAMPLES = """Train on which pictures? Four ways to begin:
 
   pellucid train digits              1,797 small digits that come along: seconds
   pellucid train mnist               70,000 handwritten digits, found or downloaded once
+  pellucid train ./photos            your own: one folder per class, a table, an archive
   pellucid train mnist --model tutorial --recipe tutorial    the course page to the letter
 """
 
 
 def train(
     data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="A known data set: digits, mnist.")
+        str | None, typer.Argument(metavar="DATA", help="Your folder of pictures, or digits, mnist ...")
     ] = None,
     recipe: Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(RECIPES)}.")] = "fast",
     config: Annotated[Path | None, typer.Option(help="A run's recipe.json, to replay it exactly.")] = None,
@@ -70,6 +80,10 @@ def train(
         ),
     ] = None,
     lang: Language = None,
+    size: Size = None,
+    group_by: GroupBy = None,
+    split: SplitTable = None,
+    on_unreadable: OnUnreadable = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -79,7 +93,7 @@ def train(
         print(EXAMPLES, end="", file=sys.stderr)
         raise typer.Exit(2)
     given = {name: value for name, value in settings.items() if value is not None}
-    others = (data, config, out, moments)
+    others = (data, config, out, moments, split, on_unreadable)
     if resume is not None and (given or any(word is not None for word in others)):
         raise UsageError(
             "--resume goes on with a run as it was begun: its data, settings and folder cannot be changed. "
@@ -99,7 +113,8 @@ def train(
     if resume is not None:
         run, splits = _resumed(resume, data_dir, say)
     else:
-        run, splits = _begun(str(data), choose, out, data_dir, moments, say)
+        table = (split, on_unreadable or "skip")
+        run, splits = _begun(str(data), choose, out, data_dir, table, moments, say)
     evaluation = run.evaluate(splits.test)
     say.evaluation(run, evaluation)
     write_and_tell(run, splits, evaluation, say, language)
@@ -110,9 +125,11 @@ def _begun(
     choose: Callable[[int, Shape], Recipe],
     out: Path | None,
     data_dir: Path | None,
+    table: tuple[Path | None, str],
     moments: int | None,
     say: Voice,
 ) -> "tuple[Run, Splits]":
+    from pellucid.data.audit import quick_audit
     from pellucid.data.augment import named
     from pellucid.models import model_named
     from pellucid.moments import MOST
@@ -122,21 +139,33 @@ def _begun(
     draft = choose(1, SMALL_AND_GRAY)
     model_named(draft.model)  # a misspelt one is told before anything is loaded, perhaps downloaded
     named("none" if draft.augment == "auto" else draft.augment)
-    splits = loaded(data, data_dir, draft.seed, draft.validation)
-    say.data(data, splits)
+    choices = Choices(draft.seed, draft.validation, draft.size, draft.group_by, *table)
+    splits, reading = read(data, data_dir, choices)
+    say.reading(reading)
+    say.data(data, splits, quick_audit(splits, reading))
     recipe = choose(len(splits.train), (splits.train.channels, *splits.train.size))
+    preprocess = reading.preprocess if reading else None
+    if preprocess is not None and preprocess.scaling == "stretch":
+        recipe = changed(recipe, {"size": preprocess.height})  # nothing is left to be chosen by a replay
     say.recipe(resolved(recipe, splits.train, data))
-    most = MOST if moments is None else moments
     with say.training(recipe) as show:
         run = fit(
-            splits.train, splits.validation, recipe, folder=out, callbacks=[show], data=data, moments=most
+            splits.train,
+            splits.validation,
+            recipe,
+            folder=out,
+            callbacks=[show],
+            data=data,
+            preprocess=preprocess,
+            about=about(data, choices, reading) if reading else None,
+            moments=MOST if moments is None else moments,
         )
     say.line(f"{run.folder}: {run.summary}")
     return run, splits
 
 
 def _resumed(folder: Path, data_dir: Path | None, say: Voice) -> "tuple[Run, Splits]":
-    from pellucid.files import read_json
+    from pellucid.files import read_object
     from pellucid.run import CHECKPOINT, ENVIRONMENT, RECIPE, resume
 
     if not (folder / CHECKPOINT).is_file():
@@ -144,37 +173,14 @@ def _resumed(folder: Path, data_dir: Path | None, say: Voice) -> "tuple[Run, Spl
             f"'{folder}' has nothing to resume: it is no run's folder, or its training is finished."
         )
     recipe = read_recipe(folder / RECIPE)
-    data = str(read_json(folder / ENVIRONMENT).get("data", ""))
-    splits = loaded(data, data_dir, recipe.seed, recipe.validation)
+    environment = read_object(folder / ENVIRONMENT)
+    data = str(environment.get("data", ""))
+    if told := environment.get("reading"):
+        splits = read_again(told, folder, data_dir).splits
+    else:
+        splits = loaded(data, data_dir, recipe.seed, recipe.validation)
     say.data(data, splits)
     with say.training(recipe) as show:
         run = resume(folder, splits.train, splits.validation, callbacks=[show])
     say.line(f"{run.folder}: {run.summary}")
     return run, splits
-
-
-def check(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="A known data set: digits, mnist.")],
-    data_dir: DataDir = None,
-    seed: Annotated[int, typer.Option(help="Decides the split.")] = Recipe.seed,
-    validation: Annotated[
-        float, typer.Option(help="Share of training pictures to choose by.")
-    ] = Recipe.validation,
-    as_json: AsJson = False,
-) -> None:
-    """Look at DATA before training: shapes, type, classes, counts per class, pictures in two splits."""
-    from pellucid.data.dataset import content_hashes
-
-    splits = loaded(data, data_dir, seed, validation)
-    hashes = {name: set(content_hashes(part)) for name, part in splits.items()}
-    twice = len(hashes["test"] & (hashes["train"] | hashes["validation"]))
-    repeated = {name: len(part) - len(hashes[name]) for name, part in splits.items()}
-    facts = {"data": data, **facts_of(splits), "test_pictures_seen_in_training": twice, "repeated": repeated}
-    if as_json:
-        print(json.dumps(facts, ensure_ascii=False))
-        return
-    say = Voice(False, False)
-    say.data(data, splits)
-    say.counts(splits)
-    say.line(f"Identical pictures inside one split: {', '.join(f'{n} {c}' for n, c in repeated.items())}.")
-    say.line(f"Test pictures that are also in training or validation: {twice or 'none'}.")

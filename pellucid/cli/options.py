@@ -12,6 +12,19 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Where data sets lie; PELLUCID_DATA is looked in too.")
 ]
+Size = Annotated[int | None, typer.Option(help="Your pictures' side in pixels; chosen unless given.")]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN|PATTERN", help="Your pictures of one group, as a patient, stay on one side."
+    ),
+]
+SplitTable = Annotated[
+    Path | None, typer.Option("--split", help="A run's split.csv: your pictures are parted as it says.")
+]
+OnUnreadable = Annotated[
+    str | None, typer.Option(metavar="skip|stop", help="What to do with your pictures that cannot be read.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 Scaling = Annotated[
     str | None, typer.Option(help="stretch: convert pictures of another size or colour; none: refuse them.")

@@ -2,15 +2,94 @@
 
 import sys
 import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pellucid.cli.voice import plain
-from pellucid.errors import UsageError
+from pellucid.errors import PellucidError, UsageError
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Splits
+    from pellucid.data.reading import Reading
     from pellucid.run import Run
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How pictures are to be read and parted, as the command line asks for it."""
+
+    seed: int
+    validation: float
+    size: int = 0
+    group_by: str = ""
+    split: str | Path | None = None
+    on_unreadable: str = "skip"
+
+
+def read(data: str, data_dir: Path | None, choices: Choices) -> "tuple[Splits, Reading | None]":
+    """A known data set, or one's own pictures with all that there is to say about how they were read."""
+    from pellucid.data import is_known
+
+    if not is_known(data):
+        reading = _read(data, choices)
+        return reading.splits, reading
+    given = [name for name in ("size", "group_by", "split") if getattr(choices, name)]
+    if given:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"{flags} is for your own pictures; '{data}' is known and comes as it is.")
+    return loaded(data, data_dir, choices.seed, choices.validation), None
+
+
+def about(data: str, choices: Choices, reading: "Reading") -> dict[str, Any]:
+    """What a run writes down of pictures, so that they are found again and read alike."""
+    split = None if choices.split is None else str(Path(choices.split).resolve())
+    return {
+        "path": str(Path(data).resolve()),
+        "choices": {**asdict(choices), "split": split},
+        **reading.to_json(),
+    }
+
+
+def read_again(told: Mapping[str, Any], folder: Path, data_dir: Path | None) -> "Reading":
+    """The pictures of a run as its `environment.json` tells under "reading".
+
+    `data_dir` is where they lie now, should they have been moved. A table of parts that is gone is replaced
+    by the run's own.
+    """
+    from pellucid.data.picture import Preprocess
+    from pellucid.run import SPLIT
+
+    try:
+        choices = Choices(**told["choices"])
+        preprocess = Preprocess(**told["preprocess"])
+        path = str(data_dir or told["path"])
+    except (KeyError, TypeError) as error:
+        raise PellucidError(f"'{folder}' does not tell how its pictures were read: {error!r}.") from error
+    if choices.split is not None and not Path(choices.split).is_file():
+        choices = replace(choices, split=folder / SPLIT)
+    return _read(path, choices, preprocess)
+
+
+def _read(data: str, choices: Choices, preprocess: Any = None) -> "Reading":
+    from pellucid.data.reading import read_pictures
+
+    def tell(what: str, done: int, count: int) -> None:
+        end = "\n" if done >= count else ""
+        print(f"\r{what}: {done:,} of {count:,} pictures", end=end, file=sys.stderr, flush=True)
+
+    return read_pictures(
+        data,
+        size=choices.size,
+        seed=choices.seed,
+        validation=choices.validation,
+        group_by=choices.group_by,
+        split_file=choices.split,
+        on_unreadable=choices.on_unreadable,  # type: ignore[arg-type]  # a wrong word is refused there
+        progress=tell if sys.stderr.isatty() else None,
+        preprocess=preprocess,
+    )
 
 
 def loaded(name: str, data_dir: Path | None, seed: int, validation: float) -> "Splits":
@@ -36,6 +115,8 @@ def splits_of(run: "Run", data_dir: Path | None) -> "Splits":
     from pellucid.run import find_splits
 
     recipe = run.recipe
+    if told := run.environment.get("reading"):
+        return find_splits(run, lambda: read_again(told, run.folder, data_dir).splits)
     return find_splits(run, lambda: loaded(run.data, data_dir, recipe.seed, recipe.validation))
 
 
@@ -50,3 +131,15 @@ def with_scaling(preprocess: Any, scaling: str | None) -> Any:
     if scaling not in SCALING:
         raise UsageError(f"Unknown scaling '{scaling}'. Known: {', '.join(SCALING)}.")
     return replace(preprocess, scaling=scaling)
+
+
+def pictures_in(path: Path) -> list[Path]:
+    """The file itself, or every picture of a folder, hidden ones left out, in natural order."""
+    if not path.is_dir():
+        return [path]
+    from pellucid.data.tree import folder_tree
+
+    names = folder_tree(path).pictures()
+    if not names:
+        raise UsageError(f"'{path}' holds no pictures. Name picture files, such as '{path}/1.png'.")
+    return [path / name for name in names]

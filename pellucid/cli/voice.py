@@ -1,6 +1,7 @@
 """What a command says: progress on a terminal, plain lines in a pipe, JSON lines for a program."""
 
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,7 +12,9 @@ from rich.console import Console
 from pellucid.recipe import Recipe
 
 if TYPE_CHECKING:
+    from pellucid.data.audit import Audit
     from pellucid.data.dataset import Dataset, Splits
+    from pellucid.data.reading import Reading
     from pellucid.evaluation import Evaluation
     from pellucid.run import Run
     from pellucid.training import Epoch, Step
@@ -35,10 +38,23 @@ class Voice:
         if self.as_json and not self.quiet:
             print(json.dumps({"event": kind, **facts}, ensure_ascii=False), flush=True)
 
-    def data(self, name: str, splits: "Splits") -> None:
-        """What the pictures are: shape, type, classes and how many."""
+    def reading(self, reading: "Reading | None") -> None:
+        """What was understood of one's own pictures, before anything is made of them."""
+        if reading is None:
+            return
+        self.event("reading", **reading.to_json())
+        for note in reading.notes:
+            self.line(
+                f"{note.rstrip('.')}.".replace("\n", "\\n")
+            )  # one line a note, whatever a file is called
+        found, read = len(reading.listing.pictures), len(reading.packed.kept)
+        self.line(f"Pictures found: {found:,} = {read:,} read + {found - read:,} unreadable.")
+
+    def data(self, name: str, splits: "Splits", found: "Audit | None" = None) -> None:
+        """What the pictures are: shape, type, classes and how many; and what is wrong with them."""
         facts = facts_of(splits)
-        self.event("data", data=name, **facts)
+        told = [finding.brief for finding in found.findings] if found else []
+        self.event("data", data=name, **facts, **({"findings": told} if found else {}))
         channels, height, width = facts["shape"]
         kind = "gray" if channels == 1 else f"{channels} channels"
         sizes = ", ".join(f"{part} {len(dataset):,}" for part, dataset in splits.items())
@@ -47,6 +63,16 @@ class Voice:
         more = f" and {len(facts['classes']) - 20} more" if len(facts["classes"]) > 20 else ""
         counts = ", ".join(f"{name} {splits.train.counts[name]:,}" for name in shown)
         self.line(f"{len(facts['classes'])} classes, training pictures of each: {counts}{more}")
+        if found and found.findings:
+            self.findings(found)
+            self.line(f"Look at them with: pellucid check {shlex.quote(name)}")
+
+    def findings(self, found: "Audit") -> None:
+        """One line for each thing that is wrong with the pictures, the gravest first."""
+        for finding in found.findings:
+            self.line(f"{finding.severity}: {finding.sentence} [{finding.kind}]")
+        if not found.findings:
+            self.line("Nothing found that is wrong.")
 
     def recipe(self, recipe: Recipe) -> None:
         """How training will go: the network, how long, and what is done with the pictures."""
@@ -108,6 +134,9 @@ class Voice:
             figures = evaluation.to_json()
             self.event("evaluation", run=str(run.folder), **figures)
         self.line(f"Test set: {evaluation.verdict}")
+        without = run.without_leaking()
+        if without:
+            self.line(f"Without test pictures it learned from or chose by: {without}")
         if evaluation.uneven:
             self.line(evaluation.uneven)
 

@@ -1,13 +1,26 @@
-"""Pictures in: the data sets pellucid knows, and `load`, which gives one in three parts."""
+"""Pictures in: the data sets pellucid knows and your own, and `load`, which gives them in three parts."""
 
 from pathlib import Path
+from typing import Any
 
 from pellucid.data import known
 from pellucid.data.dataset import Dataset, Splits, split
 from pellucid.data.known import Known, Progress, Transfer
+from pellucid.data.reading import Reading, read_pictures
 from pellucid.errors import UsageError, did_you_mean
 
-__all__ = ["DATASETS", "Dataset", "Known", "Splits", "load", "locate", "split"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Known",
+    "Reading",
+    "Splits",
+    "is_known",
+    "load",
+    "locate",
+    "read_pictures",
+    "split",
+]
 
 DATASETS: dict[str, Known] = {
     "digits": known.digits,
@@ -17,29 +30,59 @@ DATASETS: dict[str, Known] = {
 
 
 def load(
-    name: str,
+    data: Any,
     *,
     data_dir: str | Path | None = None,
     seed: int = 42,
     validation: float = 0.2,
+    size: int = 0,
+    group_by: str = "",
     progress: Progress | None = None,
 ) -> Splits:
-    """A known data set in three parts that share no picture: to learn from, to choose by, to judge with.
+    """Pictures in three parts that share no picture: to learn from, to choose by, to judge with.
 
-    Where the data set brings no validation part, the share `validation` of its training pictures is held
-    out, every class alike, by `seed`. The test part is the data set's own and depends on neither.
+    data      a known data set's name, such as "mnist"; or your own pictures: a folder, a table, an archive, a
+              pandas DataFrame, NumPy arrays, a Hugging Face Dataset. A name that is known is never a folder:
+              write "./mnist" for one
+    data_dir  a folder to look for known data sets in first, then in PELLUCID_DATA, pellucid's cache, Keras'
+              and torchvision's
+    size      pixels a side of your own pictures; 0: chosen by their sizes
+    group_by  a column, or a pattern in the names, of your own pictures that stay on one side
+    progress  called with what is done, how much so far and how much in all
 
-    data_dir  a folder to look in first, then in PELLUCID_DATA, pellucid's cache, Keras' and torchvision's
-    progress  called during a download with the file's name, the bytes so far and the bytes in all
+    Where the data bring no validation part, the share `validation` of the training pictures is held out by
+    `seed`. The test part depends on neither. `read_pictures` tells more, and takes more settings.
 
-    Raises UsageError when the name is unknown or `validation` is not between 0 and 1; PellucidError when
-    the data set is nowhere and cannot be downloaded.
+    Raises UsageError when the name is unknown, a setting is not one, or it is not clear what they are;
+    PellucidError when a known data set is nowhere and cannot be downloaded.
     """
-    splits = known.read(_known(name), _path(data_dir), transfer=Transfer(progress=progress))
+    if not is_known(data):
+        reading = read_pictures(
+            data, size=size, seed=seed, validation=validation, group_by=group_by, progress=progress
+        )
+        return reading.splits
+    if size or group_by:
+        raise UsageError(f"'{data}' comes as it is: size and group_by are for your pictures.")
+    splits = known.read(_known(data), _path(data_dir), transfer=Transfer(progress=progress))
     if len(splits.validation):
         return splits
     rest, held_out = split(splits.train, fraction=validation, seed=seed)
     return Splits(rest, held_out, splits.test)
+
+
+def is_known(data: Any) -> bool:
+    """Whether `data` is a known data set's name; False for your own pictures.
+
+    Raises UsageError for a word that is neither: no name of DATASETS, and nothing of that name lies here.
+    """
+    if not isinstance(data, str) or data not in DATASETS:
+        if isinstance(data, str) and (not data or not Path(data).exists()):
+            raise UsageError(
+                f"Unknown data set '{data}'. {did_you_mean(data, DATASETS)} "
+                "Nor is it a folder, a table or an archive of your own pictures here."
+            )
+        return False
+    return True
 
 
 def locate(name: str, data_dir: str | Path | None = None) -> str | None:
@@ -52,10 +95,7 @@ def locate(name: str, data_dir: str | Path | None = None) -> str | None:
 
 def _known(name: str) -> Known:
     if name not in DATASETS:
-        raise UsageError(
-            f"Unknown data set '{name}'. {did_you_mean(name, DATASETS)} "
-            "Folders of your own pictures are not read yet."
-        )
+        raise UsageError(f"Unknown data set '{name}'. {did_you_mean(name, DATASETS)}")
     return DATASETS[name]
 
 

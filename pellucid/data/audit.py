@@ -73,6 +73,16 @@ class Finding:
         """How many cases there are."""
         return len(self.groups) or len(self.named)
 
+    @property
+    def brief(self) -> dict[str, Any]:
+        """The finding as plain values, its pictures counted."""
+        return {
+            "kind": self.kind,
+            "severity": self.severity,
+            "count": self.count,
+            "sentence": self.sentence,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """The finding as plain values, every picture by its source."""
         groups = [
@@ -83,8 +93,7 @@ class Finding:
             for number, group in enumerate(self.groups)
         ]
         named = [{"name": name, "reason": reason} for name, reason in self.named]
-        facts = {"kind": self.kind, "severity": self.severity, "count": self.count, "sentence": self.sentence}
-        return {**facts, "groups": groups, "named": named}
+        return {**self.brief, "groups": groups, "named": named}
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +136,19 @@ class Audit:
         """Sources of the test pictures that are also in training or validation, pixel for pixel."""
         groups = (group for finding in self.of("leak") for group in finding.groups)
         return tuple(place.source for group in groups for place in group if place.split == "test")
+
+    @property
+    def repeated(self) -> dict[str, int]:
+        """How many pictures of each part are there once more in it, pixel for pixel."""
+        groups = [group for finding in self.of("duplicate") for group in finding.groups]
+        splits = [[place.split for place in group] for group in groups]
+        return {name: sum(max(0, group.count(name) - 1) for group in splits) for name in self.tones}
+
+    @property
+    def brightness(self) -> dict[str, tuple[float, float, float]]:
+        """Of each part that has pictures: the darkest picture, the middle one, the brightest; 0..255."""
+        values = {name: tones.brightness for name, tones in self.tones.items() if len(tones.brightness)}
+        return {name: (float(v.min()), float(v.median()), float(v.max())) for name, v in values.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Findings, brightness, contrast and sizes as plain values."""
@@ -205,7 +227,8 @@ class _Look:
     def _audit(self, looked: str, more: list[Finding]) -> Audit:
         twins = [tuple(self.places[index] for index in group) for group in self.twins if len(group) > 1]
         blank = [(self.places[index],) for index in self._blank()]
-        found = [*_of_twins(twins), *_of_classes(self.splits), *_of_blank(blank), *more]
+        nothing = {place for (place,) in blank}  # a black picture of two labels is no question of labels
+        found = [*_of_twins(twins, nothing), *_of_classes(self.splits), *_of_blank(blank), *more]
         found += _unreadable(self.reading)
         order = list(KINDS)
         found.sort(key=lambda finding: order.index(finding.kind))
@@ -245,11 +268,12 @@ def _tones(part: Dataset) -> Tones:
     return Tones(brightness, contrast)
 
 
-def _of_twins(twins: Sequence[tuple[Place, ...]]) -> list[Finding]:
+def _of_twins(twins: Sequence[tuple[Place, ...]], blank: set[Place]) -> list[Finding]:
     """Leaks, duplicates and pictures of two labels among pictures that are the same to the pixel."""
     leaks = tuple(group for group in twins if len({place.split for place in group}) > 1)
     repeated = tuple(group for group in twins if len({place.split for place in group}) < len(group))
-    doubtful = tuple(group for group in twins if len({place.label for place in group}) > 1)
+    seen = (group for group in twins if group[0] not in blank)
+    doubtful = tuple(group for group in seen if len({place.label for place in group}) > 1)
     found = []
     if leaks:
         found.append(Finding("leak", _leak_sentence(leaks), leaks))

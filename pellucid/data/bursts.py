@@ -12,7 +12,8 @@ from pellucid.data.likeness import distances
 SHORTEST = 3  # pictures that make a burst
 DRAWS = 2_000  # pairs of a class that tell how alike its pictures are anyway
 RARE = 0.001  # share of such pairs that are as alike as two neighbours of a burst, at most
-NUMBERED = re.compile(r"(.*?)(\d{1,18})(\D*)", re.DOTALL)
+# A file's name: the place in an array says nothing of when a picture was taken.
+NUMBERED = re.compile(r"(.*?)(\d{1,18})(\D*\.\D*)", re.DOTALL)
 
 
 def bursts(thumbnails: Tensor, sources: Sequence[str], labels: Sequence[str]) -> list[list[int]]:
@@ -25,11 +26,10 @@ def bursts(thumbnails: Tensor, sources: Sequence[str], labels: Sequence[str]) ->
     Two neighbours belong to one burst when no more than RARE of the pairs of their class that stand far
     apart are as alike. A class of too few pairs to tell has none.
     """
-    lines = [line for line in _lines(sources, labels) if len(line) >= SHORTEST]
     by_class: dict[str, list[list[int]]] = defaultdict(list)
-    for line in lines:
+    for line in _lines(sources, labels):
         by_class[labels[line[0]]].append(line)
-    return [run for mine in by_class.values() for run in _runs(thumbnails, mine, sum(map(len, mine)))]
+    return [run for mine in by_class.values() for run in _runs(thumbnails, mine)]
 
 
 def _lines(sources: Sequence[str], labels: Sequence[str]) -> list[list[int]]:
@@ -50,12 +50,14 @@ def _lines(sources: Sequence[str], labels: Sequence[str]) -> list[list[int]]:
     return lines
 
 
-def _runs(thumbnails: Tensor, lines: list[list[int]], number: int) -> list[list[int]]:
-    members = torch.tensor([index for line in lines for index in line])
+def _runs(thumbnails: Tensor, lines: list[list[int]]) -> list[list[int]]:
+    members = torch.tensor([index for line in lines for index in line])  # of one class, in the order of names
+    number = len(members)
+    lines = [line for line in lines if len(line) >= SHORTEST]
     generator = torch.Generator().manual_seed(0)
     one, other = torch.randint(0, number, (2, DRAWS), generator=generator)
     apart = (one - other).abs() > min(200, number // 4)
-    if int(apart.sum()) < 1 / RARE:
+    if not lines or int(apart.sum()) < 1 / RARE:
         return []
     usual = distances(thumbnails, members[one[apart]], members[other[apart]])
     limit = float(torch.quantile(usual, RARE))

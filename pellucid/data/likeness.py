@@ -25,7 +25,7 @@ SAMPLE = 2_000  # pictures that tell how alike any two are
 BLOCK = 2_048  # pictures held at once
 
 LIMIT = 0.05  # distance two pictures may have, at most, and be one
-FRACTION = 0.1  # of the distance to pictures that merely look alike
+FRACTION = 0.08  # of the distance to pictures that merely look alike
 COPIES = 10  # near-copies a picture may have and still be told from what merely looks alike
 
 Parts = Sequence[Tensor]
@@ -113,7 +113,7 @@ def _shrunk(pictures: Tensor, side: int) -> Tensor:
 def _unit(pictures: Tensor) -> Tensor:
     centred = pictures.flatten(2) - pictures.flatten(2).mean(dim=2, keepdim=True)  # (B, C, h*w)
     vectors = centred.flatten(1)
-    length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     flat = length < 0.5 * math.sqrt(vectors.shape[1])  # less than half a shade of contrast
     units: Tensor = (vectors / length.clamp_min(1e-6)).masked_fill(flat, 0)
     return units

@@ -226,9 +226,11 @@ def _opened(place: _Place) -> _Store:
     if record is None:
         return _nothing(place.preprocess)
     head, body = record
-    shape = (len(body["digests"]), *_shape(place.preprocess))
+    name, shape = str(head["pixels"]), (len(body["digests"]), *_shape(place.preprocess))
+    if not OURS.fullmatch(name):  # another folder's file is never opened
+        return _nothing(place.preprocess)
     try:
-        with (place.folder / str(head["pixels"])).open("rb") as file:
+        with (place.folder / name).open("rb") as file:
             if os.fstat(file.fileno()).st_size != math.prod(shape):
                 return _nothing(place.preprocess)
             damaged = _damaged_rows(Path(file.name), body["checks"], shape)

@@ -25,5 +25,4 @@ def serve(
     listener = listening_socket(port)
     taken = listener.getsockname()[1]
     app = application(runs, port=taken, language=language)
-    tell(f"http://127.0.0.1:{taken}/")
-    run(server_of(app), listener, open_browser=open_browser)
+    run(server_of(app), listener, tell=tell, open_browser=open_browser)

@@ -22,6 +22,7 @@ from pellucid.data.picture import gray
 from pellucid.errors import UsageError
 from pellucid.exporters.page import SCRIPTS, Subject, drawing_section, in_turn
 from pellucid.live.answers import Answerer, Question
+from pellucid.live.disputed import disputed
 from pellucid.live.guard import BYTES, LOG, PICTURES, Door, Guard, Refusal
 from pellucid.strokes import RULES, as_ink, place_picture
 
@@ -99,7 +100,12 @@ def application(runs: Sequence[Served], *, port: int, language: str = "en") -> G
     words = _words()
     if language not in words:
         raise UsageError(f"Unknown language '{language}'. Known: {', '.join(words)}.")
-    told = {"language": language, "words": words, "runs": [run.facts() for run in runs]}
+    told = {
+        "language": language,
+        "words": words,
+        "runs": [run.facts() for run in runs],
+        "disputed": disputed([run.subject for run in runs]),
+    }
     fixed = {
         "/": (_page(words[language]["title"], language), "text/html; charset=utf-8"),
         "/page.css": ("\n".join(map(_asset, STYLES)), "text/css; charset=utf-8"),

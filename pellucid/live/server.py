@@ -5,7 +5,7 @@ import signal
 import socket
 import threading
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -60,12 +60,22 @@ def server_of(app: App) -> uvicorn.Server:
     return _Server(config)
 
 
-def run(server: uvicorn.Server, listener: socket.socket, *, open_browser: bool = False) -> None:
-    """Serve until Ctrl-C or SIGTERM; requests in hand are answered first, a second signal waits for none."""
-    if open_browser:
-        address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+def run(
+    server: uvicorn.Server,
+    listener: socket.socket,
+    *,
+    tell: Callable[[str], None] = lambda address: None,
+    open_browser: bool = False,
+) -> None:
+    """Serve until Ctrl-C or SIGTERM; requests in hand are answered first, a second signal waits for none.
+
+    `tell` is given the address as soon as a signal would end it cleanly.
+    """
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
     with _ended_by_signals(server), listener:
+        tell(address)
+        if open_browser:
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         asyncio.run(server.serve(sockets=[listener]))
     if not server.started:
         raise PellucidError("The server could not be started.")

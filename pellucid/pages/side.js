@@ -4,7 +4,7 @@
 const PellucidSide = (() => {
   const N = PellucidNetwork,
     D = PellucidDraw;
-  const { argmax, choice, gray, make, percent, scaled } = PellucidParts;
+  const { argmax, choice, gray, make, percent, scaled, thumbnail } = PellucidParts;
   const { PENS, drawingRoom, empty, pixelsOf, received_by, start } = PellucidPad;
   const { layerFigure, layersRoom, openChannel } = PellucidLayers;
   const FAR = 0.2; // shares of one class that differ by more are marked
@@ -139,12 +139,38 @@ const PellucidSide = (() => {
       make("div", { class: "side-rooms" }, drawing, make("div", { class: "side-answers" }, app.verdict, columns)),
     );
     attempt(app, drawing, () => drawingRoom(app, drawing));
+    if (told.disputed) attempt(app, drawing, () => disputed(app, told, drawing));
     app.runs = told.runs.map((run, place) => {
       const section = make("section", { class: "side-run", "aria-label": run.name });
       columns.append(section);
       return column(app, run, place, told.runs.length, section);
     });
     return app;
+  }
+
+  // Test pictures that are answered differently, to start from.
+  function disputed(app, { disputed: found, runs }, section) {
+    const { classes } = app.data,
+      each = N.size(app.shape),
+      bytes = N.bytesOf(found.pictures);
+    const values = { differ: found.differ, looked: found.looked };
+    const block = make(
+      "div",
+      { class: "live-block" },
+      make("h3", { class: "live-subhead" }, app.say(found.differ ? "side.disputed" : "side.undisputed", values)),
+    );
+    const buttons = found.labels.map((label, place) => {
+      const pixels = bytes.subarray(place * each, (place + 1) * each);
+      const answers = runs.map((_, run) => `${LETTERS[run]} ${classes[found.answers[place][run]]}`).join(", ");
+      const says = app.say("side.disputed.one", { label: classes[label], answers });
+      return make(
+        "button",
+        { type: "button", title: says, onclick: () => app.act(() => start(app, pixels, label)) },
+        thumbnail(app, pixels, says),
+      );
+    });
+    block.append(make("div", { class: "live-thumbs" }, ...buttons));
+    section.append(block);
   }
 
   // A part that fails says so in its place, and the others work.
@@ -445,15 +471,16 @@ const PellucidSide = (() => {
     app.verdict.classList.toggle("side-apart", !nothing && !agree);
     app.verdict.replaceChildren(...said(app, answers, agree, apart, nothing));
     for (const mine of runs) {
-      mine.root.classList.toggle("side-alone", !nothing && !agree && alone(answers, mine.place));
+      mine.root.classList.toggle("side-alone", !nothing && !agree && isOdd(app, answers, mine.place));
       mark(mine, runs, nothing);
     }
     app.agree = agree;
     app.apart = apart;
   }
 
-  // Whether this run's answer is not that of most.
-  function alone(answers, place) {
+  // Whether this run's answer is wrong, or where nobody knows what was meant, not that of most.
+  function isOdd(app, answers, place) {
+    if (app.meantName !== null) return answers[place] !== app.meantName;
     const votes = answers.filter((name) => name === answers[place]).length;
     return votes <= answers.length - votes;
   }

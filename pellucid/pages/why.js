@@ -3,6 +3,8 @@
 // pictures. Without this both are still pictures. Nothing is stored, nothing leaves the page.
 (() => {
   const all = (selector, inside = document) => [...inside.querySelectorAll(selector)];
+  const words = JSON.parse(document.getElementById("words").textContent);
+  const say = (key, values = {}) => words[key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
   const percent = (share) => `${Math.round(share * 100)} %`;
 
   // The interval of Bonett and Price (2012) for the difference of two shares of the same pictures.
@@ -33,7 +35,7 @@
       hint.classList.remove("open");
       choices.hidden = false;
       next.hidden = true;
-      ask.textContent = "What will the network answer?";
+      ask.textContent = say("guess.ask");
       for (const button of all("button", choices)) {
         button.classList.remove("was");
         button.disabled = false;
@@ -42,15 +44,15 @@
             first = button.value;
             button.classList.add("was");
             hint.classList.add("open");
-            ask.textContent = "This is where its evidence lies. What will it answer, now that you see the map?";
+            ask.textContent = say("guess.again");
             return;
           }
           const { answer } = question.dataset;
           tally.push({ before: first === answer, after: button.value === answer });
           for (const other of all("button", choices)) other.disabled = true;
-          ask.textContent = `You guessed ${first}, then ${button.value}. ${question.querySelector(".told").textContent}`;
+          ask.textContent = `${say("guess.told", { first, then: button.value })} ${question.querySelector(".told").textContent}`;
           next.hidden = false;
-          next.textContent = number + 1 < questions.length ? "Next picture" : "Did the maps help?";
+          next.textContent = say(number + 1 < questions.length ? "guess.next" : "guess.end");
           next.onclick = () => open(number + 1, true);
           next.focus({ preventScroll: true });
         };
@@ -65,11 +67,9 @@
       const hurt = tally.filter((one) => one.before && !one.after).length;
       const [low, high] = difference(helped, hurt, count);
       const points = (share) => `${share < 0 ? "−" : "+"}${Math.round(Math.abs(share) * 100)}`;
-      const verdict = low > 0 ? "The maps helped you." : high < 0 ? "The maps misled you." : "That the maps helped you cannot be told from luck.";
+      const verdict = say(low > 0 ? "guess.helped" : high < 0 ? "guess.misled" : "guess.luck");
       score.querySelector(".answer").textContent =
-        `${verdict} You knew ${before} of ${count} answers from the picture alone and ${after} with the map: ` +
-        `${points((after - before) / count)} points, 95 % interval ${points(low)} to ${points(high)}. ` +
-        `The map put ${helped} right and ${hurt} wrong.`;
+        `${verdict} ${say("guess.score", { before, count, after, points: points((after - before) / count), low: points(low), high: points(high), helped, hurt })}`;
     }
 
     score.querySelector("[name=again]").addEventListener("click", () => {
@@ -140,9 +140,9 @@
       const wrong = numbers.filter((number) => mapped.wrong[number]);
       const counts = new Map();
       for (const number of numbers) counts.set(mapped.true[number], (counts.get(mapped.true[number]) || 0) + 1);
-      const classes = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 8).map(([name, count]) => `${count} of ${name}`);
+      const classes = [...counts].sort((a, b) => b[1] - a[1]).slice(0, 8).map(([name, count]) => say("map.class", { count, name }));
       picked.querySelector("p").textContent =
-        `Chosen: ${numbers.length} pictures, ${wrong.length} of them mistakes. Labelled: ${classes.join(", ")}.`;
+        say("map.chosen", { count: numbers.length, wrong: wrong.length, classes: classes.join(", ") });
       chosenRow.replaceChildren(...[...wrong, ...numbers.filter((number) => !mapped.wrong[number])].slice(0, SHOWN).map(thumbnail));
       document.dispatchEvent(new CustomEvent("pellucid-chosen", { detail: kept.size ? numbers.map((number) => mapped.index[number]) : null }));
     }

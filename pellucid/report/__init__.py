@@ -44,6 +44,13 @@ SECTIONS: Sequence[tuple[str, str, Callable[[Material], dict[str, Any]]]] = (
 )
 
 
+# What the scripts fill in themselves.
+BLANKS = (
+    "first", "then", "before", "count", "after", "points", "low", "high", "helped", "hurt", "name", "wrong",
+    "classes",
+)  # fmt: skip
+
+
 def write_report(run: Run, splits: Splits, evaluation: Evaluation, *, language: str = "en") -> Path:
     """`report.html` in the run's folder, made anew, in a language of LANGUAGES; gives its path.
 
@@ -154,8 +161,29 @@ SCALES = {"viridis": drawing.VIRIDIS, "signed": drawing.SIGNED}
 
 
 def _script_words() -> dict[str, str]:
-    """What report.js says; it fills in {names}."""
+    """What report.js and why.js say; they fill in {names}."""
+    blank = {name: f"{{{name}}}" for name in BLANKS}
     return {
+        "guess.ask": said("What will the network answer?"),
+        "guess.again": said(
+            "This is where its evidence lies. What will it answer, now that you see the map?"
+        ),
+        "guess.told": said("You guessed %(first)s, then %(then)s.", **blank),
+        "guess.next": said("Next picture"),
+        "guess.end": said("Did the maps help?"),
+        "guess.helped": said("The maps helped you."),
+        "guess.misled": said("The maps misled you."),
+        "guess.luck": said("That the maps helped you cannot be told from luck."),
+        "guess.score": said(
+            "You knew %(before)s of %(count)s answers from the picture alone and %(after)s with the map: "
+            "%(points)s points, 95 %% interval %(low)s to %(high)s. The map put %(helped)s right and "
+            "%(hurt)s wrong.",
+            **blank,
+        ),
+        "map.class": said("%(count)s of %(name)s", **blank),
+        "map.chosen": said(
+            "Chosen: %(count)s pictures, %(wrong)s of them mistakes. Labelled: %(classes)s.", **blank
+        ),
         "light": said("Light"),
         "dark": said("Dark"),
         "copied": said("Copied %(count)s", count="{count}"),
@@ -180,6 +208,12 @@ def _about(material: Material) -> list[str]:
     return [*facts, str(processor)] if processor else facts
 
 
+def _alike(evaluation: Evaluation) -> str:
+    """The scores that count every class alike."""
+    share = percent(evaluation.balanced_accuracy, count=evaluation.count)
+    return f"balanced accuracy {share}, macro F1 {evaluation.macro_f1:.3f}"
+
+
 def _verdict(material: Material, told: dict[str, dict[str, Any]]) -> dict[str, Any]:
     evaluation = material.evaluation
     low, high = evaluation.interval
@@ -189,7 +223,7 @@ def _verdict(material: Material, told: dict[str, dict[str, Any]]) -> dict[str, A
     silent = told["layers"].get("silent", [])
     return {
         "share": percent(evaluation.accuracy, count=evaluation.count),
-        "uneven": evaluation.uneven,
+        "alike": _alike(evaluation) if evaluation.uneven else "",
         "low": percent(low, count=evaluation.count),
         "high": percent(high, count=evaluation.count),
         "strip": Markup(drawing.interval_strip(low, evaluation.accuracy, high)),
@@ -200,5 +234,10 @@ def _verdict(material: Material, told: dict[str, dict[str, Any]]) -> dict[str, A
         "silent": sum(quiet for _, quiet, _ in silent),
         "channels": told["layers"].get("channels", 0),
         "looked": told["layers"].get("looked", 0),
-        "leaking": len(told["data"].get("leaking", [])),
+        "leaking": told["data"].get("leaking", 0),
+        "without": _share(told["data"].get("without")),
     }
+
+
+def _share(evaluation: Evaluation | None) -> str:
+    return percent(evaluation.accuracy, count=evaluation.count) if evaluation else ""

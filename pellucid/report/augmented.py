@@ -7,6 +7,7 @@ import torch
 from pellucid import drawing
 from pellucid.data.augment import AUGMENTATIONS, named
 from pellucid.drawing import zoom
+from pellucid.language import said
 from pellucid.report.material import Material, cell
 from pellucid.training import first_batch
 
@@ -27,21 +28,21 @@ def preview(material: Material) -> dict[str, Any] | None:
     if atlas.count < 2 * shown:
         return None
     told = [_told(train.classes, target) for target in targets[:SHOWN]]
-    labels = [train.classes[label] for label in train.labels[batch[:SHOWN]].tolist()]
+    labels = [[train.classes[label]] for label in train.labels[batch[:SHOWN]].tolist()]
     return {
         "atlas": atlas,
         "zoom": zoom(atlas, 96),
-        "small": zoom(atlas, 40),
+        "small": zoom(atlas, 64),
         "before": [(cell(atlas, place), label) for place, label in enumerate(labels)],
         "after": [(cell(atlas, shown + place), says) for place, says in enumerate(told)],
-        "phrases": [(name, AUGMENTATIONS[name].phrase) for name in names],
+        "phrases": [(name, said(AUGMENTATIONS[name].phrase.replace("%", "%%"))) for name in names],
         "remark": atlas.remark,
     }
 
 
-def _told(classes: tuple[str, ...], target: torch.Tensor) -> str:
-    """The class, or of a mixed picture both with their shares."""
+def _told(classes: tuple[str, ...], target: torch.Tensor) -> list[str]:
+    """The class, or of a mixed picture each with its share, as far as it is a hundredth."""
     if target.dim() == 0:
-        return classes[int(target)]
-    shares = sorted(((share, k) for k, share in enumerate(target.tolist()) if share > 0), reverse=True)
-    return " + ".join(f"{round(share * 100)} % {classes[k]}" for share, k in shares)
+        return [classes[int(target)]]
+    shares = sorted(((round(share * 100), k) for k, share in enumerate(target.tolist())), reverse=True)
+    return [f"{share} % {classes[k]}" for share, k in shares if share]

@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from pellucid.drawing import decades_chart
 from pellucid.explanation.health import CAVEATS, LayerHealth, examine
+from pellucid.language import said
 from pellucid.layers import figure
 from pellucid.pulse import Pulse
 from pellucid.report.material import Material
@@ -37,7 +38,7 @@ def health(material: Material) -> dict[str, Any]:
             {**vars(pulse), "gradient": figure(pulse.gradient), "update": figure(pulse.update)}
             for pulse in run.pulses
         ],
-        "caveats": CAVEATS,
+        "caveats": {name: said(caveat) for name, caveat in CAVEATS.items()},
     }
 
 
@@ -62,7 +63,7 @@ def _layer(layer: LayerHealth) -> dict[str, Any]:
 
 def _named(found: Sequence[object]) -> tuple[int, str]:
     """How many there are, and the first of them by name."""
-    more = "" if len(found) <= NAMED else f" and {len(found) - NAMED} more"
+    more = "" if len(found) <= NAMED else said(" and %(count)s more", count=len(found) - NAMED)
     return len(found), ", ".join(str(one) for one in found[:NAMED]) + more
 
 
@@ -76,7 +77,7 @@ def _charts(pulses: list[Pulse]) -> list[str]:
         return []
     layers = list(dict.fromkeys(pulse.layer for pulse in pulses))
     layers = layers[:: -(-len(layers) // CURVES)]
-    kinds = {"gradient": "Length of the gradient", "update": "Update as a share of the weights"}
+    kinds = {"gradient": said("Length of the gradient"), "update": said("Update as a share of the weights")}
     return [
         decades_chart(
             title,

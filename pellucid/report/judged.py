@@ -1,6 +1,7 @@
 """Sections on what was measured: the data, the training, the answers, the mistakes, and how to repeat it."""
 
 import math
+import shlex
 from typing import Any
 
 import torch
@@ -43,6 +44,7 @@ def data(material: Material) -> dict[str, Any]:
     most = max(1, *train.counts.values())
     chosen = {name: _spread(train, label) for label, name in enumerate(train.classes[:SHEET_CLASSES])}
     order = [index for indices in chosen.values() for index in indices]
+    leaking = read_json(run.folder / "evaluation.json").get("leaking", [])
     atlas = drawing.fitted_atlas(train.images[order], budget=SHEET_BUDGET, side=64)
     place = {index: number for number, index in enumerate(order[: atlas.count])}
     rows = [
@@ -68,7 +70,10 @@ def data(material: Material) -> dict[str, Any]:
         "rows": rows,
         "fewest": min(train.counts.items(), key=lambda item: item[1]),
         "most": max(train.counts.items(), key=lambda item: item[1]),
-        "leaking": read_json(run.folder / "evaluation.json").get("leaking", []),
+        "reading": run.environment.get("reading"),
+        "leaking": len(leaking),
+        "leaking_sources": leaking,
+        "without": material.evaluation.without(leaking) if leaking else None,
         "fingerprints": {name: part.fingerprint for name, part in splits.items()},
         "first_sources": [train.sources[index] for index in order[:1]],
     }
@@ -146,7 +151,7 @@ def reproduce(material: Material) -> dict[str, Any]:
     run = material.run
     facts = run.environment
     return {
-        "command": f"pellucid train {run.data} --config recipe.json",
+        "command": f"pellucid train {shlex.quote(run.data)} --config recipe.json",
         "given": facts.get("command", ""),
         "begun": facts.get("begun", ""),
         "machine": facts.get("machine", {}),

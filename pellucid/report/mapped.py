@@ -7,6 +7,7 @@ import torch
 from pellucid import drawing
 from pellucid.explanation.embedding import METHODS, flattened
 from pellucid.explanation.neighbours import hidden_features
+from pellucid.language import said
 from pellucid.report.material import Material, cell, shown
 from pellucid.report.wording import chance
 
@@ -79,4 +80,7 @@ def _says(material: Material, index: int) -> str:
     true = evaluation.classes[int(evaluation.labels[index])]
     predicted = evaluation.classes[int(evaluation.predictions[index])]
     sure = chance(float(evaluation.confidence[index]))
-    return f"{evaluation.sources[index]}: labelled {true}, predicted {predicted} ({sure})"
+    return said(
+        "%(source)s: labelled %(true)s, predicted %(predicted)s (%(sure)s)",
+        source=evaluation.sources[index], true=true, predicted=predicted, sure=sure,
+    )  # fmt: skip

@@ -14,6 +14,7 @@ from pellucid.explanation.counterfactual import CAVEAT as CHANGE_CAVEAT
 from pellucid.explanation.counterfactual import Counterfactual, changes_to_others
 from pellucid.explanation.neighbours import CAVEAT as NEIGHBOUR_CAVEAT
 from pellucid.explanation.neighbours import index_sample, nearest, strangeness
+from pellucid.language import said
 from pellucid.report.material import Material, cell, shown, tile
 
 CHANGED = 6  # pictures changed: the three examples, then the worst mistakes
@@ -63,7 +64,7 @@ def change(material: Material) -> dict[str, Any]:
         "others": len(classes) - 1,
         "shown_ways": min(WAYS, len(classes) - 1),
         "remark": atlas.remark,
-        "caveat": CHANGE_CAVEAT,
+        "caveat": said(CHANGE_CAVEAT),
     }
 
 
@@ -110,7 +111,7 @@ def neighbours(material: Material) -> dict[str, Any]:
         "strangest": max(rows, key=lambda row: row["unlike"])["unlike"] if rows else 0,
         "held_out": index.held_out,
         "remark": atlas.remark,
-        "caveat": NEIGHBOUR_CAVEAT,
+        "caveat": said(NEIGHBOUR_CAVEAT),
     }
 
 
@@ -129,14 +130,14 @@ def guess(material: Material) -> dict[str, Any]:
         heat = explain(classifier, test.images[index], methods=[method]).heatmaps[method]
         classes = [evaluation.classes[k] for k in _choices(evaluation.probabilities[index])]
         questions.append(
-            {"tile": told, "map": drawn_map(heat, "evidence for its answer"), "choices": classes}
+            {"tile": told, "map": drawn_map(heat, said("evidence for its answer")), "choices": classes}
         )
     tested = {one["name"]: one["supported"] for one in material.tested["methods"]}
     return {
         **shown(material),
         "large": zoom(material.album.atlas, 168),
         "questions": questions,
-        "method": method,
+        "method": said(method),
         "supported": tested.get(method, False),
         "mistakes": len(mistakes),
     }
@@ -146,7 +147,7 @@ def _telling(material: Material) -> list[tuple[str, int]]:
     """The three examples of the page, then further mistakes, the worst first."""
     known = [index for _, index in material.examples]
     rest = [index for index in material.evaluation.mistakes.tolist()[:CHANGED] if index not in known]
-    return [*material.examples, *(("mistake", index) for index in rest)]
+    return [*material.examples, *((said("mistake"), index) for index in rest)]
 
 
 def _ways(material: Material, index: int) -> list[Counterfactual]:

@@ -107,7 +107,7 @@ def test_a_drawn_digit_is_answered_by_every_run_as_its_classifier_does(opened, r
         assert opened.locator(".live-big b").nth(0).inner_text() == name
     said = opened.locator(".side-verdict").inner_text()
     assert "A 7" in said
-    assert opened.locator("[role=status]").inner_text().startswith("A Answer 7")
+    assert opened.locator(".live-hidden[role=status]").inner_text().startswith("A Answer 7")
 
 
 def test_where_runs_disagree_is_marked(opened) -> None:
@@ -122,6 +122,14 @@ def test_where_runs_disagree_is_marked(opened) -> None:
     marked = opened.evaluate("pellucid.app.runs.map((run) => run.root.classList.contains('side-alone'))")
     assert marked == [False, False, True]
     assert opened.locator(".side-far .live-name").all_inner_texts() == ["4", "4", "4"]
+
+
+def test_a_disputed_test_picture_can_be_started_from(opened, runs) -> None:
+    opened.locator(".side-draw .live-thumbs").last.locator("button").first.click()
+    answered(opened)
+    names = opened.locator(".live-big b").all_inner_texts()
+    assert len(set(names)) > 1
+    assert "They disagree" in opened.locator(".side-verdict").inner_text()
 
 
 def test_torch_shows_what_the_page_shows(opened) -> None:

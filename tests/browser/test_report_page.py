@@ -107,6 +107,13 @@ def test_pixels_are_enlarged_by_whole_numbers(path: Path, watch: Callable[..., A
     assert {width % 16 for width in widths} == {0}
 
 
+def test_the_channels_of_a_layer_stand_side_by_side(path: Path, watch: Callable[..., Any]) -> None:
+    page = watch(viewport={"width": 1200, "height": 900}).page
+    page.goto(path.as_uri(), wait_until="load")
+    columns = "grid => getComputedStyle(grid).gridTemplateColumns.split(' ').length"
+    assert page.locator(".grid.maps").first.evaluate(columns) == 4
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_words_stand_out_from_the_paper(path: Path, watch: Callable[..., Any], scheme: str) -> None:
     page = watch(color_scheme=scheme).page

@@ -1,6 +1,7 @@
 """The page's addresses: what is served, one question at a time, the newest first."""
 
 import asyncio
+import base64
 import json
 import re
 import threading
@@ -13,11 +14,14 @@ import torch
 
 import pellucid.live.app as app_module
 from pellucid.cli import application as command_line
+from pellucid.data.picture import Preprocess
 from pellucid.errors import UsageError
+from pellucid.exporters import page
 from pellucid.exporters.page import Subject
-from pellucid.language import default_language
 from pellucid.live.app import Served, application, received_by_all, served
+from pellucid.live.disputed import disputed
 from pellucid.live.guard import Guard
+from pellucid.models import build
 from tests.live.asking import PORT, ask, asked, posting
 from tests.live.test_answers import classifier, picture, question, understood
 from tests.networks import Sorting
@@ -145,7 +149,8 @@ def test_torch_answers_one_at_a_time_and_only_the_newest_of_those_that_wait(runs
     assert (slow.asked, slow.together) == (2, 1)
 
 
-def test_the_page_runs_what_it_can_and_torch_the_rest() -> None:
+def test_the_page_runs_what_it_can_and_torch_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "SWITCHING", 0)  # what a channel costs is not asked here
     small = served("small", Subject(classifier("tutorial")))
     assert small.answerer is None
     assert small.data["weights"]["precision"] == "f32"
@@ -173,28 +178,6 @@ def test_one_to_three_runs_and_a_known_language(runs: list[Served]) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("variables", "language"),
-    [
-        ({}, "en"),
-        ({"LANG": "ko_KR.UTF-8"}, "ko"),
-        ({"LANG": "ko"}, "ko"),
-        ({"LANG": "C.UTF-8"}, "en"),
-        ({"LANG": "kok_IN"}, "en"),
-        ({"LC_ALL": "", "LC_MESSAGES": "ko_KR", "LANG": "en_US.UTF-8"}, "ko"),
-        ({"LC_ALL": "en_US.UTF-8", "LANG": "ko_KR.UTF-8"}, "en"),
-    ],
-)
-def test_the_language_is_that_of_the_system(
-    variables: dict[str, str], language: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    assert default_language() == language
-
-
 def test_the_command_refuses_what_it_cannot_serve() -> None:
     app = command_line()
     for words, message in (
@@ -204,3 +187,26 @@ def test_the_command_refuses_what_it_cannot_serve() -> None:
     ):
         with pytest.raises(UsageError, match=message):
             app(words, standalone_mode=False)
+
+
+def test_pictures_on_which_runs_disagree_are_found() -> None:
+    toys = toy_dataset(60)
+    one = replace(classifier("tutorial"), classes=toys.classes, preprocess=Preprocess(1, 16, 16))
+    two = [replace(one, network=build("tutorial", 1, 4, (16, 16), seed=seed).eval()) for seed in (1, 2)]
+    found = disputed([Subject(each, "toys", test=toys) for each in two])
+    assert found is not None
+    answers = [each.predict(toys.images).argmax(dim=1) for each in two]
+    assert (found["looked"], found["differ"]) == (60, int((answers[0] != answers[1]).sum()))
+    assert found["differ"] > 0
+    shown = torch.frombuffer(bytearray(base64.b64decode(found["pictures"])), dtype=torch.uint8)
+    for image, said in zip(shown.reshape(-1, 1, 16, 16), found["answers"], strict=True):
+        assert said == [int(each.predict(image[None]).argmax()) for each in two]
+        assert said[0] != said[1]
+
+
+def test_runs_that_cannot_be_compared_are_not() -> None:
+    toys = toy_dataset(20)
+    one = Subject(replace(classifier("tutorial"), classes=toys.classes), "toys", test=toys)
+    assert disputed([one]) is None
+    assert disputed([one, Subject(classifier("tutorial"), "toys", test=toys)]) is None
+    assert disputed([replace(one, test=None)] * 2) is None

@@ -146,6 +146,7 @@ def test_a_picture_is_read_and_nothing_of_the_disk_is_told(
         (lambda port: b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", 400),
         (lambda port: request(port, "GET http://evil.test/ HTTP/1.1"), 404),
         (lambda port: request(port, "OPTIONS * HTTP/1.1"), 404),
+        (lambda port: request(port, "HEAD / HTTP/1.1"), 200),
         (lambda port: request(port, "GET / HTTP/1.0"), 505),
         (lambda port: request(port, "DELETE / HTTP/1.1"), 405),
         (lambda port: request(port, "GET / HTTP/1.1", "Origin: null"), 403),
@@ -214,7 +215,7 @@ def test_a_picture_is_read_and_nothing_of_the_disk_is_told(
         ),
     ],
 )
-def test_hostile_bytes_are_refused_with_strict_headers(live: Started, sent, code: int) -> None:
+def test_whatever_is_sent_the_answer_has_strict_headers(live: Started, sent, code: int) -> None:
     answer = exchange(live.port, sent(live.port))
     assert status(answer) == code, answer
     assert is_strict(answer)
@@ -293,8 +294,13 @@ def test_more_connections_than_there_is_room_for_are_cut_off(impatient: int) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_either_signal_ends_it_and_leaves_the_handlers_as_they_were(number: int) -> None:
+def test_either_signal_ends_it_and_leaves_the_handlers_as_they_were(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = signal.getsignal(number)
+    told: list[str] = []
+    opened: list[str] = []
+    monkeypatch.setattr(server.webbrowser, "open", opened.append)
     with listening_socket(0) as listener:
         port = listener.getsockname()[1]
         made = server_of(Guard(everything, port=port, doors=DOORS))
@@ -309,7 +315,8 @@ def test_either_signal_ends_it_and_leaves_the_handlers_as_they_were(number: int)
 
         thread = threading.Thread(target=signalled)
         thread.start()
-        run(made, listener)
+        run(made, listener, tell=told.append, open_browser=True)
         thread.join(10)
+    assert told == opened == [f"http://127.0.0.1:{port}/"]
     assert made.should_exit
     assert signal.getsignal(number) is before

@@ -1,6 +1,6 @@
 """Whether cost grows with the pictures and nothing else: an epoch on 10,000, 100,000 and 1,000,000 of 28x28.
 
-    python benchmarks/bench_growth.py [--counts 10000 100000] [--folder DIR]
+    python benchmarks/growth.py [--counts 10000 100000] [--folder DIR]
 
 Each count is a process of its own, whose pictures lie in one mapped file (strokes that come along, repeated).
 Told are the seconds of the epoch's updates for each 10,000 pictures, and the most memory held beside the

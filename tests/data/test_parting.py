@@ -1,0 +1,127 @@
+"""A picture's side is decided by what it shows: nothing that others do moves it."""
+
+import random
+from collections import defaultdict
+
+import pytest
+
+from pellucid.data.listing import Picture
+from pellucid.data.parting import Shares, joined, sides
+from pellucid.errors import UsageError
+
+SHARES = Shares(validation=0.2, seed=42)
+
+
+def made(generator: random.Random) -> tuple[list[Picture], list[tuple[str, str]]]:
+    """Names, labels and hashes of a random folder; one picture in ten is another's twin, bytes or pixels."""
+    pictures, contents = [], []
+    for label in range(generator.randint(2, 5)):
+        for number in range(generator.randint(20, 60)):
+            content = (generator.randbytes(8).hex(), generator.randbytes(8).hex())
+            if contents and generator.random() < 0.1:
+                twin = generator.choice(contents)
+                content = twin if generator.random() < 0.7 else (content[0], twin[1])
+            pictures.append(Picture(f"{label}/{number}.png", str(label)))
+            contents.append(content)
+    return pictures, contents
+
+
+def two_sided(contents: list[tuple[str, str]], parts: list[str]) -> list[str]:
+    """The hashes that are found in two parts."""
+    where = defaultdict(set)
+    for hashes, part in zip(contents, parts, strict=True):
+        for name in hashes:
+            where[name].add(part)
+    return [name for name, there in where.items() if len(there) > 1]
+
+
+def test_in_a_thousand_random_folders_no_content_is_on_two_sides_and_adding_a_tenth_moves_none() -> None:
+    generator = random.Random(7)
+    for _ in range(1000):
+        pictures, contents = made(generator)
+        before = sides(pictures, contents, SHARES).parts
+        assert two_sided(contents, before) == []
+        names = [f"{picture.label}/{generator.randbytes(4).hex()}.png" for picture in pictures]  # renamed
+        later = [Picture(name, picture.label) for name, picture in zip(names, pictures, strict=True)]
+        more = list(contents)
+        for number in range(len(pictures) // 10):
+            label = generator.choice(pictures).label
+            later.append(Picture(f"{label}/new{number}.png", label))
+            new = (generator.randbytes(8).hex(), generator.randbytes(8).hex())
+            more.append(new if generator.random() < 0.7 else generator.choice(contents))
+        order = generator.sample(range(len(later)), len(later))
+        after = sides([later[at] for at in order], [more[at] for at in order], SHARES).parts
+        place = {at: number for number, at in enumerate(order)}
+        assert [after[place[at]] for at in range(len(pictures))] == before
+        assert two_sided([more[at] for at in order], after) == []
+
+
+def test_shares_are_about_what_was_asked_for_in_every_class() -> None:
+    pictures = [Picture(f"{n % 4}/{n}.png", str(n % 4)) for n in range(8000)]
+    contents = [(f"bytes {n}", f"pixels {n}") for n in range(8000)]
+    parts = sides(pictures, contents, SHARES).parts
+    for label in "0123":
+        mine = [part for picture, part in zip(pictures, parts, strict=True) if picture.label == label]
+        assert mine.count("test") / 2000 == pytest.approx(0.2, abs=0.03)
+        assert mine.count("validation") / 2000 == pytest.approx(0.16, abs=0.03)  # a fifth of the rest
+
+
+def test_the_test_part_depends_on_no_seed_and_no_share() -> None:
+    pictures = [Picture(f"{n % 2}/{n}.png", str(n % 2)) for n in range(500)]
+    contents = [(f"bytes {n}", f"pixels {n}") for n in range(500)]
+    first = sides(pictures, contents, Shares(0.2, 1)).parts
+    second = sides(pictures, contents, Shares(0.4, 2)).parts
+    assert [part == "test" for part in first] == [part == "test" for part in second]
+    assert first != second
+
+
+def test_a_group_stays_on_one_side() -> None:
+    pictures = [Picture(f"{n % 2}/{n}.png", str(n % 2), group=str(n // 10)) for n in range(1000)]
+    contents = [(f"bytes {n}", f"pixels {n}") for n in range(1000)]
+    parts = sides(pictures, contents, SHARES).parts
+    where = defaultdict(set)
+    for picture, part in zip(pictures, parts, strict=True):
+        where[picture.group].add(part)
+    assert all(len(there) == 1 for there in where.values())
+    assert set(parts) == {"train", "validation", "test"}
+
+
+def test_parts_that_the_data_give_are_respected() -> None:
+    pictures = [Picture(f"{n}", "ab"[n % 2], "test" if n >= 80 else "train") for n in range(100)]
+    contents = [(str(n % 50), str(n % 50)) for n in range(100)]  # twins on both sides, as the data have it
+    parts = sides(pictures, contents, SHARES).parts
+    assert [part == "test" for part in parts] == [n >= 80 for n in range(100)]
+    assert "validation" in parts
+
+
+def test_a_class_too_small_stays_in_training_and_is_named() -> None:
+    for content in range(40):  # whatever its only picture draws
+        pictures = [*(Picture(f"{n}", "ab"[n % 2]) for n in range(100)), Picture("c/1", "c")]
+        contents = [*((f"{n}", f"{n}") for n in range(100)), (f"only {content}", f"only {content}")]
+        told = sides(pictures, contents, SHARES)
+        assert told.parts[-1] == "train"
+        assert any("'c'" in note for note in told.notes)
+
+
+def test_very_few_pictures_still_make_three_parts() -> None:
+    for start in range(50):
+        pictures = [Picture(f"{n}", "ab"[n % 2]) for n in range(20)]
+        contents = [(f"{start} {n}", f"{start} {n}") for n in range(20)]
+        assert set(sides(pictures, contents, SHARES).parts) == {"train", "validation", "test"}
+
+
+def test_pictures_that_all_belong_together_cannot_be_parted() -> None:
+    pictures = [Picture(f"{n}", "ab"[n % 2], group="all") for n in range(100)]
+    with pytest.raises(UsageError, match="those of one content or group stay on one side"):
+        sides(pictures, [(f"{n}", f"{n}") for n in range(100)], SHARES)
+
+
+def test_what_shares_any_key_is_joined_however_far_apart() -> None:
+    assert joined([("a", "1"), ("b", "2"), ("b", "1"), ("c", ""), ("d", "")]) == [0, 0, 0, 3, 4]
+
+
+def test_an_earlier_split_stands_and_new_pictures_join_their_twins() -> None:
+    pictures = [Picture(f"{n}", "ab"[n % 2]) for n in range(60)]
+    contents = [(f"{n}", f"{n}") for n in range(59)] + [("0", "0")]
+    fixed = ["test"] * 20 + ["validation"] * 20 + ["train"] * 19 + [""]
+    assert sides(pictures, contents, SHARES, fixed=fixed).parts == [*fixed[:-1], "test"]
