@@ -134,12 +134,11 @@ def with_scaling(preprocess: Any, scaling: str | None) -> Any:
 
 
 def pictures_in(path: Path) -> list[Path]:
-    """The file itself, or every picture of a folder, hidden ones left out, in natural order."""
+    """The file itself, or every picture of a folder, hidden ones left out, in natural order; a folder without
+    pictures stays what it is."""
     if not path.is_dir():
         return [path]
     from pellucid.data.tree import folder_tree
 
     names = folder_tree(path).pictures()
-    if not names:
-        raise UsageError(f"'{path}' holds no pictures. Name picture files, such as '{path}/1.png'.")
-    return [path / name for name in names]
+    return [path / name for name in names] or [path]  # who reads an empty folder says that it is none

@@ -183,11 +183,7 @@ def explain_each(
     """
     if images.dim() != 4:
         raise UsageError(f"Expected pictures (N, C, H, W); got {tuple(images.shape)}.")
-    wanted: list[int | str | None]
-    if targets is None or isinstance(targets, int | str):
-        wanted = [targets] * len(images)
-    else:
-        wanted = [*targets]
+    wanted = _one_each(targets, len(images))
     if len(wanted) != len(images):
         raise UsageError(f"Expected one class for each of {len(images)} pictures; got {len(wanted)}.")
     return [explain(classifier, image, one, **options) for image, one in zip(images, wanted, strict=True)]
@@ -286,3 +282,9 @@ def _figure(pixels: Any, caption: str) -> str:
         f'<img src="{address}" alt="{escape(caption)}" style="{style}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
+
+
+def _one_each(targets: Sequence[int | str] | int | str | None, count: int) -> list[int | str | None]:
+    if targets is None or isinstance(targets, int | str):
+        return [targets] * count
+    return [*targets]

@@ -30,7 +30,7 @@ class Compact(nn.Module):
         first, second, third, last = WIDTHS
         self.conv1 = Convolution(channels, first, 5, stride=2, padding=2 if small else 0)
         self.conv2 = Convolution(first, second, 3, padding=1)
-        self.pool1 = nn.MaxPool2d(2)
+        self.pool1 = nn.MaxPool2d(2 if min(size) >= 8 else 1)  # one value has no spread to normalise
         self.conv3 = Convolution(second, third, 3, padding=1)
         self.conv4 = Convolution(third, last, 3, padding=1 if small else 0)
         self.pool2 = nn.AdaptiveAvgPool2d(1)
