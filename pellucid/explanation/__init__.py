@@ -183,14 +183,11 @@ def explain_each(
     """
     if images.dim() != 4:
         raise UsageError(f"Expected pictures (N, C, H, W); got {tuple(images.shape)}.")
-    wanted: list[int | str | None]
     if targets is None or isinstance(targets, int | str):
-        wanted = [targets] * len(images)
-    else:
-        wanted = [*targets]
-    if len(wanted) != len(images):
-        raise UsageError(f"Expected one class for each of {len(images)} pictures; got {len(wanted)}.")
-    return [explain(classifier, image, one, **options) for image, one in zip(images, wanted, strict=True)]
+        targets = [targets] * len(images)  # type: ignore[list-item]
+    if len(targets) != len(images):
+        raise UsageError(f"Expected one class for each of {len(images)} pictures; got {len(targets)}.")
+    return [explain(classifier, image, one, **options) for image, one in zip(images, targets, strict=True)]
 
 
 def _one(image: Tensor) -> Tensor:
