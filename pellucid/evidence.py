@@ -7,13 +7,16 @@ from typing import Any, cast
 from torch import Tensor
 
 from pellucid import drawing
-from pellucid.classifier import Classifier
+from pellucid.classifier import Classifier, scaled
 from pellucid.data.dataset import Dataset
 from pellucid.explanation import EXPLAINERS, explain
+from pellucid.explanation.health import multiply_adds
 from pellucid.explanation.honesty import Method, judge_maps
 from pellucid.language import said
 from pellucid.layers import figure
 
+MOST, FEWEST = 32, 8  # pictures the maps are tested on
+MULTIPLY_ADDS = 32 * 4_000_000  # of one pass over them, at most; every method takes some hundred such passes
 LARGE, SMALL = 168, 112  # about how many pixels wide a map is drawn, beside its picture and in a row
 
 
@@ -23,7 +26,7 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
     `dataset` holds pictures that were not learned from; the class explained is the one answered.
     """
     methods = cast("Mapping[str, Method]", EXPLAINERS)  # each can be called as one
-    tested = judge_maps(classifier, dataset, methods)
+    tested = judge_maps(classifier, dataset, methods, pictures=affordable(classifier, dataset))
     explained = [explain(classifier, dataset.images[index], methods=EXPLAINERS) for index in examples]
     shown = [
         {
@@ -53,6 +56,12 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
         "pictures": tested.pictures,
         "methods": shown,
     }
+
+
+def affordable(classifier: Classifier, dataset: Dataset) -> int:
+    """How many pictures the tests may take for a report to be written in seconds: fewer for a large network."""
+    work = sum(multiply_adds(classifier.network, scaled(dataset.images[:1])).values())
+    return max(FEWEST, min(MOST, MULTIPLY_ADDS // max(1, work)))
 
 
 def drawn_map(heat: Tensor, says: str) -> dict[str, Any]:

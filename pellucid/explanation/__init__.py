@@ -183,10 +183,11 @@ def explain_each(
     """
     if images.dim() != 4:
         raise UsageError(f"Expected pictures (N, C, H, W); got {tuple(images.shape)}.")
-    wanted = _one_each(targets, len(images))
-    if len(wanted) != len(images):
-        raise UsageError(f"Expected one class for each of {len(images)} pictures; got {len(wanted)}.")
-    return [explain(classifier, image, one, **options) for image, one in zip(images, wanted, strict=True)]
+    if targets is None or isinstance(targets, int | str):
+        targets = [targets] * len(images)  # type: ignore[list-item]
+    if len(targets) != len(images):
+        raise UsageError(f"Expected one class for each of {len(images)} pictures; got {len(targets)}.")
+    return [explain(classifier, image, one, **options) for image, one in zip(images, targets, strict=True)]
 
 
 def _one(image: Tensor) -> Tensor:
@@ -282,9 +283,3 @@ def _figure(pixels: Any, caption: str) -> str:
         f'<img src="{address}" alt="{escape(caption)}" style="{style}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
-
-
-def _one_each(targets: Sequence[int | str] | int | str | None, count: int) -> list[int | str | None]:
-    if targets is None or isinstance(targets, int | str):
-        return [targets] * count
-    return [*targets]
