@@ -59,7 +59,7 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
 
 
 def affordable(classifier: Classifier, dataset: Dataset) -> int:
-    """How many pictures the tests may take for a report to be written in seconds: fewer for a large network."""
+    """How many pictures the tests may take for a report to be written soon: fewer for a large network."""
     work = sum(multiply_adds(classifier.network, scaled(dataset.images[:1])).values())
     return max(FEWEST, min(MOST, MULTIPLY_ADDS // max(1, work)))
 
