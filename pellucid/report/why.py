@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid import drawing
 from pellucid.drawing import zoom
-from pellucid.evidence import drawn_map
+from pellucid.evidence import MOST, affordable, drawn_map
 from pellucid.explanation import DEFAULT_METHODS, explain
 from pellucid.explanation.counterfactual import CAVEAT as CHANGE_CAVEAT
 from pellucid.explanation.counterfactual import Counterfactual, changes_to_others
@@ -17,7 +17,7 @@ from pellucid.explanation.neighbours import index_sample, nearest, strangeness
 from pellucid.language import said
 from pellucid.report.material import Material, cell, shown, tile
 
-CHANGED = 6  # pictures changed: the three examples, then the worst mistakes
+CHANGED = 6  # pictures changed: the three examples, then the worst mistakes; fewer for a large network
 WAYS = 9  # other classes each is led to, the likeliest
 CHANGE_BUDGET = 200_000  # characters of the address that holds the changed pictures, at most
 ALIKE = 8
@@ -29,7 +29,8 @@ CHOICES = 10  # classes a reader can choose from
 def change(material: Material) -> dict[str, Any]:
     """The smallest change that turns each of some answers into another; the shortest way to each class."""
     classes = material.run.classifier.classes
-    chosen = _telling(material)[:CHANGED]
+    share = affordable(material.run.classifier, material.splits.test) / MOST
+    chosen = _telling(material)[: max(2, int(CHANGED * share))]
     found = [_ways(material, index) for _, index in chosen]
     pictures = [image for ways in found for way in ways for image in (way.changed, _traces(way))]
     tiles = torch.stack([_coloured(picture) for picture in pictures])
@@ -71,7 +72,8 @@ def change(material: Material) -> dict[str, Any]:
 def neighbours(material: Material) -> dict[str, Any]:
     """The training pictures the network holds most like some test pictures."""
     splits = material.splits
-    chosen = _telling(material)[:CHANGED]
+    share = affordable(material.run.classifier, material.splits.test) / MOST
+    chosen = _telling(material)[: max(2, int(CHANGED * share))]
     index = index_sample(material.run.classifier, splits.train, splits.validation)
     images = splits.test.images[[number for _, number in chosen]]
     alike, unlike = nearest(index, images, ALIKE), strangeness(index, images)
