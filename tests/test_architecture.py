@@ -22,10 +22,12 @@ machine.py
 data/rows.py
 data/dataset.py
 data/picture.py
-data/known.py
 data/listing.py
 data/tree.py
 data/archives.py
+data/download.py
+data/known.py
+data/catalogue.py
 data/folder.py
 data/tables.py
 data/arrays.py

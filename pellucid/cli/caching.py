@@ -50,16 +50,15 @@ def size_in_words(count: int) -> str:
 def _kept() -> "list[Stored]":
     """Every store, then every known data set that was downloaded."""
     from pellucid.data import DATASETS
-    from pellucid.data.known import cache_folder
+    from pellucid.data.known import kept
     from pellucid.data.store import Stored, stored
 
-    downloads = []
-    for name, known in DATASETS.items():
-        folder = cache_folder() / name
-        names = [f"{file.name}{ending}" for file in known.files for ending in (".gz", ".gz.part")]
-        ours = tuple(folder / name for name in names if (folder / name).is_file())
-        if ours:
-            downloads.append(Stored(name, folder, ours, sum(path.stat().st_size for path in ours)))
+    folders = {known.folder: known for known in DATASETS.values()}  # those of one archive share it
+    downloads = [
+        Stored(name, ours[0].parent, ours, sum(path.stat().st_size for path in ours))
+        for name, known in folders.items()
+        if (ours := kept(known))
+    ]
     return [*stored(), *downloads]
 
 

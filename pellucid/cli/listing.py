@@ -23,6 +23,8 @@ def datasets(data_dir: DataDir = None, as_json: AsJson = False) -> None:
             print(json.dumps({**facts, "licence": known.licence}, ensure_ascii=False))
         else:
             size = f", {known.download_bytes / 1e6:.1f} MB" if known.download_bytes else ""
+            if known.folder != name:
+                size += f" for all of {known.folder}"
             print(f"{name}: {known.title}; {known.pictures:,} pictures{size}; {known.licence}")
             print(f"    {place or 'not here yet: would be downloaded when first used'}")
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from pellucid.data import known
+from pellucid.data import catalogue, known
 from pellucid.data.dataset import Dataset, Splits, split
-from pellucid.data.known import Known, Progress, Transfer
+from pellucid.data.download import Progress, Transfer
+from pellucid.data.known import Known
 from pellucid.data.reading import Reading, read_pictures
 from pellucid.errors import UsageError, did_you_mean
 
@@ -23,9 +24,15 @@ __all__ = [
 ]
 
 DATASETS: dict[str, Known] = {
-    "digits": known.digits,
-    "fashion-mnist": known.fashion_mnist,
-    "mnist": known.mnist,
+    "cifar-10": catalogue.cifar_10,
+    "cifar-100": catalogue.cifar_100,
+    "digits": catalogue.digits,
+    "emnist-balanced": catalogue.emnist_balanced,
+    "emnist-digits": catalogue.emnist_digits,
+    "emnist-letters": catalogue.emnist_letters,
+    "fashion-mnist": catalogue.fashion_mnist,
+    "kmnist": catalogue.kmnist,
+    "mnist": catalogue.mnist,
 }
 
 

@@ -25,20 +25,11 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from pellucid.data import DATASETS, known, load, locate
+from pellucid.data import DATASETS, catalogue, download, known, load, locate
+from pellucid.data.catalogue import parse_idx
 from pellucid.data.dataset import content_hashes
-from pellucid.data.known import (
-    Known,
-    KnownFile,
-    OtherRange,
-    Transfer,
-    Unfit,
-    cache_folder,
-    fetch,
-    parse_idx,
-    place,
-    read,
-)
+from pellucid.data.download import OtherRange, Transfer, Unfit, fetch
+from pellucid.data.known import Known, KnownFile, cache_folder, place, read
 from pellucid.errors import PellucidError, UsageError
 
 NAMES = (
@@ -78,7 +69,7 @@ toy = Known(
     pictures=39,
     shape=(1, 5, 4),
     classes=("circle", "square", "star"),
-    parse=known._parse_idx_pairs,
+    parse=catalogue._parse_idx_pairs,
     files=tuple(
         KnownFile(name, len(content), hashlib.sha256(content).hexdigest(), len(PACKED[name]))
         for name, content in TOYS.items()
@@ -119,7 +110,8 @@ def is_toy(splits: Any) -> bool:
 
 
 def test_the_table_is_sorted_and_every_entry_bears_its_name() -> None:
-    assert list(DATASETS) == sorted(DATASETS) == ["digits", "fashion-mnist", "mnist"]
+    assert list(DATASETS) == sorted(DATASETS)
+    assert {"cifar-10", "digits", "emnist-letters", "mnist"} <= set(DATASETS)
     assert all(entry.name == name for name, entry in DATASETS.items())
 
 
@@ -128,28 +120,37 @@ def test_every_entry_says_what_it_is_and_where_it_comes_from(entry: Known) -> No
     assert all((entry.title, entry.licence, entry.citation))
     assert entry.homepage.startswith("http")
     assert entry.pictures > 0
-    assert len(set(entry.classes)) == 10
-    if entry.files:
-        assert len(entry.mirrors) >= 2
-        assert all(mirror.startswith("https://") and mirror.endswith("/") for mirror in entry.mirrors)
-        assert len({mirror.split("/")[2] for mirror in entry.mirrors}) == len(entry.mirrors)
-        assert all(len(file.sha256) == 64 and file.packed < file.size for file in entry.files)
+    assert len(set(entry.classes)) == len(entry.classes) >= 10
+    if entry.embedded:
+        assert entry.download_bytes == 0
+        return
+    assert all(mirror.startswith("https://") for mirror in entry.mirrors)
+    assert len({mirror.split("/")[2] for mirror in entry.mirrors}) == len(entry.mirrors)
+    assert len(entry.mirrors) >= 2 or entry.name == "kmnist"  # of which no second one is known
+    if entry.archive:
+        assert re.fullmatch(r"[0-9a-f]{64}", entry.archive.sha256)
+        assert all(mirror.endswith(entry.archive.name) for mirror in entry.mirrors)
+        assert len(set(entry.archive.members)) == len(entry.archive.members)
+    else:
+        assert all(mirror.endswith("/") for mirror in entry.mirrors)
+        assert all(re.fullmatch(r"[0-9a-f]{64}", file.sha256 or file.packed_sha256) for file in entry.files)
+        assert all(file.packed < file.size for file in entry.files)
         assert sum(file.size - 16 for file in entry.files[::2]) == entry.pictures * math.prod(entry.shape)
         assert sum(file.size - 8 for file in entry.files[1::2]) == entry.pictures
-    else:
-        assert entry.download_bytes == 0
 
 
 def test_no_two_files_of_the_table_are_the_same() -> None:
-    digests = [file.sha256 for entry in DATASETS.values() for file in entry.files]
+    digests = [file.sha256 or file.packed_sha256 for entry in DATASETS.values() for file in entry.files]
     assert len(set(digests)) == len(digests)
+    archives = {entry.archive.sha256: entry.folder for entry in DATASETS.values() if entry.archive}
+    assert sorted(archives.values()) == ["cifar-10", "cifar-100", "emnist"]
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     for ask in (load, locate):
         with pytest.raises(
             UsageError,
-            match=r"^Unknown data set 'minst'\. Did you mean 'mnist'\? Known: digits, fashion-mnist, mnist\.",
+            match=r"^Unknown data set 'minst'\. Did you mean 'mnist'\? Known: cifar-10, .*, kmnist, mnist\.",
         ):
             ask("minst")
 
@@ -173,7 +174,7 @@ def test_importing_the_package_needs_no_network_and_writes_nothing(tmp_path: Pat
 
 
 def test_digits_are_scikit_learns_scaled_to_255() -> None:
-    splits = read(known.digits)
+    splits = read(catalogue.digits)
     bunch = load_digits()
     for part in (splits.train, splits.test):
         for image, label, source in zip(part.images, part.labels, part.sources, strict=True):
@@ -881,8 +882,8 @@ import re
 def die(name, so_far, total):
     if name.startswith("train-images") and so_far >= 100:
         os.kill(os.getpid(), 9)
-from pellucid.data import known
-known.BLOCK = 50
+from pellucid.data import download
+download.BLOCK = 50
 read(toy, transfer=Transfer(die, ToLoopback({port}), 5.0))
 """
 
@@ -904,7 +905,7 @@ def test_a_download_killed_half_way_goes_on_at_the_next_start(mirrors: Mirrors, 
 def test_an_interrupted_download_keeps_its_bytes_and_goes_on(
     mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(known, "BLOCK", 50)
+    monkeypatch.setattr(download, "BLOCK", 50)
 
     def interrupt(name: str, so_far: int, total: int) -> None:
         if so_far >= 100:
@@ -929,7 +930,7 @@ def test_a_server_that_drips_is_given_up(mirrors: Mirrors, monkeypatch: pytest.M
             threading.Event().wait(0.05)
 
     mirrors.faults["first"] = drip
-    monkeypatch.setattr(known, "SLOWEST_BYTES_PER_SECOND", 100_000)
+    monkeypatch.setattr(download, "SLOWEST_BYTES_PER_SECOND", 100_000)
     with pytest.raises(Unfit, match="is slower than 100,000 bytes a second"):
         fetch(f"https://first.test/toy/{NAMES[0]}.gz", Path("part"), size=616, transfer=mirrors.transfer())
 
@@ -1049,7 +1050,7 @@ def test_the_real_mnist_is_read_whole() -> None:
 def test_the_real_mnist_is_the_same_from_the_file_that_keras_leaves(
     real_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    direct = read(known.mnist, real_data)
+    direct = read(catalogue.mnist, real_data)
     arrays = [
         part
         for dataset in (direct.train, direct.test)
@@ -1062,4 +1063,4 @@ def test_the_real_mnist_is_the_same_from_the_file_that_keras_leaves(
     path.write_bytes(buffer.getvalue())
     monkeypatch.delenv("PELLUCID_DATA")
     assert locate("mnist") == str(path)
-    assert read(known.mnist).train.fingerprint == direct.train.fingerprint
+    assert read(catalogue.mnist).train.fingerprint == direct.train.fingerprint
