@@ -106,10 +106,9 @@ def first_paint(chromium: Any, path: Path) -> float:
 
 def strokes(chromium: Any, path: Path) -> None:
     """What each frame of drawing the ten digits took: placing, running, evidence, painting."""
-    page = chromium.new_page(viewport={"width": 1200, "height": 1000})
+    page = chromium.new_page(viewport={"width": 1200, "height": 1600})  # the pad in sight without scrolling
     page.goto(path.as_uri(), wait_until="load")
-    page.wait_for_timeout(1000)
-    page.locator(".live-pad").scroll_into_view_if_needed()
+    page.wait_for_timeout(2500)
     box = page.locator(".live-pad").bounding_box()
     scale = box["width"] / 280
     read = ""
