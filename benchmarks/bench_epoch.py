@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from bench_training import strokes
+from pictures import strokes
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 

@@ -124,11 +124,6 @@ def scaled(images: Tensor) -> Tensor:
     return floats.copy_(images).div_(255)
 
 
-def gathered(images: Tensor, chosen: Tensor) -> Tensor:
-    """`images` (N, C, H, W) at the indices `chosen` (B,): as rows of a matrix, the quickest way to copy."""
-    return images.flatten(1).index_select(0, chosen).view(len(chosen), *images.shape[1:])
-
-
 def fixed_batches(images: Tensor) -> Iterator[tuple[int, Tensor, int]]:
     """(start, batch, filled): scaled batches of one shape; the last is filled up with black pictures.
 

@@ -57,9 +57,9 @@ class Held:
 class Rows(Tensor):
     """uint8 (N, C, H, W) that is read row by row: a tensor to whoever uses it, but read only.
 
-    An index into its first dimension gives the pictures asked for as an ordinary tensor and reads no
-    others. `at` gives another view, which reads nothing. Any other operation works, too, and gives what it
-    gives on an ordinary tensor: it reads the whole first.
+    An index into its first dimension, or index_select along it, gives the pictures asked for as an ordinary
+    tensor and reads no others. `at` gives another view, which reads nothing. Any other operation works, too,
+    and gives what it gives on an ordinary tensor: it reads the whole first.
 
     Not one more class for the sake of a type: everybody who works with pictures takes a Tensor, and what
     is given a file instead should not have to know.
@@ -116,6 +116,8 @@ class Rows(Tensor):
         first = args[0] if args else None
         if name == "__getitem__" and isinstance(first, Rows):
             return _item(first, args[1])
+        if name == "index_select" and isinstance(first, Rows) and args[1:2] == (0,) and len(args) == 3:
+            return _item(first, args[2])
         if isinstance(first, Rows) and (name == "__setitem__" or (name[-1:] == "_" and name[-2:] != "__")):
             raise TypeError(f"Pictures in a file are read only; '{name}' would change them. Copy them first.")
         whole = {key: _read(value) for key, value in (kwargs or {}).items()}

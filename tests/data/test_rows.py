@@ -111,7 +111,15 @@ def test_only_the_pictures_asked_for_are_read(mapped: Rows, monkeypatch: pytest.
     mapped[7]
     mapped.at(torch.tensor([1]))[0]
     (mapped[3:5, 0], mapped[[6], :, 1:2])
-    assert read == mapped.rows[[2, 5, 7, 1, 3, 4, 6]].tolist()
+    mapped.index_select(0, torch.tensor([9, 8]))
+    assert read == mapped.rows[[2, 5, 7, 1, 3, 4, 6, 9, 8]].tolist()
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_a_selection_gives_what_it_gives_on_a_tensor(mapped: Rows, plain: Tensor, dim: int) -> None:
+    chosen = torch.tensor([2, 0, 2])
+    assert torch.equal(mapped.index_select(dim, chosen), plain.index_select(dim, chosen))
+    assert torch.equal(torch.index_select(mapped, dim, chosen), plain.index_select(dim, chosen))
 
 
 @pytest.mark.parametrize(

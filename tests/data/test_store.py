@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from pellucid import files
+from pellucid.classifier import Classifier
 from pellucid.data import store, survey
 from pellucid.data.dataset import Dataset, content_hashes, split
 from pellucid.data.listing import Listing, Picture
@@ -596,6 +597,23 @@ def test_training_on_the_store_gives_the_weights_of_training_in_memory(tmp_path:
             pass
         networks.append(network)
     assert same_weights(*networks)
+
+
+def test_training_and_judging_never_read_the_whole(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = pack(listed(folder_of_pictures(tmp_path / "photos", 60)), SMALL, cache=cache).images
+    parts = split(Dataset(images, torch.arange(60) % 2, ("cat", "dog"), [str(n) for n in range(60)]))
+
+    def whole(self: Rows) -> None:
+        raise AssertionError(f"all {len(self)} pictures were read at once")
+
+    monkeypatch.setattr(Rows, "whole", whole)
+    network = build("tutorial", 3, 2, (8, 8), seed=0)
+    epochs = [*train(network, parts.rest, parts.held_out, replace(QUICK, epochs=1, batch_size=16))]
+    assert len(epochs) == 4  # three steps and their judgement
+    classifier = Classifier(network, ("cat", "dog"), SMALL, "tutorial")
+    assert len(classifier.predict(parts.held_out.images)) == 12
 
 
 def test_the_records_are_json_that_can_be_looked_into(photos: Path, cache: Path) -> None:

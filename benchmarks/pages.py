@@ -1,6 +1,6 @@
 """What the pages cost: bytes, time to write, first paint, one stroke. Budgets stand beside each figure.
 
-    PELLUCID_DATA=folder python benchmarks/bench_page.py RUN [--browser /usr/bin/chromium]
+    PELLUCID_DATA=folder python benchmarks/pages.py RUN [--browser /usr/bin/chromium]
 
 RUN is a run of MNIST with its moments. 10,000 mistakes are made up by giving every test picture a wrong
 answer: the page is then as full as it gets. Times are of an idle machine or worth nothing; medians of
