@@ -162,6 +162,12 @@ class Evaluation:
         return sum(recalls) / len(recalls)
 
     @property
+    def alike(self) -> str:
+        """The scores that count every class alike, in words."""
+        share = percent(self.balanced_accuracy, count=self.count)
+        return f"balanced accuracy {share}, macro F1 {self.macro_f1:.3f}"
+
+    @property
     def uneven(self) -> str:
         """The scores that count every class alike, in a sentence, where one class has over 1.5 times as many
         pictures as another; "" where the classes are about even, and accuracy tells the same."""
@@ -169,8 +175,7 @@ class Evaluation:
         if len(shown) < 2 or shown[-1] <= UNEVEN * shown[0]:
             return ""
         return (
-            f"Classes are uneven, {shown[0]:,} to {shown[-1]:,} pictures. Counting each alike: balanced "
-            f"accuracy {percent(self.balanced_accuracy, count=self.count)}, macro F1 {self.macro_f1:.3f}."
+            f"Classes are uneven, {shown[0]:,} to {shown[-1]:,} pictures. Counting each alike: {self.alike}."
         )
 
     @cached_property

@@ -360,11 +360,11 @@ const PellucidPad = (() => {
     return all;
   }
 
-  function received(app) {
+  // The picture as the network receives it, with a frame around what a cell sees; drawn anew on every refresh.
+  function inputFrame(app) {
     const [channels, height, width] = app.shape;
     const canvas = make("canvas", { width, height, role: "img", "aria-label": app.say("receives") });
     const field = make("span", { class: "live-field", hidden: true });
-    const note = make("p", { class: "live-quiet" });
     app.showField = (area) => {
       field.hidden = !area;
       if (!area) return;
@@ -375,18 +375,29 @@ const PellucidPad = (() => {
     };
     app.refreshers.push(() => {
       canvas.getContext("2d").putImageData(gray(app.pixels, height, width, channels), 0, 0);
-      note.textContent = empty(app)
-        ? app.say("nothing")
-        : app.say("receives.size", { width, height, channels: app.say(channels === 3 ? "colour" : "gray") });
+    });
+    return make("div", { class: "live-frame" }, canvas, field);
+  }
+
+  function inputSize(app) {
+    const [channels, height, width] = app.shape;
+    return app.say("receives.size", { width, height, channels: app.say(channels === 3 ? "colour" : "gray") });
+  }
+
+  function received(app) {
+    const frame = inputFrame(app);
+    const note = make("p", { class: "live-quiet" });
+    app.refreshers.push(() => {
+      note.textContent = empty(app) ? app.say("nothing") : inputSize(app);
     });
     return make(
       "div",
       { class: "live-block" },
       make(app.heads[0], { class: "live-head" }, app.say("receives")),
-      make("div", { class: "live-frame" }, canvas, field),
+      frame,
       note,
     );
   }
 
-  return { PENS, dataName, drawingRoom, empty, pixelsOf, received_by, start };
+  return { PENS, dataName, drawingRoom, empty, inputFrame, inputSize, pixelsOf, received_by, start };
 })();

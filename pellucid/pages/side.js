@@ -5,7 +5,7 @@ const PellucidSide = (() => {
   const N = PellucidNetwork,
     D = PellucidDraw;
   const { argmax, choice, gray, make, percent, scaled, thumbnail } = PellucidParts;
-  const { PENS, drawingRoom, empty, pixelsOf, received_by, start } = PellucidPad;
+  const { PENS, drawingRoom, empty, inputFrame, inputSize, pixelsOf, received_by, start } = PellucidPad;
   const { layerFigure, layersRoom, openChannel } = PellucidLayers;
   const FAR = 0.2; // shares of one class that differ by more are marked
   const LETTERS = "ABC";
@@ -314,34 +314,12 @@ const PellucidSide = (() => {
       mine.showField = (area) => app.showField(area);
       return;
     }
-    const [channels, height, width] = mine.shape;
-    const canvas = make("canvas", { width, height, role: "img", "aria-label": mine.say("receives") });
-    const field = make("span", { class: "live-field", hidden: true });
-    mine.showField = (area) => {
-      field.hidden = !area;
-      if (!area) return;
-      field.style.left = `${(area[1] / width) * 100}%`;
-      field.style.top = `${(area[0] / height) * 100}%`;
-      field.style.width = `${((area[3] - area[1] + 1) / width) * 100}%`;
-      field.style.height = `${((area[2] - area[0] + 1) / height) * 100}%`;
-    };
-    mine.refreshers.push(() => {
-      canvas.getContext("2d").putImageData(gray(mine.pixels, height, width, channels), 0, 0);
-    });
     section.append(
       make(
         "figure",
         { class: "side-receives" },
-        make("div", { class: "live-frame" }, canvas, field),
-        make(
-          "figcaption",
-          { class: "live-quiet" },
-          `${mine.say("receives")}: ${mine.say("receives.size", {
-            width,
-            height,
-            channels: mine.say(channels === 3 ? "colour" : "gray"),
-          })}`,
-        ),
+        inputFrame(mine),
+        make("figcaption", { class: "live-quiet" }, `${mine.say("receives")}: ${inputSize(mine)}`),
       ),
     );
   }

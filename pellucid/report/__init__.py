@@ -103,13 +103,9 @@ def _section(
         told, macros = gather(material), _macros(environment, f"sections/{key}.html")
         answer, body = macros.answer(told), macros.body(told)
     except Exception as error:  # noqa: BLE001  # a report must not fail a training for one picture
-        told, answer, body = (
-            {},
-            "",
-            _macros(environment, "parts.html").failed(f"{type(error).__name__}: {error}"),
-        )
-    title = said(title)
-    return {"key": key, "title": title, "number": number, "told": told, "answer": answer, "body": body}
+        failed = _macros(environment, "parts.html").failed
+        told, answer, body = {}, "", failed(f"{type(error).__name__}: {error}")
+    return {"key": key, "title": said(title), "number": number, "told": told, "answer": answer, "body": body}
 
 
 def _macros(environment: Environment, name: str) -> Any:
@@ -208,12 +204,6 @@ def _about(material: Material) -> list[str]:
     return [*facts, str(processor)] if processor else facts
 
 
-def _alike(evaluation: Evaluation) -> str:
-    """The scores that count every class alike."""
-    share = percent(evaluation.balanced_accuracy, count=evaluation.count)
-    return f"balanced accuracy {share}, macro F1 {evaluation.macro_f1:.3f}"
-
-
 def _verdict(material: Material, told: dict[str, dict[str, Any]]) -> dict[str, Any]:
     evaluation = material.evaluation
     low, high = evaluation.interval
@@ -223,7 +213,7 @@ def _verdict(material: Material, told: dict[str, dict[str, Any]]) -> dict[str, A
     silent = told["layers"].get("silent", [])
     return {
         "share": percent(evaluation.accuracy, count=evaluation.count),
-        "alike": _alike(evaluation) if evaluation.uneven else "",
+        "alike": evaluation.alike if evaluation.uneven else "",
         "low": percent(low, count=evaluation.count),
         "high": percent(high, count=evaluation.count),
         "strip": Markup(drawing.interval_strip(low, evaluation.accuracy, high)),
