@@ -15,15 +15,17 @@ from torch import Tensor, nn
 from pellucid.data.picture import SCALING, Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_object, write_bytes, write_json
+from pellucid.fused import unseen_layers
 from pellucid.machine import keep_memory
 from pellucid.models import MODELS, build, description_of
 from pellucid.models.pretrained import PREFIX
-from pellucid.pooling import PAYS, prepare
+from pellucid.native import prepare
 
 FORMAT = 1
 WEIGHTS, MANIFEST = "model.safetensors", "model.json"
 VALUES_A_BATCH = 1 << 19  # about 2 MB of float input, and no more than so many pictures: what is quickest
 PICTURES_A_BATCH = 128
+MANY = 40_000  # pictures worth keeping memory for
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +54,11 @@ class Classifier:
     def logits(self, images: Tensor) -> Tensor:
         """Scores (N, K) before the softmax, float32, of uint8 pictures (N, C, H, W)."""
         self._refuse_unlike(images)
-        if len(images) >= PAYS:
+        prepare()
+        if len(images) >= MANY:
             keep_memory()
-            prepare(len(images))
         scores = torch.empty(len(images), len(self.classes))  # (N, K)
-        with evaluating(self.network), torch.inference_mode():
+        with evaluating(self.network), unseen_layers(), torch.inference_mode():
             for start, batch, filled in fixed_batches(images):
                 scores[start : start + filled] = self.network(batch)[:filled]
         return scores

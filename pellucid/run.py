@@ -43,7 +43,7 @@ from pellucid.files import (
 from pellucid.machine import cores, keep_memory, multiplies_bfloat16, processor
 from pellucid.models import build, description_of
 from pellucid.moments import MOMENTS, MOST, Moment, Recorder, read_moments
-from pellucid.pooling import prepare
+from pellucid.native import prepare
 from pellucid.pulse import Pulse
 from pellucid.recipe import Recipe, fast, read_recipe
 from pellucid.training import (
@@ -549,7 +549,7 @@ def _environment(train_set: Dataset, validation_set: Dataset, recipe: Recipe) ->
             "precision": recipe.precision,
             "bfloat16": "native" if multiplies_bfloat16() else "emulated",
             "memory": "kept" if keep_memory() else "given back",
-            "pooling": prepare(recipe.epochs * len(train_set)),
+            "convolution": prepare(),
         },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
         "fingerprints": {"train": train_set.fingerprint, "validation": validation_set.fingerprint},

@@ -20,9 +20,10 @@ from pellucid.classifier import evaluating, fixed_batches, modes_kept, scaled
 from pellucid.data.augment import augmented, named, suited
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
+from pellucid.fused import unseen_layers
 from pellucid.machine import keep_memory, multiplies_bfloat16
+from pellucid.native import prepare
 from pellucid.optimizers import Optimizers
-from pellucid.pooling import prepare
 from pellucid.pulse import Pulse, pulses, weights_now
 from pellucid.recipe import DEFAULT, Precision, Recipe
 
@@ -134,7 +135,7 @@ def train(
     progress = progress if progress is not None else Progress()
     begun = time.perf_counter() - progress.seconds
     keep_memory()
-    prepare(recipe.epochs * len(train_set))
+    prepare()
     optimizers = Optimizers(network, recipe)
     _put_back(network, optimizers, progress)
     steps = math.ceil(len(train_set) / recipe.batch_size)
@@ -245,7 +246,7 @@ def resolved_precision(recipe: Recipe) -> Precision:
 def judge(network: nn.Module, dataset: Dataset) -> tuple[float, float]:
     """Mean cross-entropy in nats and accuracy 0..1 of `network` on `dataset`, in evaluation mode, float32."""
     total, right = 0.0, 0
-    with evaluating(network), torch.inference_mode():
+    with evaluating(network), unseen_layers(), torch.inference_mode():
         for start, batch, filled in fixed_batches(dataset.images):
             logits = network(batch)[:filled].float()  # (B, K)
             labels = dataset.labels[start : start + filled]

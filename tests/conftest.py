@@ -9,6 +9,7 @@ from typing import Any
 
 # Before torch is loaded: threads that wait should sleep, or tests crawl on a machine that is busy.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["PELLUCID_KERNELS"] = "off"  # in an empty home they would be compiled for every test
 
 import numpy as np
 import pytest
@@ -54,6 +55,7 @@ def own_world(
     for variable in ("HOME", "USERPROFILE"):
         monkeypatch.setenv(variable, str(home))
     monkeypatch.setenv("PELLUCID_HOME", str(home / "pellucid"))
+    monkeypatch.setenv("PELLUCID_KERNELS", "off")
     if request.node.get_closest_marker("mnist") is not None:
         monkeypatch.setenv("PELLUCID_DATA", str(_real_data()))
     random.seed(0)

@@ -41,7 +41,8 @@ data/bursts.py
 data/audit.py
 data/augment.py
 data/__init__.py
-pooling.py
+native.py
+fused.py
 models/compact.py
 models/tutorial.py
 models/resnet.py

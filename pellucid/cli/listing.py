@@ -45,7 +45,7 @@ def doctor() -> None:
     import torch
 
     from pellucid.machine import cores, keep_memory, multiplies_bfloat16, processor
-    from pellucid.pooling import PAYS, prepare
+    from pellucid.native import prepare
 
     auto, why = ("bfloat16", "natively") if multiplies_bfloat16() else ("float32", "only by emulation")
     print(f"pellucid {version('pellucid')}, Python {sys.version.split()[0]}, torch {torch.__version__}")
@@ -53,4 +53,4 @@ def doctor() -> None:
     print(f"precision auto: {auto}, since this processor multiplies bfloat16 {why}")
     kept = "kept between steps" if keep_memory() else "given back between steps: there is no glibc to ask"
     print(f"memory: {kept}")
-    print(f"pooling: {prepare(PAYS)}")
+    print(f"convolution: {prepare()}")

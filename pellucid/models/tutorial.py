@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.errors import UsageError
-from pellucid.pooling import PoolOfPositives, pooled_relu
+from pellucid.fused import convolved_and_pooled, layers_unseen
 
 
 def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
@@ -28,9 +28,9 @@ class Tutorial(nn.Module):
     def __init__(self, channels: int, num_classes: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.conv1 = Convolution(channels, 16)
-        self.pool1 = PoolOfPositives()
+        self.pool1 = nn.MaxPool2d(2)
         self.conv2 = Convolution(16, 32)
-        self.pool2 = PoolOfPositives()
+        self.pool2 = nn.MaxPool2d(2)
         self.dense1 = Dense(32 * (size[0] // 4) * (size[1] // 4), 80)
         self.dropout = nn.Dropout(0.4)
         self.dense2 = nn.Linear(80, num_classes)
@@ -40,12 +40,13 @@ class Tutorial(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, K)
 
-        While training, the maximum is taken before the ReLU: the same function and gradient for less work.
-        Otherwise layer follows layer, so that each can be asked what it puts out.
+        While training, and where only the answer counts, convolution, ReLU and pooling are one step: the same
+        function and gradient for less work. Otherwise layer follows layer, so that each can be asked what it
+        puts out.
         """
-        if self.training:
-            maps = pooled_relu(self.conv1.filtered(images))  # (B, 16, H/2, W/2)
-            maps = pooled_relu(self.conv2.filtered(maps))  # (B, 32, H/4, W/4)
+        if self.training or layers_unseen():
+            maps = convolved_and_pooled(images, self.conv1.weight, self.conv1.bias)  # (B, 16, H/2, W/2)
+            maps = convolved_and_pooled(maps, self.conv2.weight, self.conv2.bias)  # (B, 32, H/4, W/4)
         else:
             maps = self.pool2(self.conv2(self.pool1(self.conv1(images))))
         features = self.dense1(maps.flatten(1))  # (B, 80)
