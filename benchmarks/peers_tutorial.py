@@ -87,7 +87,8 @@ def pellucid(out: Path, seed: int, recipe: str, model: str = "tutorial") -> dict
         recipe,
     ]
     started = time.time()
-    seconds, peak = timed([*words, "--seed", str(seed), "--out", out, "--quiet"])
+    judged = out / "evaluation.json"
+    seconds, peak, before = timed([*words, "--seed", str(seed), "--out", out, "--quiet"], until=judged)
     evaluated = (out / "evaluation.json").stat().st_mtime - started  # what follows is the report
     lines = (out / "metrics.csv").read_text(encoding="utf-8").splitlines()
     evaluation = json.loads((out / "evaluation.json").read_text(encoding="utf-8"))
@@ -98,6 +99,7 @@ def pellucid(out: Path, seed: int, recipe: str, model: str = "tutorial") -> dict
         "process_seconds": seconds,
         "test_accuracy": evaluation["accuracy"],
         "epochs": len(lines) - 1,
+        "evaluated_mib": before,
         "peak_mib": peak,
         "curve": [[float(row["seconds"]), float(row["val_accuracy"])] for row in csv.DictReader(lines)],
     }
@@ -109,7 +111,7 @@ def peer(
     """A peer's program as a whole process."""
     out = folder / f"{program}.json"
     words = [python, HERE / "peers" / program, "--data-dir", data, "--seed", str(seed), "--out", out, *more]
-    seconds, peak = timed(words)
+    seconds, peak, _ = timed(words)
     result = json.loads(out.read_text(encoding="utf-8"))
     return {
         "fit_seconds": result["fit_seconds"],
@@ -117,6 +119,7 @@ def peer(
         "process_seconds": seconds,
         "test_accuracy": result["test_accuracy"],
         "epochs": result["epochs"],
+        "evaluated_mib": peak,
         "peak_mib": peak,
         # Judging and checkpoints are part of the seconds, which are shared out evenly.
         "curve": [
@@ -126,16 +129,31 @@ def peer(
     }
 
 
-def timed(words: list[str | Path]) -> tuple[float, float]:
-    """Seconds from start to end of a process, and the most memory it held, in MiB."""
+def timed(words: list[str | Path], *, until: Path | None = None) -> tuple[float, float, float]:
+    """Seconds from start to end of a process, and the most memory it held, in MiB: at all, and before the
+    file `until` was there, looked for every 20 ms."""
     started = time.perf_counter()
     process = subprocess.Popen(
         [str(word) for word in words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    _, status, usage = os.wait4(process.pid, 0)
+    before = 0.0
+    while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+        if until is not None and not until.exists():
+            before = max(before, _highest(process.pid))
+        time.sleep(0.02)
+    _, status, usage = ended
     if status:
         sys.exit(f"{words[1]} failed: status {status}")
-    return time.perf_counter() - started, _mebibytes(usage)
+    return time.perf_counter() - started, _mebibytes(usage), before
+
+
+def _highest(process: int) -> float:
+    """The most memory a running process held so far, in MiB, where the system tells (Linux)."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return 0.0
 
 
 def _mebibytes(usage: resource.struct_rusage) -> float:

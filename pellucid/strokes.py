@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 PAD = 280  # units a side of the square that strokes are drawn on
 SMALLEST = 24  # units: a dot is not blown up to a disc
+TOGETHER = 500  # pictures measured at a time: some 30 MB
 
 Point = tuple[float, float]
 Stroke = Sequence[Point]  # (x, y) in units of the pad: a polyline drawn without lifting the pen
@@ -125,6 +126,11 @@ def measure(images: Pixels) -> dict[str, Doubles]:
 
     A black picture has zeros.
     """
+    parts = [_measured(images[start : start + TOGETHER]) for start in range(0, len(images) or 1, TOGETHER)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _measured(images: Pixels) -> dict[str, Doubles]:
     ink = images.astype(np.float64) / 255  # (N, H, W)
     total = ink.sum(axis=(1, 2))
     some = np.maximum(total, 1e-9)

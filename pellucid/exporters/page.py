@@ -191,7 +191,8 @@ def _facts(
     halved = [weight.half().float() for weight in weights]
     with torch.inference_mode():
         values = program.run(scaled(pictures.images), weights)
-        rounded = program.run(scaled(pictures.images), halved)[-1]
+        parts = torch.split(scaled(pictures.images), JUDGED)
+        rounded = torch.cat([program.run(part, halved)[-1] for part in parts])
     difference = float((rounded - scores).abs().max())
     known = bool(pictures.sources[0])
     pool = _pool(pictures) if known else None
