@@ -306,6 +306,8 @@ def test_the_last_layer_may_be_a_block_or_the_second_run_of_a_module() -> None:
     images = torch.rand(1, 1, 8, 8)
     assert last_spatial_layer(seeded(Residual), images) == "block.relu#2"
     assert last_spatial_layer(build("tutorial", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv2"
+    # a block that rectifies in place what its last part put out is no mere container
+    assert last_spatial_layer(build("compact", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv4"
     hidden = nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)), nn.Dropout(0.5))
     network = nn.Sequential(hidden, nn.Flatten(), nn.Linear(18, 2))
     assert last_spatial_layer(network, images) == "0.0.1"
