@@ -26,6 +26,7 @@ from pellucid.language import said
 
 Method = Callable[[nn.Module, Tensor, Any], Tensor]
 
+PICTURES = 128  # by which maps are judged; with 64 the verdict hung on which they were
 LEVELS = tuple(step / 12 for step in range(13))  # shares of the ink taken away or given
 RANDOM_NETWORKS, COMPARED = 2, 8  # networks with random weights, and pictures for which maps are compared
 MOST_ALIKE = 0.5  # rank correlation of a map with that of random weights, above which it shows the picture
@@ -124,7 +125,7 @@ def judge_maps(
     dataset: Dataset,
     methods: Mapping[str, Method],
     *,
-    pictures: int = 32,
+    pictures: int = PICTURES,
     seed: int = 0,
 ) -> Honesty:
     """How each of `methods` fares on `pictures` of `dataset`, which the network should not have learned from.

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from pellucid import drawing
 from pellucid.drawing import zoom
-from pellucid.evidence import MOST, affordable, drawn_map
+from pellucid.evidence import affordable, drawn_map
 from pellucid.explanation import DEFAULT_METHODS, explain
 from pellucid.explanation.counterfactual import CAVEAT as CHANGE_CAVEAT
 from pellucid.explanation.counterfactual import Counterfactual, changes_to_others
+from pellucid.explanation.honesty import PICTURES
 from pellucid.explanation.neighbours import CAVEAT as NEIGHBOUR_CAVEAT
 from pellucid.explanation.neighbours import index_sample, nearest, strangeness
 from pellucid.language import said
@@ -29,7 +30,7 @@ CHOICES = 10  # classes a reader can choose from
 def change(material: Material) -> dict[str, Any]:
     """The smallest change that turns each of some answers into another; the shortest way to each class."""
     classes = material.run.classifier.classes
-    share = affordable(material.run.classifier, material.splits.test) / MOST
+    share = affordable(material.run.classifier, material.splits.test) / PICTURES
     chosen = _telling(material)[: max(2, int(CHANGED * share))]
     found = [_ways(material, index) for _, index in chosen]
     pictures = [image for ways in found for way in ways for image in (way.changed, _traces(way))]
@@ -72,7 +73,7 @@ def change(material: Material) -> dict[str, Any]:
 def neighbours(material: Material) -> dict[str, Any]:
     """The training pictures the network holds most like some test pictures."""
     splits = material.splits
-    share = affordable(material.run.classifier, material.splits.test) / MOST
+    share = affordable(material.run.classifier, material.splits.test) / PICTURES
     chosen = _telling(material)[: max(2, int(CHANGED * share))]
     index = index_sample(material.run.classifier, splits.train, splits.validation)
     images = splits.test.images[[number for _, number in chosen]]

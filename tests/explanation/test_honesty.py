@@ -13,7 +13,7 @@ from pellucid.data.dataset import Splits
 from pellucid.data.picture import Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation import EXPLAINERS
-from pellucid.explanation.honesty import edges, judge_maps, randomised, rank_correlation
+from pellucid.explanation.honesty import PICTURES, edges, judge_maps, randomised, rank_correlation
 from pellucid.models import build
 from pellucid.recipe import Recipe
 from pellucid.training import train
@@ -112,7 +112,7 @@ def test_a_network_that_reads_has_maps_that_pass(reader: Classifier, digits: Spl
     assert results["integrated gradients"].gap is not None
     assert results["integrated gradients"].gap < 0.01
     assert results["smoothgrad"].gap is None
-    assert honesty.verdict.startswith("2 of 3 methods passed on 32 pictures")
+    assert honesty.verdict.startswith(f"2 of 3 methods passed on {PICTURES} pictures")
     assert honesty.to_json()["tests"][0]["leads"][0]["rival"] == "random"
 
 
