@@ -290,10 +290,18 @@ def _faults(
                 alike=f"{alike:.2f}",
             )
         )
-    beaten = [said(lead.rival) for lead in leads if lead.low <= LEAST_LEAD]
+    beaten = [said(lead.rival) for lead in leads if lead.mean <= LEAST_LEAD]
+    unsure = [said(lead.rival) for lead in leads if lead.low <= LEAST_LEAD < lead.mean]
     if beaten:
         faults.append(
             said("the places it names matter no more than %(beaten)s", beaten=said(" or ").join(beaten))
+        )
+    if unsure:
+        faults.append(
+            said(
+                "on so few pictures it is not sure that the places it names matter more than %(unsure)s",
+                unsure=said(" or ").join(unsure),
+            )
         )
     if gap is not None and gap > CLOSE:
         faults.append(said("its maps miss what they must add up to by %(gap)s", gap=percent(gap)))

@@ -13,7 +13,15 @@ from pellucid.data.dataset import Splits
 from pellucid.data.picture import Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation import EXPLAINERS
-from pellucid.explanation.honesty import PICTURES, edges, judge_maps, randomised, rank_correlation
+from pellucid.explanation.honesty import (
+    PICTURES,
+    Lead,
+    _faults,
+    edges,
+    judge_maps,
+    randomised,
+    rank_correlation,
+)
 from pellucid.models import build
 from pellucid.recipe import Recipe
 from pellucid.training import train
@@ -152,3 +160,12 @@ def test_rank_correlation_is_spearmans() -> None:
     expected = [spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(first, second, strict=True)]
     assert ours.tolist() == pytest.approx(expected)
     assert rank_correlation(torch.zeros(1, 9), torch.rand(1, 9)).item() == 0
+
+
+def test_a_lead_that_is_not_sure_is_told_from_none() -> None:
+    maps = torch.ones(2, 4, 4)
+    leads = (Lead("random", 0.3, 0.2), Lead("edges", 0.1, -0.1), Lead("ink", 0.0, -0.1))
+    faults = _faults(maps, 0.0, leads, None, guesses=False)
+    assert faults[0] == "the places it names matter no more than ink"
+    assert faults[1].endswith("it is not sure that the places it names matter more than edges")
+    assert len(faults) == 2
