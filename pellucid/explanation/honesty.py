@@ -275,7 +275,15 @@ def _ranks(values: Tensor) -> Tensor:
 def _lead(rival: str, leads: Tensor) -> Lead:
     leads = leads.double()
     spread = float(leads.std()) / math.sqrt(len(leads)) if len(leads) > 1 else float("inf")
-    return Lead(rival, float(leads.mean()), float(leads.mean()) - ONE_SIDED_95 * spread)
+    return Lead(rival, float(leads.mean()), float(leads.mean()) - _student(len(leads) - 1) * spread)
+
+
+def _student(freedom: int) -> float:
+    """Student's one-sided 95 % bound, which few pictures make wider than the normal one; after Cornish and
+    Fisher, right to 0.01 from five degrees of freedom on, too low below."""
+    z = ONE_SIDED_95
+    least = max(1, freedom)
+    return z + (z**3 + z) / (4 * least) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * least**2)
 
 
 def _faults(

@@ -17,6 +17,7 @@ from pellucid.explanation.honesty import (
     PICTURES,
     Lead,
     _faults,
+    _lead,
     edges,
     judge_maps,
     randomised,
@@ -169,3 +170,13 @@ def test_a_lead_that_is_not_sure_is_told_from_none() -> None:
     assert faults[0] == "the places it names matter no more than ink"
     assert faults[1].endswith("it is not sure that the places it names matter more than edges")
     assert len(faults) == 2
+
+
+def test_of_few_pictures_a_lead_is_less_sure() -> None:
+    leads = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.1, 0.2, 0.3, 0.4])
+    spread = float(leads.double().std()) / 8**0.5
+    assert _lead("ink", leads).low == pytest.approx(0.25 - 1.895 * spread, abs=0.01 * spread)
+    many = leads.repeat(16)
+    assert _lead("ink", many).low == pytest.approx(
+        0.25 - 1.657 * float(many.double().std()) / 128**0.5, abs=1e-4
+    )
