@@ -16,7 +16,7 @@ from pellucid.language import said
 from pellucid.layers import figure
 
 FEWEST = 8  # pictures the maps are tested on, however large the network
-MULTIPLY_ADDS = 150_000_000  # of one pass over them, at most; every method takes some hundred such passes
+MULTIPLY_ADDS = 600_000_000  # of one pass over them, at most; every method takes some hundred such passes
 LARGE, SMALL = 168, 112  # about how many pixels wide a map is drawn, beside its picture and in a row
 
 

@@ -19,7 +19,7 @@ from pellucid.language import said
 from pellucid.report.material import Material, cell, shown, tile
 
 CHANGED = 6  # pictures changed: the three examples, then the worst mistakes; fewer for a large network
-WAYS = 9  # other classes each is led to, the likeliest
+WAYS, FEWEST_WAYS = 9, 4  # other classes each is led to, the likeliest; fewer for a large network
 CHANGE_BUDGET = 200_000  # characters of the address that holds the changed pictures, at most
 ALIKE = 8
 NEIGHBOUR_BUDGET = 130_000
@@ -32,7 +32,8 @@ def change(material: Material) -> dict[str, Any]:
     classes = material.run.classifier.classes
     share = affordable(material.run.classifier, material.splits.test) / PICTURES
     chosen = _telling(material)[: max(2, int(CHANGED * share))]
-    found = [_ways(material, index) for _, index in chosen]
+    number = max(FEWEST_WAYS, int(WAYS * share))
+    found = [_ways(material, index, number) for _, index in chosen]
     pictures = [image for ways in found for way in ways for image in (way.changed, _traces(way))]
     tiles = torch.stack([_coloured(picture) for picture in pictures])
     atlas = drawing.fitted_atlas(tiles, budget=CHANGE_BUDGET, side=64)
@@ -64,7 +65,7 @@ def change(material: Material) -> dict[str, Any]:
         "median": f"{median(turned):.1f}" if turned else None,
         "covers": any(dab.kind == "cover" for way in smallest for dab in way.dabs),
         "others": len(classes) - 1,
-        "shown_ways": min(WAYS, len(classes) - 1),
+        "shown_ways": min(number, len(classes) - 1),
         "remark": atlas.remark,
         "caveat": said(CHANGE_CAVEAT),
     }
@@ -153,10 +154,10 @@ def _telling(material: Material) -> list[tuple[str, int]]:
     return [*material.examples, *((said("mistake"), index) for index in rest)]
 
 
-def _ways(material: Material, index: int) -> list[Counterfactual]:
-    """The shortest way from the answer to each of the likeliest other classes, the likeliest first."""
+def _ways(material: Material, index: int, number: int) -> list[Counterfactual]:
+    """The shortest way from the answer to each of `number` other classes, the likeliest first."""
     order = material.evaluation.probabilities[index].argsort(descending=True).tolist()
-    wanted = order[1 : 1 + WAYS]
+    wanted = order[1 : 1 + number]
     return changes_to_others(material.run.classifier, material.splits.test.images[index], wanted)
 
 
