@@ -63,14 +63,15 @@ def lines(one: Explained) -> list[str]:
     """The explanation in lines of text, its maps drawn in characters."""
     explanation = one.explanation
     told = [one.title]
+    longest = max((len(name) for name in explanation.feature_maps), default=0)
     for name, maps in explanation.feature_maps.items():
         shape = " x ".join(str(number) for number in maps.shape)
-        told.append(f"  {name:<12} {shape:<14} largest value {float(maps.max()):.3g}")
+        told.append(f"  {name:<{longest}}  {shape:<14} largest value {float(maps.max()):.3g}")
     for name, heat in explanation.heatmaps.items():
         told += [f"Evidence by {explanation.caption(name)}", *(f"  {row}" for row in drawing.text_map(heat))]
     told += explanation.notes
     if one.change is not None:
-        told += ["What would change it:", *(f"  {way.sentence}" for way in _sorted(one.ways)), CHANGE_CAVEAT]
+        told += ["What would change it:", *(f"  {says}" for says in _said(_sorted(one.ways))), CHANGE_CAVEAT]
     if one.neighbours:
         told.append(
             f"Training pictures most alike (farther from them than {one.unlike:.0f} of 100 ordinary ones):"
@@ -197,6 +198,16 @@ def _change(way: Counterfactual) -> dict[str, Any]:
         "probability": float(way.after[way.target]),
         "dabs": [vars(dab) for dab in way.dabs],
     }
+
+
+def _said(ways: Sequence[Counterfactual]) -> list[str]:
+    """A sentence for each change; the classes to which none was found share one."""
+    found = [way.sentence for way in ways if way.confirmed]
+    vain = [way for way in ways if not way.confirmed]
+    if not vain:
+        return found
+    names = ", ".join(way.classes[way.target] for way in vain)
+    return [*found, vain[0].sentence.replace(f"-> {vain[0].classes[vain[0].target]}:", f"-> {names}:", 1)]
 
 
 def _sorted(ways: Sequence[Counterfactual]) -> list[Counterfactual]:

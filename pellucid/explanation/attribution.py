@@ -325,7 +325,7 @@ def _between(score: Score, image: Tensor, ends: Tensor) -> Tensor:
     )  # (P, 2), Gauss-Legendre
     gradients = [_gradient(score, part) for part in _along(image, ways.flatten())]
     slopes = (torch.cat(gradients) * image).sum(dim=1).float().cpu()  # (2P, H, W)
-    return slopes.unflatten(0, (-1, 2)).mean(dim=1) * apart[..., None]
+    return slopes.reshape(len(ends), 2, *slopes.shape[1:]).mean(dim=1) * apart[..., None]
 
 
 def _scores_along(score: Score, image: Tensor, ways: Tensor) -> Tensor:
