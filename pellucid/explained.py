@@ -20,7 +20,7 @@ from pellucid.language import speaking
 from pellucid.layers import figure
 from pellucid.report import SCALES, environment_of_pages, gradient
 
-SHOWN = 224  # pixels a picture is enlarged to, about
+SHOWN = 224  # pixels a picture is brought to
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +155,7 @@ def _shown(one: Explained) -> dict[str, Any]:
         ],
         "maps": [
             {**drawn_map(heat, name), "name": name, "caption": explanation.caption(name),
-             "paper": EXPLAINERS[name].paper, "zoom": max(1, round(SHOWN / max(heat.shape)))}
+             "paper": EXPLAINERS[name].paper, "sides": _sides(heat.shape[0], heat.shape[1], SHOWN)}
             for name, heat in explanation.heatmaps.items()
         ],
         "notes": explanation.notes,
@@ -180,14 +180,18 @@ def _shown(one: Explained) -> dict[str, Any]:
 
 
 def _image(image: Tensor, side: int) -> dict[str, Any]:
-    """A picture as an address, enlarged to about `side` pixels."""
-    enlarged = max(1, side // max(image.shape[1:]))
-    pixels = drawing.picture(image)
+    """A picture as an address, brought to `side` pixels."""
+    height, width = _sides(image.shape[1], image.shape[2], side)
     return {
-        "address": drawing.coloured_address(pixels),
-        "width": image.shape[2] * enlarged,
-        "height": image.shape[1] * enlarged,
+        "address": drawing.coloured_address(drawing.picture(image)),
+        "width": width,
+        "height": height,
     }
+
+
+def _sides(height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width with the longer one `side` pixels: picture and maps lie equally large side by side."""
+    return round(height * side / max(height, width)), round(width * side / max(height, width))
 
 
 def _change(way: Counterfactual) -> dict[str, Any]:
