@@ -11,12 +11,12 @@ from pellucid.classifier import Classifier, scaled
 from pellucid.data.dataset import Dataset
 from pellucid.explanation import EXPLAINERS, explain
 from pellucid.explanation.health import multiply_adds
-from pellucid.explanation.honesty import Method, judge_maps
+from pellucid.explanation.honesty import PICTURES, Method, judge_maps
 from pellucid.language import said
 from pellucid.layers import figure
 
-MOST, FEWEST = 64, 8  # pictures the maps are tested on; with 32 the verdict hung on which they were
-MULTIPLY_ADDS = 128_000_000  # of one pass over them, at most; every method takes some hundred such passes
+FEWEST = 8  # pictures the maps are tested on, however large the network
+MULTIPLY_ADDS = 600_000_000  # of one pass over them, at most; every method takes some hundred such passes
 LARGE, SMALL = 168, 112  # about how many pixels wide a map is drawn, beside its picture and in a row
 
 
@@ -61,7 +61,7 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
 def affordable(classifier: Classifier, dataset: Dataset) -> int:
     """How many pictures the tests may take for a report to be written soon: fewer for a large network."""
     work = sum(multiply_adds(classifier.network, scaled(dataset.images[:1])).values())
-    return max(FEWEST, min(MOST, MULTIPLY_ADDS // max(1, work)))
+    return max(FEWEST, min(PICTURES, MULTIPLY_ADDS // max(1, work)))
 
 
 def drawn_map(heat: Tensor, says: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from pellucid.language import speaking
 from pellucid.layers import figure
 from pellucid.report import SCALES, environment_of_pages, gradient
 
-SHOWN = 224  # pixels a picture is enlarged to, about
+SHOWN = 224  # pixels a picture is brought to
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +63,15 @@ def lines(one: Explained) -> list[str]:
     """The explanation in lines of text, its maps drawn in characters."""
     explanation = one.explanation
     told = [one.title]
+    longest = max((len(name) for name in explanation.feature_maps), default=0)
     for name, maps in explanation.feature_maps.items():
         shape = " x ".join(str(number) for number in maps.shape)
-        told.append(f"  {name:<12} {shape:<14} largest value {float(maps.max()):.3g}")
+        told.append(f"  {name:<{longest}}  {shape:<14} largest value {float(maps.max()):.3g}")
     for name, heat in explanation.heatmaps.items():
         told += [f"Evidence by {explanation.caption(name)}", *(f"  {row}" for row in drawing.text_map(heat))]
     told += explanation.notes
     if one.change is not None:
-        told += ["What would change it:", *(f"  {way.sentence}" for way in _sorted(one.ways)), CHANGE_CAVEAT]
+        told += ["What would change it:", *(f"  {says}" for says in _said(_sorted(one.ways))), CHANGE_CAVEAT]
     if one.neighbours:
         told.append(
             f"Training pictures most alike (farther from them than {one.unlike:.0f} of 100 ordinary ones):"
@@ -154,7 +155,7 @@ def _shown(one: Explained) -> dict[str, Any]:
         ],
         "maps": [
             {**drawn_map(heat, name), "name": name, "caption": explanation.caption(name),
-             "paper": EXPLAINERS[name].paper, "zoom": max(1, round(SHOWN / max(heat.shape)))}
+             "paper": EXPLAINERS[name].paper, "sides": _sides(heat.shape[0], heat.shape[1], SHOWN)}
             for name, heat in explanation.heatmaps.items()
         ],
         "notes": explanation.notes,
@@ -179,14 +180,18 @@ def _shown(one: Explained) -> dict[str, Any]:
 
 
 def _image(image: Tensor, side: int) -> dict[str, Any]:
-    """A picture as an address, enlarged to about `side` pixels."""
-    enlarged = max(1, side // max(image.shape[1:]))
-    pixels = drawing.picture(image)
+    """A picture as an address, brought to `side` pixels."""
+    height, width = _sides(image.shape[1], image.shape[2], side)
     return {
-        "address": drawing.coloured_address(pixels),
-        "width": image.shape[2] * enlarged,
-        "height": image.shape[1] * enlarged,
+        "address": drawing.coloured_address(drawing.picture(image)),
+        "width": width,
+        "height": height,
     }
+
+
+def _sides(height: int, width: int, side: int) -> tuple[int, int]:
+    """Height and width with the longer one `side` pixels: picture and maps lie equally large side by side."""
+    return round(height * side / max(height, width)), round(width * side / max(height, width))
 
 
 def _change(way: Counterfactual) -> dict[str, Any]:
@@ -197,6 +202,16 @@ def _change(way: Counterfactual) -> dict[str, Any]:
         "probability": float(way.after[way.target]),
         "dabs": [vars(dab) for dab in way.dabs],
     }
+
+
+def _said(ways: Sequence[Counterfactual]) -> list[str]:
+    """A sentence for each change; the classes to which none was found share one."""
+    found = [way.sentence for way in ways if way.confirmed]
+    vain = [way for way in ways if not way.confirmed]
+    if not vain:
+        return found
+    names = ", ".join(way.classes[way.target] for way in vain)
+    return [*found, vain[0].sentence.replace(f"-> {vain[0].classes[vain[0].target]}:", f"-> {names}:", 1)]
 
 
 def _sorted(ways: Sequence[Counterfactual]) -> list[Counterfactual]:

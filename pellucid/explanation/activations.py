@@ -172,14 +172,15 @@ class _Places:
         self.size = size
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.outputs: dict[str, Tensor] = {}
-        self.passed_on: list[Tensor] = []
+        self.passed_on: list[tuple[Tensor, int]] = []  # with how often each had been changed in place
         self.previous: Tensor | None = None
 
     def hear(self, key: str, output: Tensor) -> Tensor | None:
         """Keeps the output if it has places of its own; passes a copy on, safe from in-place changes."""
         self.shapes[key] = tuple(output.shape)
         module = self.modules[key.partition("#")[0]]
-        if any(output is other for other in self.passed_on) or not output.is_floating_point():
+        same = any(output is other and output._version == changes for other, changes in self.passed_on)
+        if same or not output.is_floating_point():
             return None  # a container putting out what its last part put out
         before, self.previous = self.previous, output
         grid = grid_of(tuple(output.shape), self.size)
@@ -188,7 +189,7 @@ class _Places:
         if grid is not None and grid.height * grid.width > 1 and not idle:
             self.outputs[key] = output
         copy = output.clone()
-        self.passed_on.append(copy)
+        self.passed_on.append((copy, copy._version))
         return copy
 
     def reached(self, answer: Tensor | None) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pellucid.classifier import Classifier, scaled
+from pellucid.classifier import VALUES_A_BATCH, Classifier, scaled
 from pellucid.errors import UsageError
 from pellucid.evaluation import percent
 from pellucid.explanation.activations import undisturbed
@@ -23,9 +23,10 @@ PEN_SIDE = 64  # gray pictures up to this side are drawn on; others are covered 
 RADII = (1.0, 1.5, 2.0, 2.5, 3.5)  # pixels, for a picture of 28; larger pens for larger pictures
 COVERS = (7, 5, 4, 3)  # a cover is the side of the picture divided by this
 MOST_DABS = 12
+MOST_COVERS = 6  # more would hide the picture
 PROPOSALS = 16  # places tried by running, for each pen and class, at every dab
+PLACES_COVERED = 8  # and of covers: what is large enough to be covered is large enough to take its time
 LIKELY = 3  # classes tried when any other will do: those with the highest scores
-IMAGES_AT_ONCE = 256
 
 CAVEAT = (
     "This is the network's border, not a human's: if one gray dot flips the answer, the network is fragile."
@@ -73,7 +74,8 @@ class Counterfactual:
         """What was changed and what came of it."""
         name, wanted = self.classes[self.answer], self.classes[self.target]
         if not self.confirmed:
-            return f"{name} -> {wanted}: no change of up to {MOST_DABS} dabs was found."
+            most = f"{MOST_DABS} dabs" if _drawn(self.image) else f"{MOST_COVERS} covered regions"
+            return f"{name} -> {wanted}: no change of up to {most} was found."
         counts = {kind: sum(dab.kind == kind for dab in self.dabs) for kind in ("add", "erase", "cover")}
         words = {"add": "added", "erase": "erased", "cover": "covered"}
         what = " and ".join(
@@ -147,7 +149,7 @@ class _Search:
         self.network = network
         self.original = scaled(image[None])  # (1, C, H, W)
         side = max(image.shape[1:])
-        self.drawn = image.shape[0] == 1 and side <= PEN_SIDE
+        self.drawn = _drawn(image)
         goals = _ink_and_paper(self.original) if self.drawn else _blurred(self.original)
         self.kinds, self.goals = list(goals), torch.stack(list(goals.values()))  # (kinds, C, H, W)
         radii = [r * max(1.0, side / 28) for r in RADII] if self.drawn else [side // p / 2 for p in COVERS]
@@ -159,7 +161,7 @@ class _Search:
 
     def run(self) -> None:
         """Dab until every class is reached, or no attempt may go on."""
-        for _ in range(MOST_DABS):
+        for _ in range(MOST_DABS if self.drawn else MOST_COVERS):
             going = torch.nonzero(self._going())[:, 0]
             if not len(going):
                 return
@@ -217,7 +219,8 @@ class _Search:
             sums = functional.conv2d(single, stamp[None, None], padding=stamp.shape[0] // 2)
             promised[chosen] = sums.reshape(effects[chosen].shape)
         height, width = effects.shape[2:]
-        spots = promised.flatten(1).topk(min(PROPOSALS, promised[0].numel()), dim=1).indices  # (G, P)
+        number = PROPOSALS if self.drawn else PLACES_COVERED
+        spots = promised.flatten(1).topk(min(number, promised[0].numel()), dim=1).indices  # (G, P)
         return spots // (height * width), spots // width % height, spots % width
 
     def _stamp(self, radius: float) -> Tensor:
@@ -242,7 +245,8 @@ class _Search:
     def _leads(self, images: Tensor, targets: Tensor) -> Tensor:
         """By how much the score of the target is above that of every other class, (N,)."""
         with torch.no_grad():
-            parts = [scores_of(self.network, part) for part in torch.split(images, IMAGES_AT_ONCE)]
+            size = max(1, VALUES_A_BATCH // images[0].numel())
+            parts = [scores_of(self.network, part) for part in torch.split(images, size)]
         return _lead(torch.cat(parts), targets)
 
     def _spared(self, number: int) -> tuple[Tensor, list[Dab]]:
@@ -262,6 +266,11 @@ class _Search:
             mask = self._masks(*place, torch.tensor(dab.radius))
             image = _painted(image, mask, self.goals[self.kinds.index(dab.kind)])
         return image
+
+
+def _drawn(image: Tensor) -> bool:
+    """Whether a picture (C, H, W) is drawn on; others are covered in part."""
+    return image.shape[0] == 1 and max(image.shape[1:]) <= PEN_SIDE
 
 
 def _lead(scores: Tensor, targets: Tensor) -> Tensor:

@@ -640,11 +640,11 @@ const PellucidLive = (() => {
     const values = {
       name: classes[wanted],
       moment: momentName(app, Math.max(0, first)),
-      since: momentName(app, since),
+      since: momentName(app, Math.min(app.count, since)),
     };
-    if (since > app.count) values.since = "–";
     const told = () => {
       if (first < 0) return app.say("time.never", values);
+      if (since > app.count) return app.say("time.lost", values);
       if (first !== since) return app.say("time.firstOnly", values);
       if (first === 0) return app.say("time.always", values);
       return first === app.count ? app.say("time.onlyNow", values) : app.say("time.first", values);

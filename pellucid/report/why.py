@@ -8,17 +8,18 @@ from torch import Tensor
 
 from pellucid import drawing
 from pellucid.drawing import zoom
-from pellucid.evidence import MOST, affordable, drawn_map
+from pellucid.evidence import affordable, drawn_map
 from pellucid.explanation import DEFAULT_METHODS, explain
 from pellucid.explanation.counterfactual import CAVEAT as CHANGE_CAVEAT
 from pellucid.explanation.counterfactual import Counterfactual, changes_to_others
+from pellucid.explanation.honesty import PICTURES
 from pellucid.explanation.neighbours import CAVEAT as NEIGHBOUR_CAVEAT
 from pellucid.explanation.neighbours import index_sample, nearest, strangeness
 from pellucid.language import said
 from pellucid.report.material import Material, cell, shown, tile
 
 CHANGED = 6  # pictures changed: the three examples, then the worst mistakes; fewer for a large network
-WAYS = 9  # other classes each is led to, the likeliest
+WAYS, FEWEST_WAYS = 9, 4  # other classes each is led to, the likeliest; fewer for a large network
 CHANGE_BUDGET = 200_000  # characters of the address that holds the changed pictures, at most
 ALIKE = 8
 NEIGHBOUR_BUDGET = 130_000
@@ -29,9 +30,10 @@ CHOICES = 10  # classes a reader can choose from
 def change(material: Material) -> dict[str, Any]:
     """The smallest change that turns each of some answers into another; the shortest way to each class."""
     classes = material.run.classifier.classes
-    share = affordable(material.run.classifier, material.splits.test) / MOST
+    share = affordable(material.run.classifier, material.splits.test) / PICTURES
     chosen = _telling(material)[: max(2, int(CHANGED * share))]
-    found = [_ways(material, index) for _, index in chosen]
+    number = max(FEWEST_WAYS, int(WAYS * share))
+    found = [_ways(material, index, number) for _, index in chosen]
     pictures = [image for ways in found for way in ways for image in (way.changed, _traces(way))]
     tiles = torch.stack([_coloured(picture) for picture in pictures])
     atlas = drawing.fitted_atlas(tiles, budget=CHANGE_BUDGET, side=64)
@@ -63,7 +65,7 @@ def change(material: Material) -> dict[str, Any]:
         "median": f"{median(turned):.1f}" if turned else None,
         "covers": any(dab.kind == "cover" for way in smallest for dab in way.dabs),
         "others": len(classes) - 1,
-        "shown_ways": min(WAYS, len(classes) - 1),
+        "shown_ways": min(number, len(classes) - 1),
         "remark": atlas.remark,
         "caveat": said(CHANGE_CAVEAT),
     }
@@ -72,7 +74,7 @@ def change(material: Material) -> dict[str, Any]:
 def neighbours(material: Material) -> dict[str, Any]:
     """The training pictures the network holds most like some test pictures."""
     splits = material.splits
-    share = affordable(material.run.classifier, material.splits.test) / MOST
+    share = affordable(material.run.classifier, material.splits.test) / PICTURES
     chosen = _telling(material)[: max(2, int(CHANGED * share))]
     index = index_sample(material.run.classifier, splits.train, splits.validation)
     images = splits.test.images[[number for _, number in chosen]]
@@ -152,10 +154,10 @@ def _telling(material: Material) -> list[tuple[str, int]]:
     return [*material.examples, *((said("mistake"), index) for index in rest)]
 
 
-def _ways(material: Material, index: int) -> list[Counterfactual]:
-    """The shortest way from the answer to each of the likeliest other classes, the likeliest first."""
+def _ways(material: Material, index: int, number: int) -> list[Counterfactual]:
+    """The shortest way from the answer to each of `number` other classes, the likeliest first."""
     order = material.evaluation.probabilities[index].argsort(descending=True).tolist()
-    wanted = order[1 : 1 + WAYS]
+    wanted = order[1 : 1 + number]
     return changes_to_others(material.run.classifier, material.splits.test.images[index], wanted)
 
 

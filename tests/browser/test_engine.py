@@ -17,6 +17,7 @@ import pellucid
 from pellucid.classifier import Classifier, scaled
 from pellucid.data.picture import Preprocess
 from pellucid.errors import UsageError
+from pellucid.explanation.activations import last_spatial_layer
 from pellucid.explanation.attribution import gradient_times_activation
 from pellucid.exporters.lowering import lower
 from pellucid.exporters.page import Subject, _packed_weights, export_page, pack_moments
@@ -117,6 +118,38 @@ def test_every_gradient_is_torchs(engine, name: str) -> None:
         if theirs is not None:
             difference = (torch.tensor(mine) - theirs.flatten()).abs().max()
             assert difference < 1e-4 * max(1, theirs.abs().max()), (index, program.operations[index - 1])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "where"),
+    [
+        ("tutorial", (1, 28, 28), "conv2"),
+        ("tutorial", (3, 17, 16), "conv2"),
+        ("compact", (1, 28, 28), "conv4"),
+        ("resnet", (3, 32, 32), "stage4.1.sum"),
+    ],
+)
+def test_the_evidence_of_any_network_is_torchs(
+    engine, name: str, shape: tuple[int, int, int], where: str
+) -> None:
+    made = build(name, shape[0], 5, (shape[1], shape[2]), seed=3).eval()
+    program = lower(made, shape)
+    weights = program.weights(made.state_dict())
+    image = torch.rand(1, *shape, generator=torch.Generator().manual_seed(4))
+    found = engine.evaluate(
+        """([program, packed, image]) => {
+          const net = PellucidNetwork.create(program, PellucidNetwork.unpack(packed, program.tensors));
+          net.run(new Float32Array(PellucidNetwork.bytesOf(image).buffer));
+          const found = PellucidNetwork.evidence(net, Float32Array.of(0, 0, 1, 0, 0));
+          return { ...found, layer: found.layer.name, cells: Array.from(found.cells) };
+        }""",
+        [*packed(program, weights), text(image.numpy())],
+    )
+    assert last_spatial_layer(made, image) == where
+    assert found["layer"] in (where, f"{where}.relu")  # here a function has a name of its own
+    theirs = gradient_times_activation(made, image, 2)[0]
+    mine = torch.tensor(found["cells"]).reshape(found["height"], found["width"])
+    assert torch.allclose(mine, theirs, atol=1e-4 * float(theirs.abs().max()))
 
 
 def test_what_a_cell_sees_is_what_moves_it(engine) -> None:

@@ -10,6 +10,7 @@ import torch
 import pellucid
 from pellucid import Recipe, fit, write_report
 from pellucid.classifier import Classifier
+from pellucid.data.dataset import Dataset, Splits
 from pellucid.exporters.page import Subject, export_page
 from tests.toys import economical
 
@@ -61,6 +62,68 @@ def test_a_change_found_in_the_page_is_one_for_torch_and_one_click_applies_it(
     page.get_by_role("button", name="Undo").click()
     page.wait_for_timeout(300)
     assert page.evaluate("Array.from(pellucid.app.pixels)") == old
+    assert (watched.errors, watched.requests) == ([], [])
+
+
+SIDE, SPOT = 48, 10
+
+
+def spotted(count: int, *, seed: int) -> Dataset:
+    """Green colour pictures of 48 x 48, every second one with a red spot at a place of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 60, (count, 3, SIDE, SIDE), generator=generator).to(torch.uint8)
+    images[:, 1] += 90
+    labels = torch.arange(count) % 2
+    corners = torch.randint(2, SIDE - SPOT - 2, (count, 2), generator=generator).tolist()
+    for image, label, (top, left) in zip(images, labels.tolist(), corners, strict=True):
+        if label:
+            image[0, top : top + SPOT, left : left + SPOT] = 230
+    return Dataset(images, labels, ("meadow", "poppy"), [f"{seed}/{number}" for number in range(count)])
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, Path]:
+    """A run on made-up colour pictures: its classifier and its report."""
+    splits = Splits(spotted(200, seed=1), spotted(60, seed=2), spotted(40, seed=3))
+    recipe = Recipe(model="tutorial", epochs=6, batch_size=16)
+    with economical():
+        folder = tmp_path_factory.mktemp("coloured") / "run"
+        run = fit(splits.train, splits.validation, recipe, folder=folder, data="meadows")
+        evaluation = run.evaluate(splits.test)
+        assert evaluation.accuracy > 0.9
+        return run.classifier, write_report(run, splits, evaluation)
+
+
+def test_of_a_colour_picture_a_region_is_covered_with_one_click_and_the_answer_turns(
+    coloured: tuple[Classifier, Path], watch: Callable[..., Any]
+) -> None:
+    classifier, path = coloured
+    watched = watch(viewport={"width": 1200, "height": 1000}, offline=True)
+    page = watched.page
+    page.goto(path.as_uri())
+    told = page.locator("#change")
+    assert "region covered" in told.inner_text() or "regions covered" in told.inner_text()
+    page.get_by_role("button", name="labelled poppy").first.click()
+    page.wait_for_timeout(300)
+    assert page.locator(".live-big b").inner_text() == "poppy"
+    old = torch.tensor(page.evaluate("Array.from(pellucid.app.pixels)")).reshape(3, SIDE, SIDE)
+    page.get_by_role("button", name="Find the smallest change").click()
+    page.get_by_text("confirmed by running it again").wait_for(timeout=60_000)
+    page.locator(".live-ways button").first.click()
+    page.wait_for_timeout(300)
+    assert page.locator(".live-big b").inner_text() == "meadow"
+    new = torch.tensor(page.evaluate("Array.from(pellucid.app.pixels)")).reshape(3, SIDE, SIDE)
+    assert int(classifier.logits(new.to(torch.uint8)[None]).argmax()) == 0
+    rows, columns = torch.nonzero((new != old).any(dim=0)).T
+    top, left = torch.nonzero(old[0] > 200).amin(dim=0).tolist()  # what was covered lies over the spot
+    assert rows.min() < top + SPOT
+    assert rows.max() >= top
+    assert columns.min() < left + SPOT
+    assert columns.max() >= left
+    assert len(rows) < SIDE * SIDE / 4
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_timeout(300)
+    assert page.locator(".live-big b").inner_text() == "poppy"
     assert (watched.errors, watched.requests) == ([], [])
 
 

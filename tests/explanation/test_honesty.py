@@ -13,7 +13,16 @@ from pellucid.data.dataset import Splits
 from pellucid.data.picture import Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation import EXPLAINERS
-from pellucid.explanation.honesty import edges, judge_maps, randomised, rank_correlation
+from pellucid.explanation.honesty import (
+    PICTURES,
+    Lead,
+    _faults,
+    _lead,
+    edges,
+    judge_maps,
+    randomised,
+    rank_correlation,
+)
 from pellucid.models import build
 from pellucid.recipe import Recipe
 from pellucid.training import train
@@ -112,7 +121,7 @@ def test_a_network_that_reads_has_maps_that_pass(reader: Classifier, digits: Spl
     assert results["integrated gradients"].gap is not None
     assert results["integrated gradients"].gap < 0.01
     assert results["smoothgrad"].gap is None
-    assert honesty.verdict.startswith("2 of 3 methods passed on 32 pictures")
+    assert honesty.verdict.startswith(f"2 of 3 methods passed on {PICTURES} pictures")
     assert honesty.to_json()["tests"][0]["leads"][0]["rival"] == "random"
 
 
@@ -152,3 +161,22 @@ def test_rank_correlation_is_spearmans() -> None:
     expected = [spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(first, second, strict=True)]
     assert ours.tolist() == pytest.approx(expected)
     assert rank_correlation(torch.zeros(1, 9), torch.rand(1, 9)).item() == 0
+
+
+def test_a_lead_that_is_not_sure_is_told_from_none() -> None:
+    maps = torch.ones(2, 4, 4)
+    leads = (Lead("random", 0.3, 0.2), Lead("edges", 0.1, -0.1), Lead("ink", 0.0, -0.1))
+    faults = _faults(maps, 0.0, leads, None, guesses=False)
+    assert faults[0] == "the places it names matter no more than ink"
+    assert faults[1].endswith("it is not sure that the places it names matter more than edges")
+    assert len(faults) == 2
+
+
+def test_of_few_pictures_a_lead_is_less_sure() -> None:
+    leads = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.1, 0.2, 0.3, 0.4])
+    spread = float(leads.double().std()) / 8**0.5
+    assert _lead("ink", leads).low == pytest.approx(0.25 - 1.895 * spread, abs=0.01 * spread)
+    many = leads.repeat(16)
+    assert _lead("ink", many).low == pytest.approx(
+        0.25 - 1.657 * float(many.double().std()) / 128**0.5, abs=1e-4
+    )
