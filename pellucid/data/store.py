@@ -32,16 +32,17 @@ from torch import Tensor
 
 from pellucid import files
 from pellucid.data.listing import Listing
-from pellucid.data.picture import DECODER, Preprocess
+from pellucid.data.picture import Preprocess
 from pellucid.data.rows import Held, Mapped, Rows
 from pellucid.data.survey import (
     FACTS,
-    NAMELESS,
     UNREAD,
+    Content,
     Facts,
     Progress,
     Survey,
     Unreadable,
+    cores,
     digest_of,
     folder_of,
     hashed,
@@ -51,9 +52,12 @@ from pellucid.data.survey import (
     root,
     silent,
     survey,
+    worked_on,
     write_record,
 )
+from pellucid.decoding import DECODER
 from pellucid.errors import PellucidError, UsageError
+from pellucid.workers import NAMELESS, Answer, crew
 
 __all__ = [
     "Facts", "OnUnreadable", "Packed", "Progress", "Stored", "Survey", "Unreadable",
@@ -62,7 +66,9 @@ __all__ = [
 
 CHECKED_BYTES = 4 << 20  # about what one check sum speaks for
 IN_MEMORY_BYTES = 1 << 30  # what is kept in memory when the cache takes nothing
+FEWEST_DECODED = 500  # pictures for which workers are worth their start
 PASSING = "passing: "  # begins the reason of a failure that is none of the picture's content
+CHANGED = f"{PASSING}has changed while it was being read. Run the command again."
 NAMED = 10  # unreadable pictures named in an error
 
 LOCK, PIXELS = "lock", ".pixels"
@@ -207,6 +213,15 @@ class _Store:
         return all(digest in self.rows or digest in self.broken for digest in wanted)
 
 
+class _Row(NamedTuple):
+    """One content: the reason why it is no picture, or "", the hash of its pixels, and they (C, H, W)."""
+
+    digest: str
+    reason: str
+    content: bytes = b""
+    pixels: NDArray[np.uint8] = np.empty((0, 0, 0), np.uint8)
+
+
 class _Work(NamedTuple):
     """What there is to decode: `wanted` names for every content a picture that has it."""
 
@@ -273,12 +288,9 @@ def _built(place: _Place, old: _Store, work: _Work) -> _Store:
     index = _Index(max(1, CHECKED_BYTES // _row_bytes(work.preprocess)))
     name = f"{place.key}-{os.urandom(4).hex()}{PIXELS}"
     with files.replacing(place.folder / name) as file:
-        for digest, pixels, reason in _rows(old, work):
-            if pixels is None:
-                index.pass_over(digest, reason)
-            else:
-                file.write(pixels.data)
-                index.add(digest, pixels)
+        for row in _rows(old, work):
+            if index.takes(row):
+                file.write(row.pixels.data)
     head = {"name": place.name, "preprocess": asdict(place.preprocess), "pixels": name}
     write_record(place.record, head, index.to_json())
     made = _opened(place)
@@ -295,12 +307,9 @@ def _held(old: _Store, work: _Work, why: str) -> _Store:
     """The same in memory, for this process alone."""
     index = _Index(1)
     held = np.empty((len(work.wanted), *_shape(work.preprocess)), np.uint8)
-    for digest, pixels, reason in _rows(old, work):
-        if pixels is None:
-            index.pass_over(digest, reason)
-        else:
-            held[len(index.digests)] = pixels
-            index.add(digest, pixels)
+    for row in _rows(old, work):
+        if index.takes(row):
+            held[len(index.digests) - 1] = row.pixels
     rows = {digest: row for row, digest in enumerate(index.digests)}
     contents = np.frombuffer(b"".join(index.contents), np.uint8).reshape(-1, 16)
     note = f"The pictures are kept in memory and will be decoded again the next time. {why}"
@@ -324,20 +333,19 @@ class _Index:
         self.broken: dict[str, str] = {}
         self.passing: dict[str, str] = {}  # not written: it may go well the next time
 
-    def pass_over(self, digest: str, reason: str) -> None:
-        """Note that there is no picture, and why."""
-        if reason.startswith(PASSING):
-            self.passing[digest] = reason.removeprefix(PASSING)
+    def takes(self, row: _Row) -> bool:
+        """Note one more row, or why there is none; tells whether there is."""
+        if row.reason.startswith(PASSING):
+            self.passing[row.digest] = row.reason.removeprefix(PASSING)
+        elif row.reason:
+            self.broken[row.digest] = row.reason
         else:
-            self.broken[digest] = reason
-
-    def add(self, digest: str, pixels: NDArray[np.uint8]) -> None:
-        """Note one more row (C, H, W)."""
-        if len(self.digests) % self.together == 0:
-            self.checks.append(0)
-        self.checks[-1] = zlib.crc32(pixels.data, self.checks[-1])
-        self.digests.append(digest)
-        self.contents.append(hashlib.blake2b(pixels.data, digest_size=16).digest())
+            if len(self.digests) % self.together == 0:
+                self.checks.append(0)
+            self.checks[-1] = zlib.crc32(row.pixels.data, self.checks[-1])
+            self.digests.append(row.digest)
+            self.contents.append(row.content)
+        return not row.reason
 
     def to_json(self) -> dict[str, Any]:
         """What is written down."""
@@ -349,38 +357,63 @@ class _Index:
         }
 
 
-def _rows(old: _Store, work: _Work) -> Iterator[tuple[str, NDArray[np.uint8] | None, str]]:
-    """(digest, pixels (C, H, W), "") of every content wanted, or (digest, None, reason) of what is none.
+def _rows(old: _Store, work: _Work) -> Iterator[_Row]:
+    """A row of every content wanted, or the reason why it is no picture, in their order.
 
     What the old store has is copied; the rest is decoded, over all cores.
     """
     wanted = list(work.wanted.items())
+    fresh = sum(digest not in old.rows and digest not in old.broken for digest in work.wanted)
 
-    def row(item: tuple[str, int]) -> tuple[str, NDArray[np.uint8] | None, str]:
+    def read(item: tuple[str, int]) -> Content | Exception | None:
         digest, n = item
-        if digest in old.rows:
-            return digest, old.source.read(np.array([old.rows[digest]]))[0], ""
-        if digest in old.broken:
-            return digest, None, old.broken[digest]
-        return digest, *_decoded(work, n, digest)
+        if digest in old.rows or digest in old.broken:
+            return None
+        try:
+            return work.listing.read(n)
+        except UNREAD as error:
+            return error
 
-    yield from over_cores(row, wanted, lambda done: work.progress("decoded", done, len(wanted)))
+    def row(item: tuple[str, int], content: Content | Exception | None, answer: Answer | None) -> _Row:
+        digest, _ = item
+        if content is None:
+            return _copied(digest, old)
+        if isinstance(content, Exception):
+            return _Row(digest, PASSING + reason_of(content))
+        if (answer.digest if answer else digest_of(content)) != digest:
+            return _Row(digest, CHANGED)
+        try:
+            return (
+                _answered(answer, work.preprocess) if answer else _decoded(digest, content, work.preprocess)
+            )
+        except UsageError as error:
+            return _Row(digest, reason_of(error))
+
+    with crew(cores() if fresh >= FEWEST_DECODED else 0) as workers:
+        yield from over_cores(
+            lambda some: worked_on(some, read, partial(workers.ask, form=work.preprocess.form), row),
+            wanted,
+            lambda done: work.progress("decoded", done, len(wanted)),
+        )
 
 
-def _decoded(work: _Work, n: int, digest: str) -> tuple[NDArray[np.uint8] | None, str]:
-    """Picture n as the network receives it (C, H, W), or None and the reason."""
-    try:
-        content = work.listing.read(n)
-    except UNREAD as error:
-        return None, PASSING + reason_of(error)
-    if digest_of(content) != digest:
-        return None, PASSING + "has changed while it was being read. Run the command again."
-    try:
-        tensor = work.preprocess.read(content, name=NAMELESS)  # (C, H, W)
-    except UsageError as error:
-        return None, reason_of(error)
-    pixels: NDArray[np.uint8] = tensor.numpy()
-    return pixels, ""
+def _copied(digest: str, old: _Store) -> _Row:
+    if digest in old.broken:
+        return _Row(digest, old.broken[digest])
+    at = old.rows[digest]
+    return _Row(digest, "", old.contents[at].tobytes(), old.source.read(np.array([at]))[0])
+
+
+def _answered(answer: Answer, preprocess: Preprocess) -> _Row:
+    if answer.reason:
+        raise UsageError(answer.reason)
+    pixels = np.frombuffer(answer.pixels, np.uint8).reshape(_shape(preprocess))
+    return _Row(answer.digest, "", answer.content, pixels)
+
+
+def _decoded(digest: str, content: Content, preprocess: Preprocess) -> _Row:
+    pixels: NDArray[np.uint8] = preprocess.read(content, name=NAMELESS).numpy()
+    return _Row(digest, "", hashlib.blake2b(pixels.data, digest_size=16).digest(), pixels)
 
 
 def _damaged_rows(path: Path, checks: dict[str, Any], shape: tuple[int, ...]) -> set[int]:
@@ -388,12 +421,12 @@ def _damaged_rows(path: Path, checks: dict[str, Any], shape: tuple[int, ...]) ->
     together, sums = int(checks["rows"]), checks["crc32"]
     row_bytes = math.prod(shape[1:])
 
-    def is_damaged(block: int) -> bool:
+    def are_damaged(blocks: Sequence[int]) -> list[bool]:
         with path.open("rb") as file:
-            file.seek(block * together * row_bytes)
-            return zlib.crc32(file.read(together * row_bytes)) != int(sums[block])
+            file.seek(blocks[0] * together * row_bytes)
+            return [zlib.crc32(file.read(together * row_bytes)) != int(sums[block]) for block in blocks]
 
-    found = over_cores(is_damaged, range(len(sums)), lambda done: None)
+    found = over_cores(are_damaged, range(len(sums)), lambda done: None)
     bad = [block for block, damaged in enumerate(found) if damaged]
     return {row for block in bad for row in range(block * together, min((block + 1) * together, shape[0]))}
 

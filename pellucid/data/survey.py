@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -25,14 +25,16 @@ from numpy.typing import NDArray
 from pellucid import files
 from pellucid.data.known import cache_folder
 from pellucid.data.listing import Listing
-from pellucid.data.picture import header
+from pellucid.decoding import header
 from pellucid.errors import PellucidError, UsageError
+from pellucid.workers import NAMELESS, Answer, crew, digest_of_file
 
 FORMAT = 1
 FACTS = "facts.json"
 AT_ONCE = 512  # pictures between two words of progress
 TOGETHER = 16  # pictures a thread is given at a time
-NAMELESS = "The picture"  # how an error begins that is told behind the picture's name
+ORDER_BYTES = 1 << 20  # of files a worker is given at a time, about
+FEWEST_LOOKED_AT = 2000  # pictures for which workers are worth their start
 GRAY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"})
 
 # How a source may fail to give a picture's bytes: a lost disk, a damaged or locked archive.
@@ -45,6 +47,7 @@ Progress = Callable[[str, int, int], None]  # what is done, how many pictures so
 Content = bytes | NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ def survey(listing: Listing, *, cache: Path | None = None, progress: Progress | 
 def digest_of(content: Content) -> str:
     """BLAKE2 of a file's bytes, or of an array's shape and values, as `Facts.digest` has it."""
     if isinstance(content, bytes):
-        return hashlib.blake2b(content, digest_size=16).hexdigest()
+        return digest_of_file(content)
     shape = repr((content.shape, str(content.dtype))).encode()
     return hashlib.blake2b(shape + content.tobytes(), digest_size=16, person=b"array").hexdigest()
 
@@ -151,21 +154,38 @@ def _looked_at(listing: Listing, book: Mapping[str, Known], progress: Progress) 
     fresh = [n for n, known in enumerate(seen) if not known or not known.stamp or known.stamp != stamps[n]]
     headers = {known.facts.digest: known.facts for known in book.values() if known.facts}
 
-    def look(n: int) -> Known:
+    def read(n: int) -> Content | Known:
         try:
-            content = listing.read(n)
+            return listing.read(n)
         except UNREAD as error:
             return Known("", None, reason_of(error))  # without a stamp: it may go well the next time
-        digest = digest_of(content)
+
+    def look(n: int, content: Content | Known, answer: Answer | None) -> Known:
+        if isinstance(content, Known):
+            return content
         try:
+            if answer:
+                return Known(stamps[n], _declared(answer, len(content)), "")
+            digest = digest_of(content)
             return Known(stamps[n], headers.get(digest) or _facts(content, digest), "")
         except UsageError as error:
             return Known(stamps[n], None, reason_of(error))
 
-    found = over_cores(look, fresh, lambda done: progress("looked at", done, len(fresh)))
-    for n, known in zip(fresh, found, strict=True):
-        seen[n] = known
+    with crew(cores() if len(fresh) >= FEWEST_LOOKED_AT else 0) as workers:
+        found = over_cores(
+            lambda some: worked_on(some, read, workers.ask, look),
+            fresh,
+            lambda done: progress("looked at", done, len(fresh)),
+        )
+        for n, known in zip(fresh, found, strict=True):
+            seen[n] = known
     return [known for known in seen if known]
+
+
+def _declared(answer: Answer, size: int) -> Facts:
+    if answer.header is None:
+        raise UsageError(answer.reason)
+    return Facts(*answer.header, size, answer.digest)
 
 
 def _facts(content: Content, digest: str) -> Facts:
@@ -254,30 +274,57 @@ def read_record(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
 
 
 def over_cores(
-    do: Callable[[Item], Result], items: Sequence[Item], told: Callable[[int], None]
+    do: Callable[[Sequence[Item]], list[Result]],
+    items: Sequence[Item],
+    told: Callable[[int], None],
 ) -> Iterator[Result]:
-    """`do` of every item, in order, over a thread a core; `told` hears how many are done.
+    """`do` of all items, some at a time and in order, over a thread a core; `told` hears how many are done.
 
     Pillow, zlib and hashlib let go of Python's lock while they work. Results wait in memory for at most
-    three blocks, however slowly they are taken.
+    three blocks, however slowly they are taken. Whoever takes no more waits only for what is being done.
     """
-    blocks: deque[tuple[int, Iterator[list[Result]]]] = deque()
+    blocks: deque[tuple[int, list[Future[list[Result]]]]] = deque()
 
     def taken() -> Iterator[Result]:
         done, chunks = blocks.popleft()
         for chunk in chunks:
-            yield from chunk
+            yield from chunk.result()
         told(done)
 
-    with ThreadPoolExecutor(cores()) as pool:
+    pool = ThreadPoolExecutor(cores() + 1)
+    try:
         for start in range(0, len(items), AT_ONCE):
             end = min(start + AT_ONCE, len(items))
             chunks = [items[at : min(at + TOGETHER, end)] for at in range(start, end, TOGETHER)]
-            blocks.append((end, pool.map(lambda chunk: [do(item) for item in chunk], chunks)))
+            blocks.append((end, [pool.submit(do, chunk) for chunk in chunks]))
             if len(blocks) > 2:
                 yield from taken()
         while blocks:
             yield from taken()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def worked_on(
+    items: Sequence[Item],
+    read: Callable[[Item], Read],
+    ask: Callable[[Sequence[Read]], Sequence[Answer | None]],
+    make: Callable[[Item, Read, Answer | None], Result],
+) -> list[Result]:
+    """What `make` makes of each item, what was read of it, and the answer of a worker, if there is one.
+
+    No more than about ORDER_BYTES of files are in memory at once.
+    """
+    made = list[Result]()
+    contents = list[Read]()
+    for number, item in enumerate(items, 1):
+        contents.append(read(item))
+        size = sum(len(content) for content in contents if isinstance(content, bytes))
+        if size >= ORDER_BYTES or number == len(items):
+            some = items[len(made) : number]
+            made += map(make, some, contents, ask(contents))
+            contents = []
+    return made
 
 
 def cores() -> int:
