@@ -22,13 +22,16 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
-from typing import NamedTuple
+from threading import Lock
+from typing import IO, NamedTuple
 
 from pellucid.decoding import Form, Header, decoded, fitted, header
 from pellucid.errors import UsageError
 
 NAMELESS = "The picture"  # how an error begins that is told behind the picture's name
 DIGEST_BYTES = 16
+AHEAD = 2  # orders a worker is given before the first is answered: it never waits for the next
+PIPE_BYTES = 1 << 20  # of orders and answers that wait in a pipe, where the system lets it hold so much
 ENDED_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 START = "import sys; sys.path[:] = sys.argv[2:]; from pellucid.workers import serve; serve(int(sys.argv[1]))"
@@ -55,15 +58,15 @@ class Crew:
     """Workers, asked from any number of threads; one without workers answers nothing."""
 
     def __init__(self, workers: Sequence["_Worker"]) -> None:
-        self._any = bool(workers)
+        self.threads = len(workers) * AHEAD  # that keep all of them at work
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
-        for worker in workers:
+        for worker in [*workers] * AHEAD:
             self._idle.put(worker)
 
     def ask(self, contents: Sequence[object], form: Form | None = None) -> list[Answer | None]:
         """Of each that is a file's bytes its header, or with a form its pixels; None where nobody answers."""
         of_files = [content for content in contents if isinstance(content, bytes)]
-        if not of_files or not self._any:
+        if not of_files or not self.threads:
             return [None] * len(contents)
         worker = self._idle.get()
         try:
@@ -97,7 +100,7 @@ def digest_of_file(content: bytes) -> str:
 
 
 class _Worker:
-    """One process, asked by one thread at a time."""
+    """One process. A thread may give it an order while another's is being answered."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -110,19 +113,31 @@ class _Worker:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.orders, self.answers = self.process.stdin, self.process.stdout
+        for pipe in (self.orders, self.answers):
+            _widen(pipe)
+        self.giving, self.taking = Lock(), Lock()
         self.gone = False
 
     def asked(self, contents: Sequence[bytes], form: Form | None) -> Sequence[Answer | None]:
         """What it says of each; nothing from when it is gone."""
         try:
-            if not self.gone:
-                self.orders.write(json.dumps([form, [len(content) for content in contents]]).encode() + b"\n")
-                self.orders.writelines(contents)
-                self.orders.flush()
+            with self.giving:
+                self._give(contents, form)
+                self.taking.acquire()  # before the next order is given: answers come in the same order
+            try:
                 return self._answers()
-        except (OSError, ValueError):  # a pipe that is broken, a line that is cut off
+            finally:
+                self.taking.release()
+        except (OSError, ValueError):  # a pipe that is broken, an answer that is cut off
             self.gone = True
-        return [None] * len(contents)
+            return [None] * len(contents)
+
+    def _give(self, contents: Sequence[bytes], form: Form | None) -> None:
+        if self.gone:
+            raise OSError("it is gone")
+        self.orders.write(json.dumps([form, [len(content) for content in contents]]).encode() + b"\n")
+        self.orders.writelines(contents)
+        self.orders.flush()
 
     def _answers(self) -> list[Answer]:
         said = json.loads(self.answers.readline())
@@ -145,6 +160,14 @@ class _Worker:
         for pipe in (self.orders, self.answers):
             with suppress(OSError):
                 pipe.close()
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    if sys.platform == "linux":
+        import fcntl  # only where it exists
+
+        with suppress(OSError):  # more than this person may have
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 # What runs in the worker

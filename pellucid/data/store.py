@@ -394,6 +394,7 @@ def _rows(old: _Store, work: _Work) -> Iterator[_Row]:
             lambda some: worked_on(some, read, partial(workers.ask, form=work.preprocess.form), row),
             wanted,
             lambda done: work.progress("decoded", done, len(wanted)),
+            threads=workers.threads,
         )
 
 

@@ -176,6 +176,7 @@ def _looked_at(listing: Listing, book: Mapping[str, Known], progress: Progress) 
             lambda some: worked_on(some, read, workers.ask, look),
             fresh,
             lambda done: progress("looked at", done, len(fresh)),
+            threads=workers.threads,
         )
         for n, known in zip(fresh, found, strict=True):
             seen[n] = known
@@ -277,8 +278,12 @@ def over_cores(
     do: Callable[[Sequence[Item]], list[Result]],
     items: Sequence[Item],
     told: Callable[[int], None],
+    *,
+    threads: int = 0,
 ) -> Iterator[Result]:
-    """`do` of all items, some at a time and in order, over a thread a core; `told` hears how many are done.
+    """`do` of all items, some at a time and in order; `told` hears how many are done.
+
+    threads  one a core, unless told otherwise
 
     Pillow, zlib and hashlib let go of Python's lock while they work. Results wait in memory for at most
     three blocks, however slowly they are taken. Whoever takes no more waits only for what is being done.
@@ -291,7 +296,7 @@ def over_cores(
             yield from chunk.result()
         told(done)
 
-    pool = ThreadPoolExecutor(cores() + 1)
+    pool = ThreadPoolExecutor(threads or cores())
     try:
         for start in range(0, len(items), AT_ONCE):
             end = min(start + AT_ONCE, len(items))
