@@ -42,9 +42,9 @@ from pellucid.data.survey import (
     Progress,
     Survey,
     Unreadable,
-    cores,
     digest_of,
     folder_of,
+    hands,
     hashed,
     over_cores,
     read_record,
@@ -363,7 +363,7 @@ def _rows(old: _Store, work: _Work) -> Iterator[_Row]:
     What the old store has is copied; the rest is decoded, over all cores.
     """
     wanted = list(work.wanted.items())
-    fresh = sum(digest not in old.rows and digest not in old.broken for digest in work.wanted)
+    fresh = [n for digest, n in wanted if digest not in old.rows and digest not in old.broken]
 
     def read(item: tuple[str, int]) -> Content | Exception | None:
         digest, n = item
@@ -389,7 +389,7 @@ def _rows(old: _Store, work: _Work) -> Iterator[_Row]:
         except UsageError as error:
             return _Row(digest, reason_of(error))
 
-    with crew(cores() if fresh >= FEWEST_DECODED else 0) as workers:
+    with crew(hands(work.listing, fresh, FEWEST_DECODED)) as workers:
         yield from over_cores(
             lambda some: worked_on(some, read, partial(workers.ask, form=work.preprocess.form), row),
             wanted,

@@ -171,7 +171,7 @@ def _looked_at(listing: Listing, book: Mapping[str, Known], progress: Progress) 
         except UsageError as error:
             return Known(stamps[n], None, reason_of(error))
 
-    with crew(cores() if len(fresh) >= FEWEST_LOOKED_AT else 0) as workers:
+    with crew(hands(listing, fresh, FEWEST_LOOKED_AT)) as workers:
         found = over_cores(
             lambda some: worked_on(some, read, workers.ask, look),
             fresh,
@@ -330,6 +330,19 @@ def worked_on(
             made += map(make, some, contents, ask(contents))
             contents = []
     return made
+
+
+def hands(listing: Listing, numbers: Sequence[int], fewest: int) -> int:
+    """How many workers are worth their start for these pictures: one a core, or none.
+
+    None for few pictures, nor for arrays, which nothing has to be decoded of.
+    """
+    if len(numbers) < fewest:
+        return 0
+    try:
+        return cores() if isinstance(listing.read(numbers[0]), bytes) else 0
+    except UNREAD:
+        return cores()
 
 
 def cores() -> int:

@@ -357,13 +357,13 @@ def test_without_room_the_pictures_are_kept_in_memory_and_a_note_says_so(
 def test_a_disk_that_fills_up_on_the_way_leaves_nothing_half_used(
     photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: store._Index, digest: str, pixels: object) -> None:
+    def full(self: store._Index, row: store._Row) -> bool:
         if len(self.digests) == 10 and self.together > 1:
             raise OSError(28, "No space left on device")
-        add(self, digest, pixels)  # type: ignore[arg-type]
+        return takes(self, row)
 
-    add = store._Index.add
-    monkeypatch.setattr(store._Index, "add", full)
+    takes = store._Index.takes
+    monkeypatch.setattr(store._Index, "takes", full)
     packed = pack(listed(photos), SMALL, cache=cache)
     assert "No space left on device" in packed.notes[0]
     assert is_right(packed, listed(photos))
