@@ -69,13 +69,19 @@ def decoded(picture: str | Path | bytes, background: int, *, name: str = "") -> 
     """
     name = name_of(picture, name)
     with _undecoded(name, picture) as image:
-        image.load()
-        if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-            raise UsageError(
-                f"{name} has 32 bits a pixel, whose black and white are not told. "
-                "Convert it to 8 or 16 bits first."
-            )
-        return _eight_bit(_upright(image), background)
+        return _loaded(name, image, background)
+
+
+def read_through(content: bytes, form: Form, *, name: str) -> tuple[Header | None, bytes, str]:
+    """What `header` and `fitted` give of a file that is opened once, and why it is no picture, or ""."""
+    declared = None
+    try:
+        with _undecoded(name, content) as image:
+            declared = Header(image.width, image.height, image.mode)
+            upright = _loaded(name, image, form.background)
+        return declared, fitted(upright, form, name=name), ""
+    except UsageError as error:
+        return declared, b"", str(error)
 
 
 def fitted(image: Image.Image, form: Form, *, name: str) -> bytes:
@@ -128,6 +134,16 @@ def _undecoded(name: str, picture: str | Path | bytes) -> Iterator[Image.Image]:
     except Exception as error:  # a hostile file may break a decoder in any way
         reason = str(error) or type(error).__name__
         raise UsageError(f"{name} cannot be read: {reason}. It may be cut off or damaged.") from error
+
+
+def _loaded(name: str, image: Image.Image, background: int) -> Image.Image:
+    image.load()
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        raise UsageError(
+            f"{name} has 32 bits a pixel, whose black and white are not told. "
+            "Convert it to 8 or 16 bits first."
+        )
+    return _eight_bit(_upright(image), background)
 
 
 def _file_of(name: str, picture: str | Path | bytes) -> BinaryIO:

@@ -25,7 +25,7 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import IO, NamedTuple
 
-from pellucid.decoding import Form, Header, decoded, fitted, header
+from pellucid.decoding import Form, Header, header, read_through
 from pellucid.errors import UsageError
 
 NAMELESS = "The picture"  # how an error begins that is told behind the picture's name
@@ -41,8 +41,8 @@ class Answer(NamedTuple):
     """What a worker says of one file.
 
     digest   as `digest_of_file` gives it
-    header   what the file declares, where that was asked for and it has one
-    reason   why there is no header, or why there are no pixels; "" where there are
+    header   what the file declares; None where it cannot be told
+    reason   why there is no header, or why there are no pixels where they were asked for; else ""
     content  BLAKE2 of the pixels, 16 bytes
     pixels   (C, H, W), one byte each, where they were asked for
     """
@@ -190,13 +190,17 @@ def serve(parent: int) -> None:
 
 def _said(content: bytes, form: Form | None) -> tuple[str, Header | None, str, bytes]:
     digest = digest_of_file(content)
-    try:
-        if form is None:
+    if form is None:
+        try:
             return digest, header(content, name=NAMELESS), "", b""
-        pixels = fitted(decoded(content, form.background, name=NAMELESS), form, name=NAMELESS)
-        return digest, None, "", hashlib.blake2b(pixels, digest_size=DIGEST_BYTES).digest() + pixels
-    except UsageError as error:
-        return digest, None, str(error), b""
+        except UsageError as error:
+            return digest, None, str(error), b""
+    declared, pixels, reason = read_through(content, form, name=NAMELESS)
+    return digest, declared, reason, b"" if reason else _hash_of(pixels) + pixels
+
+
+def _hash_of(pixels: bytes) -> bytes:
+    return hashlib.blake2b(pixels, digest_size=DIGEST_BYTES).digest()
 
 
 def _end_with(parent: int) -> None:

@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -39,6 +39,7 @@ from pellucid.data.survey import (
     UNREAD,
     Content,
     Facts,
+    Known,
     Progress,
     Survey,
     Unreadable,
@@ -46,13 +47,17 @@ from pellucid.data.survey import (
     folder_of,
     hands,
     hashed,
+    known_of,
     over_cores,
+    read_of,
     read_record,
     reason_of,
     root,
     silent,
     survey,
+    survey_of,
     worked_on,
+    write_down,
     write_record,
 )
 from pellucid.decoding import DECODER
@@ -61,12 +66,14 @@ from pellucid.workers import NAMELESS, Answer, crew
 
 __all__ = [
     "Facts", "OnUnreadable", "Packed", "Progress", "Stored", "Survey", "Unreadable",
-    "clear", "pack", "stored", "survey",
+    "clear", "look_through", "pack", "stored", "survey",
 ]  # fmt: skip
 
 CHECKED_BYTES = 4 << 20  # about what one check sum speaks for
 IN_MEMORY_BYTES = 1 << 30  # what is kept in memory when the cache takes nothing
 FEWEST_DECODED = 500  # pictures for which workers are worth their start
+FEWEST_AT_ONCE = 500  # pictures that are looked at and decoded at one reading
+SAMPLED = 256  # of them tell how
 PASSING = "passing: "  # begins the reason of a failure that is none of the picture's content
 CHANGED = f"{PASSING}has changed while it was being read. Run the command again."
 NAMED = 10  # unreadable pictures named in an error
@@ -103,9 +110,11 @@ def pack(
     cache: Path | None = None,
     on_unreadable: OnUnreadable = "skip",
     progress: Progress | None = None,
+    looked: Survey | None = None,
 ) -> Packed:
     """All readable pictures of a listing, decoded by `preprocess` now or in an earlier call.
 
+    looked    what `survey` or `look_through` has just told of them; without it they are looked at here
     cache     the folder that holds pellucid's stores; without it PELLUCID_CACHE, else the user's cache folder
     progress  called with what is done, how many pictures so far, and how many in all
 
@@ -113,7 +122,7 @@ def pack(
     memory, which `notes` then tells. Raises UsageError, naming them, when there are unreadable pictures and
     `on_unreadable` is "stop", or when no picture is left; PellucidError when there is no room anywhere.
     """
-    looked = survey(listing, cache=cache, progress=progress)
+    looked = looked or survey(listing, cache=cache, progress=progress)
     wanted = {facts.digest: n for n, facts in enumerate(looked.facts) if facts}
     place = _Place.of(listing, preprocess, folder_of(listing, cache))
     store = _opened(place)
@@ -127,6 +136,32 @@ def pack(
     if not packed.kept:
         raise UsageError(f"Nothing is left to work on. {_refusal(listing, packed.unreadable)}")
     return packed
+
+
+def look_through(
+    listing: Listing,
+    choose: Callable[[Survey], Preprocess],
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Survey:
+    """What `survey` gives; many pictures of which nothing is known yet are decoded at the same reading.
+
+    choose  the preprocessing by a survey. It is asked by a sample first: where it says the same of all,
+            `pack` finds them decoded; where it does not, that was for nothing, and they are decoded there.
+    """
+    place, seen = None, None
+    if hands(listing, range(len(listing.pictures)), FEWEST_AT_ONCE):
+        with suppress(PellucidError):  # whatever it is, the ordinary way tells it
+            place = _Place.of(listing, choose(_sample(listing)), folder_of(listing, cache))
+            seen = _foreseen(place, listing, progress or silent)
+    if place is None or seen is None:
+        return survey(listing, cache=cache, progress=progress)
+    write_down(listing, seen, cache)
+    looked = survey_of(listing, seen)
+    if choose(looked) != place.preprocess:
+        _forget(place)
+    return looked
 
 
 @dataclass(frozen=True)
@@ -268,7 +303,7 @@ def _made(place: _Place, old: _Store, work: _Work) -> _Store:
                 return now
             if alone:
                 _sweep(place)
-            _refuse_without_room(place, work)
+            _refuse_without_room(place, len(work.wanted))
             made = _built(place, now, work)
             if alone:
                 _sweep(place)
@@ -284,23 +319,28 @@ def _made(place: _Place, old: _Store, work: _Work) -> _Store:
 
 
 def _built(place: _Place, old: _Store, work: _Work) -> _Store:
-    """Write the pixels, then the index that makes them count."""
-    index = _Index(max(1, CHECKED_BYTES // _row_bytes(work.preprocess)))
-    name = f"{place.key}-{os.urandom(4).hex()}{PIXELS}"
-    with files.replacing(place.folder / name) as file:
-        for row in _rows(old, work):
-            if index.takes(row):
-                file.write(row.pixels.data)
-    head = {"name": place.name, "preprocess": asdict(place.preprocess), "pixels": name}
-    write_record(place.record, head, index.to_json())
+    index = _written(place, _rows(old, work))
     made = _opened(place)
     made.broken.update(index.passing)
     if not made.knows(work.wanted):
         raise PellucidError(
-            f"Cannot write '{place.folder / name}': it does not read back as written. "
+            f"Cannot write '{place.record}': it does not read back as written. "
             "Name a folder on another disk in PELLUCID_CACHE."
         )
     return replace(made, notes=_mended(old))
+
+
+def _written(place: _Place, rows: Iterable[_Row]) -> "_Index":
+    """Write the pixels, then the index that makes them count."""
+    index = _Index(max(1, CHECKED_BYTES // _row_bytes(place.preprocess)))
+    name = f"{place.key}-{os.urandom(4).hex()}{PIXELS}"
+    with files.replacing(place.folder / name) as file:
+        for row in rows:
+            if index.takes(row):
+                file.write(row.pixels.data)
+    head = {"name": place.name, "preprocess": asdict(place.preprocess), "pixels": name}
+    write_record(place.record, head, index.to_json())
+    return index
 
 
 def _held(old: _Store, work: _Work, why: str) -> _Store:
@@ -382,12 +422,7 @@ def _rows(old: _Store, work: _Work) -> Iterator[_Row]:
             return _Row(digest, PASSING + reason_of(content))
         if (answer.digest if answer else digest_of(content)) != digest:
             return _Row(digest, CHANGED)
-        try:
-            return (
-                _answered(answer, work.preprocess) if answer else _decoded(digest, content, work.preprocess)
-            )
-        except UsageError as error:
-            return _Row(digest, reason_of(error))
+        return _made_of(digest, content, answer, work.preprocess)
 
     with crew(hands(work.listing, fresh, FEWEST_DECODED)) as workers:
         yield from over_cores(
@@ -396,6 +431,70 @@ def _rows(old: _Store, work: _Work) -> Iterator[_Row]:
             lambda done: work.progress("decoded", done, len(wanted)),
             threads=workers.threads,
         )
+
+
+def _sample(listing: Listing) -> Survey:
+    """The survey of some pictures from the whole of a listing."""
+    numbers = range(0, len(listing.pictures), max(1, len(listing.pictures) // SAMPLED))
+    return Survey([known_of("", read_of(listing, n), None).facts for n in numbers], ())
+
+
+def _foreseen(place: _Place, listing: Listing, progress: Progress) -> list[Known] | None:
+    """What is known of every picture, and a store of all, from one reading; None where anything is known."""
+    count, seen = len(listing.pictures), list[Known]()
+    files.make_folder(place.folder)
+    waiting = partial(progress, "waiting for another process", 0, count)
+    with files.alone(place.folder / LOCK, waiting=waiting) as alone:
+        if not alone or (place.folder / FACTS).exists() or place.record.exists():
+            return None
+        _refuse_without_room(place, count)
+        _written(place, _rows_of_all(place.preprocess, listing, progress, seen.append))
+    return seen
+
+
+def _rows_of_all(
+    preprocess: Preprocess, listing: Listing, progress: Progress, note: Callable[[Known], None]
+) -> Iterator[_Row]:
+    """A row of every content there is, in the listing's order; `note` is told what is known of each picture."""
+    numbers = range(len(listing.pictures))
+    stamps = [listing.stamp(n) for n in numbers]
+    met = set[str]()
+
+    def both(n: int, content: Content | Known, answer: Answer | None) -> tuple[Known, _Row | None]:
+        known = known_of(stamps[n], content, answer)
+        if known.facts is None or isinstance(content, Known):
+            return known, None
+        return known, _made_of(known.facts.digest, content, answer, preprocess)
+
+    with crew(hands(listing, numbers, FEWEST_AT_ONCE)) as workers:
+        for known, row in over_cores(
+            lambda some: worked_on(
+                some, partial(read_of, listing), partial(workers.ask, form=preprocess.form), both
+            ),
+            numbers,
+            lambda done: progress("decoded", done, len(numbers)),
+            threads=workers.threads,
+        ):
+            note(known)
+            if row is not None and row.digest not in met:
+                met.add(row.digest)
+                yield row
+
+
+def _forget(place: _Place) -> None:
+    """Delete a store that nobody asked for."""
+    with suppress(PellucidError):
+        record = read_record(place.record)
+        files.remove(place.record)
+        if record:
+            files.remove(place.folder / str(record[0]["pixels"]))
+
+
+def _made_of(digest: str, content: Content, answer: Answer | None, preprocess: Preprocess) -> _Row:
+    try:
+        return _answered(answer, preprocess) if answer else _decoded(digest, content, preprocess)
+    except UsageError as error:
+        return _Row(digest, reason_of(error))
 
 
 def _copied(digest: str, old: _Store) -> _Row:
@@ -460,9 +559,9 @@ def _tidy(place: _Place) -> None:
                     _sweep(place)
 
 
-def _refuse_without_room(place: _Place, work: _Work) -> None:
+def _refuse_without_room(place: _Place, count: int) -> None:
     """Better said before an hour of decoding than after it."""
-    need = len(work.wanted) * _row_bytes(work.preprocess)
+    need = count * _row_bytes(place.preprocess)
     try:
         free = shutil.disk_usage(place.folder).free
     except OSError:

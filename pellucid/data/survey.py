@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -110,6 +111,9 @@ class Known(NamedTuple):
     reason: str
 
 
+NO_HEADERS: Mapping[str, Facts] = {}
+
+
 def survey(listing: Listing, *, cache: Path | None = None, progress: Progress | None = None) -> Survey:
     """Sizes and modes of all pictures, from their headers; what is known from the last time is not read.
 
@@ -123,10 +127,15 @@ def survey(listing: Listing, *, cache: Path | None = None, progress: Progress | 
     seen = _looked_at(listing, book, progress or silent)
     sources = [picture.source for picture in listing.pictures]
     if dict(zip(sources, seen, strict=True)) != book:
-        _write_down(path, identity_of(listing), sources, seen)
+        write_down(listing, seen, cache)
+    return survey_of(listing, seen)
+
+
+def survey_of(listing: Listing, seen: Sequence[Known]) -> Survey:
+    """A survey from what is known of every picture."""
     bad = [
-        Unreadable(source, known.reason)
-        for source, known in zip(sources, seen, strict=True)
+        Unreadable(picture.source, known.reason)
+        for picture, known in zip(listing.pictures, seen, strict=True)
         if known.facts is None
     ]
     return Survey([known.facts for known in seen], tuple(bad))
@@ -154,26 +163,12 @@ def _looked_at(listing: Listing, book: Mapping[str, Known], progress: Progress) 
     fresh = [n for n, known in enumerate(seen) if not known or not known.stamp or known.stamp != stamps[n]]
     headers = {known.facts.digest: known.facts for known in book.values() if known.facts}
 
-    def read(n: int) -> Content | Known:
-        try:
-            return listing.read(n)
-        except UNREAD as error:
-            return Known("", None, reason_of(error))  # without a stamp: it may go well the next time
-
     def look(n: int, content: Content | Known, answer: Answer | None) -> Known:
-        if isinstance(content, Known):
-            return content
-        try:
-            if answer:
-                return Known(stamps[n], _declared(answer, len(content)), "")
-            digest = digest_of(content)
-            return Known(stamps[n], headers.get(digest) or _facts(content, digest), "")
-        except UsageError as error:
-            return Known(stamps[n], None, reason_of(error))
+        return known_of(stamps[n], content, answer, headers)
 
     with crew(hands(listing, fresh, FEWEST_LOOKED_AT)) as workers:
         found = over_cores(
-            lambda some: worked_on(some, read, workers.ask, look),
+            lambda some: worked_on(some, partial(read_of, listing), workers.ask, look),
             fresh,
             lambda done: progress("looked at", done, len(fresh)),
             threads=workers.threads,
@@ -183,10 +178,28 @@ def _looked_at(listing: Listing, book: Mapping[str, Known], progress: Progress) 
     return [known for known in seen if known]
 
 
-def _declared(answer: Answer, size: int) -> Facts:
-    if answer.header is None:
-        raise UsageError(answer.reason)
-    return Facts(*answer.header, size, answer.digest)
+def read_of(listing: Listing, n: int) -> Content | Known:
+    """Picture n, or what there is to say of one that cannot be had."""
+    try:
+        return listing.read(n)
+    except UNREAD as error:
+        return Known("", None, reason_of(error))  # without a stamp: it may go well the next time
+
+
+def known_of(
+    stamp: str, content: Content | Known, answer: Answer | None, headers: Mapping[str, Facts] = NO_HEADERS
+) -> Known:
+    """What is known of a picture by its content or a worker's answer; `headers` by digest are not read."""
+    if isinstance(content, Known):
+        return content
+    if answer:
+        found = Facts(*answer.header, len(content), answer.digest) if answer.header else None
+        return Known(stamp, found, "" if found else reason_of(UsageError(answer.reason)))
+    digest = digest_of(content)
+    try:
+        return Known(stamp, headers.get(digest) or _facts(content, digest), "")
+    except UsageError as error:
+        return Known(stamp, None, reason_of(error))
 
 
 def _facts(content: Content, digest: str) -> Facts:
@@ -210,15 +223,16 @@ def _opened(path: Path) -> dict[str, Known]:
     }
 
 
-def _write_down(path: Path, name: str, sources: Sequence[str], seen: Sequence[Known]) -> None:
+def write_down(listing: Listing, seen: Sequence[Known], cache: Path | None) -> None:
     """It only saves time, so that a cache which takes nothing is no failure here."""
     pictures = [
-        (source, known.stamp, astuple(known.facts) if known.facts else None, known.reason)
-        for source, known in zip(sources, seen, strict=True)
+        (picture.source, known.stamp, astuple(known.facts) if known.facts else None, known.reason)
+        for picture, known in zip(listing.pictures, seen, strict=True)
     ]
+    folder = folder_of(listing, cache)
     try:
-        files.make_folder(path.parent)
-        write_record(path, {"name": name}, {"pictures": pictures})
+        files.make_folder(folder)
+        write_record(folder / FACTS, {"name": identity_of(listing)}, {"pictures": pictures})
     except PellucidError:
         return
 
