@@ -35,6 +35,7 @@ data/tables.py
 data/arrays.py
 data/layouts.py
 data/survey.py
+data/index.py
 data/store.py
 data/parting.py
 data/reading.py

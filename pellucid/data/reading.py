@@ -1,7 +1,7 @@
 """Your own pictures, from whatever was given to what is trained on, step by step.
 
-Which there are (layouts), what size they have (store.look_through), decoded once (store.pack), and on which side of
-a split each belongs (parting).
+Which there are (layouts), what size they have (store.look_through), decoded once (store.pack), and on which
+side of a split each belongs (parting).
 """
 
 from collections.abc import Mapping, Sequence

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid import files
+from pellucid.data.index import CHANGED, PASSING, Index, Row
 from pellucid.data.listing import Listing
 from pellucid.data.picture import Preprocess
 from pellucid.data.rows import Held, Mapped, Rows
@@ -74,8 +75,6 @@ IN_MEMORY_BYTES = 1 << 30  # what is kept in memory when the cache takes nothing
 FEWEST_DECODED = 500  # pictures for which workers are worth their start
 FEWEST_AT_ONCE = 500  # pictures that are looked at and decoded at one reading
 SAMPLED = 256  # of them tell how
-PASSING = "passing: "  # begins the reason of a failure that is none of the picture's content
-CHANGED = f"{PASSING}has changed while it was being read. Run the command again."
 NAMED = 10  # unreadable pictures named in an error
 
 LOCK, PIXELS = "lock", ".pixels"
@@ -248,15 +247,6 @@ class _Store:
         return all(digest in self.rows or digest in self.broken for digest in wanted)
 
 
-class _Row(NamedTuple):
-    """One content: the reason why it is no picture, or "", the hash of its pixels, and they (C, H, W)."""
-
-    digest: str
-    reason: str
-    content: bytes = b""
-    pixels: NDArray[np.uint8] = np.empty((0, 0, 0), np.uint8)
-
-
 class _Work(NamedTuple):
     """What there is to decode: `wanted` names for every content a picture that has it."""
 
@@ -330,9 +320,9 @@ def _built(place: _Place, old: _Store, work: _Work) -> _Store:
     return replace(made, notes=_mended(old))
 
 
-def _written(place: _Place, rows: Iterable[_Row]) -> "_Index":
+def _written(place: _Place, rows: Iterable[Row]) -> Index:
     """Write the pixels, then the index that makes them count."""
-    index = _Index(max(1, CHECKED_BYTES // _row_bytes(place.preprocess)))
+    index = Index(max(1, CHECKED_BYTES // _row_bytes(place.preprocess)))
     name = f"{place.key}-{os.urandom(4).hex()}{PIXELS}"
     with files.replacing(place.folder / name) as file:
         for row in rows:
@@ -345,7 +335,7 @@ def _written(place: _Place, rows: Iterable[_Row]) -> "_Index":
 
 def _held(old: _Store, work: _Work, why: str) -> _Store:
     """The same in memory, for this process alone."""
-    index = _Index(1)
+    index = Index(1)
     held = np.empty((len(work.wanted), *_shape(work.preprocess)), np.uint8)
     for row in _rows(old, work):
         if index.takes(row):
@@ -362,42 +352,7 @@ def _mended(old: _Store) -> tuple[str, ...]:
     return (f"The store was damaged on the disk: {old.damaged:,} pictures were decoded again.",)
 
 
-class _Index:
-    """What is written beside the pixels, grown row by row: a check sum speaks for `together` rows."""
-
-    def __init__(self, together: int) -> None:
-        self.together = together
-        self.digests: list[str] = []
-        self.contents: list[bytes] = []
-        self.checks: list[int] = []
-        self.broken: dict[str, str] = {}
-        self.passing: dict[str, str] = {}  # not written: it may go well the next time
-
-    def takes(self, row: _Row) -> bool:
-        """Note one more row, or why there is none; tells whether there is."""
-        if row.reason.startswith(PASSING):
-            self.passing[row.digest] = row.reason.removeprefix(PASSING)
-        elif row.reason:
-            self.broken[row.digest] = row.reason
-        else:
-            if len(self.digests) % self.together == 0:
-                self.checks.append(0)
-            self.checks[-1] = zlib.crc32(row.pixels.data, self.checks[-1])
-            self.digests.append(row.digest)
-            self.contents.append(row.content)
-        return not row.reason
-
-    def to_json(self) -> dict[str, Any]:
-        """What is written down."""
-        return {
-            "digests": self.digests,
-            "contents": b"".join(self.contents).hex(),
-            "checks": {"rows": self.together, "crc32": self.checks},
-            "broken": self.broken,
-        }
-
-
-def _rows(old: _Store, work: _Work) -> Iterator[_Row]:
+def _rows(old: _Store, work: _Work) -> Iterator[Row]:
     """A row of every content wanted, or the reason why it is no picture, in their order.
 
     What the old store has is copied; the rest is decoded, over all cores.
@@ -414,14 +369,14 @@ def _rows(old: _Store, work: _Work) -> Iterator[_Row]:
         except UNREAD as error:
             return error
 
-    def row(item: tuple[str, int], content: Content | Exception | None, answer: Answer | None) -> _Row:
+    def row(item: tuple[str, int], content: Content | Exception | None, answer: Answer | None) -> Row:
         digest, _ = item
         if content is None:
             return _copied(digest, old)
         if isinstance(content, Exception):
-            return _Row(digest, PASSING + reason_of(content))
+            return Row(digest, PASSING + reason_of(content))
         if (answer.digest if answer else digest_of(content)) != digest:
-            return _Row(digest, CHANGED)
+            return Row(digest, CHANGED)
         return _made_of(digest, content, answer, work.preprocess)
 
     with crew(hands(work.listing, fresh, FEWEST_DECODED)) as workers:
@@ -454,13 +409,16 @@ def _foreseen(place: _Place, listing: Listing, progress: Progress) -> list[Known
 
 def _rows_of_all(
     preprocess: Preprocess, listing: Listing, progress: Progress, note: Callable[[Known], None]
-) -> Iterator[_Row]:
-    """A row of every content there is, in the listing's order; `note` is told what is known of each picture."""
+) -> Iterator[Row]:
+    """A row of every content there is, in the listing's order; `note` is told of each picture."""
     numbers = range(len(listing.pictures))
-    stamps = [listing.stamp(n) for n in numbers]
-    met = set[str]()
+    stamps, met = dict[int, str](), set[str]()
 
-    def both(n: int, content: Content | Known, answer: Answer | None) -> tuple[Known, _Row | None]:
+    def read(n: int) -> Content | Known:
+        stamps[n] = listing.stamp(n)  # before it is read: what changes it afterwards is noticed
+        return read_of(listing, n)
+
+    def both(n: int, content: Content | Known, answer: Answer | None) -> tuple[Known, Row | None]:
         known = known_of(stamps[n], content, answer)
         if known.facts is None or isinstance(content, Known):
             return known, None
@@ -468,9 +426,7 @@ def _rows_of_all(
 
     with crew(hands(listing, numbers, FEWEST_AT_ONCE)) as workers:
         for known, row in over_cores(
-            lambda some: worked_on(
-                some, partial(read_of, listing), partial(workers.ask, form=preprocess.form), both
-            ),
+            lambda some: worked_on(some, read, partial(workers.ask, form=preprocess.form), both),
             numbers,
             lambda done: progress("decoded", done, len(numbers)),
             threads=workers.threads,
@@ -490,30 +446,30 @@ def _forget(place: _Place) -> None:
             files.remove(place.folder / str(record[0]["pixels"]))
 
 
-def _made_of(digest: str, content: Content, answer: Answer | None, preprocess: Preprocess) -> _Row:
+def _made_of(digest: str, content: Content, answer: Answer | None, preprocess: Preprocess) -> Row:
     try:
         return _answered(answer, preprocess) if answer else _decoded(digest, content, preprocess)
     except UsageError as error:
-        return _Row(digest, reason_of(error))
+        return Row(digest, reason_of(error))
 
 
-def _copied(digest: str, old: _Store) -> _Row:
+def _copied(digest: str, old: _Store) -> Row:
     if digest in old.broken:
-        return _Row(digest, old.broken[digest])
+        return Row(digest, old.broken[digest])
     at = old.rows[digest]
-    return _Row(digest, "", old.contents[at].tobytes(), old.source.read(np.array([at]))[0])
+    return Row(digest, "", old.contents[at].tobytes(), old.source.read(np.array([at]))[0])
 
 
-def _answered(answer: Answer, preprocess: Preprocess) -> _Row:
+def _answered(answer: Answer, preprocess: Preprocess) -> Row:
     if answer.reason:
         raise UsageError(answer.reason)
     pixels = np.frombuffer(answer.pixels, np.uint8).reshape(_shape(preprocess))
-    return _Row(answer.digest, "", answer.content, pixels)
+    return Row(answer.digest, "", answer.content, pixels)
 
 
-def _decoded(digest: str, content: Content, preprocess: Preprocess) -> _Row:
+def _decoded(digest: str, content: Content, preprocess: Preprocess) -> Row:
     pixels: NDArray[np.uint8] = preprocess.read(content, name=NAMELESS).numpy()
-    return _Row(digest, "", hashlib.blake2b(pixels.data, digest_size=16).digest(), pixels)
+    return Row(digest, "", hashlib.blake2b(pixels.data, digest_size=16).digest(), pixels)
 
 
 def _damaged_rows(path: Path, checks: dict[str, Any], shape: tuple[int, ...]) -> set[int]:

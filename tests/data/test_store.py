@@ -21,6 +21,7 @@ from pellucid import files
 from pellucid.classifier import Classifier
 from pellucid.data import store, survey
 from pellucid.data.dataset import Dataset, content_hashes, split
+from pellucid.data.index import Index, Row
 from pellucid.data.listing import Listing, Picture
 from pellucid.data.picture import Preprocess
 from pellucid.data.rows import Held, Mapped, Rows
@@ -361,13 +362,13 @@ def test_without_room_the_pictures_are_kept_in_memory_and_a_note_says_so(
 def test_a_disk_that_fills_up_on_the_way_leaves_nothing_half_used(
     photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: store._Index, row: store._Row) -> bool:
+    def full(self: Index, row: Row) -> bool:
         if len(self.digests) == 10 and self.together > 1:
             raise OSError(28, "No space left on device")
         return takes(self, row)
 
-    takes = store._Index.takes
-    monkeypatch.setattr(store._Index, "takes", full)
+    takes = Index.takes
+    monkeypatch.setattr(Index, "takes", full)
     packed = pack(listed(photos), SMALL, cache=cache)
     assert "No space left on device" in packed.notes[0]
     assert is_right(packed, listed(photos))
@@ -722,11 +723,11 @@ def test_no_worker_is_left_after_success_or_failure(
     assert not workers_of(os.getpid())
     seen = []
 
-    def failing(self: store._Index, row: store._Row) -> bool:
+    def failing(self: Index, row: Row) -> bool:
         seen.append(workers_of(os.getpid()))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store._Index, "takes", failing)
+    monkeypatch.setattr(Index, "takes", failing)
     with pytest.raises(KeyboardInterrupt):
         pack(listed(photos), replace(SMALL, height=4), cache=cache)
     assert len(seen[0]) == survey.cores()
