@@ -33,7 +33,7 @@ from pellucid.workers import NAMELESS, Answer, crew, digest_of_file
 FORMAT = 1
 FACTS = "facts.json"
 AT_ONCE = 512  # pictures between two words of progress
-TOGETHER = 16  # pictures a thread is given at a time
+TOGETHER = 32  # pictures a thread is given at a time
 ORDER_BYTES = 1 << 20  # of files a worker is given at a time, about
 FEWEST_LOOKED_AT = 2000  # pictures for which workers are worth their start
 GRAY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"})

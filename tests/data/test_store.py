@@ -481,16 +481,18 @@ from pathlib import Path
 from tests.data.listings import listed
 from pellucid.data import store, survey
 from pellucid.data.picture import Preprocess
-from pellucid.data.store import pack
+from pellucid.data.store import look_through, pack
 survey.AT_ONCE = 8
-store.FEWEST_DECODED = survey.FEWEST_LOOKED_AT = {fewest}
+store.FEWEST_DECODED = store.FEWEST_AT_ONCE = survey.FEWEST_LOOKED_AT = {fewest}
 print(flush=True)  # everything is loaded
 for line in sys.stdin:
     children = []
     for _ in range(int(line)):
         child = os.fork()
         if not child:
-            packed = pack(listed(Path({photos!r})), Preprocess(3, 8, 8, "stretch"), cache=Path({cache!r}))
+            listing, cache, form = listed(Path({photos!r})), Path({cache!r}), Preprocess(3, 8, 8, "stretch")
+            looked = look_through(listing, lambda seen: form, cache=cache)
+            packed = pack(listing, form, cache=cache, looked=looked)
             os._exit(0 if len(packed.kept) == {count} and not packed.notes else 1)
         children.append(child)
     print(*children, flush=True)
@@ -550,8 +552,8 @@ def killed_at_random(photos: Path, cache: Path, count: int, times: int, fewest: 
             changed = photos / "dog" / f"{2 * generator.integers(0, count // 2):05d}.png"
             changed.write_bytes(file_bytes(10_000 + number))
             if number % 3 == 0:  # from nothing, too, and not only a change of what is there
-                (index,) = cache.rglob("3x8x8-*.json")
-                index.unlink()
+                for index in cache.rglob("*.json" if number % 2 else "3x8x8-*.json"):
+                    index.unlink()
             (child,) = builders.begin()
             time.sleep(generator.uniform(0, length))
             with contextlib.suppress(ProcessLookupError):
@@ -740,6 +742,7 @@ def test_what_a_lost_worker_leaves_is_done_all_the_same(
 ) -> None:
     for n in range(100, 200):
         (photos / "cat" / f"{n:05d}.png").write_bytes(file_bytes(n))
+    monkeypatch.setattr(survey, "TOGETHER", 8)
     decoded = _Worker.asked
 
     def losing(self: _Worker, contents: list[bytes], form: Form | None) -> object:
@@ -814,3 +817,86 @@ def test_workers_end_with_whoever_started_them_and_say_nothing(
     assert said.count("Traceback") == (number == signal.SIGINT)  # the builder's own
     assert until(lambda: not workers_of(process.pid))
     assert not list(cache.rglob("*.pixels"))
+
+
+# Looked at and decoded at one reading
+
+
+@pytest.fixture
+def at_once(with_workers: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few pictures there are, they are read only once."""
+    monkeypatch.setattr(store, "FEWEST_AT_ONCE", 1)
+
+
+def test_one_reading_gives_what_looking_and_decoding_give(
+    photos: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    listing = listed(mixed(photos))
+    looked = store.survey(listing, cache=tmp_path / "two")
+    two = pack(listing, SMALL, cache=tmp_path / "two")
+    request.getfixturevalue("at_once")
+    heard: list[str] = []
+    hearing = listed(photos, heard=heard.append)
+    seen = store.look_through(hearing, lambda survey: SMALL, cache=tmp_path / "one")
+    assert set(Counter(heard[len(heard) - len(listing.pictures) :]).values()) == {1}  # behind the sample
+    heard.clear()
+    one = pack(hearing, SMALL, cache=tmp_path / "one", looked=seen)
+    assert heard == []
+    assert (seen.facts, seen.unreadable) == (looked.facts, looked.unreadable)
+    assert (one.kept, one.facts, one.unreadable, one.notes) == (two.kept, two.facts, two.unreadable, ())
+    assert torch.equal(one.images.clone(), two.images.clone())
+    for name in ("*.pixels", "facts.json", "3x*.json"):
+        here, there = (next((tmp_path / number).rglob(name)).read_bytes() for number in ("one", "two"))
+        assert here.split(b"\n")[-1] == there.split(b"\n")[-1]
+    assert pack(hearing, SMALL, cache=tmp_path / "one").facts == two.facts
+    assert heard == []
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_wrong_guess_costs_time_and_leaves_nothing(
+    photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "SAMPLED", 1)  # the first, which is not like the others
+    (photos / "cat" / "00000-first.png").write_bytes(file_bytes(70, size=(40, 40)))
+    listing = listed(photos)
+
+    def choose(seen: store.Survey) -> Preprocess:
+        return replace(SMALL, height=40 if len(seen.sizes) == 1 else 8)
+
+    looked = store.look_through(listing, choose, cache=cache)
+    assert not [*cache.rglob("*.pixels"), *cache.rglob("3x*.json"), *cache.rglob("*.part")]
+    packed = pack(listing, choose(looked), cache=cache, looked=looked)
+    assert is_right(packed, listing)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_pictures_of_which_something_is_known_are_not_guessed_at(photos: Path, cache: Path) -> None:
+    listing = listed(photos)
+    store.survey(listing, cache=cache)
+    looked = store.look_through(listing, lambda survey: SMALL, cache=cache)
+    assert len(looked.facts) == 24
+    assert not list(cache.rglob("*.pixels"))
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_cache_that_takes_nothing_is_told_by_the_ordinary_way(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    below = tmp_path / "file" / "below"
+    looked = store.look_through(listed(photos), lambda survey: SMALL, cache=below)
+    packed = pack(listed(photos), SMALL, cache=below, looked=looked)
+    assert "Cannot write" in packed.notes[0]
+    assert is_right(packed, listed(photos))
+
+
+@pytest.mark.usefixtures("at_once")
+def test_interrupted_at_one_reading_nothing_is_there(
+    photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(self: Index, row: Row) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Index, "takes", failing)
+        store.look_through(listed(photos), lambda survey: SMALL, cache=cache)
+    assert {path.name for path in cache.rglob("*") if path.is_file()} == {"lock"}
+    assert not workers_of(os.getpid())
