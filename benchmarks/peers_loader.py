@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from torch.utils.data import DataLoader, Dataset
 from pellucid.classifier import scaled
 from pellucid.data.listing import Listing, Picture
 from pellucid.data.picture import Preprocess
-from pellucid.data.store import pack, survey
+from pellucid.data.store import look_through, pack
 from pellucid.run import processor
 from pellucid.training import sample_order
 
@@ -142,9 +143,10 @@ def our_batches(images: Tensor, epoch: int) -> int:
 
 
 def our_epoch(listing: Listing, preprocess: Preprocess, folder: Path) -> int:
-    """Survey, as for choosing a size, then the store, then its first epoch."""
-    survey(listing, cache=folder / "cache")
-    return our_batches(pack(listing, preprocess, cache=folder / "cache").images, 1)
+    """As `data.read_pictures` does with a size that is given: look, decode, and then the first epoch."""
+    cache = folder / "cache"
+    looked = look_through(listing, lambda seen: replace(preprocess, channels=seen.channels), cache=cache)
+    return our_batches(pack(listing, preprocess, cache=cache, looked=looked).images, 1)
 
 
 def refuse_unlike(paths: list[Path], preprocess: Preprocess) -> None:

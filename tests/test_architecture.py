@@ -19,6 +19,8 @@ language.py
 files.py
 recipe.py
 machine.py
+decoding.py
+workers.py
 data/rows.py
 data/dataset.py
 data/picture.py
@@ -33,6 +35,7 @@ data/tables.py
 data/arrays.py
 data/layouts.py
 data/survey.py
+data/index.py
 data/store.py
 data/parting.py
 data/reading.py
@@ -116,7 +119,7 @@ DOORS = {
     "rich": {"cli/"},
     "starlette": {"live/"},
     "uvicorn": {"live/"},
-    "PIL.Image.open": {"data/picture.py"},
+    "PIL.Image.open": {"decoding.py"},
     "transformers": {"models/pretrained.py"},
     "huggingface_hub": {"models/pretrained.py"},
 }

@@ -1,11 +1,11 @@
 """Your own pictures, from whatever was given to what is trained on, step by step.
 
-Which there are (layouts), what size they have (store.survey), decoded once (store.pack), and on which side of
-a split each belongs (parting).
+Which there are (layouts), what size they have (store.look_through), decoded once (store.pack), and on which
+side of a split each belongs (parting).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -18,7 +18,7 @@ from pellucid.data.layouts import list_pictures
 from pellucid.data.listing import PARTS, SPLIT_NAMES, Listing, Picture, listed, plural
 from pellucid.data.parting import Shares, sides
 from pellucid.data.picture import Preprocess
-from pellucid.data.store import OnUnreadable, Packed, Progress, Survey, pack, survey
+from pellucid.data.store import OnUnreadable, Packed, Progress, Survey, look_through, pack
 from pellucid.errors import UsageError
 
 SIZES = (32, 64, 96, 128, 160, 224)
@@ -85,11 +85,20 @@ def read_pictures(
     """
     _refuse_settings(size, validation, on_unreadable)
     listing = list_pictures(data, group_by=group_by)
-    chosen, sized = (
-        (preprocess, "") if preprocess else _chosen(survey(listing, cache=cache, progress=progress), size)
+    chosen, sized, looked = preprocess, "", None
+    if chosen is None:
+        looked = look_through(
+            listing, lambda seen: _stretched(_chosen(seen, size)[0]), cache=cache, progress=progress
+        )
+        chosen, sized = _chosen(looked, size)
+    packed = pack(
+        listing,
+        _stretched(chosen),
+        cache=cache,
+        on_unreadable=on_unreadable,
+        progress=progress,
+        looked=looked,
     )
-    stretched = Preprocess(**{**chosen.to_json(), "scaling": "stretch"})
-    packed = pack(listing, stretched, cache=cache, on_unreadable=on_unreadable, progress=progress)
     whole = _whole(listing, packed)
     pictures = [listing.pictures[number] for number in packed.kept]
     pixels = [digest.hex() for digest in content_hashes(whole)]
@@ -152,6 +161,10 @@ def _chosen(seen: Survey, size: int) -> tuple[Preprocess, str]:
     why = "" if size else "; --size takes another"
     note = f"pictures of {found} are read as {width}x{height}, {kind}{why}"
     return Preprocess(seen.channels, height, width, "stretch"), note
+
+
+def _stretched(preprocess: Preprocess) -> Preprocess:
+    return replace(preprocess, scaling="stretch")
 
 
 def _whole(listing: Listing, packed: Packed) -> Dataset:

@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -31,38 +31,50 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid import files
+from pellucid.data.index import CHANGED, PASSING, Index, Row
 from pellucid.data.listing import Listing
-from pellucid.data.picture import DECODER, Preprocess
+from pellucid.data.picture import Preprocess
 from pellucid.data.rows import Held, Mapped, Rows
 from pellucid.data.survey import (
     FACTS,
-    NAMELESS,
     UNREAD,
+    Content,
     Facts,
+    Known,
     Progress,
     Survey,
     Unreadable,
     digest_of,
     folder_of,
+    hands,
     hashed,
+    known_of,
     over_cores,
+    read_of,
     read_record,
     reason_of,
     root,
     silent,
     survey,
+    survey_of,
+    worked_on,
+    write_down,
     write_record,
 )
+from pellucid.decoding import DECODER
 from pellucid.errors import PellucidError, UsageError
+from pellucid.workers import NAMELESS, Answer, crew
 
 __all__ = [
     "Facts", "OnUnreadable", "Packed", "Progress", "Stored", "Survey", "Unreadable",
-    "clear", "pack", "stored", "survey",
+    "clear", "look_through", "pack", "stored", "survey",
 ]  # fmt: skip
 
 CHECKED_BYTES = 4 << 20  # about what one check sum speaks for
 IN_MEMORY_BYTES = 1 << 30  # what is kept in memory when the cache takes nothing
-PASSING = "passing: "  # begins the reason of a failure that is none of the picture's content
+FEWEST_DECODED = 500  # pictures for which workers are worth their start
+FEWEST_AT_ONCE = 500  # pictures that are looked at and decoded at one reading
+SAMPLED = 256  # of them tell how
 NAMED = 10  # unreadable pictures named in an error
 
 LOCK, PIXELS = "lock", ".pixels"
@@ -97,9 +109,11 @@ def pack(
     cache: Path | None = None,
     on_unreadable: OnUnreadable = "skip",
     progress: Progress | None = None,
+    looked: Survey | None = None,
 ) -> Packed:
     """All readable pictures of a listing, decoded by `preprocess` now or in an earlier call.
 
+    looked    what `survey` or `look_through` has just told of them; without it they are looked at here
     cache     the folder that holds pellucid's stores; without it PELLUCID_CACHE, else the user's cache folder
     progress  called with what is done, how many pictures so far, and how many in all
 
@@ -107,7 +121,7 @@ def pack(
     memory, which `notes` then tells. Raises UsageError, naming them, when there are unreadable pictures and
     `on_unreadable` is "stop", or when no picture is left; PellucidError when there is no room anywhere.
     """
-    looked = survey(listing, cache=cache, progress=progress)
+    looked = looked or survey(listing, cache=cache, progress=progress)
     wanted = {facts.digest: n for n, facts in enumerate(looked.facts) if facts}
     place = _Place.of(listing, preprocess, folder_of(listing, cache))
     store = _opened(place)
@@ -121,6 +135,32 @@ def pack(
     if not packed.kept:
         raise UsageError(f"Nothing is left to work on. {_refusal(listing, packed.unreadable)}")
     return packed
+
+
+def look_through(
+    listing: Listing,
+    choose: Callable[[Survey], Preprocess],
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Survey:
+    """What `survey` gives; many pictures of which nothing is known yet are decoded at the same reading.
+
+    choose  the preprocessing by a survey. It is asked by a sample first: where it says the same of all,
+            `pack` finds them decoded; where it does not, that was for nothing, and they are decoded there.
+    """
+    place, seen = None, None
+    if hands(listing, range(len(listing.pictures)), FEWEST_AT_ONCE):
+        with suppress(PellucidError):  # whatever it is, the ordinary way tells it
+            place = _Place.of(listing, choose(_sample(listing)), folder_of(listing, cache))
+            seen = _foreseen(place, listing, progress or silent)
+    if place is None or seen is None:
+        return survey(listing, cache=cache, progress=progress)
+    write_down(listing, seen, cache)
+    looked = survey_of(listing, seen)
+    if choose(looked) != place.preprocess:
+        _forget(place)
+    return looked
 
 
 @dataclass(frozen=True)
@@ -253,7 +293,7 @@ def _made(place: _Place, old: _Store, work: _Work) -> _Store:
                 return now
             if alone:
                 _sweep(place)
-            _refuse_without_room(place, work)
+            _refuse_without_room(place, len(work.wanted))
             made = _built(place, now, work)
             if alone:
                 _sweep(place)
@@ -269,38 +309,37 @@ def _made(place: _Place, old: _Store, work: _Work) -> _Store:
 
 
 def _built(place: _Place, old: _Store, work: _Work) -> _Store:
-    """Write the pixels, then the index that makes them count."""
-    index = _Index(max(1, CHECKED_BYTES // _row_bytes(work.preprocess)))
-    name = f"{place.key}-{os.urandom(4).hex()}{PIXELS}"
-    with files.replacing(place.folder / name) as file:
-        for digest, pixels, reason in _rows(old, work):
-            if pixels is None:
-                index.pass_over(digest, reason)
-            else:
-                file.write(pixels.data)
-                index.add(digest, pixels)
-    head = {"name": place.name, "preprocess": asdict(place.preprocess), "pixels": name}
-    write_record(place.record, head, index.to_json())
+    index = _written(place, _rows(old, work))
     made = _opened(place)
     made.broken.update(index.passing)
     if not made.knows(work.wanted):
         raise PellucidError(
-            f"Cannot write '{place.folder / name}': it does not read back as written. "
+            f"Cannot write '{place.record}': it does not read back as written. "
             "Name a folder on another disk in PELLUCID_CACHE."
         )
     return replace(made, notes=_mended(old))
 
 
+def _written(place: _Place, rows: Iterable[Row]) -> Index:
+    """Write the pixels, then the index that makes them count."""
+    index = Index(max(1, CHECKED_BYTES // _row_bytes(place.preprocess)))
+    name = f"{place.key}-{os.urandom(4).hex()}{PIXELS}"
+    with files.replacing(place.folder / name) as file:
+        for row in rows:
+            if index.takes(row):
+                file.write(row.pixels.data)
+    head = {"name": place.name, "preprocess": asdict(place.preprocess), "pixels": name}
+    write_record(place.record, head, index.to_json())
+    return index
+
+
 def _held(old: _Store, work: _Work, why: str) -> _Store:
     """The same in memory, for this process alone."""
-    index = _Index(1)
+    index = Index(1)
     held = np.empty((len(work.wanted), *_shape(work.preprocess)), np.uint8)
-    for digest, pixels, reason in _rows(old, work):
-        if pixels is None:
-            index.pass_over(digest, reason)
-        else:
-            held[len(index.digests)] = pixels
-            index.add(digest, pixels)
+    for row in _rows(old, work):
+        if index.takes(row):
+            held[len(index.digests) - 1] = row.pixels
     rows = {digest: row for row, digest in enumerate(index.digests)}
     contents = np.frombuffer(b"".join(index.contents), np.uint8).reshape(-1, 16)
     note = f"The pictures are kept in memory and will be decoded again the next time. {why}"
@@ -313,74 +352,124 @@ def _mended(old: _Store) -> tuple[str, ...]:
     return (f"The store was damaged on the disk: {old.damaged:,} pictures were decoded again.",)
 
 
-class _Index:
-    """What is written beside the pixels, grown row by row: a check sum speaks for `together` rows."""
-
-    def __init__(self, together: int) -> None:
-        self.together = together
-        self.digests: list[str] = []
-        self.contents: list[bytes] = []
-        self.checks: list[int] = []
-        self.broken: dict[str, str] = {}
-        self.passing: dict[str, str] = {}  # not written: it may go well the next time
-
-    def pass_over(self, digest: str, reason: str) -> None:
-        """Note that there is no picture, and why."""
-        if reason.startswith(PASSING):
-            self.passing[digest] = reason.removeprefix(PASSING)
-        else:
-            self.broken[digest] = reason
-
-    def add(self, digest: str, pixels: NDArray[np.uint8]) -> None:
-        """Note one more row (C, H, W)."""
-        if len(self.digests) % self.together == 0:
-            self.checks.append(0)
-        self.checks[-1] = zlib.crc32(pixels.data, self.checks[-1])
-        self.digests.append(digest)
-        self.contents.append(hashlib.blake2b(pixels.data, digest_size=16).digest())
-
-    def to_json(self) -> dict[str, Any]:
-        """What is written down."""
-        return {
-            "digests": self.digests,
-            "contents": b"".join(self.contents).hex(),
-            "checks": {"rows": self.together, "crc32": self.checks},
-            "broken": self.broken,
-        }
-
-
-def _rows(old: _Store, work: _Work) -> Iterator[tuple[str, NDArray[np.uint8] | None, str]]:
-    """(digest, pixels (C, H, W), "") of every content wanted, or (digest, None, reason) of what is none.
+def _rows(old: _Store, work: _Work) -> Iterator[Row]:
+    """A row of every content wanted, or the reason why it is no picture, in their order.
 
     What the old store has is copied; the rest is decoded, over all cores.
     """
     wanted = list(work.wanted.items())
+    fresh = [n for digest, n in wanted if digest not in old.rows and digest not in old.broken]
 
-    def row(item: tuple[str, int]) -> tuple[str, NDArray[np.uint8] | None, str]:
+    def read(item: tuple[str, int]) -> Content | Exception | None:
         digest, n = item
-        if digest in old.rows:
-            return digest, old.source.read(np.array([old.rows[digest]]))[0], ""
-        if digest in old.broken:
-            return digest, None, old.broken[digest]
-        return digest, *_decoded(work, n, digest)
+        if digest in old.rows or digest in old.broken:
+            return None
+        try:
+            return work.listing.read(n)
+        except UNREAD as error:
+            return error
 
-    yield from over_cores(row, wanted, lambda done: work.progress("decoded", done, len(wanted)))
+    def row(item: tuple[str, int], content: Content | Exception | None, answer: Answer | None) -> Row:
+        digest, _ = item
+        if content is None:
+            return _copied(digest, old)
+        if isinstance(content, Exception):
+            return Row(digest, PASSING + reason_of(content))
+        if (answer.digest if answer else digest_of(content)) != digest:
+            return Row(digest, CHANGED)
+        return _made_of(digest, content, answer, work.preprocess)
+
+    with crew(hands(work.listing, fresh, FEWEST_DECODED)) as workers:
+        yield from over_cores(
+            lambda some: worked_on(some, read, partial(workers.ask, form=work.preprocess.form), row),
+            wanted,
+            lambda done: work.progress("decoded", done, len(wanted)),
+            threads=workers.threads,
+        )
 
 
-def _decoded(work: _Work, n: int, digest: str) -> tuple[NDArray[np.uint8] | None, str]:
-    """Picture n as the network receives it (C, H, W), or None and the reason."""
+def _sample(listing: Listing) -> Survey:
+    """The survey of some pictures from the whole of a listing."""
+    numbers = range(0, len(listing.pictures), max(1, len(listing.pictures) // SAMPLED))
+    return Survey([known_of("", read_of(listing, n), None).facts for n in numbers], ())
+
+
+def _foreseen(place: _Place, listing: Listing, progress: Progress) -> list[Known] | None:
+    """What is known of every picture, and a store of all, from one reading; None where anything is known."""
+    count, seen = len(listing.pictures), list[Known]()
+    files.make_folder(place.folder)
+    waiting = partial(progress, "waiting for another process", 0, count)
+    with files.alone(place.folder / LOCK, waiting=waiting) as alone:
+        if not alone or (place.folder / FACTS).exists() or place.record.exists():
+            return None
+        _refuse_without_room(place, count)
+        _written(place, _rows_of_all(place.preprocess, listing, progress, seen.append))
+    return seen
+
+
+def _rows_of_all(
+    preprocess: Preprocess, listing: Listing, progress: Progress, note: Callable[[Known], None]
+) -> Iterator[Row]:
+    """A row of every content there is, in the listing's order; `note` is told of each picture."""
+    numbers = range(len(listing.pictures))
+    stamps, met = dict[int, str](), set[str]()
+
+    def read(n: int) -> Content | Known:
+        stamps[n] = listing.stamp(n)  # before it is read: what changes it afterwards is noticed
+        return read_of(listing, n)
+
+    def both(n: int, content: Content | Known, answer: Answer | None) -> tuple[Known, Row | None]:
+        known = known_of(stamps[n], content, answer)
+        if known.facts is None or isinstance(content, Known):
+            return known, None
+        return known, _made_of(known.facts.digest, content, answer, preprocess)
+
+    with crew(hands(listing, numbers, FEWEST_AT_ONCE)) as workers:
+        for known, row in over_cores(
+            lambda some: worked_on(some, read, partial(workers.ask, form=preprocess.form), both),
+            numbers,
+            lambda done: progress("decoded", done, len(numbers)),
+            threads=workers.threads,
+        ):
+            note(known)
+            if row is not None and row.digest not in met:
+                met.add(row.digest)
+                yield row
+
+
+def _forget(place: _Place) -> None:
+    """Delete a store that nobody asked for."""
+    with suppress(PellucidError):
+        record = read_record(place.record)
+        files.remove(place.record)
+        if record:
+            files.remove(place.folder / str(record[0]["pixels"]))
+
+
+def _made_of(digest: str, content: Content, answer: Answer | None, preprocess: Preprocess) -> Row:
     try:
-        content = work.listing.read(n)
-    except UNREAD as error:
-        return None, PASSING + reason_of(error)
-    if digest_of(content) != digest:
-        return None, PASSING + "has changed while it was being read. Run the command again."
-    try:
-        tensor = work.preprocess.read(content, name=NAMELESS)  # (C, H, W)
+        return _answered(answer, preprocess) if answer else _decoded(digest, content, preprocess)
     except UsageError as error:
-        return None, reason_of(error)
-    pixels: NDArray[np.uint8] = tensor.numpy()
-    return pixels, ""
+        return Row(digest, reason_of(error))
+
+
+def _copied(digest: str, old: _Store) -> Row:
+    if digest in old.broken:
+        return Row(digest, old.broken[digest])
+    at = old.rows[digest]
+    return Row(digest, "", old.contents[at].tobytes(), old.source.read(np.array([at]))[0])
+
+
+def _answered(answer: Answer, preprocess: Preprocess) -> Row:
+    if answer.reason:
+        raise UsageError(answer.reason)
+    pixels = np.frombuffer(answer.pixels, np.uint8).reshape(_shape(preprocess))
+    return Row(answer.digest, "", answer.content, pixels)
+
+
+def _decoded(digest: str, content: Content, preprocess: Preprocess) -> Row:
+    pixels: NDArray[np.uint8] = preprocess.read(content, name=NAMELESS).numpy()
+    return Row(digest, "", hashlib.blake2b(pixels.data, digest_size=16).digest(), pixels)
 
 
 def _damaged_rows(path: Path, checks: dict[str, Any], shape: tuple[int, ...]) -> set[int]:
@@ -388,12 +477,12 @@ def _damaged_rows(path: Path, checks: dict[str, Any], shape: tuple[int, ...]) ->
     together, sums = int(checks["rows"]), checks["crc32"]
     row_bytes = math.prod(shape[1:])
 
-    def is_damaged(block: int) -> bool:
+    def are_damaged(blocks: Sequence[int]) -> list[bool]:
         with path.open("rb") as file:
-            file.seek(block * together * row_bytes)
-            return zlib.crc32(file.read(together * row_bytes)) != int(sums[block])
+            file.seek(blocks[0] * together * row_bytes)
+            return [zlib.crc32(file.read(together * row_bytes)) != int(sums[block]) for block in blocks]
 
-    found = over_cores(is_damaged, range(len(sums)), lambda done: None)
+    found = over_cores(are_damaged, range(len(sums)), lambda done: None)
     bad = [block for block, damaged in enumerate(found) if damaged]
     return {row for block in bad for row in range(block * together, min((block + 1) * together, shape[0]))}
 
@@ -426,9 +515,9 @@ def _tidy(place: _Place) -> None:
                     _sweep(place)
 
 
-def _refuse_without_room(place: _Place, work: _Work) -> None:
+def _refuse_without_room(place: _Place, count: int) -> None:
     """Better said before an hour of decoding than after it."""
-    need = len(work.wanted) * _row_bytes(work.preprocess)
+    need = count * _row_bytes(place.preprocess)
     try:
         free = shutil.disk_usage(place.folder).free
     except OSError:

@@ -14,8 +14,9 @@ import zipfile
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,14 +26,16 @@ from numpy.typing import NDArray
 from pellucid import files
 from pellucid.data.known import cache_folder
 from pellucid.data.listing import Listing
-from pellucid.data.picture import header
+from pellucid.decoding import header
 from pellucid.errors import PellucidError, UsageError
+from pellucid.workers import NAMELESS, Answer, crew, digest_of_file
 
 FORMAT = 1
 FACTS = "facts.json"
 AT_ONCE = 512  # pictures between two words of progress
-TOGETHER = 16  # pictures a thread is given at a time
-NAMELESS = "The picture"  # how an error begins that is told behind the picture's name
+TOGETHER = 32  # pictures a thread is given at a time
+ORDER_BYTES = 1 << 20  # of files a worker is given at a time, about
+FEWEST_LOOKED_AT = 2000  # pictures for which workers are worth their start
 GRAY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"})
 
 # How a source may fail to give a picture's bytes: a lost disk, a damaged or locked archive.
@@ -45,6 +48,7 @@ Progress = Callable[[str, int, int], None]  # what is done, how many pictures so
 Content = bytes | NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,9 @@ class Known(NamedTuple):
     reason: str
 
 
+NO_HEADERS: Mapping[str, Facts] = {}
+
+
 def survey(listing: Listing, *, cache: Path | None = None, progress: Progress | None = None) -> Survey:
     """Sizes and modes of all pictures, from their headers; what is known from the last time is not read.
 
@@ -120,10 +127,15 @@ def survey(listing: Listing, *, cache: Path | None = None, progress: Progress | 
     seen = _looked_at(listing, book, progress or silent)
     sources = [picture.source for picture in listing.pictures]
     if dict(zip(sources, seen, strict=True)) != book:
-        _write_down(path, identity_of(listing), sources, seen)
+        write_down(listing, seen, cache)
+    return survey_of(listing, seen)
+
+
+def survey_of(listing: Listing, seen: Sequence[Known]) -> Survey:
+    """A survey from what is known of every picture."""
     bad = [
-        Unreadable(source, known.reason)
-        for source, known in zip(sources, seen, strict=True)
+        Unreadable(picture.source, known.reason)
+        for picture, known in zip(listing.pictures, seen, strict=True)
         if known.facts is None
     ]
     return Survey([known.facts for known in seen], tuple(bad))
@@ -132,7 +144,7 @@ def survey(listing: Listing, *, cache: Path | None = None, progress: Progress | 
 def digest_of(content: Content) -> str:
     """BLAKE2 of a file's bytes, or of an array's shape and values, as `Facts.digest` has it."""
     if isinstance(content, bytes):
-        return hashlib.blake2b(content, digest_size=16).hexdigest()
+        return digest_of_file(content)
     shape = repr((content.shape, str(content.dtype))).encode()
     return hashlib.blake2b(shape + content.tobytes(), digest_size=16, person=b"array").hexdigest()
 
@@ -151,21 +163,43 @@ def _looked_at(listing: Listing, book: Mapping[str, Known], progress: Progress) 
     fresh = [n for n, known in enumerate(seen) if not known or not known.stamp or known.stamp != stamps[n]]
     headers = {known.facts.digest: known.facts for known in book.values() if known.facts}
 
-    def look(n: int) -> Known:
-        try:
-            content = listing.read(n)
-        except UNREAD as error:
-            return Known("", None, reason_of(error))  # without a stamp: it may go well the next time
-        digest = digest_of(content)
-        try:
-            return Known(stamps[n], headers.get(digest) or _facts(content, digest), "")
-        except UsageError as error:
-            return Known(stamps[n], None, reason_of(error))
+    def look(n: int, content: Content | Known, answer: Answer | None) -> Known:
+        return known_of(stamps[n], content, answer, headers)
 
-    found = over_cores(look, fresh, lambda done: progress("looked at", done, len(fresh)))
-    for n, known in zip(fresh, found, strict=True):
-        seen[n] = known
+    with crew(hands(listing, fresh, FEWEST_LOOKED_AT)) as workers:
+        found = over_cores(
+            lambda some: worked_on(some, partial(read_of, listing), workers.ask, look),
+            fresh,
+            lambda done: progress("looked at", done, len(fresh)),
+            threads=workers.threads,
+        )
+        for n, known in zip(fresh, found, strict=True):
+            seen[n] = known
     return [known for known in seen if known]
+
+
+def read_of(listing: Listing, n: int) -> Content | Known:
+    """Picture n, or what there is to say of one that cannot be had."""
+    try:
+        return listing.read(n)
+    except UNREAD as error:
+        return Known("", None, reason_of(error))  # without a stamp: it may go well the next time
+
+
+def known_of(
+    stamp: str, content: Content | Known, answer: Answer | None, headers: Mapping[str, Facts] = NO_HEADERS
+) -> Known:
+    """What is known of a picture by its content or a worker's answer; `headers` by digest are not read."""
+    if isinstance(content, Known):
+        return content
+    if answer:
+        found = Facts(*answer.header, len(content), answer.digest) if answer.header else None
+        return Known(stamp, found, "" if found else reason_of(UsageError(answer.reason)))
+    digest = digest_of(content)
+    try:
+        return Known(stamp, headers.get(digest) or _facts(content, digest), "")
+    except UsageError as error:
+        return Known(stamp, None, reason_of(error))
 
 
 def _facts(content: Content, digest: str) -> Facts:
@@ -189,15 +223,16 @@ def _opened(path: Path) -> dict[str, Known]:
     }
 
 
-def _write_down(path: Path, name: str, sources: Sequence[str], seen: Sequence[Known]) -> None:
+def write_down(listing: Listing, seen: Sequence[Known], cache: Path | None) -> None:
     """It only saves time, so that a cache which takes nothing is no failure here."""
     pictures = [
-        (source, known.stamp, astuple(known.facts) if known.facts else None, known.reason)
-        for source, known in zip(sources, seen, strict=True)
+        (picture.source, known.stamp, astuple(known.facts) if known.facts else None, known.reason)
+        for picture, known in zip(listing.pictures, seen, strict=True)
     ]
+    folder = folder_of(listing, cache)
     try:
-        files.make_folder(path.parent)
-        write_record(path, {"name": name}, {"pictures": pictures})
+        files.make_folder(folder)
+        write_record(folder / FACTS, {"name": identity_of(listing)}, {"pictures": pictures})
     except PellucidError:
         return
 
@@ -254,30 +289,74 @@ def read_record(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
 
 
 def over_cores(
-    do: Callable[[Item], Result], items: Sequence[Item], told: Callable[[int], None]
+    do: Callable[[Sequence[Item]], list[Result]],
+    items: Sequence[Item],
+    told: Callable[[int], None],
+    *,
+    threads: int = 0,
 ) -> Iterator[Result]:
-    """`do` of every item, in order, over a thread a core; `told` hears how many are done.
+    """`do` of all items, some at a time and in order; `told` hears how many are done.
+
+    threads  one a core, unless told otherwise
 
     Pillow, zlib and hashlib let go of Python's lock while they work. Results wait in memory for at most
-    three blocks, however slowly they are taken.
+    three blocks, however slowly they are taken. Whoever takes no more waits only for what is being done.
     """
-    blocks: deque[tuple[int, Iterator[list[Result]]]] = deque()
+    blocks: deque[tuple[int, list[Future[list[Result]]]]] = deque()
 
     def taken() -> Iterator[Result]:
         done, chunks = blocks.popleft()
         for chunk in chunks:
-            yield from chunk
+            yield from chunk.result()
         told(done)
 
-    with ThreadPoolExecutor(cores()) as pool:
+    pool = ThreadPoolExecutor(threads or cores())
+    try:
         for start in range(0, len(items), AT_ONCE):
             end = min(start + AT_ONCE, len(items))
             chunks = [items[at : min(at + TOGETHER, end)] for at in range(start, end, TOGETHER)]
-            blocks.append((end, pool.map(lambda chunk: [do(item) for item in chunk], chunks)))
+            blocks.append((end, [pool.submit(do, chunk) for chunk in chunks]))
             if len(blocks) > 2:
                 yield from taken()
         while blocks:
             yield from taken()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def worked_on(
+    items: Sequence[Item],
+    read: Callable[[Item], Read],
+    ask: Callable[[Sequence[Read]], Sequence[Answer | None]],
+    make: Callable[[Item, Read, Answer | None], Result],
+) -> list[Result]:
+    """What `make` makes of each item, what was read of it, and the answer of a worker, if there is one.
+
+    No more than about ORDER_BYTES of files are in memory at once.
+    """
+    made = list[Result]()
+    contents = list[Read]()
+    for number, item in enumerate(items, 1):
+        contents.append(read(item))
+        size = sum(len(content) for content in contents if isinstance(content, bytes))
+        if size >= ORDER_BYTES or number == len(items):
+            some = items[len(made) : number]
+            made += map(make, some, contents, ask(contents))
+            contents = []
+    return made
+
+
+def hands(listing: Listing, numbers: Sequence[int], fewest: int) -> int:
+    """How many workers are worth their start for these pictures: one a core, or none.
+
+    None for few pictures, nor for arrays, which nothing has to be decoded of.
+    """
+    if len(numbers) < fewest:
+        return 0
+    try:
+        return cores() if isinstance(listing.read(numbers[0]), bytes) else 0
+    except UNREAD:
+        return cores()
 
 
 def cores() -> int:

@@ -16,7 +16,7 @@ from pellucid.errors import PellucidError, UsageError
 
 SUFFIXES = tuple(
     ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm".split()
-)  # of the formats data/picture.py opens
+)  # of the formats decoding.py opens
 CLUTTER = ("thumbs.db", "desktop.ini")
 MACOS = "__MACOSX"  # what its archives carry beside the files
 

@@ -51,9 +51,8 @@ def state(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in [folder, *sorted(folder.rglob("*"))]:
         facts = path.lstat()
-        digest.update(
-            repr((str(path), facts.st_mtime_ns, facts.st_ino, facts.st_size, facts.st_mode)).encode()
-        )
+        stamps = (facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_size, facts.st_mode)
+        digest.update(repr((str(path), *stamps)).encode())
         if path.is_file():
             digest.update(path.read_bytes())
     return digest.hexdigest()

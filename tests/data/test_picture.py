@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pellucid.data.picture import FORMATS, MAX_PIXELS, Header, Preprocess, header
+from pellucid.data.picture import Preprocess
+from pellucid.decoding import FORMATS, MAX_PIXELS, Header, header
 from pellucid.errors import UsageError
 
 GRAY = Preprocess(1, 4, 6)  # 4 high, 6 wide

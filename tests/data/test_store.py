@@ -15,19 +15,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pellucid import files
 from pellucid.classifier import Classifier
 from pellucid.data import store, survey
 from pellucid.data.dataset import Dataset, content_hashes, split
+from pellucid.data.index import Index, Row
 from pellucid.data.listing import Listing, Picture
 from pellucid.data.picture import Preprocess
 from pellucid.data.rows import Held, Mapped, Rows
 from pellucid.data.store import Packed, clear, pack, stored
+from pellucid.decoding import Form
 from pellucid.errors import PellucidError, UsageError
 from pellucid.models import build
 from pellucid.training import train
+from pellucid.workers import START, _Worker
 from tests.data.listings import file_bytes, folder_of_pictures, listed
+from tests.data.test_picture import png_header
 from tests.toys import QUICK, same_weights
 
 SMALL = Preprocess(3, 8, 8, "stretch")
@@ -357,13 +362,13 @@ def test_without_room_the_pictures_are_kept_in_memory_and_a_note_says_so(
 def test_a_disk_that_fills_up_on_the_way_leaves_nothing_half_used(
     photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(self: store._Index, digest: str, pixels: object) -> None:
+    def full(self: Index, row: Row) -> bool:
         if len(self.digests) == 10 and self.together > 1:
             raise OSError(28, "No space left on device")
-        add(self, digest, pixels)  # type: ignore[arg-type]
+        return takes(self, row)
 
-    add = store._Index.add
-    monkeypatch.setattr(store._Index, "add", full)
+    takes = Index.takes
+    monkeypatch.setattr(Index, "takes", full)
     packed = pack(listed(photos), SMALL, cache=cache)
     assert "No space left on device" in packed.notes[0]
     assert is_right(packed, listed(photos))
@@ -474,17 +479,20 @@ BUILDERS = """
 import os, sys
 from pathlib import Path
 from tests.data.listings import listed
-from pellucid.data import survey
+from pellucid.data import store, survey
 from pellucid.data.picture import Preprocess
-from pellucid.data.store import pack
+from pellucid.data.store import look_through, pack
 survey.AT_ONCE = 8
+store.FEWEST_DECODED = store.FEWEST_AT_ONCE = survey.FEWEST_LOOKED_AT = {fewest}
 print(flush=True)  # everything is loaded
 for line in sys.stdin:
     children = []
     for _ in range(int(line)):
         child = os.fork()
         if not child:
-            packed = pack(listed(Path({photos!r})), Preprocess(3, 8, 8, "stretch"), cache=Path({cache!r}))
+            listing, cache, form = listed(Path({photos!r})), Path({cache!r}), Preprocess(3, 8, 8, "stretch")
+            looked = look_through(listing, lambda seen: form, cache=cache)
+            packed = pack(listing, form, cache=cache, looked=looked)
             os._exit(0 if len(packed.kept) == {count} and not packed.notes else 1)
         children.append(child)
     print(*children, flush=True)
@@ -495,8 +503,8 @@ for line in sys.stdin:
 class Builders:
     """A process with everything loaded that packs the pictures in children of its own, as often as asked."""
 
-    def __init__(self, photos: Path, cache: Path, count: int) -> None:
-        code = BUILDERS.format(photos=str(photos), cache=str(cache), count=count)
+    def __init__(self, photos: Path, cache: Path, count: int, fewest: int = 1) -> None:
+        code = BUILDERS.format(photos=str(photos), cache=str(cache), count=count, fewest=fewest)
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         self.process = subprocess.Popen(
             [sys.executable, "-c", code],
@@ -529,10 +537,13 @@ class Builders:
 forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="builders are forked")
 
 
-def killed_at_random(photos: Path, cache: Path, count: int, times: int) -> Iterator[int]:
-    """Kill `times` builds at random moments of their work; afterwards nothing wrong is ever used."""
+def killed_at_random(photos: Path, cache: Path, count: int, times: int, fewest: int) -> Iterator[int]:
+    """Kill `times` builds at random moments of their work; afterwards nothing wrong is ever used.
+
+    fewest  pictures for which they start workers, of which none is left either
+    """
     generator = np.random.default_rng(7)
-    with Builders(photos, cache, count) as builders:
+    with Builders(photos, cache, count, fewest) as builders:
         begun = time.perf_counter()
         builders.begin()
         assert builders.numbers() == [0]
@@ -541,13 +552,14 @@ def killed_at_random(photos: Path, cache: Path, count: int, times: int) -> Itera
             changed = photos / "dog" / f"{2 * generator.integers(0, count // 2):05d}.png"
             changed.write_bytes(file_bytes(10_000 + number))
             if number % 3 == 0:  # from nothing, too, and not only a change of what is there
-                (index,) = cache.rglob("3x8x8-*.json")
-                index.unlink()
+                for index in cache.rglob("*.json" if number % 2 else "3x8x8-*.json"):
+                    index.unlink()
             (child,) = builders.begin()
             time.sleep(generator.uniform(0, length))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
             (ended,) = builders.numbers()
+            assert until(lambda child=child: not workers_of(child))
             listing = listed(photos)
             assert all(survey.read_record(index) for index in cache.rglob("*.json"))  # whole, or not there
             assert is_right(pack(listing, SMALL, cache=cache), listing)
@@ -556,10 +568,16 @@ def killed_at_random(photos: Path, cache: Path, count: int, times: int) -> Itera
             yield ended
 
 
+in_workers = pytest.mark.parametrize("fewest", [1, 10_000], ids=["workers", "threads"])
+
+
 @forking
-def test_killed_at_five_random_moments_nothing_wrong_is_used(tmp_path: Path, cache: Path) -> None:
+@in_workers
+def test_killed_at_five_random_moments_nothing_wrong_is_used(
+    tmp_path: Path, cache: Path, fewest: int
+) -> None:
     photos = folder_of_pictures(tmp_path / "photos", 120)
-    outcomes = Counter(killed_at_random(photos, cache, 120, 5))
+    outcomes = Counter(killed_at_random(photos, cache, 120, 5, fewest))
     assert outcomes[-signal.SIGKILL] >= 1
     assert outcomes.keys() <= {-signal.SIGKILL, 0}
 
@@ -567,9 +585,12 @@ def test_killed_at_five_random_moments_nothing_wrong_is_used(tmp_path: Path, cac
 @forking
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_killed_at_fifty_random_moments_nothing_wrong_is_used(tmp_path: Path, cache: Path) -> None:
+@in_workers
+def test_killed_at_fifty_random_moments_nothing_wrong_is_used(
+    tmp_path: Path, cache: Path, fewest: int
+) -> None:
     photos = folder_of_pictures(tmp_path / "photos", 400)
-    outcomes = Counter(killed_at_random(photos, cache, 400, 50))
+    outcomes = Counter(killed_at_random(photos, cache, 400, 50, fewest))
     assert outcomes[-signal.SIGKILL] >= 25
     assert outcomes.keys() <= {-signal.SIGKILL, 0}
 
@@ -622,3 +643,260 @@ def test_the_records_are_json_that_can_be_looked_into(photos: Path, cache: Path)
     _, head, body = index.read_text(encoding="utf-8").split("\n")
     assert json.loads(head)["preprocess"] == SMALL.to_json()
     assert len(json.loads(body)["digests"]) == 24
+
+
+# In processes of their own
+
+
+def workers_of(process: int) -> set[int]:
+    """The worker processes that `process` has started, wherever they belong by now."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdecimal() else []
+            if len(words) > 3 and words[2] == START.encode() and words[3] == str(process).encode():
+                found.add(int(entry.name))
+    return found
+
+
+def until(true: Callable[[], object], seconds: float = 20) -> bool:
+    """Whether it becomes true in time."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.005)
+    return bool(true())
+
+
+@pytest.fixture
+def with_workers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """However few pictures there are, workers see to them; tells how many files each order to them held."""
+    monkeypatch.setattr(survey, "FEWEST_LOOKED_AT", 1)
+    monkeypatch.setattr(store, "FEWEST_DECODED", 1)
+    orders: list[int] = []
+    asked = _Worker.asked
+
+    def counting(self: _Worker, contents: list[bytes], form: Form | None) -> object:
+        answers = asked(self, contents, form)
+        orders.append(sum(answer is not None for answer in answers))
+        return answers
+
+    monkeypatch.setattr(_Worker, "asked", counting)
+    return orders
+
+
+def mixed(photos: Path) -> Path:
+    """Pictures of every kind, and files that are none."""
+    (photos / "dog" / "gray.png").write_bytes(file_bytes(60, size=(9, 7), mode="L"))
+    (photos / "dog" / "jpeg.jpg").write_bytes(file_bytes(61, size=(90, 70), kind="JPEG"))
+    (photos / "dog" / "cmyk.jpg").write_bytes(file_bytes(62, kind="JPEG", mode="CMYK"))
+    (photos / "dog" / "glass.png").write_bytes(file_bytes(63, mode="RGBA"))
+    Image.fromarray(np.arange(280, dtype=np.uint16).reshape(14, 20) * 200).save(photos / "dog" / "deep.png")
+    (photos / "dog" / "twin.png").write_bytes((photos / "cat" / "00001.png").read_bytes())
+    (photos / "cat" / "cut.png").write_bytes(file_bytes(65, size=(200, 200))[:5000])
+    (photos / "cat" / "empty.png").write_bytes(b"")
+    (photos / "cat" / "text.png").write_text("no picture")
+    (photos / "cat" / "huge.png").write_bytes(png_header(6000, 6000))
+    return photos
+
+
+@pytest.mark.parametrize("form", [SMALL, replace(SMALL, channels=1, background=200), Preprocess(3, 14, 20)])
+def test_workers_and_threads_make_the_same_of_every_file(
+    photos: Path, tmp_path: Path, form: Preprocess, request: pytest.FixtureRequest
+) -> None:
+    listing = listed(mixed(photos))
+    alone = pack(listing, form, cache=tmp_path / "alone")
+    orders = request.getfixturevalue("with_workers")
+    together = pack(listing, form, cache=tmp_path / "together")
+    assert sum(orders) > len(listing.pictures)  # looked at, then decoded, and all of it answered
+    assert torch.equal(alone.images.clone(), together.images.clone())
+    assert (alone.kept, alone.facts, alone.unreadable) == (together.kept, together.facts, together.unreadable)
+    assert {bad.source for bad in alone.unreadable} >= {"cat/cut.png", "cat/empty.png", "cat/huge.png"}
+    (here, there) = (next((tmp_path / name).rglob("*.pixels")) for name in ("alone", "together"))
+    assert here.read_bytes() == there.read_bytes()
+    for index in ("facts.json", f"{form.channels}x*.json"):
+        here, there = (next((tmp_path / name).rglob(index)) for name in ("alone", "together"))
+        assert here.read_text().split("\n")[2] == there.read_text().split("\n")[2]
+
+
+def test_no_worker_is_left_after_success_or_failure(
+    photos: Path, cache: Path, with_workers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(listed(photos), SMALL, cache=cache)
+    assert not workers_of(os.getpid())
+    seen = []
+
+    def failing(self: Index, row: Row) -> bool:
+        seen.append(workers_of(os.getpid()))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Index, "takes", failing)
+    with pytest.raises(KeyboardInterrupt):
+        pack(listed(photos), replace(SMALL, height=4), cache=cache)
+    assert len(seen[0]) == survey.cores()
+    assert not workers_of(os.getpid())
+    assert not [path for path in cache.rglob("*") if path.suffix == ".part"]
+
+
+def test_what_a_lost_worker_leaves_is_done_all_the_same(
+    photos: Path, cache: Path, with_workers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(100, 200):
+        (photos / "cat" / f"{n:05d}.png").write_bytes(file_bytes(n))
+    monkeypatch.setattr(survey, "TOGETHER", 8)
+    decoded = _Worker.asked
+
+    def losing(self: _Worker, contents: list[bytes], form: Form | None) -> object:
+        if form and len(with_workers) > 10:
+            self.process.kill()
+        return decoded(self, contents, form)
+
+    monkeypatch.setattr(_Worker, "asked", losing)
+    packed = pack(listed(photos), SMALL, cache=cache)
+    assert 0 in with_workers  # nothing was answered
+    assert (packed.unreadable, packed.notes) == ((), ())
+    assert is_right(packed, listed(photos))
+
+
+def test_without_new_processes_threads_do_the_work(
+    photos: Path, cache: Path, with_workers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert is_right(pack(listed(photos), SMALL, cache=cache), listed(photos))
+    assert with_workers == []
+
+
+def test_arrays_and_few_pictures_start_no_worker() -> None:
+    arrays = [np.zeros((4, 4), np.uint8)] * 9
+    pictures = [Picture(f"{n}", "a") for n in range(9)]
+    of_arrays = Listing("arrays", pictures, ("a",), (), arrays.__getitem__, lambda n: "")
+    of_files = replace(of_arrays, read=lambda n: b"file")
+    assert survey.hands(of_arrays, range(9), 5) == 0
+    assert survey.hands(of_files, range(9), 5) == survey.cores()
+    assert survey.hands(of_files, range(9), 10) == 0
+
+
+SLOW_WORK = """
+import os, sys
+from pathlib import Path
+from tests.data.listings import listed
+from pellucid.data import store, survey
+from pellucid.data.picture import Preprocess
+store.FEWEST_DECODED = survey.FEWEST_LOOKED_AT = 1
+print(flush=True)
+store.pack(listed(Path(sys.argv[1])), Preprocess(3, 200, 200, "stretch"), cache=Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_workers_end_with_whoever_started_them_and_say_nothing(
+    tmp_path: Path, cache: Path, number: signal.Signals
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    big = file_bytes(0, size=(1500, 1500), kind="JPEG")
+    for n in range(64):
+        path = photos / "ab"[n % 2] / f"{n}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(big + bytes([n]))  # other bytes, the same picture
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_WORK, str(photos), str(cache)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert until(lambda: next(cache.rglob(".*.pixels.*.part"), None))  # decoding
+    assert until(lambda: len(workers_of(process.pid)) == survey.cores())
+    os.killpg(process.pid, number)  # as a terminal's Ctrl-C does
+    _, said = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert said.count("Traceback") == (number == signal.SIGINT)  # the builder's own
+    assert until(lambda: not workers_of(process.pid))
+    assert not list(cache.rglob("*.pixels"))
+
+
+# Looked at and decoded at one reading
+
+
+@pytest.fixture
+def at_once(with_workers: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few pictures there are, they are read only once."""
+    monkeypatch.setattr(store, "FEWEST_AT_ONCE", 1)
+
+
+def test_one_reading_gives_what_looking_and_decoding_give(
+    photos: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    listing = listed(mixed(photos))
+    looked = store.survey(listing, cache=tmp_path / "two")
+    two = pack(listing, SMALL, cache=tmp_path / "two")
+    request.getfixturevalue("at_once")
+    heard: list[str] = []
+    hearing = listed(photos, heard=heard.append)
+    seen = store.look_through(hearing, lambda survey: SMALL, cache=tmp_path / "one")
+    assert set(Counter(heard[len(heard) - len(listing.pictures) :]).values()) == {1}  # behind the sample
+    heard.clear()
+    one = pack(hearing, SMALL, cache=tmp_path / "one", looked=seen)
+    assert heard == []
+    assert (seen.facts, seen.unreadable) == (looked.facts, looked.unreadable)
+    assert (one.kept, one.facts, one.unreadable, one.notes) == (two.kept, two.facts, two.unreadable, ())
+    assert torch.equal(one.images.clone(), two.images.clone())
+    for name in ("*.pixels", "facts.json", "3x*.json"):
+        here, there = (next((tmp_path / number).rglob(name)).read_bytes() for number in ("one", "two"))
+        assert here.split(b"\n")[-1] == there.split(b"\n")[-1]
+    assert pack(hearing, SMALL, cache=tmp_path / "one").facts == two.facts
+    assert heard == []
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_wrong_guess_costs_time_and_leaves_nothing(
+    photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "SAMPLED", 1)  # the first, which is not like the others
+    (photos / "cat" / "00000-first.png").write_bytes(file_bytes(70, size=(40, 40)))
+    listing = listed(photos)
+
+    def choose(seen: store.Survey) -> Preprocess:
+        return replace(SMALL, height=40 if len(seen.sizes) == 1 else 8)
+
+    looked = store.look_through(listing, choose, cache=cache)
+    assert not [*cache.rglob("*.pixels"), *cache.rglob("3x*.json"), *cache.rglob("*.part")]
+    packed = pack(listing, choose(looked), cache=cache, looked=looked)
+    assert is_right(packed, listing)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_pictures_of_which_something_is_known_are_not_guessed_at(photos: Path, cache: Path) -> None:
+    listing = listed(photos)
+    store.survey(listing, cache=cache)
+    looked = store.look_through(listing, lambda survey: SMALL, cache=cache)
+    assert len(looked.facts) == 24
+    assert not list(cache.rglob("*.pixels"))
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_cache_that_takes_nothing_is_told_by_the_ordinary_way(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    below = tmp_path / "file" / "below"
+    looked = store.look_through(listed(photos), lambda survey: SMALL, cache=below)
+    packed = pack(listed(photos), SMALL, cache=below, looked=looked)
+    assert "Cannot write" in packed.notes[0]
+    assert is_right(packed, listed(photos))
+
+
+@pytest.mark.usefixtures("at_once")
+def test_interrupted_at_one_reading_nothing_is_there(
+    photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(self: Index, row: Row) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Index, "takes", failing)
+        store.look_through(listed(photos), lambda survey: SMALL, cache=cache)
+    assert {path.name for path in cache.rglob("*") if path.is_file()} == {"lock"}
+    assert not workers_of(os.getpid())

@@ -1,0 +1,54 @@
+"""What is written down beside a file of pixels: which content lies in which row, and check sums."""
+
+import zlib
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+PASSING = "passing: "  # begins the reason of a failure that is none of the picture's content
+CHANGED = f"{PASSING}has changed while it was being read. Run the command again."
+
+
+class Row(NamedTuple):
+    """One content: the reason why it is no picture, or "", the hash of its pixels, and they (C, H, W)."""
+
+    digest: str
+    reason: str
+    content: bytes = b""
+    pixels: NDArray[np.uint8] = np.empty((0, 0, 0), np.uint8)
+
+
+class Index:
+    """What is written beside the pixels, grown row by row: a check sum speaks for `together` rows."""
+
+    def __init__(self, together: int) -> None:
+        self.together = together
+        self.digests: list[str] = []
+        self.contents: list[bytes] = []
+        self.checks: list[int] = []
+        self.broken: dict[str, str] = {}
+        self.passing: dict[str, str] = {}  # not written: it may go well the next time
+
+    def takes(self, row: Row) -> bool:
+        """Note one more row, or why there is none; tells whether there is."""
+        if row.reason.startswith(PASSING):
+            self.passing[row.digest] = row.reason.removeprefix(PASSING)
+        elif row.reason:
+            self.broken[row.digest] = row.reason
+        else:
+            if len(self.digests) % self.together == 0:
+                self.checks.append(0)
+            self.checks[-1] = zlib.crc32(row.pixels.data, self.checks[-1])
+            self.digests.append(row.digest)
+            self.contents.append(row.content)
+        return not row.reason
+
+    def to_json(self) -> dict[str, Any]:
+        """What is written down."""
+        return {
+            "digests": self.digests,
+            "contents": b"".join(self.contents).hex(),
+            "checks": {"rows": self.together, "crc32": self.checks},
+            "broken": self.broken,
+        }
