@@ -29,6 +29,12 @@ for variable, folder in {
         os.environ.setdefault(variable, str(folder))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The browser's tests come last: while their session lasts, an event loop runs in this very thread, and
+    no test could start another."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+
+
 class NetworkBlocked(Exception):
     """A test asked for something outside this machine. No OSError: nothing takes it for being offline."""
 

@@ -313,7 +313,7 @@ def test_either_signal_ends_it_and_leaves_the_handlers_as_they_were(
                 os.kill(os.getpid(), number)
                 time.sleep(0.3)
 
-        thread = threading.Thread(target=signalled)
+        thread = threading.Thread(target=signalled, daemon=True)
         thread.start()
         run(made, listener, tell=told.append, open_browser=True)
         thread.join(10)
