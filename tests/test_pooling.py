@@ -16,7 +16,7 @@ from pellucid import pooling
 from pellucid.classifier import scaled
 from pellucid.data.known import cache_folder
 from pellucid.models import build
-from pellucid.pooling import KERNELS, PAYS, PoolOfPositives, pooled_relu, prepare
+from pellucid.pooling import KERNELS, PAYS, PoolOfPositives, largest_of_blocks, pooled_relu, prepare
 from pellucid.training import train
 from tests.toys import CLASSES, QUICK, economical, same_weights, toy_splits
 
@@ -158,3 +158,25 @@ def test_without_a_compiler_that_works_pooling_is_torchs(
     with without_kernels():
         assert message in pooling._prepared.__wrapped__()
         assert not KERNELS
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(3, 16, 28, 28), (2, 5, 7, 9), (1, 1, 2, 2)])
+def test_the_largest_of_blocks_is_what_torch_finds(
+    shape: tuple[int, int, int, int], layout: torch.memory_format, dtype: torch.dtype
+) -> None:
+    values = maps(shape, dtype, ties=True).contiguous(memory_format=layout)
+    values[0, 0, 0, 0] = float("nan")
+    expected, found = functional.max_pool2d(values, 2), largest_of_blocks(values)
+    assert torch.equal(found.nan_to_num(99), expected.nan_to_num(99))
+    assert found.stride() == expected.stride()
+
+
+def test_pooling_keeps_places_only_where_a_gradient_may_be_asked_for() -> None:
+    values = maps((2, 3, 6, 6), torch.float32, ties=True)  # three channels: the kernel takes none of them
+    with without_kernels():
+        asked = value_and_gradient(PoolOfPositives(), values.relu())
+        assert torch.equal(asked[1], value_and_gradient(nn.MaxPool2d(2), values.relu())[1])
+        with torch.no_grad():
+            assert torch.equal(PoolOfPositives()(values.relu()), asked[0])
