@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 PAD = 280  # units a side of the square that strokes are drawn on
 SMALLEST = 24  # units: a dot is not blown up to a disc
-TOGETHER = 500  # pictures measured at a time: some 30 MB
+AT_ONCE = 256  # pictures measured at a time: what stays near the processor
 
 Point = tuple[float, float]
 Stroke = Sequence[Point]  # (x, y) in units of the pad: a polyline drawn without lifting the pen
@@ -126,7 +126,7 @@ def measure(images: Pixels) -> dict[str, Doubles]:
 
     A black picture has zeros.
     """
-    parts = [_measured(images[start : start + TOGETHER]) for start in range(0, len(images) or 1, TOGETHER)]
+    parts = [_measured(images[start : start + AT_ONCE]) for start in range(0, max(1, len(images)), AT_ONCE)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from pellucid import fused, native
 from pellucid.classifier import scaled
 from pellucid.data.known import cache_folder
-from pellucid.fused import convolved_and_pooled, unseen_layers
+from pellucid.fused import Halving, convolved_and_pooled, unseen_layers
 from pellucid.machine import instructions
 from pellucid.models import build
 from pellucid.native import KERNELS, prepare
@@ -211,6 +211,23 @@ def test_where_only_the_answer_counts_the_short_way_gives_it() -> None:
         assert heard == ["conv1"]
         with without_kernels(), unseen_layers():
             assert torch.equal(model(images), long)
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("shape", [(3, 16, 28, 28), (2, 5, 7, 9), (1, 3, 2, 3)])
+def test_halving_is_torchs_pooling_to_the_last_bit(
+    shape: tuple[int, int, int, int], layout: torch.memory_format
+) -> None:
+    maps = torch.randn(shape, generator=torch.Generator().manual_seed(5)).to(memory_format=layout)
+    maps[0, 1, 0, 1], maps[0, 2, 1, 0] = float("nan"), float("inf")
+    layer, expected = Halving(), functional.max_pool2d(maps, 2)
+    with torch.no_grad():
+        assert torch.equal(layer(maps).nan_to_num(7), expected.nan_to_num(7))
+        assert torch.equal(layer(maps).isnan(), expected.isnan())
+    leaf = maps.nan_to_num(0).round().requires_grad_()  # many ties: the first gets the gradient
+    (found,) = torch.autograd.grad(layer(leaf).sum(), leaf)
+    (gradient,) = torch.autograd.grad(functional.max_pool2d(leaf, 2).sum(), leaf)
+    assert torch.equal(found, gradient)
 
 
 def test_torchs_operations_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,11 @@ def invented(made: tuple[Run, Splits, Evaluation], count: int, *, right: float =
     return report.Material(run, Splits(splits.train, splits.validation, test), evaluation)
 
 
+def test_the_words_come_before_the_pictures(page: str) -> None:
+    """Pictures in the head would have to be read before a word is painted: 300 ms of a page of mistakes."""
+    assert page.index("background-image: url(data:") > page.index("</main>")
+
+
 def test_the_verdict_is_the_evaluation(page: str, made: tuple[Run, Splits, Evaluation]) -> None:
     evaluation = made[2]
     text = " ".join(Elements(page).text.split())

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pellucid.classifier import VALUES_A_BATCH
+from pellucid.classifier import PICTURES_A_BATCH, VALUES_A_BATCH
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import (
     Grid,
@@ -359,8 +359,8 @@ def _difference_from_black(
 
 
 def _copies(images: Tensor) -> int:
-    """How many copies of a batch fit into memory at once."""
-    return max(1, VALUES_A_BATCH // max(1, images.numel()))
+    """How many copies of a batch are run at once: what is quickest."""
+    return max(1, min(PICTURES_A_BATCH // max(1, len(images)), VALUES_A_BATCH // max(1, images.numel())))
 
 
 def _windows(height: int, width: int) -> Tensor:

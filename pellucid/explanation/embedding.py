@@ -1,5 +1,6 @@
 """A map of pictures: the last hidden layer laid out flat, with how much of it a flat map can keep."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,11 @@ from pellucid.explanation.neighbours import hidden_features
 
 NEIGHBOURS = 10
 METHODS = ("pca", "t-sne")
+PAIRWISE = (
+    500  # pictures up to which forces between all pairs are quicker than loading what approximates them
+)
+STEPS, EARLY = 1000, 250  # of t-SNE: in the early ones clusters are pulled together, twelve times as hard
+EXAGGERATION, MOMENTUM_EARLY, MOMENTUM = 12, 0.5, 0.8
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +80,58 @@ def _principal(features: Tensor) -> Tensor:
 
 
 def _stochastic(features: Tensor, seed: int) -> Tensor:
+    """t-SNE from the two directions of largest spread: of few pictures by all pairs, else by Barnes and Hut's
+    approximation, which `seed` plays a part in."""
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    if len(features) <= PAIRWISE:
+        return _by_pairs(features, perplexity)
     from sklearn.manifold import TSNE  # takes a second to import; only who asks for it waits
 
-    perplexity = min(30.0, (len(features) - 1) / 3)
     layout: Any = TSNE(init="pca", perplexity=perplexity, random_state=seed)
     return torch.from_numpy(np.asarray(layout.fit_transform(features.double().numpy())))
+
+
+def _by_pairs(features: Tensor, perplexity: float) -> Tensor:
+    """The layout whose neighbourhoods are most like those of the features, float64 (N, 2): gradient descent
+    with momentum and a gain for every coordinate, with scikit-learn's settings."""
+    wanted = neighbourliness(features, perplexity)
+    points = _principal(features)
+    points = points / points[:, 0].std(correction=0).clamp_min(1e-12) * 1e-4
+    pace = max(len(points) / EXAGGERATION / 4, 50)
+    move, gain = torch.zeros_like(points), torch.ones_like(points)
+    for step in range(STEPS):
+        early = step < EARLY
+        forces = divergence_gradient(wanted * EXAGGERATION if early else wanted, points)
+        gain = torch.where(forces * move < 0, gain + 0.2, gain * 0.8).clamp_min(0.01)
+        move = (MOMENTUM_EARLY if early else MOMENTUM) * move - pace * gain * forces
+        points = points + move
+    return points
+
+
+def neighbourliness(features: Tensor, perplexity: float) -> Tensor:
+    """How likely each picture is to take each other one for its neighbour, both ways, float64 (N, N); all add
+    up to 1. Of each picture the effective number of neighbours is `perplexity` (found by bisection)."""
+    distances = torch.cdist(features.double(), features.double()).square().fill_diagonal_(float("inf"))
+    distances = distances - distances.amin(dim=1, keepdim=True)
+    low, sharpness = torch.zeros(len(features), 1).double(), torch.ones(len(features), 1).double()
+    high = torch.full_like(low, float("inf"))
+    for _ in range(64):
+        shares = torch.exp(-sharpness * distances)
+        shares = shares / shares.sum(dim=1, keepdim=True)
+        surprise = -(shares * shares.clamp_min(1e-300).log()).sum(dim=1, keepdim=True)  # (N, 1)
+        wide = surprise > math.log(perplexity)
+        low, high = torch.where(wide, sharpness, low), torch.where(wide, high, sharpness)
+        sharpness = torch.where(high.isinf(), 2 * low, (low + high) / 2)
+    return (shares + shares.T) / (2 * len(features))
+
+
+def divergence_gradient(wanted: Tensor, points: Tensor) -> Tensor:
+    """By how much the divergence of a layout's neighbourhoods from the `wanted` ones rises as each point
+    moves, (N, 2) (van der Maaten and Hinton, equation 5)."""
+    squares = points.square().sum(dim=1)
+    nearness = (1 + squares[:, None] + squares - 2 * points @ points.T).reciprocal_().fill_diagonal_(0)
+    pull = (wanted - nearness / nearness.sum()).mul_(nearness)  # (N, N)
+    return 4 * (pull.sum(dim=1, keepdim=True) * points - pull @ points)
 
 
 def _kept(features: Tensor, points: Tensor, count: int) -> float:

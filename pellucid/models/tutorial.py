@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.errors import UsageError
-from pellucid.fused import convolved_and_pooled, layers_unseen
+from pellucid.fused import Halving, convolved_and_pooled, layers_unseen
 
 
 def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
@@ -28,9 +28,9 @@ class Tutorial(nn.Module):
     def __init__(self, channels: int, num_classes: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.conv1 = Convolution(channels, 16)
-        self.pool1 = nn.MaxPool2d(2)
+        self.pool1 = Halving()
         self.conv2 = Convolution(16, 32)
-        self.pool2 = nn.MaxPool2d(2)
+        self.pool2 = Halving()
         self.dense1 = Dense(32 * (size[0] // 4) * (size[1] // 4), 80)
         self.dropout = nn.Dropout(0.4)
         self.dense2 = nn.Linear(80, num_classes)

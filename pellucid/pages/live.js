@@ -43,11 +43,11 @@ const PellucidLive = (() => {
       if (event.key === "[") go(app, Math.max(0, app.moment - 1));
       else if (event.key === "]") go(app, Math.min(app.count, app.moment + 1));
     });
-    if (app && location.hash.startsWith("#draw")) root.scrollIntoView();
+    if (app && location.hash.startsWith("#draw;")) root.scrollIntoView();
     addEventListener("hashchange", () => {
       if (!app || !location.hash.startsWith("#draw")) return;
       restore(app, location.hash);
-      root.scrollIntoView();
+      if (location.hash !== "#draw") root.scrollIntoView(); // the section's own place is the browser's business
     });
     return {
       get app() {

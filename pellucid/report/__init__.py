@@ -18,6 +18,7 @@ from pellucid.drawing import Atlas
 from pellucid.evaluation import Evaluation, percent, times
 from pellucid.files import write_text
 from pellucid.language import gettext, ngettext, said, speaking
+from pellucid.machine import keep_memory
 from pellucid.report import alive, health, judged, mapped, seen, why
 from pellucid.report.material import Material
 from pellucid.report.wording import brief, chance
@@ -64,6 +65,7 @@ def write_report(run: Run, splits: Splits, evaluation: Evaluation, *, language: 
 
 def render(material: Material) -> str:
     """The page as text, in the language of its material."""
+    keep_memory()
     with speaking(material.language):
         return _rendered(material)
 
