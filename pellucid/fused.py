@@ -33,9 +33,11 @@ def unseen_layers() -> Iterator[None]:
         _UNSEEN.reset(token)
 
 
-def layers_unseen() -> bool:
-    """Whether only the answer counts here and now."""
-    return _UNSEEN.get()
+def layers_unseen(network: nn.Module) -> bool:
+    """Whether only the answer counts here and now, and no hook listens to one of the network's layers."""
+    return _UNSEEN.get() and not any(
+        layer._forward_hooks or layer._forward_pre_hooks for layer in network.children()
+    )
 
 
 class Halving(nn.MaxPool2d):

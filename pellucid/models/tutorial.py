@@ -44,7 +44,7 @@ class Tutorial(nn.Module):
         function and gradient for less work. Otherwise layer follows layer, so that each can be asked what it
         puts out.
         """
-        if self.training or layers_unseen():
+        if self.training or layers_unseen(self):
             maps = convolved_and_pooled(images, self.conv1.weight, self.conv1.bias)  # (B, 16, H/2, W/2)
             maps = convolved_and_pooled(maps, self.conv2.weight, self.conv2.bias)  # (B, 32, H/4, W/4)
         else:
