@@ -1,6 +1,7 @@
 """`explain` and `compare`: what a reader gets in the terminal, as JSON, as a page, as a PNG."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from pellucid.errors import UsageError
 from pellucid.explained import Explained, facts, lines
 from pellucid.explained import page as explained_page
 from pellucid.explanation import explain
+from pellucid.explanation.counterfactual import changes_to_others
 from pellucid.recipe import Recipe
 from pellucid.run import fit
 from tests.toys import economical, write_picture
@@ -129,6 +131,22 @@ def test_one_bad_picture_does_not_keep_the_others_from_being_explained(place: Pa
     assert done.returncode == 2
     assert "bad.png" in done.stderr
     assert json.loads(done.stdout)["file"] == "0.png"
+
+
+def test_picture_and_map_are_equally_large_and_vain_searches_share_a_line(
+    place: Path, digits: Splits
+) -> None:
+    network = classifiers(place)[0]
+    image = digits.test.images[0]
+    ways = changes_to_others(network, image)
+    vain = tuple(replace(way, confirmed=way is ways[0]) for way in ways)
+    one = Explained("0.png", explain(network, image), vain)
+    sizes = re.findall(r'<img src="[^"]*" width="(\d+)" height="(\d+)"', explained_page([one]))
+    assert sizes[0] == sizes[1] == ("224", "224")
+    told = [line for line in lines(one) if " -> " in line]
+    assert len(told) == 2
+    names = told[1].partition(" -> ")[2].partition(": no change")[0].split(", ")
+    assert sorted(names) == sorted(way.classes[way.target] for way in ways[1:])
 
 
 def test_a_map_without_evidence_is_said_to_have_none_everywhere(place: Path, digits: Splits) -> None:

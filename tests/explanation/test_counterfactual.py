@@ -70,6 +70,8 @@ def test_an_answer_that_cannot_be_changed_is_said_so(reader: Classifier, digits:
     assert way.amount == 0
     assert torch.equal(way.changed, way.image)
     assert "no change of up to 12 dabs was found" in way.sentence
+    coloured = replace(way, image=way.image.expand(3, -1, -1))  # covered, not drawn on
+    assert "no change of up to 6 covered regions was found" in coloured.sentence
 
 
 def test_network_and_picture_are_afterwards_as_before(reader: Classifier, digits: Splits) -> None:
