@@ -211,23 +211,24 @@ int forward(
                     long corner = 2 * y * wide + 2 * x * s->channels;
                     for (long f = 0; f < s->filters;) {
                         lanes sums[8];
-                        int groups = f + LANES < s->filters ? 2 : 1;
+                        int groups = f + LANES < s->filters && s->channels > 1 ? 2 : 1;
+                        const float *seen = frame + corner, *by = turned + f;
 #if PAIRS
-                        if (paired) {
-                            const value *by = (value *)turned + 2 * f, *seen = (value *)frame + corner;
-                            if (groups == 2)
-                                block_of_pairs(seen, by, bias + f, s, 2, sums);
-                            else
-                                block_of_pairs(seen, by, bias + f, s, 1, sums);
-                        } else
-#endif
-                            if (s->channels == 1)
-                            block(frame + corner, turned + f, bias + f, s, 1, 1, sums), groups = 1;
-                        else if (groups == 2)
-                            block(frame + corner, turned + f, bias + f, s, s->channels, 2, sums);
+                        const value *seen_pairs = (value *)frame + corner, *by_pairs = (value *)turned + 2 * f;
+                        if (paired && groups == 2)
+                            block_of_pairs(seen_pairs, by_pairs, bias + f, s, 2, sums);
+                        else if (paired)
+                            block_of_pairs(seen_pairs, by_pairs, bias + f, s, 1, sums);
                         else
-                            block(frame + corner, turned + f, bias + f, s, s->channels, 1, sums);
-                        for (int g = 0; g < groups; g++, f += LANES) put(sums + 4 * g, pooled + at + f, places ? places + at + f : 0);
+#endif
+                        if (s->channels == 1) /* constants, so that the compiler unrolls */
+                            block(seen, by, bias + f, s, 1, 1, sums);
+                        else if (groups == 2)
+                            block(seen, by, bias + f, s, s->channels, 2, sums);
+                        else
+                            block(seen, by, bias + f, s, s->channels, 1, sums);
+                        for (int g = 0; g < groups; g++, f += LANES)
+                            put(sums + 4 * g, pooled + at + f, places ? places + at + f : 0);
                     }
                 }
         }
@@ -374,18 +375,14 @@ int backward(
         free(won.offsets);
         free(won.amounts);
     }
-    memset(slopes, 0, weights * sizeof *slopes);
-    memset(bias_slopes, 0, s->filters * sizeof *bias_slopes);
-    for (long chunk = 0; chunk < chunks; chunk++) {
-        const float *slope = parts + chunk * each;
-        for (long f = 0; f < s->filters; f++) {
-            bias_slopes[f] += slope[weights + f];
-            for (long c = 0; c < s->channels; c++)
-                for (long tap = 0; tap < TAPS; tap++)
-                    slopes[(f * s->channels + c) * TAPS + tap] +=
-                        many ? slope[(f * TAPS + tap) * s->channels + c] : slope[(tap * s->channels + c) * s->filters + f];
-        }
-    }
+    for (long chunk = 1; chunk < chunks; chunk++)
+        for (long k = 0; k < each; k++) parts[k] += parts[chunk * each + k];
+    memcpy(bias_slopes, parts + weights, s->filters * sizeof *bias_slopes);
+    for (long f = 0; f < s->filters; f++)
+        for (long c = 0; c < s->channels; c++)
+            for (long tap = 0; tap < TAPS; tap++)
+                slopes[(f * s->channels + c) * TAPS + tap] =
+                    many ? parts[(f * TAPS + tap) * s->channels + c] : parts[(tap * s->channels + c) * s->filters + f];
     free(turned), free(parts), free(corners);
     return !failed;
 }
