@@ -1,6 +1,7 @@
 """Two runs side by side: do they hold the same thing inside, and on which pictures do they disagree?"""
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.resources import files as package_files
 from typing import Any
@@ -198,12 +199,21 @@ def _heat(similarity: LayerSimilarity) -> list[list[dict[str, Any]]]:
             {
                 "value": f"{value:.2f}" if math.isfinite(value) else "–",
                 "colour": f"rgb({','.join(str(int(band)) for band in colours[row, column])})",
-                "dark": value < 0.6,
+                "dark": _luminance(colours[row, column]) < 0.18,  # where white and black contrast alike
             }
             for column, value in enumerate(values)
         ]
         for row, values in enumerate(similarity.matrix.tolist())
     ]
+
+
+def _luminance(colour: Iterable[int]) -> float:
+    """Relative luminance, 0..1, of an sRGB colour (WCAG 2.2)."""
+    red, green, blue = (
+        band / 12.92 if band <= 0.04045 else ((band + 0.055) / 1.055) ** 2.4
+        for band in (int(one) / 255 for one in colour)
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def _channels(

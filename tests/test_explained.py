@@ -13,7 +13,7 @@ from torch import nn
 
 from pellucid import cli, drawing
 from pellucid.classifier import Classifier
-from pellucid.compare import compare, page
+from pellucid.compare import _heat, _luminance, compare, page
 from pellucid.data import load
 from pellucid.data.dataset import Splits
 from pellucid.errors import UsageError
@@ -21,6 +21,7 @@ from pellucid.explained import Explained, facts, lines
 from pellucid.explained import page as explained_page
 from pellucid.explanation import explain
 from pellucid.explanation.counterfactual import changes_to_others
+from pellucid.explanation.similarity import LayerSimilarity
 from pellucid.recipe import Recipe
 from pellucid.run import fit
 from tests.toys import economical, write_picture
@@ -188,6 +189,14 @@ def test_two_runs_are_compared_by_answers_layers_and_channels(place: Path, digit
     assert made.count('class="tile"') == min(60, len(found.disagreements))
     assert "read it with the pictures" in made
     assert "<script" not in made
+
+
+def test_every_number_on_the_heat_map_can_be_read() -> None:
+    columns = tuple(str(number) for number in range(101))
+    for cell in _heat(LayerSimilarity(("a",), columns, torch.linspace(0, 1, 101)[None], {}))[0]:
+        ground = _luminance(int(band) for band in re.findall(r"\d+", cell["colour"]))
+        written = 1.0 if cell["dark"] else 0.0  # in white or in black
+        assert (max(ground, written) + 0.05) / (min(ground, written) + 0.05) >= 4.5
 
 
 def test_a_run_compared_with_itself_is_alike_in_all(place: Path, digits: Splits) -> None:
