@@ -24,6 +24,7 @@ from pellucid.exporters.page import Subject, export_page
 from pellucid.moments import MOMENTS, read_moments
 from pellucid.report import Material, render
 from pellucid.run import Run, find_splits
+from tests.browser.hand import draw
 from tests.golden.make_strokes import DIGITS
 
 FRAMES = """() => {
@@ -109,18 +110,11 @@ def strokes(chromium: Any, path: Path) -> None:
     page = chromium.new_page(viewport={"width": 1200, "height": 1600})  # the pad in sight without scrolling
     page.goto(path.as_uri(), wait_until="load")
     page.wait_for_timeout(2500)
-    box = page.locator(".live-pad").bounding_box()
-    scale = box["width"] / 280
     read = ""
     page.evaluate("() => { pellucid.app.frames.length = 0; }")
     for drawing in DIGITS.values():
         page.get_by_role("button", name="Clear").click(force=True)
-        for stroke in drawing:
-            page.mouse.move(box["x"] + stroke[0][0] * scale, box["y"] + stroke[0][1] * scale)
-            page.mouse.down()
-            for x, y in stroke[1:]:
-                page.mouse.move(box["x"] + x * scale, box["y"] + y * scale)
-            page.mouse.up()
+        draw(page, drawing)
         page.wait_for_timeout(200)
         read += page.locator(".live-big b").inner_text()
     for name, values in page.evaluate(FRAMES).items():

@@ -13,7 +13,7 @@ from pellucid.evaluation import digits
 from pellucid.evidence import drawn_map
 from pellucid.explanation import EXPLAINERS, Explanation
 from pellucid.explanation.counterfactual import CAVEAT as CHANGE_CAVEAT
-from pellucid.explanation.counterfactual import Counterfactual
+from pellucid.explanation.counterfactual import Counterfactual, in_vain
 from pellucid.explanation.neighbours import CAVEAT as NEIGHBOUR_CAVEAT
 from pellucid.explanation.neighbours import Index, Neighbour, nearest, strangeness
 from pellucid.language import speaking
@@ -208,10 +208,7 @@ def _said(ways: Sequence[Counterfactual]) -> list[str]:
     """A sentence for each change; the classes to which none was found share one."""
     found = [way.sentence for way in ways if way.confirmed]
     vain = [way for way in ways if not way.confirmed]
-    if not vain:
-        return found
-    names = ", ".join(way.classes[way.target] for way in vain)
-    return [*found, vain[0].sentence.replace(f"-> {vain[0].classes[vain[0].target]}:", f"-> {names}:", 1)]
+    return [*found, in_vain(vain)] if vain else found
 
 
 def _sorted(ways: Sequence[Counterfactual]) -> list[Counterfactual]:

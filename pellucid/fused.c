@@ -10,10 +10,8 @@ native.py compiles it for both types. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
 #if BITS == 16 && defined __AVX512BF16__
+#include <immintrin.h>
 #define PAIRS 1 /* the processor multiplies two bfloat16 a lane and adds them */
 #else
 #define PAIRS 0

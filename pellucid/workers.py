@@ -96,7 +96,12 @@ def crew(count: int) -> Iterator[Crew]:
 
 def digest_of_file(content: bytes) -> str:
     """BLAKE2 of a file's bytes, 16 bytes in hexadecimal."""
-    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest()
+    return hash_of(content).hex()
+
+
+def hash_of(content: bytes | memoryview) -> bytes:
+    """BLAKE2 of a file's bytes, or of a picture's pixels, 16 bytes."""
+    return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
 class _Worker:
@@ -196,11 +201,7 @@ def _said(content: bytes, form: Form | None) -> tuple[str, Header | None, str, b
         except UsageError as error:
             return digest, None, str(error), b""
     declared, pixels, reason = read_through(content, form, name=NAMELESS)
-    return digest, declared, reason, b"" if reason else _hash_of(pixels) + pixels
-
-
-def _hash_of(pixels: bytes) -> bytes:
-    return hashlib.blake2b(pixels, digest_size=DIGEST_BYTES).digest()
+    return digest, declared, reason, b"" if reason else hash_of(pixels) + pixels
 
 
 def _end_with(parent: int) -> None:

@@ -13,7 +13,6 @@ is read and hashed, and decoded only when its content is new. What is read back 
 block is decoded again, a damaged index is no index.
 """
 
-import hashlib
 import math
 import os
 import re
@@ -63,7 +62,7 @@ from pellucid.data.survey import (
 )
 from pellucid.decoding import DECODER
 from pellucid.errors import PellucidError, UsageError
-from pellucid.workers import NAMELESS, Answer, crew
+from pellucid.workers import NAMELESS, Answer, crew, hash_of
 
 __all__ = [
     "Facts", "OnUnreadable", "Packed", "Progress", "Stored", "Survey", "Unreadable",
@@ -469,7 +468,7 @@ def _answered(answer: Answer, preprocess: Preprocess) -> Row:
 
 def _decoded(digest: str, content: Content, preprocess: Preprocess) -> Row:
     pixels: NDArray[np.uint8] = preprocess.read(content, name=NAMELESS).numpy()
-    return Row(digest, "", hashlib.blake2b(pixels.data, digest_size=16).digest(), pixels)
+    return Row(digest, "", hash_of(pixels.data), pixels)
 
 
 def _damaged_rows(path: Path, checks: dict[str, Any], shape: tuple[int, ...]) -> set[int]:

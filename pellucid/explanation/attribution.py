@@ -318,11 +318,9 @@ def _in_pieces(score: Score, image: Tensor) -> Tensor:
 
 
 def _between(score: Score, image: Tensor, ends: Tensor) -> Tensor:
-    """The evidence (P, H, W) gathered along each piece of the way, by two gradients."""
+    """The evidence (P, H, W) gathered along each piece of the way, by two gradients (Gauss-Legendre)."""
     apart = (ends[:, 1] - ends[:, 0])[:, None]  # (P, 1)
-    ways = (
-        ends.mean(dim=1, keepdim=True) + apart * torch.tensor([-0.5, 0.5]) / 3**0.5
-    )  # (P, 2), Gauss-Legendre
+    ways = ends.mean(dim=1, keepdim=True) + apart * torch.tensor([-0.5, 0.5]) / 3**0.5  # (P, 2)
     gradients = [_gradient(score, part) for part in _along(image, ways.flatten())]
     slopes = (torch.cat(gradients) * image).sum(dim=1).float().cpu()  # (2P, H, W)
     return slopes.reshape(len(ends), 2, *slopes.shape[1:]).mean(dim=1) * apart[..., None]

@@ -74,8 +74,7 @@ class Counterfactual:
         """What was changed and what came of it."""
         name, wanted = self.classes[self.answer], self.classes[self.target]
         if not self.confirmed:
-            most = f"{MOST_DABS} dabs" if _drawn(self.image) else f"{MOST_COVERS} covered regions"
-            return f"{name} -> {wanted}: no change of up to {most} was found."
+            return in_vain([self])
         counts = {kind: sum(dab.kind == kind for dab in self.dabs) for kind in ("add", "erase", "cover")}
         words = {"add": "added", "erase": "erased", "cover": "covered"}
         what = " and ".join(
@@ -85,6 +84,13 @@ class Counterfactual:
         )
         sure = percent(float(self.after[self.target]))
         return f"{name} -> {wanted}: {what}, {self.amount:.1f} pixels of change, then {sure} {wanted}."
+
+
+def in_vain(ways: Sequence[Counterfactual]) -> str:
+    """To which classes no change of a picture was found, of searches of which none was confirmed."""
+    first, names = ways[0], ", ".join(way.classes[way.target] for way in ways)
+    most = f"{MOST_DABS} dabs" if _drawn(first.image) else f"{MOST_COVERS} covered regions"
+    return f"{first.classes[first.answer]} -> {names}: no change of up to {most} was found."
 
 
 def smallest_change(classifier: Classifier, image: Tensor) -> Counterfactual:

@@ -15,9 +15,7 @@ from pellucid.explanation.neighbours import hidden_features
 
 NEIGHBOURS = 10
 METHODS = ("pca", "t-sne")
-PAIRWISE = (
-    500  # pictures up to which forces between all pairs are quicker than loading what approximates them
-)
+PAIRWISE = 500  # pictures up to which all pairs are quicker than loading what approximates them
 STEPS, EARLY = 1000, 250  # of t-SNE: in the early ones clusters are pulled together, twelve times as hard
 EXAGGERATION, MOMENTUM_EARLY, MOMENTUM = 12, 0.5, 0.8
 

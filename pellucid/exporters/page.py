@@ -190,9 +190,9 @@ def _facts(
     scores = classifier.logits(pictures.images)  # (N, K)
     halved = [weight.half().float() for weight in weights]
     with torch.inference_mode():
-        values = program.run(scaled(pictures.images), weights)
-        parts = torch.split(scaled(pictures.images), JUDGED)
-        rounded = torch.cat([program.run(part, halved)[-1] for part in parts])
+        images = scaled(pictures.images)
+        values = program.run(images, weights)
+        rounded = torch.cat([program.run(part, halved)[-1] for part in torch.split(images, JUDGED)])
     difference = float((rounded - scores).abs().max())
     known = bool(pictures.sources[0])
     pool = _pool(pictures) if known else None

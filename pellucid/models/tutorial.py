@@ -64,11 +64,7 @@ class Convolution(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, filters, H, W)"""
-        return functional.relu_(self.filtered(maps))
-
-    def filtered(self, maps: Tensor) -> Tensor:
-        """What the filters find, before the ReLU."""
-        return functional.conv2d(maps, self.weight, self.bias, padding=1)
+        return functional.relu_(functional.conv2d(maps, self.weight, self.bias, padding=1))
 
 
 class Dense(nn.Module):

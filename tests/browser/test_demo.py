@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser.hand import draw
 from tests.golden.make_strokes import CROSSED, DIGITS
 from tests.toys import pellucid
 
@@ -26,19 +27,10 @@ def test_each_of_ten_digits_drawn_in_the_report_is_read(
     page.goto((tmp_path / "run" / "report.html").as_uri(), wait_until="load")
     page.wait_for_timeout(1000)
     assert "Matches PyTorch" in page.locator(".live-status").inner_text()
-    pad = page.locator(".live-pad")
     read = {}
     for name, strokes in {**DIGITS, "7 crossed": CROSSED}.items():
         page.get_by_role("button", name="Clear").click(force=True)
-        pad.scroll_into_view_if_needed()
-        box = pad.bounding_box()
-        scale = box["width"] / 280
-        for (x, y), *rest in strokes:
-            page.mouse.move(box["x"] + x * scale, box["y"] + y * scale)
-            page.mouse.down()
-            for x, y in rest:
-                page.mouse.move(box["x"] + x * scale, box["y"] + y * scale)
-            page.mouse.up()
+        draw(page, strokes)
         page.wait_for_timeout(250)
         read[name] = page.locator(".live-big b").inner_text()
     assert read == {name: name[0] for name in read}

@@ -25,6 +25,7 @@ from pellucid.models import build
 from pellucid.recipe import Recipe
 from pellucid.strokes import RULES, as_ink, measure, place, place_picture
 from pellucid.training import Step, train
+from tests.browser.hand import draw, painted
 from tests.golden.make_strokes import CROSSED, DIGITS, moved
 from tests.networks import SHAPES, Sorting, network, pictures
 
@@ -343,25 +344,6 @@ def opened(watch, digits_page):
     yield watched.page
     assert watched.errors == []
     assert watched.requests == []
-
-
-def draw(page, strokes) -> None:
-    """With the pointer, as a hand does."""
-    page.locator(".live-pad").scroll_into_view_if_needed()
-    box = page.locator(".live-pad").bounding_box()
-    across, down = box["width"] / 280, box["height"] / 280
-    for stroke in strokes:
-        page.mouse.move(box["x"] + stroke[0][0] * across, box["y"] + stroke[0][1] * down)
-        page.mouse.down()
-        for x, y in stroke[1:]:
-            page.mouse.move(box["x"] + x * across, box["y"] + y * down)
-        page.mouse.up()
-    painted(page)
-
-
-def painted(page) -> None:
-    """The next frame is on the screen."""
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
 def settled(page) -> None:

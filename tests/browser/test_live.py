@@ -19,7 +19,8 @@ from pellucid.live.app import received
 from pellucid.live.server import listening_socket, run, server_of
 from pellucid.recipe import Recipe
 from pellucid.strokes import RULES, place
-from tests.browser.test_engine import answer, draw, learned, settled, wait_for
+from tests.browser.hand import draw
+from tests.browser.test_engine import answer, learned, settled, wait_for
 from tests.golden.make_strokes import DIGITS
 from tests.live.test_answers import classifier
 
