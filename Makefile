@@ -1,5 +1,6 @@
 # The same words for a person and for CI. Needs make, Python 3.11 or newer and a package index.
 # Another Python: make test PYTHON=python3.12. Another place for the environment: VENV=elsewhere.
+# Tests run on every core, up to four: make test JOBS=0 runs them one after the other.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,6 +8,9 @@ PEERS ?= .venv-peers
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 PYTEST := $(PY) -m pytest
+# A file's tests stay together, for they share what was trained for them. JOBS=0: all in one process.
+JOBS ?= auto
+TOGETHER := --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fix docs bench bench-peers test-slow test-mnist test-browser clean
@@ -20,7 +24,7 @@ demo: $(VENV)/.package  ## train on the embedded digits, then say where the repo
 	@echo "Open the report in a browser: $(CURDIR)/runs/latest/report.html"
 
 test: $(VENV)/.development  ## every quick test; the browser tests where a Chromium can be found or fetched
-	$(PYTEST)
+	$(PYTEST) $(TOGETHER)
 
 check: $(VENV)/.development  ## lint, layout, types, architecture: everything that runs no model
 	$(PY) -m ruff check .

@@ -118,6 +118,7 @@ const PellucidLive = (() => {
           ),
       ),
       app.announce,
+      make("p", { class: "live-printed" }, say("printed")),
       make(
         "div",
         { class: "live-rooms" },
@@ -225,6 +226,7 @@ const PellucidLive = (() => {
   function frame(app) {
     const begun = performance.now();
     app.pixels = pixelsOf(app);
+    app.root.classList.toggle("live-empty", empty(app));
     const ran = performance.now();
     app.net.weights = app.weightsAt || app.moment >= app.count ? weightsOf(app, app.moment) : app.weights;
     app.net.run(scaled(app.pixels), app.off);

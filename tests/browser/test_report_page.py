@@ -136,3 +136,27 @@ def test_words_stand_out_from_the_paper(path: Path, watch: Callable[..., Any], s
         }"""
     )
     assert min(contrast) >= 4.5
+
+
+PAPER = 688  # CSS pixels that A4 has between the margins
+
+
+def test_on_paper_nothing_is_cut_at_the_side_and_an_empty_pad_takes_no_room(
+    path: Path, watch: Callable[..., Any]
+) -> None:
+    page = watch(viewport={"width": PAPER, "height": 970}).page
+    page.goto(path.as_uri(), wait_until="load")
+    page.emulate_media(media="print")
+    wide = """limit => [...document.querySelectorAll("main *")].filter((e) => e.checkVisibility())
+        .filter((e) => e.getBoundingClientRect().right > limit + 1).map((e) => e.outerHTML.slice(0, 90))"""
+    assert page.evaluate(wide, PAPER) == []
+    pad, answers = page.locator(".live-pad"), page.locator(".live-bars > li")
+    printed = page.locator(".live-printed")
+    assert (printed.is_visible(), pad.is_visible()) == (True, False)
+    page.emulate_media(media="screen")
+    assert (printed.is_visible(), pad.is_visible()) == (False, True)
+    page.locator(".live-thumbs button").first.click()
+    page.locator(".live:not(.live-empty)").wait_for()
+    page.emulate_media(media="print")
+    assert (printed.is_visible(), pad.is_visible(), answers.first.is_visible()) == (False, True, True)
+    assert page.evaluate(wide, PAPER) == []
