@@ -338,7 +338,10 @@ const PellucidLayers = (() => {
     const sum = make("div", {});
     app.panel = make(
       "aside",
-      { class: "live-channel", "aria-label": say("channel", { layer: layer.name, channel: channel + 1 }) },
+      {
+        class: "live-channel",
+        "aria-label": `${app.letter || ""} ${say("channel", { layer: layer.name, channel: channel + 1 })}`.trim(),
+      },
       make(
         "header",
         {},
