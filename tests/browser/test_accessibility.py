@@ -1,4 +1,4 @@
-"""What axe-core finds on every page pellucid writes or serves: nothing, on a phone and on a desk, light and dark."""
+"""What axe-core finds on every page pellucid writes or serves: nothing, on phone and desk, light and dark."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
