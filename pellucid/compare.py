@@ -26,7 +26,7 @@ from pellucid.explanation.similarity import (
     compare_layers,
     disagreements,
 )
-from pellucid.language import speaking
+from pellucid.language import said, speaking
 from pellucid.report import environment_of_pages
 
 COMPARED = 300  # pictures on which layers are compared, at most
@@ -59,10 +59,16 @@ class Comparison:
     def sentence(self) -> str:
         """The comparison in one sentence."""
         count, apart = len(self.dataset), len(self.disagreements)
-        only = [f"{self.right[f'only {which}']:,}" for which in ("first", "second")]
-        return (
-            f"They disagree on {apart:,} of {count:,} pictures ({percent(apart / count)}); "
-            f"right only {self.names[0]}: {only[0]}, right only {self.names[1]}: {only[1]}."
+        return said(
+            "They disagree on %(apart)s of %(count)s pictures (%(share)s); right only %(first)s: "
+            "%(only_first)s, right only %(second)s: %(only_second)s.",
+            apart=f"{apart:,}",
+            count=f"{count:,}",
+            share=percent(apart / count),
+            first=self.names[0],
+            only_first=f"{self.right['only first']:,}",
+            second=self.names[1],
+            only_second=f"{self.right['only second']:,}",
         )
 
     def alike(self, layer: str) -> float:
@@ -156,7 +162,7 @@ def _rendered(comparison: Comparison, first: Classifier, second: Classifier, lan
             intervals=similarity.intervals,
             compared=comparison.compared,
             channels=_channels(comparison, first, second, dataset.images[places[:1]]),
-            caveat=CAVEAT,
+            caveat=said(CAVEAT),
             style=Markup(style + why),
         )
     )  # fmt: skip

@@ -293,7 +293,7 @@ def distribution_chart(title: str, parts: dict[str, Tensor], *, top: float = 255
     for number, (name, curve) in enumerate(curves.items()):
         kind, place = marks.get(name, "training"), width - 250 + number * 90
         drawn.append(f'<polyline class="{kind}" points="{place},30 {place + 18},30"/>')
-        drawn.append(_text(place + 24, 34, name, "start", "label"))
+        drawn.append(_text(place + 24, 34, said(name), "start", "label"))
         points = " ".join(at(step + 0.5, share) for step, share in enumerate(curve.tolist()))
         drawn.append(f'<polyline class="{kind}" points="{at(0, 0)} {points} {at(bins, 0)}"/>')
     drawn.append(f'<path class="axis" d="M{left} {height - below}H{width - right}"/>')

@@ -165,7 +165,7 @@ class Evaluation:
     def alike(self) -> str:
         """The scores that count every class alike, in words."""
         share = percent(self.balanced_accuracy, count=self.count)
-        return f"balanced accuracy {share}, macro F1 {self.macro_f1:.3f}"
+        return said("balanced accuracy %(share)s, macro F1 %(f1)s", share=share, f1=f"{self.macro_f1:.3f}")
 
     @property
     def uneven(self) -> str:

@@ -39,7 +39,7 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
             "alike": test.alike,
             "leads": [(said(lead.rival), lead.mean) for lead in test.leads],
             "caveat": said(EXPLAINERS[test.method].caveat),
-            "paper": EXPLAINERS[test.method].paper,
+            "paper": said(EXPLAINERS[test.method].paper),
             "maps": [
                 drawn_map(
                     e.heatmaps[test.method],

@@ -16,7 +16,7 @@ from pellucid.explanation.counterfactual import CAVEAT as CHANGE_CAVEAT
 from pellucid.explanation.counterfactual import Counterfactual, in_vain
 from pellucid.explanation.neighbours import CAVEAT as NEIGHBOUR_CAVEAT
 from pellucid.explanation.neighbours import Index, Neighbour, nearest, strangeness
-from pellucid.language import speaking
+from pellucid.language import said, speaking
 from pellucid.layers import figure
 from pellucid.report import SCALES, environment_of_pages, gradient
 
@@ -69,7 +69,7 @@ def lines(one: Explained) -> list[str]:
         told.append(f"  {name:<{longest}}  {shape:<14} largest value {float(maps.max()):.3g}")
     for name, heat in explanation.heatmaps.items():
         told += [f"Evidence by {explanation.caption(name)}", *(f"  {row}" for row in drawing.text_map(heat))]
-    told += explanation.notes
+    told += map(str, explanation.notes)
     if one.change is not None:
         told += ["What would change it:", *(f"  {says}" for says in _said(_sorted(one.ways))), CHANGE_CAVEAT]
     if one.neighbours:
@@ -119,7 +119,7 @@ def plotted(one: Explained, title: str) -> Any:
 
 
 def page(explained: Sequence[Explained], *, language: str = "en") -> str:
-    """One HTML page that needs nothing else; what the library words is English in every language."""
+    """One HTML page that needs nothing else, in a language of LANGUAGES."""
     with speaking(language):
         return _rendered(explained, language)
 
@@ -135,8 +135,8 @@ def _rendered(explained: Sequence[Explained], language: str) -> str:
             pictures=[_shown(one) for one in explained],
             style=Markup(style + why),
             ramp=Markup(gradient(SCALES["signed"])),
-            change_caveat=CHANGE_CAVEAT,
-            neighbour_caveat=NEIGHBOUR_CAVEAT,
+            change_caveat=said(CHANGE_CAVEAT),
+            neighbour_caveat=said(NEIGHBOUR_CAVEAT),
         )
     )
 
@@ -154,8 +154,8 @@ def _shown(one: Explained) -> dict[str, Any]:
             for k in explanation.probabilities.argsort(descending=True)[:5].tolist()
         ],
         "maps": [
-            {**drawn_map(heat, name), "name": name, "caption": explanation.caption(name),
-             "paper": EXPLAINERS[name].paper, "sides": _sides(heat.shape[0], heat.shape[1], SHOWN)}
+            {**drawn_map(heat, said(name)), "name": name, "caption": explanation.caption(name),
+             "paper": said(EXPLAINERS[name].paper), "sides": _sides(heat.shape[0], heat.shape[1], SHOWN)}
             for name, heat in explanation.heatmaps.items()
         ],
         "notes": explanation.notes,

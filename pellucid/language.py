@@ -5,13 +5,17 @@
 
 A sentence is written in English where it is used and looked up as it stands; one that has no translation is
 said in English. `pages/<language>.json` holds the translations, and a test that none is missing.
+
+What is found before it is known who reads it, as a fault in the pictures, is worded as a Saying: said in
+English in the terminal and in JSON, in the page's language on a page.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -66,6 +70,73 @@ def gettext(sentence: str, /, **values: object) -> Markup:
 def ngettext(one: str, many: str, number: int, /, **values: object) -> Markup:
     """`gettext` for a number of things. Languages with one form translate the plural."""
     return gettext(one if number == 1 and spoken() == "en" else many, **values)
+
+
+@dataclass(frozen=True)
+class Saying:
+    """A sentence worded now and said later: `str` of it is in the language spoken then.
+
+    sentence  in English, as `said` takes it
+    values    what is filled in: text, whole numbers, which get their thousands, and Sayings
+    one       the English of a single one, where `count` among the values is 1
+    """
+
+    sentence: str
+    values: Mapping[str, object] = field(default_factory=dict)
+    one: str = ""
+
+    def __str__(self) -> str:
+        alone = self.one and self.values["count"] == 1 and spoken() == "en"
+        values = {
+            name: f"{value:,}" if isinstance(value, int) else str(value)
+            for name, value in self.values.items()
+        }
+        return said(self.one if alone else self.sentence, **values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Sentence and values as plain values, from which `retold` makes it again."""
+        values = {
+            name: value.to_json() if isinstance(value, Saying) else value
+            for name, value in self.values.items()
+        }
+        return {"sentence": self.sentence, "values": values, **({"one": self.one} if self.one else {})}
+
+
+def saying(sentence: str, /, **values: object) -> Saying:
+    """`said`, but later."""
+    return Saying(sentence, values)
+
+
+def counted(one: str, many: str, count: int, /, **values: object) -> Saying:
+    """`ngettext`, but later; the number is filled in as `count`."""
+    return Saying(many, {"count": count, **values}, one)
+
+
+def enumerated(sayings: Iterable[Saying], *, separator: str = ", ") -> Saying:
+    """Several with commas between them."""
+    values = {f"{number}": one for number, one in enumerate(sayings)}
+    return Saying(separator.join(f"%({number})s" for number in values), values)
+
+
+def retold(told: Mapping[str, Any]) -> Saying:
+    """The Saying that `Saying.to_json` wrote down.
+
+    Raises UsageError for what no Saying wrote: a blank that is left empty or asks for anything but a value.
+    """
+    sentence, one, values = told.get("sentence"), told.get("one", ""), told.get("values", {})
+    if not isinstance(values, Mapping) or not all(_is_template(text, values) for text in (sentence, one)):
+        raise UsageError(f"Expected a sentence with its values, as pellucid writes them; got {dict(told)}.")
+    filled = {name: retold(value) if isinstance(value, Mapping) else value for name, value in values.items()}
+    return Saying(str(sentence), filled, str(one))
+
+
+def _is_template(text: object, values: Mapping[str, object]) -> bool:
+    if not isinstance(text, str) or "%" in _BLANK.sub("", text):
+        return False
+    return {found[1] for found in _BLANK.finditer(text) if found[1]} <= values.keys()
+
+
+_BLANK = re.compile(r"%%|%\((\w+)\)s")
 
 
 def chosen_particles(text: str) -> str:

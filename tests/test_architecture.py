@@ -34,6 +34,7 @@ data/folder.py
 data/tables.py
 data/arrays.py
 data/layouts.py
+data/reasons.py
 data/survey.py
 data/index.py
 data/store.py

@@ -175,7 +175,7 @@ def test_a_part_that_fails_says_so_and_the_others_stand(
 
     monkeypatch.setattr(report.seen, "record", broken)
     page = report.render(report.Material(*made))
-    assert "This part could not be made:</strong> RuntimeError: no maps &lt;today&gt;" in page
+    assert 'made:</strong> <span lang="en" translate="no">RuntimeError: no maps &lt;today&gt;</span>' in page
     assert page.count("could not be made") == 1
     assert 'class="matrix' in page
 

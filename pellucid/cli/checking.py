@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, GroupBy, OnUnreadable, Quiet, Size, SplitTable
+from pellucid.cli.options import (
+    AsJson,
+    DataDir,
+    GroupBy,
+    Language,
+    OnUnreadable,
+    Quiet,
+    Size,
+    SplitTable,
+    language_wished,
+)
 from pellucid.cli.pictures import Choices, read
 from pellucid.cli.voice import Voice, facts_of
 from pellucid.errors import CheckFailed, UsageError, did_you_mean
@@ -38,6 +48,7 @@ def check(
     ] = "",
     out: Annotated[Path | None, typer.Option(help="The page to write; check-DATA.html unless given.")] = None,
     no_page: Annotated[bool, typer.Option("--no-page", help="Write no page.")] = False,
+    lang: Language = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -45,13 +56,13 @@ def check(
     from pellucid.data.audit import audit
     from pellucid.report.checked import write_check
 
-    kinds = _kinds(fail_on)
+    kinds, language = _kinds(fail_on), language_wished(lang)
     path = None if no_page else _page_path(data, out)
     choices = Choices(seed, validation, size or 0, group_by or "", split, on_unreadable or "skip")
     splits, reading = read(data, data_dir, choices)
     found = audit(splits, reading)
     if path is not None:
-        write_check(found, splits, path, name=_name(data))
+        write_check(found, splits, path, name=_name(data), language=language)
     say = Voice(quiet, False)
     if as_json and not quiet:
         print(json.dumps(_facts(data, splits, reading, found, path), ensure_ascii=False))
@@ -78,7 +89,7 @@ def _tell(say: Voice, data: str, splits: "Splits", reading: "Reading | None", fo
         say.line(
             f"Brightness of {name}, of 255: {middle:.0f} in the middle, {low:.0f} to {high:.0f} overall."
         )
-    say.line(found.looked)
+    say.line(str(found.looked))
     say.findings(found)
 
 

@@ -44,9 +44,8 @@ class Voice:
             return
         self.event("reading", **reading.to_json())
         for note in reading.notes:
-            self.line(
-                f"{note.rstrip('.')}.".replace("\n", "\\n")
-            )  # one line a note, whatever a file is called
+            # one line a note, whatever a file is called
+            self.line(f"{str(note).rstrip('.')}.".replace("\n", "\\n"))
         found, read = len(reading.listing.pictures), len(reading.packed.kept)
         self.line(f"Pictures found: {found:,} = {read:,} read + {found - read:,} unreadable.")
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from pellucid.data.listing import plural
 from pellucid.data.tree import Tree, hidden, stamp_of, tree_of, unreadable_tree
 from pellucid.errors import UsageError
+from pellucid.language import Saying, counted
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 BLOCK = 512  # bytes: everything in a tar file begins at a multiple of it
@@ -278,5 +278,11 @@ def _tidy(name: str) -> str:
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
-def _note_links(links: int) -> tuple[str, ...]:
-    return (f"{plural(links, 'link or device is', 'links and devices are')} passed over",) if links else ()
+def _note_links(links: int) -> tuple[Saying, ...]:
+    if not links:
+        return ()
+    return (
+        counted(
+            "%(count)s link or device is passed over", "%(count)s links and devices are passed over", links
+        ),
+    )

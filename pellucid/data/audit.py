@@ -15,6 +15,7 @@ from pellucid.data.likeness import BLOCK, near_pairs, thumbnails
 from pellucid.data.reading import Reading
 from pellucid.data.store import Facts
 from pellucid.errors import UsageError, did_you_mean
+from pellucid.language import Saying, counted, saying
 
 Severity = Literal["error", "warning", "note"]
 
@@ -35,6 +36,7 @@ KINDS: dict[str, Severity] = {
 
 FEW = 20  # training pictures of a class, below which it is called small
 UNEVEN = 3.0  # the largest class over the smallest, from which classes are called uneven
+NAMED = 5  # classes a sentence names, at most
 QUICK_PICTURES = 3_000  # a set no larger is searched for near-duplicates before every training
 
 
@@ -52,16 +54,22 @@ class Place:
 class Finding:
     """One fault of a kind of KINDS, in a sentence, with the pictures that show it.
 
+    says       the sentence, to be said in the language of whoever reads it
     groups     pictures that belong together: two or more that are the same, a burst, or one alone
     distances  of near-duplicates, one a group: 1 - correlation
     named      what has no picture, with what is to be said of it: a file with its reason, a class
     """
 
     kind: str
-    sentence: str
+    says: Saying
     groups: tuple[tuple[Place, ...], ...] = ()
     distances: tuple[float, ...] = ()
     named: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def sentence(self) -> str:
+        """What was found, in the language spoken: English everywhere but on a page in another."""
+        return str(self.says)
 
     @property
     def severity(self) -> Severity:
@@ -118,8 +126,8 @@ class Audit:
     findings: tuple[Finding, ...]
     tones: dict[str, Tones]
     facts: tuple[Facts, ...] = ()
-    looked: str = ""
-    notes: tuple[str, ...] = field(default=())
+    looked: Saying = field(default_factory=lambda: Saying(""))
+    notes: tuple[Saying, ...] = ()
 
     def __repr__(self) -> str:
         return f"Audit({', '.join(f'{each.kind} {each.count:,}' for each in self.findings) or 'no findings'})"
@@ -154,8 +162,8 @@ class Audit:
         """Findings, brightness, contrast and sizes as plain values."""
         return {
             "findings": [finding.to_json() for finding in self.findings],
-            "looked": self.looked,
-            "notes": list(self.notes),
+            "looked": str(self.looked),
+            "notes": [str(note) for note in self.notes],
             "brightness": {name: _quartiles(tones.brightness) for name, tones in self.tones.items()},
             "contrast": {name: _quartiles(tones.contrast) for name, tones in self.tones.items()},
             "sizes": tally(f"{fact.width}x{fact.height}" for fact in self.facts),
@@ -200,7 +208,9 @@ class _Look:
         self.tones = {name: _tones(part) for name, part in splits.items()}
 
     def quick(self) -> Audit:
-        looked = "Identical pictures were searched for, almost identical ones not: pellucid check does."
+        looked = saying(
+            "Identical pictures were searched for, almost identical ones not: pellucid check does."
+        )
         return self._audit(looked, [])
 
     def whole(self) -> Audit:
@@ -212,19 +222,20 @@ class _Look:
         near = [((self.places[pair.first], self.places[pair.second]), pair.distance) for pair in pairs]
         across = [(group, distance) for group, distance in near if group[0].split != group[1].split]
         within = [(group, distance) for group, distance in near if group[0].split == group[1].split]
-        looked = f"All {len(self.places):,} pictures were compared, by their pixels and by perceptual hashes."
+        looked = saying(
+            "All %(all)s pictures were compared, by their pixels and by perceptual hashes.",
+            all=len(self.places),
+        )
         return self._audit(
             looked,
             [
-                *_near(
-                    "near-leak", across, "{} in two parts, almost the same: stored twice, the score flatters."
-                ),
-                *_near("near-duplicate", within, "{} in one part, almost the same."),
+                *_near("near-leak", across),
+                *_near("near-duplicate", within),
                 *_burst([tuple(self.places[index] for index in run) for run in runs]),
             ],
         )
 
-    def _audit(self, looked: str, more: list[Finding]) -> Audit:
+    def _audit(self, looked: Saying, more: list[Finding]) -> Audit:
         twins = [tuple(self.places[index] for index in group) for group in self.twins if len(group) > 1]
         blank = [(self.places[index],) for index in self._blank()]
         nothing = {place for (place,) in blank}  # a black picture of two labels is no question of labels
@@ -276,41 +287,79 @@ def _of_twins(twins: Sequence[tuple[Place, ...]], blank: set[Place]) -> list[Fin
     doubtful = tuple(group for group in seen if len({place.label for place in group}) > 1)
     found = []
     if leaks:
-        found.append(Finding("leak", _leak_sentence(leaks), leaks))
+        found.append(Finding("leak", _leak(leaks), leaks))
     if doubtful:
-        words = _number(len(doubtful), "picture has", "pictures have")
-        says = f"{words} more than one label, though the same pixel for pixel."
+        says = counted(
+            "%(count)s picture has more than one label, though the same pixel for pixel.",
+            "%(count)s pictures have more than one label, though the same pixel for pixel.",
+            len(doubtful),
+        )
         found.append(Finding("mislabelled-twins", says, doubtful))
     if repeated:
-        says = f"{_number(len(repeated), 'picture is', 'pictures are')} there more than once in one part."
+        says = counted(
+            "%(count)s picture is there more than once in one part.",
+            "%(count)s pictures are there more than once in one part.",
+            len(repeated),
+        )
         found.append(Finding("duplicate", says, repeated))
     return found
 
 
-def _leak_sentence(leaks: Sequence[tuple[Place, ...]]) -> str:
+def _leak(leaks: Sequence[tuple[Place, ...]]) -> Saying:
     test = sum(place.split == "test" for group in leaks for place in group)
     if test:
-        words = _number(test, "test picture is", "test pictures are")
-        return f"{words} also in training or validation, pixel for pixel: the test score flatters."
+        return counted(
+            "%(count)s test picture is also in training or validation, pixel for pixel: the test score "
+            "flatters.",
+            "%(count)s test pictures are also in training or validation, pixel for pixel: the test score "
+            "flatters.",
+            test,
+        )
     chosen = sum(place.split == "validation" for group in leaks for place in group)
-    words = _number(chosen, "validation picture is", "validation pictures are")
-    return f"{words} also in training, pixel for pixel: the epoch is chosen by what it learned."
+    return counted(
+        "%(count)s validation picture is also in training, pixel for pixel: the epoch is chosen by what it "
+        "learned.",
+        "%(count)s validation pictures are also in training, pixel for pixel: the epoch is chosen by what it "
+        "learned.",
+        chosen,
+    )
 
 
-def _near(kind: str, near: list[tuple[tuple[Place, Place], float]], sentence: str) -> list[Finding]:
+def _near(kind: str, near: list[tuple[tuple[Place, Place], float]]) -> list[Finding]:
     if not near:
         return []
     groups, distances = zip(*near, strict=True)
-    return [Finding(kind, sentence.format(_number(len(near), "pair", "pairs")), groups, distances)]
+    if kind == "near-leak":
+        says = counted(
+            "%(count)s pair in two parts, almost the same: stored twice, the score flatters.",
+            "%(count)s pairs in two parts, almost the same: stored twice, the score flatters.",
+            len(near),
+        )
+    else:
+        says = counted(
+            "%(count)s pair in one part, almost the same.",
+            "%(count)s pairs in one part, almost the same.",
+            len(near),
+        )
+    return [Finding(kind, says, groups, distances)]
 
 
 def _burst(runs: list[tuple[Place, ...]]) -> list[Finding]:
     if not runs:
         return []
     across = sum(len({place.split for place in run}) > 1 for run in runs)
-    words = _number(len(runs), "group looks", "groups look")
-    rest = f"; {_number(across, 'lies', 'lie')} in more than one part: keep them together" if across else ""
-    says = f"{words} like a burst, with consecutive names and similar pictures{rest}."
+    says = counted(
+        "%(count)s group looks like a burst, with consecutive names and similar pictures%(rest)s.",
+        "%(count)s groups look like a burst, with consecutive names and similar pictures%(rest)s.",
+        len(runs),
+        rest=counted(
+            "; %(count)s lies in more than one part: keep them together",
+            "; %(count)s lie in more than one part: keep them together",
+            across,
+        )
+        if across
+        else "",
+    )
     return [Finding("burst", says, tuple(runs))]
 
 
@@ -319,8 +368,13 @@ def _of_classes(splits: Splits) -> list[Finding]:
     named = {name: count for name, count in counts.items() if count < FEW}
     found = []
     if named:
-        words = _number(len(named), "class has", "classes have")
-        says = f"{words} fewer than {FEW} training pictures: {_listed(named)}."
+        says = counted(
+            "%(count)s class has fewer than %(few)s training pictures: %(classes)s.",
+            "%(count)s classes have fewer than %(few)s training pictures: %(classes)s.",
+            len(named),
+            few=FEW,
+            classes=_some([f"{name} {count}" for name, count in named.items()]),
+        )
         reasons = tuple((name, f"{count} training pictures") for name, count in named.items())
         found.append(Finding("small-class", says, named=reasons))
     absent = [
@@ -330,27 +384,53 @@ def _of_classes(splits: Splits) -> list[Finding]:
         if len(part) and not part.counts.get(name)
     ]
     if absent:
-        words = ", ".join(f"{name} in {part}" for name, part in absent[:5])
-        rest = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
         reasons = tuple((name, f"no picture in {part}") for name, part in absent)
-        found.append(Finding("absent-class", f"No picture to judge by: {words}{rest}.", named=reasons))
+        found.append(Finding("absent-class", _absent(absent), named=reasons))
     return found + _uneven({name: count for name, count in counts.items() if count})
+
+
+def _absent(absent: list[tuple[str, str]]) -> Saying:
+    """Which classes lack a picture, part by part."""
+    parts = {
+        part: _some([name for name, where in absent if where == part])
+        for part in dict.fromkeys(part for _, part in absent)
+    }
+    validation, test = parts.get("validation"), parts.get("test")
+    if validation and test:
+        return saying(
+            "No picture of %(validation)s to choose by, none of %(test)s to judge by.",
+            validation=validation,
+            test=test,
+        )
+    if validation:
+        return saying("No picture of %(classes)s to choose by.", classes=validation)
+    return saying("No picture of %(classes)s to judge by.", classes=test)
 
 
 def _uneven(counts: dict[str, int]) -> list[Finding]:
     if not counts or max(counts.values()) < UNEVEN * min(counts.values()):
         return []
     few, many = min(counts, key=lambda name: counts[name]), max(counts, key=lambda name: counts[name])
-    ratio = counts[many] / counts[few]
-    words = f"Classes are uneven: {many} has {counts[many]:,} training pictures"
-    says = f"{words}, {ratio:.1f} times the {counts[few]:,} of {few}."
+    says = saying(
+        "Classes are uneven: %(many)s has %(most)s training pictures, %(ratio)s times the %(fewest)s of "
+        "%(few)s.",
+        many=many,
+        most=counts[many],
+        ratio=f"{counts[many] / counts[few]:.1f}",
+        fewest=counts[few],
+        few=few,
+    )
     return [Finding("imbalance", says, named=((many, f"{counts[many]:,}"), (few, f"{counts[few]:,}")))]
 
 
 def _of_blank(blank: list[tuple[Place]]) -> list[Finding]:
     if not blank:
         return []
-    says = f"{_number(len(blank), 'picture is', 'pictures are')} of one shade: nothing can be seen."
+    says = counted(
+        "%(count)s picture is of one shade: nothing can be seen.",
+        "%(count)s pictures are of one shade: nothing can be seen.",
+        len(blank),
+    )
     return [Finding("blank", says, tuple(blank))]
 
 
@@ -358,17 +438,21 @@ def _unreadable(reading: Reading | None) -> list[Finding]:
     if reading is None or not reading.packed.unreadable:
         return []
     named = tuple((each.source, each.reason) for each in reading.packed.unreadable)
-    says = f"{_number(len(named), 'file', 'files')} of {len(reading.listing.pictures):,} cannot be read."
+    says = counted(
+        "%(count)s file of %(all)s cannot be read.",
+        "%(count)s files of %(all)s cannot be read.",
+        len(named),
+        all=len(reading.listing.pictures),
+    )
     return [Finding("unreadable", says, named=named)]
 
 
-def _listed(counts: dict[str, int]) -> str:
-    words = ", ".join(f"{name} {count}" for name, count in list(counts.items())[:5])
-    return f"{words} and {len(counts) - 5} more" if len(counts) > 5 else words
-
-
-def _number(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
+def _some(words: Sequence[str]) -> Saying | str:
+    """The first five, and how many more there are."""
+    shown = ", ".join(words[:NAMED])
+    if len(words) <= NAMED:
+        return shown
+    return saying("%(names)s and %(count)s more", names=shown, count=len(words) - NAMED)
 
 
 def _quartiles(values: Tensor) -> list[float]:

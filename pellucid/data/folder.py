@@ -4,8 +4,9 @@ from collections import Counter
 from pathlib import PurePosixPath
 
 from pellucid.data.listing import SPLIT_NAMES, Found, Picture, listed, natural, plural
-from pellucid.data.tree import Tree, passed_over
+from pellucid.data.tree import Tree
 from pellucid.errors import UsageError
+from pellucid.language import Saying, counted, enumerated, saying
 
 
 def folder_found(tree: Tree) -> Found:
@@ -20,9 +21,11 @@ def folder_found(tree: Tree) -> Found:
         raise UsageError(_nothing(tree))
     notes += _left_out(tree, {picture.source for picture in pictures})
     sources = [picture.source for picture in pictures]
-    layout = "one folder per class"
+    layout = saying("one folder per class")
     if parts:
-        layout = f"{listed(sorted(parts, key=natural))} with one folder per class in each"
+        layout = saying(
+            "%(parts)s with one folder per class in each", parts=listed(sorted(parts, key=natural))
+        )
     return Found(
         layout,
         pictures,
@@ -78,7 +81,7 @@ def _in_classes(tree: Tree, part: str, prefix: str = "") -> list[Picture]:
     return [Picture(prefix + name, name.split("/", 1)[0], part) for name in tree.pictures() if "/" in name]
 
 
-def _left_out(tree: Tree, taken: set[str]) -> list[str]:
+def _left_out(tree: Tree, taken: set[str]) -> list[Saying]:
     """Sentences on what is no picture of a class: stray pictures, other files, folders without pictures."""
     stray = [name for name in tree.pictures() if name not in taken]
     others = [name for name in tree.sizes if name not in taken and name not in set(stray)]
@@ -90,11 +93,19 @@ def _left_out(tree: Tree, taken: set[str]) -> list[str]:
     ]
     notes = []
     if stray:
-        count = plural(len(stray), "picture that lies", "pictures that lie")
-        notes.append(f"passed over {count} in no class's folder: {listed(stray)}")
+        notes.append(
+            counted(
+                "passed over %(count)s picture that lies in no class's folder: %(names)s",
+                "passed over %(count)s pictures that lie in no class's folder: %(names)s",
+                len(stray),
+                names=listed(stray),
+            )
+        )
     if others:
-        notes.append(f"passed over what is no picture: {_by_suffix(others)}")
-    return notes + passed_over(empty, "folders without pictures")
+        notes.append(saying("passed over what is no picture: %(files)s", files=_by_suffix(others)))
+    if empty:
+        notes.append(saying("passed over folders without pictures: %(names)s", names=listed(empty)))
+    return notes
 
 
 def _nothing(tree: Tree) -> str:
@@ -111,8 +122,12 @@ def _nothing(tree: Tree) -> str:
     return f"{expected}; found nothing."
 
 
-def _by_suffix(names: list[str]) -> str:
-    counts = Counter(PurePosixPath(name).suffix.lower() or "suffixless" for name in names)
-    return ", ".join(
-        f"{count:,} {suffix} {'file' if count == 1 else 'files'}" for suffix, count in counts.most_common(5)
+def _by_suffix(names: list[str]) -> Saying:
+    """How many files there are of each kind, the commonest first."""
+    counts = Counter(PurePosixPath(name).suffix.lower() for name in names)
+    return enumerated(
+        counted("%(count)s %(suffix)s file", "%(count)s %(suffix)s files", count, suffix=suffix)
+        if suffix
+        else counted("%(count)s file without a suffix", "%(count)s files without a suffix", count)
+        for suffix, count in counts.most_common(5)
     )

@@ -9,7 +9,7 @@ from typing import Any
 from pellucid.data.archives import archive_tree, is_archive
 from pellucid.data.arrays import cifar_found, idx_found, idx_pairs, is_cifar, npz_found, values_found
 from pellucid.data.folder import classes_at, folder_found, parts_of
-from pellucid.data.listing import SPLIT_NAMES, Found, Listing, Picture, plural, settled
+from pellucid.data.listing import SPLIT_NAMES, Found, Listing, Picture, settled
 from pellucid.data.tables import (
     dataset_found,
     frame_found,
@@ -19,6 +19,7 @@ from pellucid.data.tables import (
 )
 from pellucid.data.tree import Tree, folder_tree, stamp_of, unwrapped
 from pellucid.errors import UsageError
+from pellucid.language import counted, saying
 
 METADATA = "metadata.csv"
 
@@ -158,9 +159,14 @@ def _grouped(found: Found, group_by: str) -> Found:
             f"--group-by '{group_by}' is no column and is found in no name, such as '{example}'."
         )
     groups = len({picture.group for picture in pictures if picture.group})
-    note = f"{plural(groups, 'group', 'groups')} by '{group_by}'"
+    note = counted("%(count)s group by '%(by)s'", "%(count)s groups by '%(by)s'", groups, by=group_by)
     if alone:
-        note += f"; {plural(alone, 'picture has', 'pictures have')} none and stand alone"
+        single = counted(
+            "%(count)s picture has none and stands alone",
+            "%(count)s pictures have none and stand alone",
+            alone,
+        )
+        note = saying("%(groups)s; %(alone)s", groups=note, alone=single)
     return replace(found, pictures=pictures, notes=(*found.notes, note))
 
 

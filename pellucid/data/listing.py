@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
+from pellucid.language import Saying, saying
 
 SPLIT_NAMES = {
     "train": "train",
@@ -62,7 +63,7 @@ class Listing:
     name: str
     pictures: Sequence[Picture]
     classes: tuple[str, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Saying, ...]
     read: Callable[[int], Content]
     stamp: Callable[[int], str]
 
@@ -78,11 +79,11 @@ class Found:
     columns   of a table: any of them can be asked for as the group
     """
 
-    layout: str
+    layout: Saying
     pictures: Sequence[Picture]
     read: Callable[[int], Content]
     stamp: Callable[[int], str]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Saying, ...] = ()
     columns: tuple[str, ...] = ()
 
 
@@ -120,10 +121,13 @@ def settled(name: str, found: Found) -> Listing:
             f"'{name}' holds pictures of one class, '{classes[0]}'. Expected two or more, such as "
             "'pets/cat/1.jpg' and 'pets/dog/1.jpg'."
         )
-    notes = [f"{found.layout}: {len(pictures):,} pictures of {len(classes):,} classes", *found.notes]
-    notes += _merged(found.pictures)
+    counts = {"pictures": len(pictures), "classes": len(classes)}
+    notes = [
+        saying("%(layout)s: %(pictures)s pictures of %(classes)s classes", layout=found.layout, **counts)
+    ]
+    notes += [*found.notes, *_merged(found.pictures)]
     notes += [
-        f"{part} has no pictures of {listed(missing)}"
+        saying("%(part)s has no pictures of %(classes)s", part=saying(part), classes=listed(missing))
         for part in PARTS[1:]
         if part in by_part and (missing := [label for label in classes if not by_part[part][label]])
     ]
@@ -131,11 +135,13 @@ def settled(name: str, found: Found) -> Listing:
     return Listing(name, pictures, classes, tuple(notes), found.read, found.stamp)
 
 
-def listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> Saying | str:
     """Some names in quotes, and how many more there are."""
     given = list(names)
     shown = ", ".join(f"'{name}'" for name in given[:NAMED])
-    return f"{shown} and {len(given) - NAMED:,} more" if len(given) > NAMED else shown
+    if len(given) <= NAMED:
+        return shown
+    return saying("%(names)s and %(count)s more", names=shown, count=len(given) - NAMED)
 
 
 def plural(number: int, one: str, many: str) -> str:
@@ -148,7 +154,7 @@ def _class_name(label: str) -> str:
     return unicodedata.normalize("NFC", label)
 
 
-def _merged(pictures: Sequence[Picture]) -> list[str]:
+def _merged(pictures: Sequence[Picture]) -> list[Saying]:
     """A note of the classes that were written in more than one way of composing their letters."""
     spellings: dict[str, set[str]] = defaultdict(set)
     for picture in pictures:
@@ -156,7 +162,7 @@ def _merged(pictures: Sequence[Picture]) -> list[str]:
     twice = [name for name, ways in spellings.items() if len(ways) > 1]
     if not twice:
         return []
-    return [f"{listed(twice)}: composed and decomposed letters are the same name"]
+    return [saying("%(names)s: composed and decomposed letters are the same name", names=listed(twice))]
 
 
 def _refuse_nothing_to_learn(name: str, by_part: dict[str, Counter[str]]) -> None:

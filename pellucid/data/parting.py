@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pellucid.data.listing import PARTS, Picture, listed, natural, plural
 from pellucid.errors import UsageError
+from pellucid.language import Saying, counted, enumerated, saying
 
 TEST_SHARE = 0.2
 TEST_KEY = b"pellucid test"  # no seed: whatever is tried, the pictures to judge by are the same
@@ -21,7 +22,7 @@ class Sides(NamedTuple):
     """The part of every picture, "train", "validation" or "test", and what there is to say about it."""
 
     parts: list[str]
-    notes: list[str]
+    notes: list[Saying]
 
 
 class Shares(NamedTuple):
@@ -49,7 +50,7 @@ def sides(
     """
     if fixed is not None:
         parts = _extended(pictures, contents, fixed, shares)
-        notes, held_out = list[str](), list[str]()
+        notes, held_out = list[Saying](), list[str]()
     else:
         parts, notes, held_out = _drawn_parts(pictures, contents, shares)
     _refuse_empty(parts)
@@ -58,7 +59,7 @@ def sides(
 
 def _drawn_parts(
     pictures: Sequence[Picture], contents: Sequence[tuple[str, str]], shares: Shares
-) -> tuple[list[str], list[str], list[str]]:
+) -> tuple[list[str], list[Saying], list[str]]:
     """Parts, notes, and which of the parts were held out of training because the data have none."""
     given = {picture.split for picture in pictures if picture.split}
     parts = [picture.split or "train" for picture in pictures]
@@ -158,7 +159,7 @@ def _together(
 
 def _returned(
     pictures: Sequence[Picture], parts: list[str], free: set[int], contents: Sequence[tuple[str, str]]
-) -> list[str]:
+) -> list[Saying]:
     """Brings a class that nothing is left to learn from back into training, with all that holds to it."""
     learned = {picture.label for picture, part in zip(pictures, parts, strict=True) if part == "train"}
     lost = {pictures[index].label for index in free} - learned
@@ -169,17 +170,29 @@ def _returned(
             for index in indices:
                 parts[index] = "train"
     names = listed(sorted(lost, key=natural))
-    return [f"too small to be parted, so all in training: {names}. Their score cannot be told"]
+    return [
+        saying(
+            "too small to be parted, so all in training: %(names)s. Their score cannot be told", names=names
+        )
+    ]
 
 
-def _told(parts: list[str], held_out: list[str], shares: Shares) -> list[str]:
+def _told(parts: list[str], held_out: list[str], shares: Shares) -> list[Saying]:
     counts = Counter(parts)
     wanted = {"test": shares.test, "validation": shares.validation}
-    told = [f"{counts[part]:,} for {part} ({wanted[part]:.0%} asked for)" for part in reversed(held_out)]
-    return [f"held out of training by content: {' and '.join(told)}"]
+    told = enumerated(
+        saying(
+            "%(number)s for %(part)s (%(share)s asked for)",
+            number=counts[part],
+            part=saying(part),
+            share=f"{wanted[part]:.0%}",
+        )
+        for part in reversed(held_out)
+    )
+    return [saying("held out of training by content: %(parts)s", parts=told)]
 
 
-def _thin(pictures: Sequence[Picture], parts: list[str], held_out: list[str]) -> list[str]:
+def _thin(pictures: Sequence[Picture], parts: list[str], held_out: list[str]) -> list[Saying]:
     """Names the classes of which a part that was held out has no picture."""
     counts = Counter((part, picture.label) for picture, part in zip(pictures, parts, strict=True))
     labels = sorted({picture.label for picture in pictures}, key=natural)
@@ -187,12 +200,17 @@ def _thin(pictures: Sequence[Picture], parts: list[str], held_out: list[str]) ->
     for part in held_out:
         missing = [label for label in labels if not counts[part, label]]
         if missing:
-            few = ", ".join(f"'{label}' ({counts['train', label]:,} in training)" for label in missing[:5])
-            notes.append(f"classes too small: none for {part} of {few}")
+            few = enumerated(
+                saying("'%(name)s' (%(number)s in training)", name=label, number=counts["train", label])
+                for label in missing[:5]
+            )
+            notes.append(
+                saying("classes too small: none for %(part)s of %(classes)s", part=saying(part), classes=few)
+            )
     return notes
 
 
-def _straddling(pictures: Sequence[Picture]) -> list[str]:
+def _straddling(pictures: Sequence[Picture]) -> list[Saying]:
     """A note of groups that the data's own parts tear apart."""
     parts: dict[str, set[str]] = defaultdict(set)
     for picture in pictures:
@@ -202,7 +220,12 @@ def _straddling(pictures: Sequence[Picture]) -> list[str]:
     if not torn:
         return []
     return [
-        f"{plural(len(torn), 'group is', 'groups are')} in two parts as the data give them: {listed(torn)}"
+        counted(
+            "%(count)s group is in two parts as the data give them: %(names)s",
+            "%(count)s groups are in two parts as the data give them: %(names)s",
+            len(torn),
+            names=listed(torn),
+        )
     ]
 
 

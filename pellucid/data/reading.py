@@ -15,11 +15,13 @@ import torch
 from pellucid import files
 from pellucid.data.dataset import Dataset, Splits, content_hashes
 from pellucid.data.layouts import list_pictures
-from pellucid.data.listing import PARTS, SPLIT_NAMES, Listing, Picture, listed, plural
+from pellucid.data.listing import PARTS, SPLIT_NAMES, Listing, Picture, listed
 from pellucid.data.parting import Shares, sides
 from pellucid.data.picture import Preprocess
+from pellucid.data.reasons import told as told_reason
 from pellucid.data.store import OnUnreadable, Packed, Progress, Survey, look_through, pack
 from pellucid.errors import UsageError
+from pellucid.language import Saying, counted, enumerated, saying
 
 SIZES = (32, 64, 96, 128, 160, 224)
 SMALLEST, LARGEST = 8, 1024
@@ -42,7 +44,7 @@ class Reading:
     preprocess: Preprocess
     listing: Listing
     packed: Packed
-    notes: tuple[str, ...]
+    notes: tuple[Saying, ...]
 
     def to_json(self) -> dict[str, Any]:
         """What there was and what was read, as plain values; found = read + unreadable, always."""
@@ -52,7 +54,7 @@ class Reading:
             "unreadable": [{"source": one.source, "reason": one.reason} for one in self.packed.unreadable],
             "classes": list(self.listing.classes),
             "preprocess": self.preprocess.to_json(),
-            "notes": list(self.notes),
+            "notes": [str(note) for note in self.notes],
         }
 
 
@@ -85,7 +87,7 @@ def read_pictures(
     """
     _refuse_settings(size, validation, on_unreadable)
     listing = list_pictures(data, group_by=group_by)
-    chosen, sized, looked = preprocess, "", None
+    chosen, sized, looked = preprocess, list[Saying](), None
     if chosen is None:
         looked = look_through(
             listing, lambda seen: _stretched(_chosen(seen, size)[0]), cache=cache, progress=progress
@@ -108,7 +110,7 @@ def read_pictures(
     _refuse_unreadable_classes(listing, pictures)
     notes = (
         *listing.notes,
-        *([sized] if sized else []),
+        *sized,
         *_of_unreadable(packed),
         *packed.notes,
         *told,
@@ -145,7 +147,7 @@ def _refuse_settings(size: int, validation: float, on_unreadable: str) -> None:
         )
 
 
-def _chosen(seen: Survey, size: int) -> tuple[Preprocess, str]:
+def _chosen(seen: Survey, size: int) -> tuple[Preprocess, list[Saying]]:
     """How the pictures are to be read, and a sentence on it."""
     sizes = seen.sizes
     if not sizes:
@@ -153,14 +155,18 @@ def _chosen(seen: Survey, size: int) -> tuple[Preprocess, str]:
         raise UsageError(f"None of the {len(seen.facts):,} pictures can be read. {reasons}")
     height, width = (size, size) if size else chosen_size(sizes)
     alike = len(sizes) == 1 and (width, height) in sizes
-    kind = "gray" if seen.channels == 1 else "colour"
+    kind = saying("gray") if seen.channels == 1 else saying("colour")
     if alike:
-        return Preprocess(seen.channels, height, width), f"all pictures are {width}x{height}, {kind}"
-    small, large = min(sizes, key=min), max(sizes, key=min)
-    found = f"{small[0]}x{small[1]} to {large[0]}x{large[1]}" if small != large else f"{small[0]}x{small[1]}"
-    why = "" if size else "; --size takes another"
-    note = f"pictures of {found} are read as {width}x{height}, {kind}{why}"
-    return Preprocess(seen.channels, height, width, "stretch"), note
+        note = saying("all pictures are %(size)s, %(kind)s", size=f"{width}x{height}", kind=kind)
+        return Preprocess(seen.channels, height, width), [note]
+    small, large = (f"{one[0]}x{one[1]}" for one in (min(sizes, key=min), max(sizes, key=min)))
+    found = saying("%(low)s to %(high)s", low=small, high=large) if small != large else small
+    taken = {"sizes": found, "size": f"{width}x{height}", "kind": kind}
+    if size:
+        note = saying("pictures of %(sizes)s are read as %(size)s, %(kind)s", **taken)
+    else:
+        note = saying("pictures of %(sizes)s are read as %(size)s, %(kind)s; --size takes another", **taken)
+    return Preprocess(seen.channels, height, width, "stretch"), [note]
 
 
 def _stretched(preprocess: Preprocess) -> Preprocess:
@@ -183,14 +189,27 @@ def _splits(whole: Dataset, parts: Sequence[str]) -> Splits:
     return Splits(*chosen)
 
 
-def _of_unreadable(packed: Packed) -> list[str]:
+def _of_unreadable(packed: Packed) -> list[Saying]:
     if not packed.unreadable:
         return []
-    shown = "; ".join(f"'{one.source}' {one.reason.rstrip('.')}" for one in packed.unreadable[:SHOWN_REASONS])
+    shown = enumerated(
+        (
+            saying("'%(name)s' %(reason)s", name=one.source, reason=told_reason(one.reason))
+            for one in packed.unreadable[:SHOWN_REASONS]
+        ),
+        separator=" ",
+    )
     rest = len(packed.unreadable) - SHOWN_REASONS
-    more = f" and {rest:,} more" if rest > 0 else ""
-    count = plural(len(packed.unreadable), "picture is", "pictures are")
-    return [f"{count} unreadable and passed over: {shown}{more}"]
+    more = saying(" And %(count)s more.", count=rest) if rest > 0 else ""
+    return [
+        counted(
+            "%(count)s picture is unreadable and passed over: %(names)s%(more)s",
+            "%(count)s pictures are unreadable and passed over: %(names)s%(more)s",
+            len(packed.unreadable),
+            names=shown,
+            more=more,
+        )
+    ]
 
 
 def _refuse_unreadable_classes(listing: Listing, pictures: Sequence[Picture]) -> None:
@@ -199,7 +218,7 @@ def _refuse_unreadable_classes(listing: Listing, pictures: Sequence[Picture]) ->
         raise UsageError(f"Not one picture of {listed(lost)} can be read. Mend them or take the class out.")
 
 
-def _replayed(pictures: list[Picture], pixels: list[str], path: Path) -> tuple[list[str], list[str]]:
+def _replayed(pictures: list[Picture], pixels: list[str], path: Path) -> tuple[list[str], list[Saying]]:
     """The parts a split.csv tells: by the pictures' pixels, else, read in another size, by their names.
 
     Pictures it does not know are parted by content as ever. Raises UsageError when it has no such columns, an
@@ -222,11 +241,28 @@ def _replayed(pictures: list[Picture], pixels: list[str], path: Path) -> tuple[l
     known = sum(map(bool, parts))
     if not known:
         raise UsageError(f"'{path}' knows none of these pictures. Is it the split of other data?")
-    notes = [f"parts as '{path}' tells them, {'by pixels' if same_size else 'by name'}: {known:,} pictures"]
+    here = {"path": str(path), "number": known}
+    notes = [
+        saying("parts as '%(path)s' tells them, by pixels: %(number)s pictures", **here)
+        if same_size
+        else saying("parts as '%(path)s' tells them, by name: %(number)s pictures", **here)
+    ]
     if unknown := len(parts) - known:
-        notes.append(f"{plural(unknown, 'picture', 'pictures')} it does not know, parted by content")
+        notes.append(
+            counted(
+                "%(count)s picture it does not know, parted by content",
+                "%(count)s pictures it does not know, parted by content",
+                unknown,
+            )
+        )
     if gone := len(rows) - len({row["source"] for row in rows} & {picture.source for picture in pictures}):
-        notes.append(f"{plural(gone, 'picture', 'pictures')} it names by other names, or that are gone")
+        notes.append(
+            counted(
+                "%(count)s picture it names by another name, or that is gone",
+                "%(count)s pictures it names by other names, or that are gone",
+                gone,
+            )
+        )
     return parts, notes
 
 

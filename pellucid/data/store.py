@@ -62,6 +62,7 @@ from pellucid.data.survey import (
 )
 from pellucid.decoding import DECODER
 from pellucid.errors import PellucidError, UsageError
+from pellucid.language import Saying, counted, saying
 from pellucid.workers import NAMELESS, Answer, crew, hash_of
 
 __all__ = [
@@ -98,7 +99,7 @@ class Packed:
     kept: list[int]
     facts: list[Facts]
     unreadable: tuple[Unreadable, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Saying, ...] = ()
 
 
 def pack(
@@ -239,7 +240,7 @@ class _Store:
     contents: NDArray[np.uint8]
     broken: dict[str, str]
     damaged: int = 0
-    notes: tuple[str, ...] = ()
+    notes: tuple[Saying, ...] = ()
 
     def knows(self, wanted: Iterable[str]) -> bool:
         """Whether every content is here, or is known to be no picture."""
@@ -341,14 +342,20 @@ def _held(old: _Store, work: _Work, why: str) -> _Store:
             held[len(index.digests) - 1] = row.pixels
     rows = {digest: row for row, digest in enumerate(index.digests)}
     contents = np.frombuffer(b"".join(index.contents), np.uint8).reshape(-1, 16)
-    note = f"The pictures are kept in memory and will be decoded again the next time. {why}"
+    note = saying("The pictures are kept in memory and will be decoded again the next time. %(why)s", why=why)
     return _Store(Held(held), rows, contents, index.broken | index.passing, notes=(*_mended(old), note))
 
 
-def _mended(old: _Store) -> tuple[str, ...]:
+def _mended(old: _Store) -> tuple[Saying, ...]:
     if not old.damaged:
         return ()
-    return (f"The store was damaged on the disk: {old.damaged:,} pictures were decoded again.",)
+    return (
+        counted(
+            "The store was damaged on the disk: %(count)s picture was decoded again.",
+            "The store was damaged on the disk: %(count)s pictures were decoded again.",
+            old.damaged,
+        ),
+    )
 
 
 def _rows(old: _Store, work: _Work) -> Iterator[Row]:

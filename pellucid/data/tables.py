@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.data.listing import SPLIT_NAMES, Content, Found, Picture, listed, plural
+from pellucid.data.listing import SPLIT_NAMES, Content, Found, Picture, listed
 from pellucid.data.tree import Tree, read_file, stamp_of
 from pellucid.errors import UsageError
+from pellucid.language import Saying, counted, saying
 
 PATH_COLUMNS = ("path", "file_name", "filename", "filepath", "file", "image_path", "image", "img")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target")
@@ -62,7 +63,7 @@ def table_found(path: Path, *, group_by: str = "") -> Found:
     )
     columns = read_table(path.name, read_file(path))
     rows = _named(path.name, columns, "", group_by, outside=True)
-    return _found(f"table '{path.name}'", rows, place, columns)
+    return _found(saying("table %(names)s", names=f"'{path.name}'"), rows, place, columns)
 
 
 def tables_in(tree: Tree, tables: Mapping[str, str], *, group_by: str = "") -> Found:
@@ -74,10 +75,17 @@ def tables_in(tree: Tree, tables: Mapping[str, str], *, group_by: str = "") -> F
         folder = name.rpartition("/")[0]
         columns = read_table(name, tree.read(name))
         rows += _named(name, columns, part, group_by, prefix=f"{folder}/" if folder else "")
-    found = _found(f"table {listed(tables)}", rows, place, columns)
+    found = _found(saying("table %(names)s", names=listed(tables)), rows, place, columns)
     unnamed = len(set(tree.pictures()) - {row.address for row in rows})
-    notes = [f"passed over {plural(unnamed, 'picture', 'pictures')} that no row names"] if unnamed else []
-    return replace(found, notes=(*tree.notes, *found.notes, *notes))
+    notes = (*tree.notes, *found.notes)
+    if unnamed:
+        passed = counted(
+            "passed over %(count)s picture that no row names",
+            "passed over %(count)s pictures that no row names",
+            unnamed,
+        )
+        notes = (*notes, passed)
+    return replace(found, notes=notes)
 
 
 def is_table(content: bytes) -> bool:
@@ -120,7 +128,7 @@ def frame_found(frame: Any, *, group_by: str = "") -> Found:
     """The pictures of a pandas DataFrame: paths, bytes, arrays or Pillow images, with their labels."""
     columns = {str(name): list(frame[name]) for name in frame.columns}
     rows = _rows_of_values("The DataFrame", columns, "", group_by)
-    return _found("DataFrame", rows, _anywhere(), columns)
+    return _found(Saying("DataFrame"), rows, _anywhere(), columns)
 
 
 def dataset_found(parts: Mapping[str, Any], *, group_by: str = "") -> Found:
@@ -135,7 +143,7 @@ def dataset_found(parts: Mapping[str, Any], *, group_by: str = "") -> Found:
             others[label] = [names[number] if number >= 0 else None for number in others[label]]
         lazy = [_Lazy(dataset, image, number) for number in range(len(dataset))]
         rows += _rows_of_values("The Dataset", {image: lazy, **others}, part, group_by)
-    return _found("Hugging Face Dataset", rows, _anywhere(), others)
+    return _found(Saying("Hugging Face Dataset"), rows, _anywhere(), others)
 
 
 def _named(
@@ -207,7 +215,7 @@ def _rows(
     ]
 
 
-def _found(layout: str, rows: list[Row], place: Place, columns: Iterable[str]) -> Found:
+def _found(layout: Saying, rows: list[Row], place: Place, columns: Iterable[str]) -> Found:
     rows, repeated = _once(rows)
     missing = [
         row.source
@@ -220,11 +228,30 @@ def _found(layout: str, rows: list[Row], place: Place, columns: Iterable[str]) -
         )
     notes = []
     if repeated:
-        notes.append(f"{plural(repeated, 'row repeats', 'rows repeat')} another and count once")
+        notes.append(
+            counted(
+                "%(count)s row repeats another and counts once",
+                "%(count)s rows repeat another and count once",
+                repeated,
+            )
+        )
     if missing:
-        notes.append(f"{plural(len(missing), 'picture', 'pictures')} named but not there: {listed(missing)}")
+        notes.append(
+            counted(
+                "%(count)s picture named but not there: %(names)s",
+                "%(count)s pictures named but not there: %(names)s",
+                len(missing),
+                names=listed(missing),
+            )
+        )
     if any(row.split for row in rows) and (silent := sum(not row.split for row in rows)):
-        notes.append(f"{plural(silent, 'row tells', 'rows tell')} no part: taken for training")
+        notes.append(
+            counted(
+                "%(count)s row tells no part: taken for training",
+                "%(count)s rows tell no part: taken for training",
+                silent,
+            )
+        )
     pictures = [Picture(row.source, row.label, row.split, row.group) for row in rows]
 
     def read(index: int) -> Content:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pellucid.data.listing import listed, natural, plural
+from pellucid.data.listing import natural
 from pellucid.errors import PellucidError, UsageError
+from pellucid.language import Saying, counted
 
 SUFFIXES = tuple(
     ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm".split()
@@ -38,7 +39,7 @@ class Tree:
     folders: tuple[str, ...]
     read: Callable[[str], bytes]
     stamp: Callable[[str], str]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Saying, ...] = ()
 
     def top(self) -> list[str]:
         """Names of the folders that stand at the top, in natural order."""
@@ -87,13 +88,16 @@ def tree_of(
     folders: Iterator[str],
     read: Callable[[str], bytes],
     stamp: Callable[[str], str],
-    notes: tuple[str, ...] = (),
+    notes: tuple[Saying, ...] = (),
 ) -> Tree:
     """A Tree without its hidden files; a note tells how many pictures are among those."""
     seen = {file: size for file, size in sizes.items() if not hidden(file)}
     unseen = sum(1 for file in sizes if hidden(file) and is_picture(file) and not _is_shadow(file))
     if unseen:
-        notes = (*notes, f"{plural(unseen, 'hidden picture is', 'hidden pictures are')} passed over")
+        passed = counted(
+            "%(count)s hidden picture is passed over", "%(count)s hidden pictures are passed over", unseen
+        )
+        notes = (*notes, passed)
     above = {parent.as_posix() for file in seen for parent in PurePosixPath(file).parents}
     known = {folder for folder in (*folders, *above) if folder not in ("", ".") and not hidden(folder)}
     ordered = {file: seen[file] for file in sorted(seen, key=natural)}
@@ -109,9 +113,7 @@ def folder_tree(path: Path) -> Tree:
     folders: list[str] = []
     passed: Counter[str] = Counter()
     _walk(path, "", (), sizes, folders, passed)
-    notes = tuple(
-        f"{plural(count, f'{kind} is', f'{kind}s are')} passed over" for kind, count in passed.items()
-    )
+    notes = tuple(PASSED[kind](count) for kind, count in passed.items())
     return tree_of(
         str(path),
         sizes,
@@ -120,6 +122,29 @@ def folder_tree(path: Path) -> Tree:
         lambda name: stamp_of(path / name),
         notes,
     )
+
+
+# What a folder may hold that no picture is read from.
+PASSED: Mapping[str, Callable[[int], Saying]] = {
+    "loop": lambda count: counted(
+        "%(count)s link to a folder it lies in is passed over",
+        "%(count)s links to a folder they lie in are passed over",
+        count,
+    ),
+    "hidden": lambda count: counted(
+        "%(count)s hidden folder is passed over", "%(count)s hidden folders are passed over", count
+    ),
+    "dangling": lambda count: counted(
+        "%(count)s link that leads nowhere is passed over",
+        "%(count)s links that lead nowhere are passed over",
+        count,
+    ),
+    "device": lambda count: counted(
+        "%(count)s pipe, socket or device is passed over",
+        "%(count)s pipes, sockets or devices are passed over",
+        count,
+    ),
+}
 
 
 def read_file(path: Path) -> bytes:
@@ -154,7 +179,7 @@ def _walk(
         facts = path.stat()
         here = (facts.st_dev, facts.st_ino)
         if here in above:
-            passed["link to a folder it lies in"] += 1
+            passed["loop"] += 1
             return
         with os.scandir(path) as entries:
             found = list(entries)
@@ -168,15 +193,15 @@ def _walk(
         name = prefix + entry.name
         if entry.is_dir():
             if hidden(name):
-                passed["hidden folder"] += 1
+                passed["hidden"] += 1
             else:
                 _walk(Path(entry.path), f"{name}/", (*above, here), sizes, folders, passed)
         elif entry.is_file():
             sizes[name] = entry.stat().st_size
         elif entry.is_symlink():
-            passed["link that leads nowhere"] += 1
+            passed["dangling"] += 1
         else:
-            passed["pipe, socket or device"] += 1
+            passed["device"] += 1
 
 
 def unwrapped(tree: Tree, has_meaning: Callable[[Tree], bool]) -> Tree:
@@ -187,13 +212,6 @@ def unwrapped(tree: Tree, has_meaning: Callable[[Tree], bool]) -> Tree:
             break
         tree = inside
     return tree
-
-
-def passed_over(names: list[str], why: str) -> list[str]:
-    """A sentence on files that are left out, or none."""
-    if not names:
-        return []
-    return [f"passed over {why}: {listed(names)}"]
 
 
 def unreadable_tree(path: Path, error: Exception) -> PellucidError:

@@ -21,6 +21,7 @@ from pellucid.explanation.activations import (
     undisturbed,
 )
 from pellucid.explanation.attribution import EXPLAINERS, Explainer, scores_of
+from pellucid.language import Saying, said, saying
 
 __all__ = [
     "DEFAULT_METHODS",
@@ -60,7 +61,7 @@ class Explanation:
     layer: str = ""
     against: int | None = None
     scores: Tensor = field(default_factory=lambda: torch.empty(0))
-    notes: tuple[str, ...] = ()
+    notes: tuple[Saying, ...] = ()
 
     def __repr__(self) -> str:
         return f"Explanation({self.sentence})"
@@ -72,36 +73,51 @@ class Explanation:
             pixels = drawing.coloured(heat, -(reach or 1.0), reach or 1.0, colours=drawing.SIGNED)
             figures.append(_figure(pixels, self.caption(method)))
         layers = ", ".join(f"{name} {tuple(maps.shape)}" for name, maps in self.feature_maps.items())
-        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        notes = "".join(f"<p>{escape(str(note))}</p>" for note in self.notes)
         return f"<p>{escape(self.sentence)}</p>{''.join(figures)}{notes}<p>{escape(layers)}</p>"
 
     @property
     def sentence(self) -> str:
         """What the network answers, and which class is explained."""
         best = int(self.probabilities.argmax())
-        question = self.classes[self.target]
-        if self.against is not None:
-            question += f" and not {self.classes[self.against]}"
-        return (
-            f"answers {self.classes[best]} with {percent(float(self.probabilities[best]))}; "
-            f"evidence for {question}"
+        told = {
+            "answer": self.classes[best],
+            "share": percent(float(self.probabilities[best])),
+            "name": self.classes[self.target],
+        }
+        if self.against is None:
+            return said("answers %(answer)s with %(share)s; evidence for %(name)s", **told)
+        return said(
+            "answers %(answer)s with %(share)s; evidence for %(name)s and not %(other)s",
+            **told,
+            other=self.classes[self.against],
         )
 
     def caption(self, method: str) -> str:
         """What a heatmap shows: method, place, class, scale, sum beside the score, and its caveat."""
         heat, explainer = self.heatmaps[method], EXPLAINERS[method]
         reach = float(heat.abs().max())
-        place = f" at {self.layer}" if explainer.at_layer else ""
+        name = said(method)
+        if explainer.at_layer:
+            name = said("%(method)s at %(layer)s", method=name, layer=self.layer)
         if reach == 0:
-            return f"{method}{place}: no evidence, the map is zero everywhere. {explainer.caveat}"
-        scale = f"{method}{place}: scale -{reach:.3g} (against) to {reach:.3g} (for)"
-        return f"{scale}{self._sum(heat) if explainer.additive else ''}. {explainer.caveat}"
+            empty = said("%(method)s: no evidence, the map is zero everywhere.", method=name)
+            return f"{empty} {said(explainer.caveat)}"
+        scale = said("%(method)s: scale -%(end)s (against) to %(end)s (for)", method=name, end=f"{reach:.3g}")
+        return f"{scale}{self._sum(heat) if explainer.additive else ''}. {said(explainer.caveat)}"
 
     def _sum(self, heat: Tensor) -> str:
-        score, what = float(self.scores[self.target]), "score"
-        if self.against is not None:
-            score, what = score - float(self.scores[self.against]), "difference of the scores"
-        return f"; all cells add up to {float(heat.sum()):.3g}, the {what} is {score:.3g}"
+        total, score = f"{float(heat.sum()):.3g}", float(self.scores[self.target])
+        if self.against is None:
+            return said(
+                "; all cells add up to %(sum)s, the score is %(score)s", sum=total, score=f"{score:.3g}"
+            )
+        score -= float(self.scores[self.against])
+        return said(
+            "; all cells add up to %(sum)s, the difference of the scores is %(score)s",
+            sum=total,
+            score=f"{score:.3g}",
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the pixels of picture and feature maps, as plain numbers and words."""
@@ -114,7 +130,7 @@ class Explanation:
             "layers": {name: list(maps.shape) for name, maps in self.feature_maps.items()},
             "evidence": {name: heat.tolist() for name, heat in self.heatmaps.items()},
             "captions": {name: self.caption(name) for name in self.heatmaps},
-            "notes": list(self.notes),
+            "notes": [str(note) for note in self.notes],
         }
 
     def plot(self, layer: str) -> Any:
@@ -238,29 +254,44 @@ def _are_probabilities(scores: Tensor) -> bool:
     return bool(scores.min() >= 0) and abs(float(scores.sum()) - 1) < 1e-3
 
 
-def _notes(scores: Tensor, image: Tensor) -> tuple[str, ...]:
+def _notes(scores: Tensor, image: Tensor) -> tuple[Saying, ...]:
     notes = []
     if _are_probabilities(scores):
         notes.append(
-            "The network ends in a softmax: it puts out probabilities, so the evidence is for a probability "
-            "and fades where the network is sure."
+            saying(
+                "The network ends in a softmax: it puts out probabilities, so the evidence is for a "
+                "probability and fades where the network is sure."
+            )
         )
     elif abs(float(scores.exp().sum()) - 1) < 1e-3:
-        notes.append("The network puts out log-probabilities: lowering other classes counts as evidence.")
+        notes.append(
+            saying("The network puts out log-probabilities: lowering other classes counts as evidence.")
+        )
     if image.is_floating_point() and not 0 <= float(image.min()) <= float(image.max()) <= 1:
-        notes.append("The picture is shown from its lowest to its highest value: the network takes others.")
+        notes.append(
+            saying("The picture is shown from its lowest to its highest value: the network takes others.")
+        )
     return tuple(notes)
 
 
-def _token_note(network: nn.Module, images: Tensor, place: str) -> tuple[str, ...]:
+def _token_note(network: nn.Module, images: Tensor, place: str) -> tuple[Saying, ...]:
     if not place:
         return ()
     shape = tuple(record(network, images, [place])[place].shape)
     grid = grid_of(shape, (images.shape[2], images.shape[3]))
     if grid is None or grid.kind != "tokens":
         return ()
-    left_out = f"; {grid.extra} in front left out, such as the class token" if grid.extra else ""
-    return (f"{place} puts out {shape[1]} tokens, read as {grid.height} x {grid.width} places{left_out}.",)
+    told = {"layer": place, "tokens": shape[1], "height": grid.height, "width": grid.width}
+    if not grid.extra:
+        note = saying("%(layer)s puts out %(tokens)s tokens, read as %(height)s x %(width)s places.", **told)
+    else:
+        note = saying(
+            "%(layer)s puts out %(tokens)s tokens, read as %(height)s x %(width)s places; %(extra)s in front "
+            "left out, such as the class token.",
+            **told,
+            extra=grid.extra,
+        )
+    return (note,)
 
 
 def _taken(images: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from pellucid.evaluation import percent
 from pellucid.explanation.activations import undisturbed
 from pellucid.explanation.attribution import scores_of
 from pellucid.explanation.honesty import blank
+from pellucid.language import counted, said
 
 PEN_SIDE = 64  # gray pictures up to this side are drawn on; others are covered in part
 RADII = (1.0, 1.5, 2.0, 2.5, 3.5)  # pixels, for a picture of 28; larger pens for larger pictures
@@ -75,22 +76,40 @@ class Counterfactual:
         name, wanted = self.classes[self.answer], self.classes[self.target]
         if not self.confirmed:
             return in_vain([self])
-        counts = {kind: sum(dab.kind == kind for dab in self.dabs) for kind in ("add", "erase", "cover")}
-        words = {"add": "added", "erase": "erased", "cover": "covered"}
-        what = " and ".join(
-            f"{count} {'dab' if kind != 'cover' else 'region'}{'s' if count > 1 else ''} {words[kind]}"
-            for kind, count in counts.items()
-            if count
+        return said(
+            "%(answer)s -> %(wanted)s: %(what)s, %(amount)s pixels of change, then %(sure)s %(wanted)s.",
+            answer=name,
+            wanted=wanted,
+            what=self._what(),
+            amount=f"{self.amount:.1f}",
+            sure=percent(float(self.after[self.target])),
         )
-        sure = percent(float(self.after[self.target]))
-        return f"{name} -> {wanted}: {what}, {self.amount:.1f} pixels of change, then {sure} {wanted}."
+
+    def _what(self) -> str:
+        """How many dabs of each kind were made."""
+        counts = {kind: sum(dab.kind == kind for dab in self.dabs) for kind in ("add", "erase", "cover")}
+        made = (
+            counted("%(count)s dab added", "%(count)s dabs added", counts["add"]),
+            counted("%(count)s dab erased", "%(count)s dabs erased", counts["erase"]),
+            counted("%(count)s region covered", "%(count)s regions covered", counts["cover"]),
+        )
+        first, *second = (one for one in made if one.values["count"])
+        return said("%(first)s and %(second)s", first=first, second=second[0]) if second else str(first)
 
 
 def in_vain(ways: Sequence[Counterfactual]) -> str:
     """To which classes no change of a picture was found, of searches of which none was confirmed."""
     first, names = ways[0], ", ".join(way.classes[way.target] for way in ways)
-    most = f"{MOST_DABS} dabs" if _drawn(first.image) else f"{MOST_COVERS} covered regions"
-    return f"{first.classes[first.answer]} -> {names}: no change of up to {most} was found."
+    answer = first.classes[first.answer]
+    if _drawn(first.image):
+        return said(
+            "%(answer)s -> %(wanted)s: no change of up to %(most)s dabs was found.",
+            answer=answer, wanted=names, most=MOST_DABS,
+        )  # fmt: skip
+    return said(
+        "%(answer)s -> %(wanted)s: no change of up to %(most)s covered regions was found.",
+        answer=answer, wanted=names, most=MOST_COVERS,
+    )  # fmt: skip
 
 
 def smallest_change(classifier: Classifier, image: Tensor) -> Counterfactual:

@@ -12,10 +12,12 @@ from markupsafe import Markup
 from torch import Tensor
 
 from pellucid import drawing
-from pellucid.data.audit import Audit, Finding, Place, tally
+from pellucid.data.audit import KINDS, Audit, Finding, Place, tally
 from pellucid.data.dataset import Dataset, Splits
+from pellucid.data.reasons import told as told_reason
 from pellucid.drawing import Atlas, zoom
 from pellucid.files import write_text
+from pellucid.language import said, speaking
 from pellucid.report import environment_of_pages
 from pellucid.report.material import cell
 
@@ -28,11 +30,12 @@ SHEET_CLASSES, SHEET_PICTURES = 100, 16
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What a page of a check is made of: the findings and the pictures they speak of."""
+    """What a page of a check is made of: the findings, the pictures they speak of, its language."""
 
     found: Audit
     splits: Splits
-    name: str
+    name: str = ""
+    language: str = "en"
 
     @cached_property
     def parts(self) -> dict[str, Dataset]:
@@ -60,19 +63,25 @@ class Subject:
         return _sheet(self.splits.train)
 
 
-def write_check(found: Audit, splits: Splits, path: Path, *, name: str = "pictures") -> Path:
+def write_check(found: Audit, splits: Splits, path: Path, *, name: str = "", language: str = "en") -> Path:
     """One page that needs nothing else, with every finding and the pictures that show it; gives `path`.
 
-    name  what the data are called in the title
+    name      what the data are called in the title: pictures, unless told otherwise
+    language  of LANGUAGES
 
-    Raises PellucidError when the file cannot be written.
+    Raises PellucidError when the file cannot be written, UsageError for an unknown language.
     """
-    write_text(path, render(Subject(found, splits, name)))
+    write_text(path, render(Subject(found, splits, name, language)))
     return path
 
 
 def render(subject: Subject) -> str:
-    """The page as text."""
+    """The page as text, in the language of its subject."""
+    with speaking(subject.language):
+        return _rendered(subject)
+
+
+def _rendered(subject: Subject) -> str:
     environment = environment_of_pages()
     macros: Any = environment.get_template("sections/checked.html").module
     sections = []
@@ -80,18 +89,20 @@ def render(subject: Subject) -> str:
         told = gather(subject)
         if told is not None:
             body = getattr(macros, key.replace("-", "_"))(told)
-            sections.append({"key": key, "title": title, "answer": told["answer"], "body": body})
+            sections.append({"key": key, "title": said(title), "answer": told["answer"], "body": body})
     pages = package_files("pellucid") / "pages"
     style = "".join((pages / name).read_text(encoding="utf-8") for name in ("page.css", "check.css"))
     return environment.get_template("check.html").render(
-        name=subject.name,
+        language=subject.language,
+        name=subject.name or said("pictures"),
         found=subject.found,
         grave=len([each for each in subject.found.findings if each.severity != "note"]),
         parts=[(name, len(part)) for name, part in subject.parts.items()],
         size=subject.splits.train.size,
-        kind="gray" if subject.splits.train.channels == 1 else "colour",
+        kind=said("gray") if subject.splits.train.channels == 1 else said("colour"),
         classes=len(subject.splits.train.classes),
         anchors={finding.kind: _anchor(finding.kind) for finding in subject.found.findings},
+        gravities={gravity: said(gravity) for gravity in KINDS.values()},
         sections=sections,
         atlases=_atlases(subject),
         style=Markup(style),
@@ -114,7 +125,13 @@ def _classes(subject: Subject) -> dict[str, Any]:
     ]
     findings = subject.found.of("small-class", "absent-class", "imbalance")
     few, many = (pick(train.counts.items(), key=lambda item: item[1]) for pick in (min, max))
-    calm = f"From {few[1]:,} training pictures ({few[0]}) to {many[1]:,} ({many[0]}) a class."
+    calm = said(
+        "From %(fewest)s training pictures (%(few)s) to %(most)s (%(many)s) a class.",
+        fewest=f"{few[1]:,}",
+        few=few[0],
+        most=f"{many[1]:,}",
+        many=many[0],
+    )
     return {
         "answer": " ".join(finding.sentence for finding in findings) or calm,
         "rows": rows,
@@ -144,13 +161,16 @@ def _light(subject: Subject) -> dict[str, Any]:
     contrast = {name: each.contrast for name, each in tones.items()}
     facts = subject.found.facts
     sizes = list(tally(f"{fact.width} × {fact.height}" for fact in facts).items())
-    answer = "; ".join(f"{name} {_middle(values)}" for name, values in bright.items())
+    middles = "; ".join(f"{said(name)} {_middle(values)}" for name, values in bright.items())
+    charts = (
+        (said("Brightness: mean of a picture's values"), bright),
+        (said("Contrast: their standard deviation"), contrast),
+    )
     return {
-        "answer": f"Middle brightness, of 255: {answer}. Parts of one source look alike here.",
-        "charts": [
-            Markup(drawing.distribution_chart("Brightness: mean of a picture's values", bright)),
-            Markup(drawing.distribution_chart("Contrast: their standard deviation", contrast)),
-        ],
+        "answer": said(
+            "Middle brightness, of 255: %(middles)s. Parts of one source look alike here.", middles=middles
+        ),
+        "charts": [Markup(drawing.distribution_chart(title, curves)) for title, curves in charts],
         "sizes": sizes[:20],
         "more_sizes": max(0, len(sizes) - 20),
         "modes": list(tally(fact.mode for fact in facts).items()),
@@ -169,8 +189,8 @@ def _unreadable(subject: Subject) -> dict[str, Any] | None:
         return None
     named = findings[0].named
     return {
-        "answer": f"{findings[0].sentence} They are left out of everything that follows.",
-        "named": named[:NAMED],
+        "answer": f"{findings[0].sentence} {said('They are left out of everything that follows.')}",
+        "named": [(source, told_reason(why)) for source, why in named[:NAMED]],
         "more": max(0, len(named) - NAMED),
     }
 
@@ -203,8 +223,8 @@ def _block(subject: Subject, finding: Finding) -> dict[str, Any]:
         groups.append({"tiles": tiles, "more": len(group) - len(tiles), "same": same})
     return {
         "kind": finding.kind,
-        "title": TITLES[finding.kind],
-        "says": EXPLAINED[finding.kind],
+        "title": said(TITLES[finding.kind]),
+        "says": said(EXPLAINED[finding.kind]),
         "groups": [group for group in groups if group["tiles"]],
         "count": len(finding.groups),
         "labels": finding.kind in ("mislabelled-twins", "near-leak", "near-duplicate", "leak"),

@@ -9,10 +9,11 @@ from markupsafe import Markup
 
 from pellucid import drawing
 from pellucid.data.dataset import Dataset
+from pellucid.data.reasons import told as told_reason
 from pellucid.drawing import zoom
 from pellucid.evaluation import Evaluation, times
 from pellucid.files import read_json
-from pellucid.language import said
+from pellucid.language import retold, said
 from pellucid.report.augmented import preview
 from pellucid.report.material import A_PAIR, FIRST, MATRIX, Material, cell, shown, tile
 
@@ -70,13 +71,25 @@ def data(material: Material) -> dict[str, Any]:
         "rows": rows,
         "fewest": min(train.counts.items(), key=lambda item: item[1]),
         "most": max(train.counts.items(), key=lambda item: item[1]),
-        "reading": run.environment.get("reading"),
+        "reading": _reading(run.environment.get("reading")),
         "leaking": len(leaking),
         "leaking_sources": leaking,
         "without": material.evaluation.without(leaking) if leaking else None,
         "fingerprints": {name: part.fingerprint for name, part in splits.items()},
         "first_sources": [train.sources[index] for index in order[:1]],
     }
+
+
+def _reading(told: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a run wrote down of how its pictures were read, to be said in the language of the page.
+
+    A run of before it wrote down sentences that can be said in another language has them in English.
+    """
+    if told is None:
+        return None
+    notes = [retold(one) for one in told.get("sayings", [])] or told["notes"]
+    unreadable = [{**one, "reason": told_reason(one["reason"])} for one in told["unreadable"]]
+    return {**told, "notes": notes, "unreadable": unreadable}
 
 
 def training(material: Material) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pellucid.data.picture import Preprocess
 from pellucid.data.reading import Reading
 from pellucid.data.store import Facts, Packed, Unreadable
 from pellucid.errors import UsageError
+from pellucid.language import saying
 from tests.photographs import CHANGES, photographs
 from tests.photographs import changed as change
 from tests.toys import only_class
@@ -186,7 +187,7 @@ def test_a_quick_look_leaves_near_copies_of_a_large_set_alone(
     monkeypatch.setattr("pellucid.data.audit.QUICK_PICTURES", COUNT - 1)
     found = quick_audit(planted[0])
     assert [finding.kind for finding in found.findings] == ["leak"]
-    assert "almost identical ones not" in found.looked
+    assert "almost identical ones not" in str(found.looked)
 
 
 def test_an_audit_of_one_picture_a_part_does_not_fail() -> None:
@@ -214,7 +215,9 @@ def reading_of(splits: Splits, unreadable: tuple[Unreadable, ...] = ()) -> Readi
     """A reading as of a folder of JPEGs in which some files are broken."""
     names = [source for _, part in splits.items() for source in part.sources]
     pictures = [Picture(name, "cat") for name in [*names, *(each.source for each in unreadable)]]
-    listing = Listing("photos", pictures, ANIMALS, ("One folder a class.",), lambda _: b"", lambda _: "")
+    listing = Listing(
+        "photos", pictures, ANIMALS, (saying("one folder per class"),), lambda _: b"", lambda _: ""
+    )
     facts = [Facts(640, 480, "RGB", 20_000, str(number)) for number in range(len(names))]
     images = torch.cat([part.images for _, part in splits.items()])
     packed = Packed(images, list(range(len(names))), facts, unreadable)

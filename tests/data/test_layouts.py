@@ -102,7 +102,7 @@ def test_two_members_of_one_name_links_and_cuts_are_told(tmp_path: Path) -> None
         archive.addfile(link)
     listing = list_pictures(linked)
     assert len(listing.pictures) == 2
-    assert any("1 link or device is passed over" in note for note in listing.notes)
+    assert any("1 link or device is passed over" in note for note in map(str, listing.notes))
     whole = tarred(tmp_path / "whole.tar.gz", FILES, "w:gz").read_bytes()
     (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "cut.zip").write_bytes(zipped(tmp_path / "w.zip", FILES).read_bytes()[:-30])
@@ -165,9 +165,9 @@ def test_an_npz_with_python_objects_is_refused_before_any_code_runs(tmp_path: Pa
 def test_arrays_of_floats_channels_first_and_one_hot_are_told_and_read() -> None:
     images = np.random.default_rng(0).random((4, 3, 8, 7)).astype(np.float32)
     listing = list_pictures((images, np.eye(4, dtype=np.uint8)))
-    assert any("(N, C, H, W)" in note for note in listing.notes)
-    assert any("0..1 was scaled" in note for note in listing.notes)
-    assert any("one-hot" in note for note in listing.notes)
+    assert any("(N, C, H, W)" in note for note in map(str, listing.notes))
+    assert any("0..1 was scaled" in note for note in map(str, listing.notes))
+    assert any("one-hot" in note for note in map(str, listing.notes))
     assert (contents(listing)["train/2"] == np.round(images[2].transpose(1, 2, 0) * 255.0)).all()
     with pytest.raises(UsageError, match=r"Expected pixels of train as uint8 0\.\.255"):
         list_pictures((images - 0.5, np.arange(4)))
@@ -234,7 +234,7 @@ def test_a_table_named_itself_may_point_anywhere_and_names_what_is_not_there(tmp
     listing = list_pictures(table, group_by="patient")
     assert contents_of_others(listing, 2) == [picture(1), picture(2)]
     assert [one.group for one in listing.pictures] == ["x", "x", "y"]
-    assert any("1 picture named but not there: 'gone.png'" in note for note in listing.notes)
+    assert any("1 picture named but not there: 'gone.png'" in note for note in map(str, listing.notes))
     with pytest.raises(UsageError, match=r"'gone\.png' is not there"):
         listing.read(2)
 

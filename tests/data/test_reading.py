@@ -31,7 +31,7 @@ def test_a_folder_becomes_three_parts_of_one_size_that_share_no_picture(tmp_path
     assert all(len(part) for _, part in reading.splits.items())
     assert reading.preprocess == Preprocess(3, 16, 16)
     assert reading.splits.train.classes == ("bright", "dark")
-    assert any(note.startswith("held out of training by content") for note in reading.notes)
+    assert any(note.startswith("held out of training by content") for note in map(str, reading.notes))
 
 
 def test_what_is_unreadable_is_named_and_counted_and_the_rest_is_read(tmp_path: Path) -> None:
@@ -48,7 +48,8 @@ def test_what_is_unreadable_is_named_and_counted_and_the_rest_is_read(tmp_path: 
     assert facts["found"] == facts["read"] + len(facts["unreadable"]) == 63
     assert facts["read"] == sum(len(part) for _, part in reading.splits.items())
     assert any(
-        "3 pictures are unreadable and passed over: 'bright/text.jpg'" in note for note in reading.notes
+        "3 pictures are unreadable and passed over: 'bright/text.jpg'" in note
+        for note in map(str, reading.notes)
     )
     with pytest.raises(UsageError, match=r"bright/text\.jpg"):
         read_pictures(folder, on_unreadable="stop")
@@ -102,7 +103,8 @@ def test_pictures_of_many_sizes_and_kinds_are_read_alike(tmp_path: Path) -> None
     assert reading.preprocess == Preprocess(3, 32, 32, "stretch")
     assert reading.splits.train.images.shape[1:] == (3, 32, 32)
     assert any(
-        "pictures of 50x40 to 90x70 are read as 32x32, colour; --size" in note for note in reading.notes
+        "pictures of 50x40 to 90x70 are read as 32x32, colour; --size" in note
+        for note in map(str, reading.notes)
     )
     gray = planted(
         tmp_path / "gray", {name: content for name, content in files.items() if int(name[2:-4]) % 3}
@@ -131,7 +133,7 @@ def test_a_run_writes_its_split_and_the_split_replays_it(tmp_path: Path) -> None
     table = run.folder / SPLIT
     replayed = read_pictures(folder, seed=99, validation=0.5, split_file=table)
     assert parts(replayed) == parts(reading)
-    assert any("by pixels: 60 pictures" in note for note in replayed.notes)
+    assert any("by pixels: 60 pictures" in note for note in map(str, replayed.notes))
     assert parts(read_pictures(folder, seed=99, size=32, split_file=table)) == parts(reading)  # by names
     planted(
         folder, {"bright/twin.png": (folder / "bright" / "000.png").read_bytes(), "dark/new.png": picture(9)}

@@ -338,7 +338,7 @@ def test_tokens_are_read_as_places_and_the_class_token_is_left_out() -> None:
     assert gradient.any()
     explanation = explain(network, images[0], methods=AT_LAYER)
     assert explanation.heatmaps["gradient x activation"].shape == (4, 4)
-    assert "17 tokens, read as 4 x 4 places; 1 in front left out" in explanation.notes[0]
+    assert "17 tokens, read as 4 x 4 places; 1 in front left out" in str(explanation.notes[0])
 
 
 @pytest.mark.parametrize(
@@ -384,8 +384,8 @@ def test_explain_takes_any_module_and_says_what_must_be_known() -> None:
     assert explanation.classes == ("0", "1", "2")
     assert explanation.layer == "0.stem"
     assert explanation.image.dtype == torch.uint8
-    assert "ends in a softmax" in explanation.notes[0]
-    assert "shown from its lowest to its highest" in explanation.notes[1]
+    assert "ends in a softmax" in str(explanation.notes[0])
+    assert "shown from its lowest to its highest" in str(explanation.notes[1])
     assert "evidence for 1 and not 0" in explanation.sentence
     assert set(explanation.to_json()["evidence"]) == set(EXPLAINERS)
 
