@@ -64,6 +64,7 @@ explanation/honesty.py
 explanation/counterfactual.py
 explanation/neighbours.py
 explanation/health.py
+explanation/workings.py
 explanation/similarity.py
 explanation/embedding.py
 explanation/__init__.py
@@ -72,6 +73,7 @@ run.py
 layers.py
 evidence.py
 strokes.py
+excitement.py
 exporters/lowering.py
 exporters/onnx.py
 exporters/page.py
@@ -91,6 +93,7 @@ compare.py
 report/checked.py
 live/guard.py
 live/answers.py
+live/counting.py
 live/disputed.py
 live/app.py
 live/server.py
