@@ -25,6 +25,7 @@ from pellucid.live.answers import Answerer, Malformed, Question
 from pellucid.live.counting import ASKED, ONE, Asked, Counter
 from pellucid.live.disputed import disputed
 from pellucid.live.guard import BYTES, LOG, PICTURES, Door, Guard, Refusal
+from pellucid.moments import MOST_WEIGHTS
 from pellucid.strokes import RULES, as_ink, place_picture
 
 OWN_SCRIPTS = ("torch.js", "side.js")
@@ -42,6 +43,7 @@ DOORS: dict[bytes, Door] = {
     b"/answer": Door(("POST",), BYTES, LARGEST_QUESTION),
     b"/past": Door(("POST",), BYTES, LARGEST_QUESTION),
     b"/channel": Door(("POST",), BYTES, ASKED.size),
+    b"/scales": Door(("POST",), BYTES, 1),
     b"/test": Door(("POST",), BYTES, ONE.size),
     b"/picture": Door(("POST",), PICTURES | BYTES, LARGEST_FILE),
 }
@@ -123,7 +125,7 @@ def application(runs: Sequence[Served], *, port: int, language: str = "en") -> G
     desk = _Desk(runs)
     routes = [Route(path, _constant(text.encode(), kind)) for path, (text, kind) in fixed.items()]
     asked = {"/answer": desk.answer, "/past": desk.past, "/channel": desk.channel, "/test": desk.test}
-    asked |= {"/picture": desk.picture}
+    asked |= {"/scales": desk.scales, "/picture": desk.picture}
     routes += [Route(path, answer, methods=["POST"]) for path, answer in asked.items()]
     app = Starlette(routes=routes, exception_handlers={Refusal: _refused})
     return Guard(app, port=port, doors=DOORS)
@@ -157,12 +159,16 @@ class _Desk:
         asked = _read(Asked.read, await request.body())
         counter = self._run(asked.run).counter
         assert counter is not None
-        mine = self._new(("channel", asked.run))
-        while await self._done(
-            partial(counter.step, asked.layer, asked.channel), ("channel", asked.run), mine
-        ):
-            pass
+        await self._whole(partial(counter.step, asked.layer, asked.channel), ("channel", asked.run))
         return await self._taken(partial(counter.told, asked.layer, asked.channel), None)
+
+    async def scales(self, request: Request) -> Response:
+        """Between which values each layer of one run lies on test pictures."""
+        (run,) = await request.body()
+        counter = self._run(run).counter
+        assert counter is not None
+        await self._whole(counter.look, ("scales", run))
+        return await self._taken(counter.scales, None)
 
     async def test(self, request: Request) -> Response:
         """One test picture of one run, as its network receives it."""
@@ -186,6 +192,12 @@ class _Desk:
         mine = None if key is None else self._new(key)
         content = await self._done(work, key, mine)
         return Response(content, media_type="application/octet-stream")
+
+    async def _whole(self, slice_of_it: Callable[[], bool], key: tuple[str, int]) -> None:
+        """Slice after slice, each in its turn, until none is left."""
+        mine = self._new(key)
+        while await self._done(slice_of_it, key, mine):
+            pass
 
     def _new(self, key: tuple[str, int]) -> object:
         """What is asked from now on is the newest of its kind."""
@@ -260,7 +272,8 @@ def _told(subject: Subject, answerer: Answerer, reason: str) -> dict[str, Any]:
         "pool": None,
         "switched": 0,
         "moments": _past(subject),
-        "torch": {**answerer.facts(), "reason": reason, "weights": weights},
+        "large": {"weights": weights, "most": MOST_WEIGHTS} if weights > MOST_WEIGHTS else None,
+        "torch": {**answerer.facts(), "reason": reason},
     }
 
 

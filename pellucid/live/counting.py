@@ -56,6 +56,7 @@ class Counter:
         self.done = False
         self.scores: list[Tensor] = []
         self.highest: dict[int, list[Tensor]] = {}
+        self.ends: dict[int, tuple[float, float]] = {}
         self.tables: dict[int, dict[str, Any]] = {}
         self.worth: dict[tuple[int, int], tuple[int, list[int] | None]] = {}
         self.halfway: tuple[tuple[int, int], list[Tensor], float] | None = None
@@ -68,13 +69,27 @@ class Counter:
         layers = self.answerer.layers
         if layer >= len(layers) or channel >= layers[layer].shown[0]:
             raise Malformed("There is no such channel.")
-        if not self.done:
-            self._look()
+        if self.look():
             return True
         if (layer, channel) not in self.worth and self.looked:
             self._switch(layer, channel)
             return True
         return False
+
+    def look(self) -> bool:
+        """One slice of looking at test pictures; False when they have been looked at."""
+        if not self.done:
+            self._look()
+            return True
+        return False
+
+    def scales(self) -> bytes:
+        """A head with the lowest and highest value of each layer over the pictures looked at."""
+        ends = [
+            [float(f"{end:.4g}") for end in self.ends.get(at, (0, 0))]
+            for at in range(len(self.answerer.layers))
+        ]
+        return packed({"looked": self.looked, "scales": ends}, [])
 
     def told(self, layer: int, channel: int) -> bytes:
         """A head with what was counted, then the pictures it names, small, uint8 (n, C, h, w).
@@ -131,8 +146,10 @@ class Counter:
         def hear(place: int, output: Tensor) -> None:
             grid = self.answerer.layers[place].grid
             maps = output if grid is None else grid.maps(output)
-            shown = self.answerer.layers[place].shown[0]
-            self.highest.setdefault(place, []).append(strongest(maps)[:, :shown].float().clone())
+            maps = maps[:, : self.answerer.layers[place].shown[0]].float()
+            self.highest.setdefault(place, []).append(strongest(maps).clone())
+            low, high = self.ends.get(place, (0.0, 0.0))
+            self.ends[place] = (min(low, float(maps.min())), max(high, float(maps.max())))
 
         self.scores.append(self._asked(self.looked, {}, hear))
         self._timed(time.perf_counter() - begun, len(self.scores[-1]))

@@ -50,8 +50,8 @@ def test_the_page_asks_only_for_what_is_served(app: Guard) -> None:
     for path in (b"/page.js", b"/page.css", b"/icon.svg"):
         assert ask(app, path=path).status == 200
     script = ask(app, path=b"/page.js").body.decode()
-    asked = set(re.findall(r'(?:fetch|post)\("(\w+)"', script))
-    assert asked == {"answer", "channel", "past", "picture", "runs", "test"}
+    asked = set(re.findall(r'(?:fetch|post|asking)\("(\w+)"', script))
+    assert asked == {"answer", "channel", "past", "picture", "runs", "scales", "test"}
 
 
 def test_each_run_is_asked_by_its_place(app: Guard, runs: list[Served]) -> None:
@@ -83,6 +83,7 @@ def test_a_malformed_question_is_told_so(app: Guard, body: bytes) -> None:
         (b"/channel", struct.pack("<BHH", 2, 0, 0)),
         (b"/channel", struct.pack("<BHH", 0, 99, 0)),
         (b"/channel", struct.pack("<BHH", 0, 0, 99)),
+        (b"/scales", b"\x02"),
         (b"/test", b"\x00\x00"),
         (b"/test", struct.pack("<BH", 2, 0)),
         (b"/test", struct.pack("<BH", 0, 0)),  # none were looked at
@@ -98,7 +99,8 @@ def test_what_the_page_runs_itself_is_not_asked_here(monkeypatch: pytest.MonkeyP
     app = application([served("small", Subject(classifier("tutorial")))], port=PORT)
     image = question(picture("tutorial"))
     for path, body in (
-        (b"/answer", image), (b"/past", image), (b"/channel", bytes(5)), (b"/test", bytes(3)),
+        (b"/answer", image), (b"/past", image), (b"/channel", bytes(5)), (b"/scales", b"\0"),
+        (b"/test", bytes(3)),
     ):  # fmt: skip
         assert ask(app, "POST", path, posting(PLAIN, len(body)), body=body).status == 422
 

@@ -116,6 +116,17 @@ def test_it_is_the_table_that_the_page_itself_carries(subject: Subject, counter:
             assert head[name] == carried[name][channel]
 
 
+def test_scales_reach_from_the_lowest_to_the_highest_value(subject: Subject, counter: Counter) -> None:
+    while counter.look():
+        pass
+    content = counter.scales()
+    head = json.loads(content[4:])
+    maps = subject.classifier.network[:1](in_order(subject).images.float() / 255)  # type: ignore[index]
+    assert head["looked"] == 90
+    assert head["scales"][0] == pytest.approx([float(maps.min()), float(maps.max())], rel=1e-3)
+    assert len(head["scales"]) == len(counter.answerer.layers)
+
+
 def test_counting_ends_when_its_time_is_spent_and_says_how_far_it_came(
     counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
