@@ -20,6 +20,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.picture import Preprocess
 from pellucid.exporters.page import Subject
 from pellucid.live import application, served
+from pellucid.live.answers import HEAD, NOW
 from pellucid.live.server import listening_socket, run, server_of
 from pellucid.models import build
 
@@ -36,7 +37,7 @@ def big_classifier() -> Classifier:
 def question(opened: list[int], generator: torch.Generator) -> bytes:
     pixels = torch.randint(0, 256, (3 * SIDE * SIDE,), generator=generator).to(torch.uint8)
     places = struct.pack(f"<{len(opened)}H", *opened)
-    return struct.pack("<BBHH", 0, 0, len(opened), 0) + places + pixels.numpy().tobytes()
+    return HEAD.pack(0, 0, NOW, 0, len(opened), 0) + places + pixels.numpy().tobytes()
 
 
 def ask(connection: socket.socket, port: int, body: bytes) -> bytes:

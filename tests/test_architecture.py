@@ -65,6 +65,7 @@ explanation/honesty.py
 explanation/counterfactual.py
 explanation/neighbours.py
 explanation/health.py
+explanation/workings.py
 explanation/similarity.py
 explanation/embedding.py
 explanation/__init__.py
@@ -73,6 +74,7 @@ run.py
 layers.py
 evidence.py
 strokes.py
+excitement.py
 exporters/lowering.py
 exporters/onnx.py
 exporters/page.py
@@ -92,6 +94,7 @@ compare.py
 report/checked.py
 live/guard.py
 live/answers.py
+live/counting.py
 live/disputed.py
 live/app.py
 live/server.py

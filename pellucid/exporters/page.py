@@ -21,6 +21,7 @@ from torch import Tensor
 from pellucid.classifier import Classifier, scaled
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
+from pellucid.excitement import lost, ranked, right, strongest
 from pellucid.exporters.lowering import Program, lower
 from pellucid.files import write_text
 from pellucid.moments import Moment
@@ -30,7 +31,6 @@ CHECKED = 16  # test pictures that the page runs again when it opens; examples t
 POOL = 500  # test pictures inside the page: those that excite a channel most are looked for among them
 LOOKED = 1000  # test pictures on which channels are counted and switched off
 JUDGED = 300  # test pictures on which each moment of training is judged
-NINE = 9
 WATCHED = 10_000  # training pictures whose strokes, sizes and centres a drawing is compared with
 MOST_MULTIPLY_ADDS = 30_000_000  # more than that and a stroke no longer fits into a frame
 MOST_WEIGHTS = 4_000_000
@@ -171,16 +171,21 @@ def _pictures(subject: Subject, shape: tuple[int, ...]) -> Dataset:
 
 
 def in_turn(dataset: Dataset, count: int) -> Dataset:
-    """Up to `count` pictures in a mixed order that begins with one of each class, CHECKED of them in turn."""
+    """Up to `count` pictures, in the order of `turns`."""
+    return dataset.subset(turns(dataset)[:count])
+
+
+def turns(dataset: Dataset) -> Tensor:
+    """A mixed order of all pictures that begins with one of each class, CHECKED of them in turn."""
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
     seen: dict[int, int] = {}
-    turns = []
+    found = []
     for label in dataset.labels[order].tolist():
-        turns.append((seen.get(label, 0), label))
-        seen[label] = turns[-1][0] + 1
-    first = sorted(range(len(turns)), key=lambda place: turns[place])[:CHECKED]
-    rest = sorted(set(range(len(turns))) - set(first))
-    return dataset.subset(order[torch.tensor(first + rest, dtype=torch.int64)][:count])
+        found.append((seen.get(label, 0), label))
+        seen[label] = found[-1][0] + 1
+    first = sorted(range(len(found)), key=lambda place: found[place])[:CHECKED]
+    rest = sorted(set(range(len(found))) - set(first))
+    return order[torch.tensor(first + rest, dtype=torch.int64)]
 
 
 def _facts(
@@ -254,12 +259,8 @@ def _channels(
             tables[name] = {"as": tables[before].get("as", before)}
             before = name
             continue
-        strongest = values[last].flatten(2).amax(dim=2) if values[last].dim() > 2 else values[last]  # (N, C)
-        order = strongest[:pool].argsort(dim=0, descending=True, stable=True)  # (pool, C)
         tables[name] = {
-            "top": order[:NINE].T.tolist(),
-            "low": order[-NINE:].T.tolist(),
-            "excited": [round(share, 4) for share in (strongest > 0).double().mean(dim=0).tolist()],
+            **ranked(strongest(values[last]), pool),
             "off": _without(program, weights, values, last, pictures, number) if number else None,
         }
         before = name
@@ -296,17 +297,9 @@ def _without(
     number: int,
 ) -> list[list[int]]:
     """For each channel put to zero: by how many tenths of a point accuracy changes, overall and by class."""
-    labels, classes = pictures.labels[:number], len(pictures.classes)
-    given = [value[:number] for value in values[: place + 1]]
-    support = torch.bincount(labels, minlength=classes).clamp_min(1)
-
-    def right(scores: Tensor) -> Tensor:
-        hit = (scores.argmax(dim=1) == labels).double()
-        by_class = torch.zeros(classes, dtype=torch.double).index_add_(0, labels, hit) / support
-        return torch.cat([hit.mean()[None], by_class])  # (1 + K,)
-
+    labels, given = pictures.labels[:number], [value[:number] for value in values[: place + 1]]
     with torch.inference_mode():
-        whole = right(values[-1][:number])
+        whole = right(values[-1][:number], labels)
         table = []
         silenced = given[place].clone()
         for channel in range(silenced.shape[1]):
@@ -314,7 +307,7 @@ def _without(
             silenced[:, channel] = 0
             scores = program.run_on([*given[:place], silenced], weights)[-1]
             silenced[:, channel] = kept
-            table.append([round(change) for change in ((right(scores) - whole) * 1000).tolist()])
+            table.append(lost(whole, right(scores, labels)))
     return table
 
 

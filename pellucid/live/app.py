@@ -1,4 +1,4 @@
-"""The page and what it may ask: five addresses, each answered from memory."""
+"""The page and what it may ask: a few addresses, each answered from memory."""
 
 import asyncio
 import base64
@@ -21,9 +21,11 @@ from torch import Tensor
 from pellucid.data.picture import gray
 from pellucid.errors import UsageError
 from pellucid.exporters.page import SCRIPTS, Subject, drawing_section, in_turn
-from pellucid.live.answers import Answerer, Question
+from pellucid.live.answers import Answerer, Malformed, Question
+from pellucid.live.counting import ASKED, ONE, Asked, Counter
 from pellucid.live.disputed import disputed
 from pellucid.live.guard import BYTES, LOG, PICTURES, Door, Guard, Refusal
+from pellucid.moments import MOST_WEIGHTS
 from pellucid.strokes import RULES, as_ink, place_picture
 
 OWN_SCRIPTS = ("torch.js", "side.js")
@@ -39,6 +41,10 @@ DOORS: dict[bytes, Door] = {
     b"/icon.svg": Door(),
     b"/runs": Door(),
     b"/answer": Door(("POST",), BYTES, LARGEST_QUESTION),
+    b"/past": Door(("POST",), BYTES, LARGEST_QUESTION),
+    b"/channel": Door(("POST",), BYTES, ASKED.size),
+    b"/scales": Door(("POST",), BYTES, 1),
+    b"/test": Door(("POST",), BYTES, ONE.size),
     b"/picture": Door(("POST",), PICTURES | BYTES, LARGEST_FILE),
 }
 ICON = (
@@ -59,6 +65,7 @@ class Served:
     accuracy  on the test set, where it is known
     data      what the page is told of it
     answerer  asked where the page does not run the network itself
+    counter   looks at its test pictures then
     """
 
     name: str
@@ -66,6 +73,7 @@ class Served:
     accuracy: float | None
     data: dict[str, Any]
     answerer: Answerer | None = field(default=None)
+    counter: Counter | None = field(default=None)
 
     def facts(self) -> dict[str, Any]:
         """As the page is told."""
@@ -86,8 +94,9 @@ def served(name: str, subject: Subject, *, accuracy: float | None = None, torch_
             kept = {key: value for key, value in data.items() if key not in ("words", "language")}
             return Served(name, subject, accuracy, kept)
         reason = str(data["refusal"])
-    answerer = Answerer(subject.classifier)
-    return Served(name, subject, accuracy, _told(subject, answerer, reason), answerer)
+    answerer = Answerer(subject.classifier, subject.moments)
+    told = _told(subject, answerer, reason)
+    return Served(name, subject, accuracy, told, answerer, Counter(answerer, subject))
 
 
 def application(runs: Sequence[Served], *, port: int, language: str = "en") -> Guard:
@@ -115,52 +124,114 @@ def application(runs: Sequence[Served], *, port: int, language: str = "en") -> G
     }
     desk = _Desk(runs)
     routes = [Route(path, _constant(text.encode(), kind)) for path, (text, kind) in fixed.items()]
-    routes += [Route("/answer", desk.answer, methods=["POST"])]
-    routes += [Route("/picture", desk.picture, methods=["POST"])]
+    asked = {"/answer": desk.answer, "/past": desk.past, "/channel": desk.channel, "/test": desk.test}
+    asked |= {"/scales": desk.scales, "/picture": desk.picture}
+    routes += [Route(path, answer, methods=["POST"]) for path, answer in asked.items()]
     app = Starlette(routes=routes, exception_handlers={Refusal: _refused})
     return Guard(app, port=port, doors=DOORS)
 
 
 class _Desk:
-    """Answers one question at a time; of those waiting for the same run, only the newest."""
+    """Answers one question at a time; of those waiting for the same thing, only the newest."""
 
     def __init__(self, runs: Sequence[Served]) -> None:
         self.runs = runs
         self.turn = asyncio.Lock()
-        self.newest: dict[int, object] = {}
+        self.newest: dict[tuple[str, int], object] = {}
         self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch")
 
     async def answer(self, request: Request) -> Response:
         """Scores, evidence and open layers of one run for one picture."""
-        try:
-            question = Question.read(await request.body())
-        except UsageError as error:
-            raise Refusal(422, "question", str(error)) from None
-        answerer = self.runs[question.run].answerer if question.run < len(self.runs) else None
-        if answerer is None:
+        question = _read(Question.read, await request.body())
+        answerer = self._run(question.run).answerer
+        assert answerer is not None  # a run that torch answers
+        return await self._taken(partial(answerer.answer, question), ("answer", question.run))
+
+    async def past(self, request: Request) -> Response:
+        """What every moment of one run's training says of one picture."""
+        question = _read(Question.read, await request.body())
+        answerer = self._run(question.run).answerer
+        assert answerer is not None
+        return await self._taken(partial(answerer.past, question), ("past", question.run))
+
+    async def channel(self, request: Request) -> Response:
+        """What test pictures say of one channel of one run, counted in slices between answers."""
+        asked = _read(Asked.read, await request.body())
+        counter = self._run(asked.run).counter
+        assert counter is not None
+        await self._whole(partial(counter.step, asked.layer, asked.channel), ("channel", asked.run))
+        return await self._taken(partial(counter.told, asked.layer, asked.channel), None)
+
+    async def scales(self, request: Request) -> Response:
+        """Between which values each layer of one run lies on test pictures."""
+        (run,) = await request.body()
+        counter = self._run(run).counter
+        assert counter is not None
+        await self._whole(counter.look, ("scales", run))
+        return await self._taken(counter.scales, None)
+
+    async def test(self, request: Request) -> Response:
+        """One test picture of one run, as its network receives it."""
+        run, place = _read(_two, await request.body())
+        counter = self._run(run).counter
+        assert counter is not None
+        return await self._taken(partial(counter.picture, place), None)
+
+    def _run(self, place: int) -> Served:
+        """A run that torch answers."""
+        if place >= len(self.runs) or self.runs[place].answerer is None:
             raise Refusal(422, "question", "There is no such run to ask.")
-        return await self._taken(partial(answerer.answer, question), question.run)
+        return self.runs[place]
 
     async def picture(self, request: Request) -> Response:
         """A picture file as each run's network receives it."""
         content = await request.body()
         return await self._taken(partial(received_by_all, self.runs, content), None)
 
-    async def _taken(self, work: Callable[[], bytes], key: int | None) -> Response:
-        mine = object()
-        if key is not None:
-            self.newest[key] = mine
+    async def _taken(self, work: Callable[[], bytes], key: tuple[str, int] | None) -> Response:
+        mine = None if key is None else self._new(key)
+        content = await self._done(work, key, mine)
+        return Response(content, media_type="application/octet-stream")
+
+    async def _whole(self, slice_of_it: Callable[[], bool], key: tuple[str, int]) -> None:
+        """Slice after slice, each in its turn, until none is left."""
+        mine = self._new(key)
+        while await self._done(slice_of_it, key, mine):
+            pass
+
+    def _new(self, key: tuple[str, int]) -> object:
+        """What is asked from now on is the newest of its kind."""
+        self.newest[key] = mine = object()
+        return mine
+
+    async def _done(self, work: Callable[[], Result], key: tuple[str, int] | None, mine: object) -> Result:
+        """The work done in its turn, unless something newer of its kind was asked meanwhile."""
         async with self.turn:
             if key is not None and self.newest.get(key) is not mine:
                 raise Refusal(409, "superseded", "A newer question came.")
             try:
-                content = await asyncio.get_running_loop().run_in_executor(self.worker, work)
+                return await asyncio.get_running_loop().run_in_executor(self.worker, work)
             except UsageError as error:
                 raise Refusal(422, "unfit", str(error)) from None
             except Exception:  # noqa: BLE001  # a page gets a fixed text, the terminal what happened
                 LOG.exception("An answer failed.")
                 raise Refusal(500, "failed", "This failed here. The terminal says why.") from None
-        return Response(content, media_type="application/octet-stream")
+
+
+def _read(reading: Callable[[bytes], Result], body: bytes) -> Result:
+    """What a body asks. Raises Refusal when no page of ours asks so."""
+    try:
+        return reading(body)
+    except UsageError as error:
+        raise Refusal(422, "question", str(error)) from None
+
+
+def _two(body: bytes) -> tuple[int, int]:
+    """Raises Malformed for another number of bytes."""
+    if len(body) != ONE.size:
+        raise Malformed("The question is not of the kind expected.")
+    run, place = ONE.unpack(body)
+    return run, place
 
 
 def received_by_all(runs: Sequence[Served], content: bytes) -> bytes:
@@ -188,6 +259,7 @@ def received(subject: Subject, content: bytes) -> Tensor:
 def _told(subject: Subject, answerer: Answerer, reason: str) -> dict[str, Any]:
     """What a page must know of a run that it does not run itself, in the form of a drawing section's data."""
     classifier, rule = subject.classifier, RULES.get(subject.data)
+    weights = sum(weight.numel() for weight in classifier.network.parameters())
     return {
         "classes": list(classifier.classes),
         "data": subject.data,
@@ -199,9 +271,18 @@ def _told(subject: Subject, answerer: Answerer, reason: str) -> dict[str, Any]:
         "channels": {},
         "pool": None,
         "switched": 0,
-        "moments": None,
+        "moments": _past(subject),
+        "large": {"weights": weights, "most": MOST_WEIGHTS} if weights > MOST_WEIGHTS else None,
         "torch": {**answerer.facts(), "reason": reason},
     }
+
+
+def _past(subject: Subject) -> dict[str, Any] | None:
+    """What the page must know of the moments that a run kept."""
+    if not subject.moments:
+        return None
+    names, steps = [name for name, _, _ in subject.moments], [step for _, step, _ in subject.moments]
+    return {"count": len(names), "labels": names, "steps": steps, "accuracy": None, "exact": True}
 
 
 def _examples(subject: Subject) -> dict[str, Any]:

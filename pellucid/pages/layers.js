@@ -1,7 +1,6 @@
 "use strict";
 // Every layer with all its channels, and one channel opened: its kernel, its arithmetic, its pictures.
 const PellucidLayers = (() => {
-  const N = PellucidNetwork;
   const { COLOURS, argmax, choice, make, number, percent, points, signed, thumbnail, whole } = PellucidParts;
   const { start } = PellucidPad;
   const CHANNELS = 128; // shown of a layer, at most
@@ -242,22 +241,10 @@ const PellucidLayers = (() => {
       app.showField(null);
       return;
     }
-    if (app.net.remote) {
-      view.read.textContent = app.say("hover.cell", { channel: channel + 1, row: row + 1, column: column + 1, value });
-      return;
-    }
-    const area = N.field(app.net, view.layer.value, row, column);
-    const [top, left, bottom, right] = area.map((place) => place + 1);
-    view.read.textContent = app.say("hover.map", {
-      channel: channel + 1,
-      row: row + 1,
-      column: column + 1,
-      value,
-      top,
-      left,
-      bottom,
-      right,
-    });
+    const area = app.net.field(view.layer, row, column), // null where it cannot be told
+      [top, left, bottom, right] = (area || []).map((place) => place + 1);
+    const told = { channel: channel + 1, row: row + 1, column: column + 1, value, top, left, bottom, right };
+    view.read.textContent = app.say(area ? "hover.map" : "hover.cell", told);
     app.showField(area);
   }
 
@@ -268,6 +255,7 @@ const PellucidLayers = (() => {
       app.chosen = { layer: view.layer, view, channel, row, column };
       openChannel(app);
       for (const each of app.views) showMark(app, each);
+      app.changed();
       app.settle();
     };
     sheet.addEventListener("pointermove", (event) => tell(app, view, cellAt(view, event)));
@@ -335,8 +323,11 @@ const PellucidLayers = (() => {
       view.sheet.focus({ preventScroll: true });
       app.settle();
     };
-    const sum = make("div", {});
-    app.panel = make(
+    const sum = make("div", {}),
+      kernel = kernels(app),
+      worth = make("div", {}),
+      pictures = make("div", {});
+    const panel = make(
       "aside",
       {
         class: "live-channel",
@@ -353,21 +344,33 @@ const PellucidLayers = (() => {
         make("button", { type: "button", onclick: close }, say("close")),
       ),
       switchOff(app, layer, channel),
-      app.net.remote ? null : make("div", { class: "live-cols" }, sum, kernels(app, layer, channel)),
-      exciting(app, layer, channel),
+      worth,
+      make("div", { class: "live-cols" }, sum, kernel.block),
+      pictures,
     );
+    app.panel = panel;
+    const count = () => {
+      if (app.panel !== panel) return;
+      const facts = app.tables.of(layer, channel, count);
+      worth.replaceChildren(...worthOf(app, facts));
+      pictures.replaceChildren(...exciting(app, facts));
+    };
+    count();
     app.panel.addEventListener("keydown", (event) => {
       if (event.key !== "Escape") return;
       event.stopPropagation();
       close();
     });
     view.figure.append(app.panel);
-    if (!app.net.remote) app.panelRefreshers.push(() => sum.replaceChildren(...arithmetic(app)));
+    app.panelRefreshers.push(() => {
+      const found = app.net.working(app.chosen);
+      kernel.paint(found);
+      sum.replaceChildren(...arithmetic(app, found));
+    });
     for (const refresh of app.panelRefreshers) refresh();
   }
 
   function switchOff(app, layer, channel) {
-    const facts = factsOf(app, layer);
     const box = make("input", {
       type: "checkbox",
       onchange: () => {
@@ -384,25 +387,28 @@ const PellucidLayers = (() => {
     app.panelRefreshers.push(() => {
       box.checked = Boolean(app.off.get(layer.value) && app.off.get(layer.value).has(channel));
     });
-    const lines = [make("label", {}, box, app.say("off"))];
-    if (facts && facts.excited) {
-      lines.push(
-        make(
-          "p",
-          { class: "live-quiet" },
-          app.say("excited", { share: percent(facts.excited[channel]), count: whole(app.data.check.looked) }),
-        ),
-      );
-    }
-    if (facts && facts.off) lines.push(...costs(app, facts.off[channel]));
-    return make("div", {}, ...lines);
+    return make("label", {}, box, app.say("off"));
+  }
+
+  // How many test pictures excite a channel, and what it is worth: facts as `carried` gives them, {waiting} while
+  // they are counted, {failed}, or null.
+  function worthOf(app, facts) {
+    const line = (text) => make("p", { class: "live-quiet" }, text);
+    if (!facts) return [];
+    if (facts.waiting) return [make("p", { class: "live-quiet", role: "status" }, app.say("counting"))];
+    if (facts.failed) return [make("p", { class: "live-bad" }, app.say("failed", { error: facts.failed }))];
+    if (!facts.looked) return [line(app.say("counting.none"))];
+    return [
+      line(app.say("excited", { share: percent(facts.excited), count: whole(facts.looked) })),
+      ...(facts.off ? costs(app, facts) : facts.number ? [line(app.say("off.few", { number: facts.number }))] : []),
+    ];
   }
 
   // What switching a channel off costs on test pictures: in all, and class by class.
-  function costs(app, [overall, ...byClass]) {
+  function costs(app, { off: [overall, ...byClass], number: asked }) {
     const { classes } = app.data,
       { say } = app;
-    const told = say("off.cost", { number: whole(app.data.switched), change: points(overall) });
+    const told = say("off.cost", { number: whole(asked), change: points(overall) });
     const changed = byClass.map((change, label) => [change, label]).filter(([change]) => change);
     if (!changed.length) return [make("p", { class: "live-quiet" }, `${told} ${say("off.none")}`)];
     changed.sort((a, b) => Math.abs(b[0]) - Math.abs(a[0]));
@@ -424,45 +430,70 @@ const PellucidLayers = (() => {
     ];
   }
 
-  function factsOf(app, layer) {
-    const facts = app.data.channels[layer.name];
-    return facts && facts.as ? app.data.channels[facts.as] : facts;
+  // What test pictures say of channels, from the tables that the page carries. torch.js asks for the same.
+  function carried(app) {
+    return {
+      of(layer, channel) {
+        const own = app.data.channels[layer.name],
+          table = own && own.as ? app.data.channels[own.as] : own;
+        if (!table || !app.pool) return null;
+        const { count } = app.pool;
+        return {
+          top: table.top[channel],
+          low: table.low[channel],
+          random: Array.from({ length: 9 }, (_, place) => (channel * 9 + place * 61 + 7) % count),
+          count,
+          excited: table.excited[channel],
+          looked: app.data.check.looked,
+          off: table.off && table.off[channel],
+          number: app.data.switched,
+        };
+      },
+      picture(place) {
+        const pixels = app.pool.at(place),
+          { labels, sources } = app.data.pool;
+        return { pixels, shape: app.shape, label: labels[place], source: sources[place], whole: async () => pixels };
+      },
+    };
   }
 
-  function layerBefore(app, layer) {
-    const from = app.data.program.operations[layer.first - 1].inputs[0];
-    const before = app.net.layers.filter((each) => each.value <= from).pop();
-    return before ? before.name : app.say("receives");
-  }
+  const namesOf = (app, names) => names.map((name) => name || app.say("sum.picture")).join(", ");
 
-  function kernels(app, layer, channel) {
-    const operation = app.data.program.operations[layer.first - 1];
-    if (operation.kind !== "conv2d") return make("div", {});
-    const [kh, kw] = operation.kernel,
-      [, share] = app.data.program.tensors[operation.tensors[0]];
-    const columns = Math.min(share, 8),
-      zoom = Math.max(4, Math.floor((share === 1 ? 96 : 30) / kw)),
-      gap = 3;
-    const canvas = make("canvas", { role: "img", "aria-label": app.say("kernel") });
-    const tile = kw * zoom + gap;
-    canvas.width = columns * tile - gap;
-    canvas.height = Math.ceil(share / columns) * (kh * zoom + gap) - gap;
+  // The weights of a channel as a picture: a tile for each channel it reads, one scale for all.
+  function kernels(app) {
+    const canvas = make("canvas", { role: "img", "aria-label": app.say("kernel") }),
+      heading = make(app.heads[1], { class: "live-subhead" });
     const low = make("span", {}),
       high = make("span", {}),
       context = canvas.getContext("2d");
-    const paint = () => {
-      const weight = app.net.weights[operation.tensors[0]].subarray(
-        channel * share * kh * kw,
-        (channel + 1) * share * kh * kw,
-      );
-      const reach = weight.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-9);
-      weight.forEach((value, at) => {
+    const block = make(
+      "div",
+      {},
+      heading,
+      canvas,
+      make("p", {}, make("span", { class: "live-bar-scale live-signed" }, low, make("i", {}), high)),
+    );
+    const paint = (found) => {
+      block.hidden = !found || !found.weights;
+      if (block.hidden) return;
+      const { weights } = found,
+        [kh, kw] = found.kernel || [1, 1],
+        share = weights.length / (kh * kw);
+      const columns = Math.min(share, share <= 64 && found.kernel ? 8 : found.kernel ? 24 : 32);
+      const room = share === 1 ? 96 : share <= 64 ? 30 : 12,
+        zoom = found.kernel ? Math.max(share <= 64 ? 4 : 3, Math.floor(room / kw)) : 7,
+        gap = found.kernel ? (share <= 64 ? 3 : 2) : 1;
+      const width = columns * (kw * zoom + gap) - gap,
+        height = Math.ceil(share / columns) * (kh * zoom + gap) - gap;
+      if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+      const reach = weights.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-9);
+      weights.forEach((value, at) => {
         const part = Math.floor(at / (kh * kw)),
           tap = at % (kh * kw);
         const colour = COLOURS.signed[Math.round((value / reach) * 127.5 + 127.5)];
         context.fillStyle = `rgb(${colour & 255}, ${(colour >> 8) & 255}, ${(colour >> 16) & 255})`;
         context.fillRect(
-          (part % columns) * tile + (tap % kw) * zoom,
+          (part % columns) * (kw * zoom + gap) + (tap % kw) * zoom,
           Math.floor(part / columns) * (kh * zoom + gap) + Math.floor(tap / kw) * zoom,
           zoom,
           zoom,
@@ -470,41 +501,73 @@ const PellucidLayers = (() => {
       });
       low.textContent = number(-reach);
       high.textContent = number(reach);
+      const layer = namesOf(app, found.received[0]);
+      heading.textContent = !found.kernel
+        ? app.say("kernel.dense", { layer })
+        : share === 1
+          ? app.say("kernel")
+          : app.say("kernel.many", { layer });
     };
-    app.panelRefreshers.push(paint);
-    const heading =
-      share === 1 ? app.say("kernel") : app.say("kernel.many", { layer: layerBefore(app, layer) });
-    return make(
-      "div",
-      {},
-      make(app.heads[1], { class: "live-subhead" }, heading),
-      canvas,
-      make("p", {}, make("span", { class: "live-bar-scale live-signed" }, low, make("i", {}), high)),
-    );
+    return { block, paint };
   }
 
-  function arithmetic(app) {
-    const { layer, view, channel, row, column } = app.chosen,
+  // How the value at the chosen cell came about; `found` as network.js `sums` gives it, null while torch is asked.
+  function arithmetic(app, found) {
+    const { view } = app.chosen,
       { say } = app;
-    const found = N.sums(app.net, layer, channel, row, column);
-    const where = view.flat ? "" : ` ${say("sum.at", { row: row + 1, column: column + 1 })}`;
-    const out = [make(app.heads[1], { class: "live-subhead" }, `${say("sum")}${where}`)];
-    if (found.kind === "conv2d") out.push(...convolution(app, found));
-    else if (found.kind === "linear") out.push(...dense(app, found));
-    else if (found.parts) {
+    const where = view.flat || !found ? "" : ` ${say("sum.at", { row: found.row + 1, column: found.column + 1 })}`;
+    const heading = make(app.heads[1], { class: "live-subhead" }, `${say("sum")}${where}`);
+    if (!found) return [heading, make("p", { class: "live-quiet" }, say("sum.waiting"))];
+    return [heading, ...partsOf(app, found), ...followed(app, found)];
+  }
+
+  function partsOf(app, found) {
+    const { say } = app;
+    if (found.kind === "conv2d") return convolution(app, found);
+    if (found.kind === "linear") return dense(app, found);
+    if (found.kind === "block") return insideOf(app, found);
+    if (found.kind.includes("pool")) {
       const cells = found.parts.slice(0, 16).map(number).join(", ") + (found.parts.length > 16 ? ", …" : "");
-      out.push(
-        make(
-          "p",
-          {},
-          say(found.kind.includes("max") ? "sum.pool.max" : "sum.pool.average", {
-            cells,
-            value: number(found.value),
-          }),
-        ),
-      );
-    } else out.push(make("p", {}, say("sum.other", { value: number(found.value) })));
-    return out;
+      const key = found.kind.includes("max") ? "sum.pool.max" : "sum.pool.average";
+      return [make("p", {}, say(key, { cells, value: number(found.pooled) }))];
+    }
+    if (!found.parts.length) return [make("p", {}, say("sum.other", { value: number(found.value) }))];
+    const rows = found.parts.map((part, place) =>
+      make(
+        "li",
+        {},
+        make("span", {}, say("sum.given", { layer: namesOf(app, found.received[place]) })),
+        make("span", {}, number(part)),
+      ),
+    );
+    return [make("ul", { class: "live-parts" }, ...rows)];
+  }
+
+  // A layer made of others has no kernel of its own: they can be opened.
+  function insideOf(app, found) {
+    const { say } = app,
+      value = number(found.value);
+    if (!found.inside.length) return [make("p", {}, say("sum.several", { value }))];
+    const buttons = found.inside.map((layer) =>
+      make("button", { type: "button", onclick: () => app.reveal(layer) }, layer.name),
+    );
+    return [make("p", {}, say("sum.block", { value })), make("p", { class: "live-tools" }, ...buttons)];
+  }
+
+  // What the layer does after its sum, or instead of one.
+  function followed(app, found) {
+    const { say } = app;
+    if (!found.after.length) return [];
+    const steps = found.after.map((step) => {
+      const value = number(step.value);
+      return step.factor === undefined
+        ? say("sum.step", { name: step.name.replaceAll("_", " "), value })
+        : say("sum.norm", { factor: number(step.factor), term: signed(step.term), value });
+    });
+    const last = found.after[found.after.length - 1].value;
+    const silenced = Math.abs(last - found.value) > 1e-4 * Math.max(1, Math.abs(last)); // switched off
+    if (silenced) steps.push(say("sum.step", { name: say("off"), value: number(found.value) }));
+    return [make("p", {}, say("sum.after", { steps: steps.join(" → ") }))];
   }
 
   function totals(app, found) {
@@ -515,7 +578,6 @@ const PellucidLayers = (() => {
         products: number(found.total - found.bias),
         bias: number(found.bias),
         total: number(found.total),
-        value: number(found.value),
       }),
     );
   }
@@ -582,46 +644,37 @@ const PellucidLayers = (() => {
     return [make("ul", { class: "live-parts" }, ...rows)];
   }
 
-  function exciting(app, layer, channel) {
-    const facts = factsOf(app, layer);
-    if (!facts || !app.pool) return null;
-    const random = Array.from({ length: 9 }, (_, place) => (channel * 9 + place * 61 + 7) % app.pool.count);
+  function exciting(app, facts) {
+    if (!facts || !facts.top) return [];
     const row = (key, places) =>
       make(
         "div",
         {},
         make(app.heads[1], { class: "live-subhead" }, app.say(key)),
-        make(
-          "div",
-          { class: "live-thumbs" },
-          ...places.map((place) => {
-            const pixels = app.pool.at(place),
-              label = app.data.pool.labels[place];
-            const says = app.say("picture", {
-              number: app.data.pool.sources[place] || place + 1,
-              label: app.data.classes[label],
-            });
-            return make(
-              "button",
-              { type: "button", title: says, onclick: () => app.act(() => start(app, pixels, label)) },
-              thumbnail(app, pixels, says),
-            );
-          }),
-        ),
+        make("div", { class: "live-thumbs" }, ...places.map((place) => startingFrom(app, place))),
       );
-    return make(
-      "div",
-      {},
+    return [
       make(
         "div",
         { class: "live-cols" },
-        row("pictures.top", facts.top[channel]),
-        row("pictures.random", random),
-        row("pictures.low", facts.low[channel]),
+        row("pictures.top", facts.top),
+        row("pictures.random", facts.random),
+        row("pictures.low", facts.low),
       ),
-      make("p", { class: "live-quiet" }, app.say("pictures.of", { count: app.pool.count })),
-    );
+      make("p", { class: "live-quiet" }, app.say("pictures.of", { count: whole(facts.count) })),
+    ];
   }
 
-  return { layerFigure, layersRoom, openChannel, showMark };
+  // A test picture, small; pressed, the drawing starts from it.
+  function startingFrom(app, place) {
+    const { pixels, shape, label, source, whole: fetched } = app.tables.picture(place);
+    const says = app.say("picture", { number: source || place + 1, label: app.data.classes[label] });
+    const begin = async () => {
+      const all = await fetched();
+      app.act(() => start(app, all, label));
+    };
+    return make("button", { type: "button", title: says, onclick: begin }, thumbnail({ shape }, pixels, says));
+  }
+
+  return { carried, layerFigure, layersRoom, openChannel, showMark };
 })();

@@ -6,7 +6,7 @@ const PellucidLive = (() => {
     D = PellucidDraw;
   const { COLOURS, argmax, make, number, percent, scaled, whole } = PellucidParts;
   const { PENS, dataName, drawingRoom, empty, pixelsOf, start } = PellucidPad;
-  const { layersRoom, openChannel } = PellucidLayers;
+  const { carried, layersRoom, openChannel } = PellucidLayers;
   const SHOWN_BARS = 10;
 
   // --- the section
@@ -98,6 +98,8 @@ const PellucidLive = (() => {
     app.changed = () => changed(app);
     app.settle = () => settle(app);
     app.act = (change) => act(app, change);
+    app.tables = carried(app);
+    app.askPast = (done) => done(pastOf(app));
     const title = document.getElementById("live-title"); // the page's own heading, where it is alone
     if (title) {
       title.textContent = say("title");
@@ -228,16 +230,9 @@ const PellucidLive = (() => {
     app.pixels = pixelsOf(app);
     app.root.classList.toggle("live-empty", empty(app));
     const ran = performance.now();
-    app.net.weights = app.weightsAt || app.moment >= app.count ? weightsOf(app, app.moment) : app.weights;
-    app.net.run(scaled(app.pixels), app.off);
-    app.shares = N.probabilities(app.net);
-    app.first = argmax(app.shares);
-    app.second = argmax(app.shares, app.first);
+    run(app);
     const explained = performance.now();
-    const seed = new Float32Array(app.data.classes.length);
-    seed[app.first] = 1;
-    if (app.contrast) seed[app.second] = -1;
-    app.evidence = N.evidence(app.net, seed, app.off);
+    explain(app);
     const painted = performance.now();
     for (const refresh of app.refreshers) refresh();
     for (const refresh of app.panelRefreshers) refresh();
@@ -252,12 +247,32 @@ const PellucidLive = (() => {
     if (app.frames.length > 500) app.frames.shift();
   }
 
+  // The network as it was at the chosen moment, run on what it receives.
+  function run(app) {
+    app.net.weights = app.weightsAt || app.moment >= app.count ? weightsOf(app, app.moment) : app.weights;
+    app.net.run(scaled(app.pixels), app.off);
+    judged(app);
+  }
+
+  function judged(app) {
+    app.shares = N.probabilities(app.net);
+    app.first = argmax(app.shares);
+    app.second = argmax(app.shares, app.first);
+  }
+
+  function explain(app) {
+    const seed = new Float32Array(app.data.classes.length);
+    seed[app.first] = 1;
+    if (app.contrast) seed[app.second] = -1;
+    app.evidence = N.evidence(app.net, seed, app.off);
+  }
+
   // After a stroke has ended or something else was chosen: the past, the address, the announcement.
   function settle(app) {
     clearTimeout(app.settling);
     app.settling = setTimeout(() => {
       if (!app.pixels) frame(app);
-      if (app.past && app.weightsAt) askPast(app);
+      if (app.past) askPast(app);
       if (app.touched) remember(app);
       if (!empty(app)) {
         const { classes } = app.data;
@@ -533,7 +548,9 @@ const PellucidLive = (() => {
     const { say, data } = app;
     section.append(make(app.heads[0], { class: "live-head" }, say("time")));
     if (!data.moments) {
-      section.append(make("p", { class: "live-quiet" }, say("time.none")));
+      const { large } = data; // {weights, most}: too many to keep
+      const why = large ? say("time.large", { weights: whole(large.weights), most: whole(large.most) }) : say("time.none");
+      section.append(make("p", { class: "live-quiet" }, why));
       return;
     }
     const slider = make("input", {
@@ -568,22 +585,15 @@ const PellucidLive = (() => {
         button.setAttribute("aria-pressed", String(moment === app.moment)),
       );
     });
-    const { agreement, bits, difference, looked } = data.moments;
+    const { agreement, bits, difference, looked, exact } = data.moments;
+    const how = () =>
+      say("time.how", { bits, agreement: percent(agreement), difference: number(difference), looked: whole(looked) });
     section.append(
       make("div", { class: "live-slide" }, play, slider),
       label,
       strip,
       app.timeNote,
-      make(
-        "p",
-        { class: "live-quiet" },
-        say("time.how", {
-          bits,
-          agreement: percent(agreement),
-          difference: number(difference),
-          looked: whole(looked),
-        }),
-      ),
+      make("p", { class: "live-quiet" }, `${exact ? say("time.kept") : how()} ${say("time.place")}`),
     );
   }
 
@@ -609,17 +619,28 @@ const PellucidLive = (() => {
     }, 700);
   }
 
-  // What every moment says of this drawing, and when it first said what was meant.
-  function askPast(app) {
-    const input = scaled(app.pixels),
-      nothing = empty(app);
-    const answers = Array.from({ length: app.count + 1 }, (_, moment) => {
+  // What every moment says of this drawing, {label, share} each, run here.
+  function pastOf(app) {
+    const input = scaled(app.pixels);
+    return Array.from({ length: app.count + 1 }, (_, moment) => {
       app.past.weights = weightsOf(app, moment);
       app.past.run(input, app.off);
-      const shares = N.probabilities(app.past),
-        label = argmax(shares);
-      return { label, share: shares[label] };
+      return best(N.probabilities(app.past));
     });
+  }
+
+  function best(shares) {
+    const label = argmax(shares);
+    return { label, share: shares[label] };
+  }
+
+  // What every moment says of this drawing, and when it first said what was meant.
+  function askPast(app) {
+    app.askPast((answers) => showPast(app, answers));
+  }
+
+  function showPast(app, answers) {
+    const nothing = empty(app);
     const wanted = app.meant === null ? answers[app.count].label : app.meant,
       { classes } = app.data;
     app.cells.forEach(({ button, fill, name }, moment) => {
@@ -748,7 +769,7 @@ const PellucidLive = (() => {
     openChannel(app);
   }
 
-  return { answersRoom, check, mount };
+  return { answersRoom, askPast, best, check, explain, go, judged, loadPast, mount, pastOf, run, timeRoom };
 })();
 
 (() => {

@@ -45,6 +45,9 @@ const PellucidNetwork = (() => {
       }
       return net.gradients[to];
     };
+    // The pixels that a cell of a layer sees; how it came about.
+    net.field = (layer, y, x) => field(net, layer.value, y, x);
+    net.working = ({ layer, channel, row, column }) => sums(net, layer, channel, row, column);
     return net;
   }
 
@@ -71,7 +74,7 @@ const PellucidNetwork = (() => {
 
   // The layer whose maps show where the evidence lies: the last with more than one cell that does not pool.
   function evidenceLayer(net) {
-    if (net.remote) return net.evidenceAt; // torch.js: chosen by torch
+    if (net.evidenceAt !== undefined) return net.evidenceAt; // torch.js: chosen by torch
     const spatial = net.layers.filter(
       (layer) => layer.shape.length === 3 && layer.shape[1] * layer.shape[2] > 1,
     );
@@ -726,70 +729,102 @@ const PellucidNetwork = (() => {
     return spreads ? [0, 0, 0, 0] : [top, left, bottom, right];
   }
 
-  // sums(net, layer, channel, y, x): how a cell of a layer came about. The layer's first operation, term by
-  // term: {kind, bias, total, value, parts}. A part of a convolution is one input channel with its kernel and
-  // the patch under it; a part of a dense layer one input with its weight.
+  // sums(net, layer, channel, y, x): how a cell of a layer came about, as explanation/workings.py tells it:
+  // {kind, received, row, column, value, after, inside}, of a convolution or dense layer also {kernel, first, weights,
+  // bias, total, parts}, of a pooling {parts, pooled}: its window and what it made of it, of functions at one place {parts}, what they were given.
+  // A part of a convolution is one input channel with its kernel and the patch under it; a part of a dense layer
+  // one input with its weight.
   function sums(net, layer, channel, y, x) {
     const operation = net.program.operations[layer.first - 1],
       from = operation.inputs[0];
     const input = net.values[from],
       shape = net.shapes[from];
-    const [, rows = 1, columns = 1] = layer.shape;
-    const value = net.values[layer.value][(channel * rows + y) * columns + x];
-    const bias = operation.tensors.length > 1 ? net.weights[operation.tensors[1]][channel] : 0;
-    if (operation.kind === "linear") {
-      const weight = net.weights[operation.tensors[0]],
-        count = size(shape);
-      const parts = Array.from({ length: count }, (_, place) => {
-        const factor = weight[channel * count + place];
-        return { channel: place, factor, input: input[place], sum: factor * input[place] };
-      });
-      return { kind: "linear", bias, parts, value, total: parts.reduce((sum, part) => sum + part.sum, bias) };
+    const found = {
+      kind: operation.kind,
+      received: operation.inputs.map((value) => [receivedFrom(net, value)]),
+      row: y,
+      column: x,
+      value: cellOf(net, layer.value, channel, y, x),
+      after: following(net, layer, channel, y, x),
+      inside: [],
+    };
+    if (operation.kind === "linear" || operation.kind === "conv2d") {
+      const [kernel, patch, first] = under(net, operation, channel, y, x);
+      const bias = operation.tensors.length > 1 ? net.weights[operation.tensors[1]][channel] : 0;
+      return summed(found, { kernel: operation.kernel || null, weights: kernel, patch, first, bias });
     }
-    if (operation.kind === "conv2d") {
-      const parts = convolved(net, operation, channel, y, x);
-      return {
-        kind: "conv2d",
-        kernel: operation.kernel,
-        bias,
-        parts,
-        value,
-        total: parts.reduce((sum, part) => sum + part.sum, bias),
-      };
+    if (operation.kind.includes("pool")) {
+      const first = cellOf(net, layer.first, channel, y, x);
+      return { ...found, pooled: first, parts: pooled(operation, input, shape, channel, y, x) };
     }
-    return { kind: operation.kind, value, parts: pooled(operation, input, shape, channel, y, x) };
+    const same = operation.inputs.filter((value) => String(net.shapes[value]) === String(operation.shape));
+    return { ...found, kind: "steps", parts: same.map((value) => cellOf(net, value, channel, y, x)) };
   }
 
-  function convolved(net, operation, filter, y, x) {
+  function cellOf(net, value, channel, y, x) {
+    const [, rows = 1, columns = 1] = net.shapes[value];
+    return net.values[value][(channel * rows + y) * columns + x];
+  }
+
+  // The layer that a value belongs to; "" for the picture.
+  function receivedFrom(net, value) {
+    const before = net.layers.filter((layer) => layer.value <= value).pop();
+    return before && value ? before.name : "";
+  }
+
+  // What a layer does after its sum, or, without one, all it does: {name, value}, of a batch norm {factor, term}.
+  function following(net, layer, channel, y, x) {
+    const { operations } = net.program,
+      first = ["conv2d", "linear"].includes(layer.kinds[0]) || layer.kinds[0].includes("pool");
+    const steps = [];
+    for (let value = layer.first + (first ? 1 : 0); value <= layer.value; value++) {
+      const { kind, tensors, shape } = operations[value - 1];
+      if (kind === "view" || String(shape) !== String(layer.shape)) continue;
+      const step = { name: kind === "affine" ? "batch_norm" : kind, value: cellOf(net, value, channel, y, x) };
+      if (kind === "affine") [step.factor, step.term] = tensors.map((place) => net.weights[place][channel]);
+      steps.push(step);
+    }
+    return steps;
+  }
+
+  // summed(found, {kernel, weights, patch, first, bias}): the products of a sum, input channel by input channel.
+  function summed(found, { kernel, weights, patch, first, bias }) {
+    const each = kernel ? kernel[0] * kernel[1] : 1;
+    const parts = Array.from({ length: weights.length / each }, (_, place) => {
+      if (!kernel) {
+        return { channel: place, factor: weights[place], input: patch[place], sum: weights[place] * patch[place] };
+      }
+      const [own, met] = [weights, patch].map((all) => all.subarray(place * each, (place + 1) * each));
+      const sum = own.reduce((total, factor, tap) => total + factor * met[tap], 0);
+      return { channel: first + place, kernel: own, patch: met, sum };
+    });
+    const total = parts.reduce((sum, part) => sum + part.sum, bias);
+    return { ...found, kernel, weights, first, bias, parts, total };
+  }
+
+  // The weights that make a channel, what they meet at a cell, and the first input channel they read.
+  function under(net, operation, filter, y, x) {
     const weight = net.weights[operation.tensors[0]],
       input = net.values[operation.inputs[0]];
+    const each = weight.length / operation.shape[0],
+      kernel = weight.subarray(filter * each, (filter + 1) * each);
+    if (operation.kind === "linear") return [kernel, input, 0];
     const [channels, height, width] = net.shapes[operation.inputs[0]];
     const [kh, kw] = operation.kernel,
       share = channels / operation.groups;
     const first = Math.floor(filter / (operation.shape[0] / operation.groups)) * share;
-    return Array.from({ length: share }, (_, channel) => {
-      const kernel = weight.slice(
-        (filter * share + channel) * kh * kw,
-        (filter * share + channel + 1) * kh * kw,
-      );
-      const patch = kernel.map((_, tap) => {
-        const row =
-          y * operation.stride[0] - operation.padding[0] + Math.floor(tap / kw) * operation.dilation[0];
-        const column = x * operation.stride[1] - operation.padding[1] + (tap % kw) * operation.dilation[1];
-        if (row < 0 || column < 0 || row >= height || column >= width) return 0;
-        return input[((first + channel) * height + row) * width + column];
-      });
-      return {
-        channel: first + channel,
-        kernel,
-        patch,
-        sum: kernel.reduce((sum, factor, tap) => sum + factor * patch[tap], 0),
-      };
+    const patch = kernel.map((_, place) => {
+      const channel = Math.floor(place / (kh * kw)),
+        tap = place % (kh * kw);
+      const row = y * operation.stride[0] - operation.padding[0] + Math.floor(tap / kw) * operation.dilation[0];
+      const column = x * operation.stride[1] - operation.padding[1] + (tap % kw) * operation.dilation[1];
+      if (row < 0 || column < 0 || row >= height || column >= width) return 0;
+      return input[((first + channel) * height + row) * width + column];
     });
+    return [kernel, patch, first];
   }
 
   function pooled(operation, input, shape, channel, y, x) {
-    if (!operation.kind.includes("pool")) return null;
     const { down, across, width, height } = windowsOf(operation, shape);
     const cells = [];
     for (let row = down[y][0]; row < down[y][1]; row++) {
@@ -888,6 +923,7 @@ const PellucidNetwork = (() => {
     scoresOf,
     size,
     softmax,
+    summed,
     sums,
     unpack,
   };

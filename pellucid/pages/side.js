@@ -4,9 +4,9 @@
 const PellucidSide = (() => {
   const N = PellucidNetwork,
     D = PellucidDraw;
-  const { argmax, choice, gray, make, percent, scaled, thumbnail } = PellucidParts;
+  const { choice, gray, make, percent, thumbnail } = PellucidParts;
   const { PENS, drawingRoom, empty, inputFrame, inputSize, pixelsOf, received_by, start } = PellucidPad;
-  const { layerFigure, layersRoom, openChannel } = PellucidLayers;
+  const { carried, layerFigure, layersRoom, openChannel } = PellucidLayers;
   const FAR = 0.2; // shares of one class that differ by more are marked
   const LETTERS = "ABC";
 
@@ -42,7 +42,10 @@ const PellucidSide = (() => {
     let app = null;
     const build = (language) => {
       const kept = app;
-      if (kept) clearTimeout(kept.settling);
+      if (kept) {
+        clearTimeout(kept.settling);
+        for (const mine of kept.runs) clearInterval(mine.player);
+      }
       root.replaceChildren();
       root.lang = language;
       app = page(root, told, kin, reads, language, () => build(language === "en" ? "ko" : "en"));
@@ -50,11 +53,22 @@ const PellucidSide = (() => {
         for (const name of ["strokes", "picture", "example", "meantName", "pen", "placed", "tool", "touched", "undo"]) {
           app[name] = kept[name];
         }
+        app.runs.forEach((mine, place) => {
+          mine.moment = kept.runs[place].moment;
+        });
       } else restore(app);
       frame(app);
       app.settle();
     };
     build(told.language);
+    addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || !["[", "]"].includes(event.key)) return;
+      if (event.target.closest("input:not([type=range]), textarea, select, dialog")) return;
+      for (const mine of app.runs) {
+        const moment = mine.moment + (event.key === "[" ? -1 : 1);
+        if (moment >= 0 && moment <= mine.count) PellucidLive.go(mine, moment);
+      }
+    });
     addEventListener("hashchange", () => {
       restore(app);
       app.changed();
@@ -201,8 +215,11 @@ const PellucidSide = (() => {
       chosen: null,
       contrast: false,
       heads: ["h3", "h4"],
-      count: 0,
-      moment: 0,
+      count: data.moments ? data.moments.count : 0,
+      moment: data.moments ? data.moments.count : 0,
+      past: null,
+      weightsAt: null,
+      remembered: new Map(),
       refreshers: [],
       panelRefreshers: [],
       views: [],
@@ -215,7 +232,12 @@ const PellucidSide = (() => {
     };
     shared(app, mine);
     mine.weights = own ? null : N.unpack(data.weights, data.program.tensors);
-    mine.net = own ? PellucidTorch.create(place, data.torch, data.classes.length) : N.create(data.program, mine.weights);
+    mine.net = own ? PellucidTorch.create(place, data.torch, data) : N.create(data.program, mine.weights);
+    mine.tables = own ? mine.net.tables : carried(mine);
+    mine.askPast = own
+      ? (done) => mine.net.past(mine).then(done, (error) => failed(mine, error))
+      : (done) => mine.past && done(PellucidLive.pastOf(mine));
+    mine.think = own ? () => ask(app, mine) : () => runHere(mine);
     mine.pixels = pixelsOf(mine);
     blank(mine);
     mine.note = make("p", { class: "live-quiet" });
@@ -242,15 +264,20 @@ const PellucidSide = (() => {
     else attempt(app, section, () => PellucidLive.check(mine, mine.note));
     if (own && data.torch.reason) mine.note.title = data.torch.reason;
     const answers = make("section", { class: "live-answers" }),
+      time = make("section", { class: "live-time" }),
       layers = make("section", { class: "live-layers-room" });
-    section.append(answers, layers);
+    section.append(answers, time, layers);
     attempt(app, told, () => receives(app, mine, told));
     attempt(app, answers, () => {
       PellucidLive.answersRoom(mine, answers);
     });
     mine.bars = [...answers.querySelectorAll(".live-bars > li")];
+    attempt(app, time, () => PellucidLive.timeRoom(mine, time));
     attempt(app, layers, () => (own ? remoteLayers(mine, layers) : layersRoom(mine, layers)));
-    if (!own) loadPool(mine);
+    if (!own) {
+      loadPool(mine);
+      PellucidLive.loadPast(mine);
+    }
     return mine;
   }
 
@@ -328,8 +355,18 @@ const PellucidSide = (() => {
   function remoteLayers(mine, section) {
     section.append(
       make("h3", { class: "live-head" }, mine.say("layers")),
-      make("div", { class: "live-tools" }, choice(mine, "scale", ["layer", "channel"], "scale")),
+      make("div", { class: "live-tools" }, choice(mine, "scale", ["layer", "channel", "fixed"], "scale")),
     );
+    const counting = make("p", { class: "live-quiet", role: "status", hidden: true }, mine.say("counting"));
+    section.append(counting);
+    mine.refreshers.push(() => scalesOf(mine, counting));
+    const bodies = [];
+    mine.reveal = (layer) => {
+      const body = bodies[layer.value];
+      body.open = true;
+      body.scrollIntoView({ block: "nearest" });
+      body.querySelector("summary").focus();
+    };
     const { layers } = mine.net,
       first = layers.findIndex((layer) => layer.shape.length === 3);
     layers.forEach((layer, place) => {
@@ -343,6 +380,7 @@ const PellucidSide = (() => {
         { class: "side-layer" },
         make("summary", {}, make("b", {}, layer.name), make("span", { class: "live-quiet" }, kind)),
       );
+      bodies.push(body);
       const less = layer.whole.some((side, axis) => side !== layer.shape[axis]);
       const show = () => {
         if (body.childElementCount === 1) {
@@ -367,6 +405,22 @@ const PellucidSide = (() => {
     section.append(make("p", { class: "live-quiet" }, mine.say("layer.hint")));
   }
 
+  // The scale over all test pictures is counted once it is wanted.
+  async function scalesOf(mine, counting) {
+    if (mine.scale !== "fixed" || mine.scalesAsked) return;
+    mine.scalesAsked = true;
+    counting.hidden = false;
+    try {
+      mine.data.scales = await mine.net.scales();
+      for (const refresh of mine.refreshers) refresh();
+    } catch (error) {
+      mine.scalesAsked = false;
+      mine.scale = "layer";
+      failed(mine, error);
+    }
+    counting.hidden = true;
+  }
+
   async function loadPool(mine) {
     const { pool } = mine.data;
     if (!pool) return;
@@ -384,8 +438,7 @@ const PellucidSide = (() => {
     for (const refresh of app.refreshers) refresh();
     for (const mine of app.runs) {
       mine.pixels = pixelsOf(mine);
-      if (mine.net.remote) ask(app, mine);
-      else runHere(mine);
+      mine.think();
     }
     compare(app);
     app.frames.push(performance.now() - begun);
@@ -393,23 +446,21 @@ const PellucidSide = (() => {
   }
 
   function runHere(mine) {
-    mine.net.run(scaled(mine.pixels), mine.off);
-    judged(mine);
-    const seed = new Float32Array(mine.data.classes.length);
-    seed[mine.first] = 1;
-    if (mine.contrast) seed[mine.second] = -1;
-    mine.evidence = N.evidence(mine.net, seed, mine.off);
+    PellucidLive.run(mine);
+    PellucidLive.explain(mine);
     paint(mine);
   }
 
   function ask(app, mine) {
     const begun = performance.now();
     mine.asked = true;
-    mine.net.ask({ pixels: mine.pixels, contrast: mine.contrast, off: mine.off }, (error) => {
+    const { pixels, contrast, off, chosen } = mine,
+      moment = mine.moment < mine.count ? mine.moment : null;
+    mine.net.ask({ pixels, contrast, off, chosen, moment }, (error) => {
       mine.asked = false;
       mine.failed.hidden = !error;
       if (error) {
-        mine.failed.textContent = app.say("side.failed", { error: error.message });
+        failed(mine, error);
         return;
       }
       mine.trip = performance.now() - begun;
@@ -417,7 +468,7 @@ const PellucidSide = (() => {
         torch: Math.round(mine.net.milliseconds),
         trip: Math.round(mine.trip),
       });
-      judged(mine);
+      PellucidLive.judged(mine);
       if (mine.net.evidence) mine.evidence = mine.net.evidence;
       paint(mine);
       compare(app);
@@ -425,10 +476,9 @@ const PellucidSide = (() => {
     });
   }
 
-  function judged(mine) {
-    mine.shares = N.probabilities(mine.net);
-    mine.first = argmax(mine.shares);
-    mine.second = argmax(mine.shares, mine.first);
+  function failed(mine, error) {
+    mine.failed.hidden = false;
+    mine.failed.textContent = mine.say("side.failed", { error: error.message });
   }
 
   function paint(mine) {
@@ -514,6 +564,7 @@ const PellucidSide = (() => {
     clearTimeout(app.settling);
     app.settling = setTimeout(() => {
       if (app.touched) remember(app);
+      for (const mine of app.runs) if (mine.count) PellucidLive.askPast(mine);
       if (empty(app) || app.runs.some((mine) => mine.asked)) return;
       app.announce.textContent = app.runs
         .map((mine) =>
@@ -528,7 +579,7 @@ const PellucidSide = (() => {
     }, 150);
   }
 
-  // #draw;s=strokes;e=example;w=class meant, of the first run;p=pen;f=1 (free)
+  // #draw;s=strokes;e=example;w=class meant, of the first run;p=pen;f=1 (free);m=moment of each run
   function remember(app) {
     const parts = ["#draw"];
     const meant = app.data.classes.indexOf(app.meantName);
@@ -537,6 +588,9 @@ const PellucidSide = (() => {
     if (meant >= 0 && app.example === null) parts.push(`w=${meant}`);
     if (app.pen !== "usual") parts.push(`p=${app.pen}`);
     if (app.data.rule && !app.placed) parts.push("f=1");
+    if (app.runs.some((mine) => mine.moment < mine.count)) {
+      parts.push(`m=${app.runs.map((mine) => mine.moment).join(",")}`);
+    }
     if (location.hash !== parts.join(";")) history.replaceState(null, "", parts.join(";"));
   }
 
@@ -558,6 +612,11 @@ const PellucidSide = (() => {
       const pixels = N.bytesOf(check.pictures).subarray(example * each, (example + 1) * each);
       start(app, pixels, check.labels[example], example);
     } else if (parts.s) app.strokes = D.fromText(parts.s);
+    const moments = (parts.m || "").split(",");
+    app.runs.forEach((mine, place) => {
+      const moment = integer(moments[place], mine.count);
+      mine.moment = moment === null ? mine.count : moment;
+    });
     app.pen = Object.hasOwn(PENS, parts.p || "") ? parts.p : "usual";
     app.placed = Boolean(app.data.rule) && parts.f !== "1";
   }

@@ -16,7 +16,7 @@ from pellucid.errors import UsageError
 from pellucid.explanation.activations import record
 from pellucid.explanation.attribution import gradient_times_activation
 from pellucid.exporters.page import Subject
-from pellucid.live.answers import CHANNELS, SIDE, Answerer, Malformed, Question
+from pellucid.live.answers import CHANNELS, HEAD, NOW, SIDE, Answerer, Malformed, Question
 from pellucid.live.app import received
 from pellucid.strokes import RULES, as_ink, place_picture
 from tests.networks import SHAPES, network
@@ -37,11 +37,18 @@ def picture(name: str) -> Tensor:
 
 
 def question(
-    image: Tensor, opened: Any = (), silenced: Any = (), *, contrast: int = 0, run: int = 0
+    image: Tensor,
+    opened: Any = (),
+    silenced: Any = (),
+    *,
+    contrast: int = 0,
+    run: int = 0,
+    moment: int = NOW,
+    chosen: tuple[int, ...] = (),
 ) -> bytes:
-    numbers = [*opened, *(number for pair in silenced for number in pair)]
-    head = struct.pack(f"<BBHH{len(numbers)}H", run, contrast, len(opened), len(silenced), *numbers)
-    return head + image.numpy().tobytes()
+    numbers = [*opened, *(number for pair in silenced for number in pair), *chosen]
+    head = HEAD.pack(run, contrast, moment, bool(chosen), len(opened), len(silenced))
+    return head + struct.pack(f"<{len(numbers)}H", *numbers) + image.numpy().tobytes()
 
 
 def understood(content: bytes) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -51,6 +58,8 @@ def understood(content: bytes) -> tuple[dict[str, Any], list[np.ndarray]]:
     assert length % 4 == 0
     shapes = [(head["classes"],), *([head["evidence"]] if head["evidence"] else [])]
     shapes += [shape for _, *shape in head["layers"]]
+    working = head["working"] or {"kernel": None, "patch": None}
+    shapes += [working[name] for name in ("kernel", "patch") if working[name] is not None]
     parts, at = [], 4 + length
     for shape in shapes:
         count = int(np.prod(shape))
@@ -147,20 +156,122 @@ def test_nothing_of_the_network_is_changed_by_an_answer() -> None:
     assert all(weight.grad is None for weight in one.network.parameters())
 
 
+def taken_apart(one: Classifier, image: Tensor, chosen: tuple[int, ...]) -> tuple[dict[str, Any], Any]:
+    """What is told of a cell, with its kernel and patch."""
+    answerer = Answerer(one)
+    head, parts = understood(answerer.answer(Question.read(question(image, chosen=chosen))))
+    return head["working"], parts[2:]
+
+
+@pytest.mark.parametrize(("layer", "channel", "row", "column"), [("conv1", 3, 0, 27), ("conv2", 31, 13, 4)])
+def test_a_cell_is_its_kernel_times_what_lies_under_it(
+    layer: str, channel: int, row: int, column: int
+) -> None:
+    one, image = classifier("tutorial"), picture("tutorial")
+    place = Answerer(one).places[layer]
+    told, (kernel, patch) = taken_apart(one, image, (place, channel, row, column))
+    module = one.network.get_submodule(layer)
+    given = scaled(image[None]) if layer == "conv1" else record(one.network, image[None])["pool1"]
+    padded = nn.functional.pad(given, (1, 1, 1, 1))[0, :, row : row + 3, column : column + 3]
+    assert np.abs(kernel - module.weight[channel].detach().numpy()).max() < 1e-6
+    assert np.abs(patch - padded.numpy()).max() < 1e-6
+    total = float((kernel.astype(float) * patch).sum()) + told["bias"]
+    output = float(record(one.network, image[None], [layer])[layer][0, channel, row, column])
+    assert abs(total - told["total"]) < 1e-5
+    assert [step["name"] for step in told["after"]] == ["relu"]
+    assert abs(max(0.0, total) - output) < 1e-5
+    assert abs(told["value"] - output) < 1e-6
+    assert told["received"] == [["pool1" if layer == "conv2" else ""]]
+
+
+class Adding(nn.Module):
+    """A block that adds and rectifies outside of any module, and a dense layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Module()
+        self.block.conv1 = nn.Conv2d(3, 3, 3, padding=1)
+        self.block.conv2 = nn.Conv2d(3, 3, 3, padding=1)
+        self.block.forward = lambda maps: torch.relu(maps + self.block.conv2(self.block.conv1(maps)))
+        self.dense = nn.Linear(3, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.dense(self.block(images).mean((2, 3)))
+
+
+def test_a_block_tells_which_layers_it_is_made_of() -> None:
+    one = Classifier(Adding().eval(), ("a", "b", "c"), Preprocess(3, 12, 12), "adding")
+    image = torch.randint(0, 256, (3, 12, 12)).to(torch.uint8)
+    answerer = Answerer(one)
+    assert [layer.key for layer in answerer.layers] == ["block.conv1", "block.conv2", "block", "dense"]
+    told, parts = taken_apart(one, image, (2, 2, 1, 1))
+    assert (told["kind"], told["inside"], parts) == ("block", [0, 1], [])
+    assert abs(told["value"] - float(record(one.network, image[None], ["block"])["block"][0, 2, 1, 1])) < 1e-6
+
+
+def test_the_middle_of_what_a_cell_shown_stands_for_is_taken_apart() -> None:
+    torch.manual_seed(0)
+    one = Classifier(Wide().eval(), ("a", "b", "c"), Preprocess(3, 112, 84), "wide")
+    place = Answerer(one).places["conv"]
+    image = torch.randint(0, 256, (3, 112, 84)).to(torch.uint8)
+    told, _ = taken_apart(one, image, (place, 5, 10, 41))
+    assert told["cell"] == [5, 20, 82]
+    assert abs(told["value"] - float(record(one.network, image[None])["conv"][0, 5, 20, 82])) < 1e-5
+    seen = Answerer(one).facts()["layers"][place]["field"]
+    assert (seen[0][10], seen[1][41]) == ([19, 22], [81, 83])
+
+
+def test_a_moment_answers_with_the_weights_of_then() -> None:
+    one, image = classifier("residual"), picture("residual")
+    torch.manual_seed(5)
+    states = [
+        {name: value + 0.1 * torch.randn_like(value) if value.is_floating_point() else value
+         for name, value in one.network.state_dict().items() if "running_var" not in name}
+        | {name: value for name, value in one.network.state_dict().items() if "running_var" in name}
+        for _ in range(3)
+    ]  # fmt: skip
+    answerer = Answerer(one, [(f"epoch {step}", step, state) for step, state in enumerate(states)])
+    before = {name: value.clone() for name, value in one.network.state_dict().items()}
+    place = answerer.places["stem"]
+    every = range(len(answerer.layers))
+    content = answerer.past(Question.read(question(image)))
+    (length,) = struct.unpack_from("<I", content)
+    rows = np.frombuffer(content, np.float32, offset=4 + length).reshape(4, 5)
+    for moment, state in [*enumerate(states), (NOW, before)]:
+        other = classifier("residual")
+        other.network.load_state_dict(state)
+        asked = question(image, every, moment=moment, chosen=(place, 1, 2, 3))
+        _, parts = understood(answerer.answer(Question.read(asked)))
+        _, known = understood(
+            Answerer(other).answer(Question.read(question(image, every, chosen=(place, 1, 2, 3))))
+        )
+        assert all(np.abs(mine - theirs).max() < 1e-5 for mine, theirs in zip(parts, known, strict=True))
+        assert np.abs(rows[min(moment, 3)] - other.logits(image[None])[0].numpy()).max() < 1e-4
+    assert all(torch.equal(value, before[name]) for name, value in one.network.state_dict().items())
+
+
 @pytest.mark.parametrize(
     "body",
     [
         b"",
         b"\x00\x00\x01",
-        struct.pack("<BBHH", 0, 0, 1, 0),
-        struct.pack("<BBHH", 0, 2, 0, 0) + bytes(784),
-        struct.pack("<BBHH", 0, 0, 65, 0) + bytes(130 + 784),
-        struct.pack("<BBHH", 0, 0, 0, 4097) + bytes(4 * 4097 + 784),
-        struct.pack("<BBHH", 0, 0, 0, 0) + bytes(783),
-        struct.pack("<BBHH", 0, 0, 0, 0) + bytes(785),
-        struct.pack("<BBHHH", 0, 0, 1, 0, 999) + bytes(784),
-        struct.pack("<BBHHHH", 0, 0, 0, 1, 0, 999) + bytes(784),
-        struct.pack("<BBHHHH", 0, 0, 0, 1, 999, 0) + bytes(784),
+        HEAD.pack(0, 0, NOW, 0, 1, 0),
+        HEAD.pack(0, 2, NOW, 0, 0, 0) + bytes(784),
+        HEAD.pack(0, 0, NOW, 2, 0, 0) + bytes(16 + 784),
+        HEAD.pack(0, 0, NOW, 0, 65, 0) + bytes(130 + 784),
+        HEAD.pack(0, 0, NOW, 0, 0, 4097) + bytes(4 * 4097 + 784),
+        HEAD.pack(0, 0, NOW, 0, 0, 0) + bytes(783),
+        HEAD.pack(0, 0, NOW, 0, 0, 0) + bytes(785),
+        HEAD.pack(0, 0, NOW, 1, 0, 0) + bytes(7),
+        question(picture("tutorial"), [999]),
+        question(picture("tutorial"), silenced=[(0, 999)]),
+        question(picture("tutorial"), silenced=[(999, 0)]),
+        question(picture("tutorial"), moment=0),
+        question(picture("tutorial"), moment=254),
+        question(picture("tutorial"), chosen=(999, 0, 0, 0)),
+        question(picture("tutorial"), chosen=(0, 16, 0, 0)),
+        question(picture("tutorial"), chosen=(0, 0, 28, 0)),
+        question(picture("tutorial"), chosen=(0, 0, 0, 28)),
     ],
 )
 def test_a_question_no_page_of_ours_asks_is_refused(body: bytes) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+import struct
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -49,11 +50,8 @@ def test_the_page_asks_only_for_what_is_served(app: Guard) -> None:
     for path in (b"/page.js", b"/page.css", b"/icon.svg"):
         assert ask(app, path=path).status == 200
     script = ask(app, path=b"/page.js").body.decode()
-    assert sorted(set(re.findall(r'(?:fetch|post)\("(\w+)"', script))) == [
-        "answer",
-        "picture",
-        "runs",
-    ]
+    asked = set(re.findall(r'(?:fetch|post|asking)\("(\w+)"', script))
+    assert asked == {"answer", "channel", "past", "picture", "runs", "scales", "test"}
 
 
 def test_each_run_is_asked_by_its_place(app: Guard, runs: list[Served]) -> None:
@@ -74,6 +72,94 @@ def test_a_malformed_question_is_told_so(app: Guard, body: bytes) -> None:
     answer = ask(app, "POST", b"/answer", posting(PLAIN, len(body)), body=body)
     assert answer.status == 422
     assert set(json.loads(answer.body)["error"]) == {"code", "message"}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (b"/past", b"\x00"),
+        (b"/past", question(picture("tutorial"), run=2)),
+        (b"/channel", bytes(4)),
+        (b"/channel", struct.pack("<BHH", 2, 0, 0)),
+        (b"/channel", struct.pack("<BHH", 0, 99, 0)),
+        (b"/channel", struct.pack("<BHH", 0, 0, 99)),
+        (b"/scales", b"\x02"),
+        (b"/test", b"\x00\x00"),
+        (b"/test", struct.pack("<BH", 2, 0)),
+        (b"/test", struct.pack("<BH", 0, 0)),  # none were looked at
+    ],
+)
+def test_what_is_not_there_is_told_so_at_every_address(app: Guard, path: bytes, body: bytes) -> None:
+    answer = ask(app, "POST", path, posting(PLAIN, len(body)), body=body)
+    assert answer.status == 422
+
+
+def test_what_the_page_runs_itself_is_not_asked_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "SWITCHING", 0)
+    app = application([served("small", Subject(classifier("tutorial")))], port=PORT)
+    image = question(picture("tutorial"))
+    for path, body in (
+        (b"/answer", image), (b"/past", image), (b"/channel", bytes(5)), (b"/scales", b"\0"),
+        (b"/test", bytes(3)),
+    ):  # fmt: skip
+        assert ask(app, "POST", path, posting(PLAIN, len(body)), body=body).status == 422
+
+
+def test_a_stroke_is_answered_while_a_channel_is_counted() -> None:
+    toys = toy_dataset(60)
+    one = replace(classifier("tutorial"), network=build("tutorial", 1, 4, (16, 16), seed=1).eval(),
+                  classes=toys.classes, preprocess=Preprocess(1, 16, 16))  # fmt: skip
+    run = served("toys", Subject(one, test=toys), torch_only=True)
+    app = application([run], port=PORT)
+    order: list[str] = []
+
+    async def both() -> list[int]:
+        async def noted(name: str, path: bytes, body: bytes) -> int:
+            answer = await asked(app, "POST", path, posting(PLAIN, len(body)), [body])
+            order.append(name)
+            return answer.status
+
+        counting = asyncio.create_task(noted("channel", b"/channel", struct.pack("<BHH", 0, 0, 1)))
+        await asyncio.sleep(0)
+        stroke = asyncio.create_task(noted("stroke", b"/answer", question(toys.images[0])))
+        return list(await asyncio.gather(counting, stroke))
+
+    assert asyncio.run(both()) == [200, 200]
+    assert order == ["stroke", "channel"]
+    body = struct.pack("<BH", 0, 5)
+    given = ask(app, "POST", b"/test", posting(PLAIN, len(body)), body=body).body
+    assert given == toys.images[page.turns(toys)[5]].numpy().tobytes()
+
+
+def test_a_channel_chosen_later_ends_the_counting_of_one_before() -> None:
+    toys = toy_dataset(60)
+    one = replace(classifier("tutorial"), network=build("tutorial", 1, 4, (16, 16), seed=1).eval(),
+                  classes=toys.classes, preprocess=Preprocess(1, 16, 16))  # fmt: skip
+    app = application([served("toys", Subject(one, test=toys), torch_only=True)], port=PORT)
+
+    async def both() -> list[int]:
+        bodies = [struct.pack("<BHH", 0, 0, channel) for channel in (1, 2)]
+        tasks = []
+        for body in bodies:
+            tasks.append(
+                asyncio.create_task(asked(app, "POST", b"/channel", posting(PLAIN, len(body)), [body]))
+            )
+            await asyncio.sleep(0.001)
+        return [answer.status for answer in await asyncio.gather(*tasks)]
+
+    assert asyncio.run(both()) == [409, 200]
+
+
+def test_moments_are_told_and_asked() -> None:
+    one = classifier("tutorial")
+    past = [("step 0", 0, build("tutorial", 1, 10, (28, 28), seed=8).state_dict())]
+    run = served("small", Subject(one, moments=past), torch_only=True)
+    told = run.data["moments"]
+    assert (told["count"], told["labels"], told["steps"]) == (1, ["step 0"], [0])
+    app, body = application([run], port=PORT), question(picture("tutorial"))
+    answer = ask(app, "POST", b"/past", posting(PLAIN, len(body)), body=body)
+    assert answer.status == 200
+    assert len(answer.body) % 4 == 0
 
 
 def test_a_picture_comes_back_as_every_run_receives_it(

@@ -72,7 +72,8 @@ SITES: dict[str, list[bytes]] = {
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "get")
 TOLD = {"code", "message"}
-PATHS = (b"/", b"/runs", b"/answer", b"/picture", b"/nowhere")
+ASKED = (b"/answer", b"/past", b"/channel", b"/scales", b"/test", b"/picture")
+PATHS = (b"/", b"/runs", *ASKED, b"/nowhere")
 
 
 def expected(host: str, origin: str, site: str, method: str, path: bytes) -> int:
@@ -86,7 +87,7 @@ def expected(host: str, origin: str, site: str, method: str, path: bytes) -> int
         return 403
     if path == b"/nowhere":
         return 404
-    allowed = ("POST",) if path in (b"/answer", b"/picture") else ("GET", "HEAD")
+    allowed = ("POST",) if path in ASKED else ("GET", "HEAD")
     return 200 if method in allowed else 405
 
 
@@ -104,9 +105,9 @@ def test_every_combination_of_host_origin_site_method_and_path_is_answered_as_th
                 *((b"sec-fetch-site", value) for value in SITES[site]),
             ]
             if method == "POST":
-                headers += [(b"content-type", PLAIN), (b"content-length", b"2")]
+                headers += [(b"content-type", PLAIN), (b"content-length", b"1")]
             wanted = expected(host, origin, site, method, path)
-            answer = await asked(app, method, path, headers, [b"hi" if method == "POST" else b""])
+            answer = await asked(app, method, path, headers, [b"h" if method == "POST" else b""])
             told = wanted == 200 or method == "HEAD" or set(json.loads(answer.body)["error"]) == TOLD
             if (
                 answer.status != wanted
@@ -118,7 +119,11 @@ def test_every_combination_of_host_origin_site_method_and_path_is_answered_as_th
 
     asyncio.run(ask_all())
     assert wrong == []
-    assert len(cells) > 30_000
+    assert len(cells) > 50_000
+
+
+def test_the_matrix_names_every_address_that_takes_a_body() -> None:
+    assert {path for path, door in DOORS.items() if door.kinds} == set(ASKED)
 
 
 @pytest.mark.parametrize(
@@ -194,6 +199,14 @@ def test_a_body_of_another_kind_or_size_is_refused_before_it_is_read(
     assert (answer.status, answer.read) == (status, False)
     assert answer.header("connection") == [b"close"]
     assert is_strict(answer)
+
+
+@pytest.mark.parametrize(
+    ("path", "most"), [(b"/channel", 5), (b"/scales", 1), (b"/test", 3), (b"/past", 4_000_000)]
+)
+def test_an_address_reads_no_more_than_its_question_is_long(app: Guard, path: bytes, most: int) -> None:
+    assert ask(app, "POST", path, posting(PLAIN, most + 1), body=b"hi").status == 413
+    assert ask(app, "POST", path, posting(b"image/png", 2), body=b"hi").status == 415
 
 
 def test_a_body_that_is_not_as_long_as_announced_is_refused(app: Guard) -> None:
