@@ -106,14 +106,23 @@ def read_through(content: bytes, form: Form, *, name: str) -> Seen:
 def sketch_of(image: Image.Image) -> bytes:
     """16 bytes by what an upright image shows: equal for equal pixels, in whatever kind of file they were.
 
-    A BLAKE2 of the image's size and of at most 32x32 pixels from all over it, as colours on black. So gray
-    is equal to gray stored as colour, and nothing depends on what the picture is made into. Images that
-    differ elsewhere alone have one sketch, too: equal sketches are no proof of equal pictures.
+    A BLAKE2 of the image's size and of at most 32x32 pixels from all over it, as colours on black; of all its
+    pixels where those are of one colour, as of a page with little on it. So gray is equal to gray stored as
+    colour, and nothing depends on what the picture is made into. Images that differ between those pixels
+    alone have one sketch, too: equal sketches are no proof of equal pictures.
     """
     size = (min(image.width, SKETCHED), min(image.height, SKETCHED))
     few = image if image.size == size else image.resize(size, Image.Resampling.NEAREST)
-    colours = _eight_bit(few, 0).convert("RGB").tobytes()
+    colours = _colours(few)
+    if few is not image and colours == colours[:3] * (len(colours) // 3):
+        colours = _colours(image)
     return hashlib.blake2b(repr(image.size).encode() + colours, digest_size=16).digest()
+
+
+def _colours(image: Image.Image) -> bytes:
+    """The pixels on black, three bytes each."""
+    flat = _eight_bit(image, 0)
+    return (flat if flat.mode == "RGB" else flat.convert("RGB")).tobytes()
 
 
 def fitted(image: Image.Image, form: Form, *, name: str) -> bytes:

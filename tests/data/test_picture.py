@@ -524,6 +524,11 @@ def test_other_pictures_have_other_sketches() -> None:
     assert len({sketch(stored(image)) for image in (SOFT, *turned)}) == 8
     blank = np.zeros((30, 31, 3), np.uint8)  # no larger than a sketch: every pixel counts
     assert len({sketch(stored(blank)), sketch(stored(blank.transpose(1, 0, 2)))}) == 2
+    page = np.full((400, 300), 255, np.uint8)  # with next to nothing on it
+    dots = [page.copy() for _ in range(40)]
+    for number, dot in enumerate(dots):
+        dot[10 * number + 1, 7 * number + 2] = 0
+    assert len({sketch(stored(dot)) for dot in (page, *dots)}) == 41
     for at in np.ndindex(4, 6, 3):
         other = RAINBOW.copy()
         other[at] ^= 1
