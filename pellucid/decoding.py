@@ -4,6 +4,7 @@ It needs neither torch nor, save for 16 bits, numpy: a process that only decodes
 is there.
 """
 
+import hashlib
 import io
 import warnings
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pellucid.errors import UsageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 25_000_000
+SKETCHED = 32  # pixels a side, at most, that a sketch is made of
 
 # Changes whenever the same file may give other pixels: raise the number when something here does so.
 DECODER = f"1, Pillow {PIL.__version__}"
@@ -53,6 +55,21 @@ class Header(NamedTuple):
     mode: str
 
 
+class Seen(NamedTuple):
+    """An image file that was opened once.
+
+    header  what it declares; None where it cannot be told
+    reason  why it is no picture, or ""
+    sketch  as `sketch_of` gives it
+    pixels  as `fitted` gives them
+    """
+
+    header: Header | None
+    reason: str
+    sketch: bytes = b""
+    pixels: bytes = b""
+
+
 def header(picture: str | Path | bytes, *, name: str = "") -> Header:
     """The size and mode an image file declares; no pixel is decoded, so the rest may still be damaged.
 
@@ -69,19 +86,43 @@ def decoded(picture: str | Path | bytes, background: int, *, name: str = "") -> 
     """
     name = name_of(picture, name)
     with _undecoded(name, picture) as image:
-        return _loaded(name, image, background)
+        return _eight_bit(_loaded(name, image), background)
 
 
-def read_through(content: bytes, form: Form, *, name: str) -> tuple[Header | None, bytes, str]:
-    """What `header` and `fitted` give of a file that is opened once, and why it is no picture, or ""."""
+def read_through(content: bytes, form: Form, *, name: str) -> Seen:
+    """What `header`, `sketch_of` and `fitted` give of a file, which is opened once."""
     declared = None
     try:
         with _undecoded(name, content) as image:
             declared = Header(image.width, image.height, image.mode)
-            upright = _loaded(name, image, form.background)
-        return declared, fitted(upright, form, name=name), ""
+            upright = _loaded(name, image)
+            sketch = sketch_of(upright)
+            picture = _eight_bit(upright, form.background)
+        return Seen(declared, "", sketch, fitted(picture, form, name=name))
     except UsageError as error:
-        return declared, b"", str(error)
+        return Seen(declared, str(error))
+
+
+def sketch_of(image: Image.Image) -> bytes:
+    """16 bytes by what an upright image shows: equal for equal pixels, in whatever kind of file they were.
+
+    A BLAKE2 of the image's size and of at most 32x32 pixels from all over it, as colours on black; of all its
+    pixels where those are of one colour, as of a page with little on it. So gray is equal to gray stored as
+    colour, and nothing depends on what the picture is made into. Images that differ between those pixels
+    alone have one sketch, too: equal sketches are no proof of equal pictures.
+    """
+    size = (min(image.width, SKETCHED), min(image.height, SKETCHED))
+    few = image if image.size == size else image.resize(size, Image.Resampling.NEAREST)
+    colours = _colours(few)
+    if few is not image and colours == colours[:3] * (len(colours) // 3):
+        colours = _colours(image)
+    return hashlib.blake2b(repr(image.size).encode() + colours, digest_size=16).digest()
+
+
+def _colours(image: Image.Image) -> bytes:
+    """The pixels on black, three bytes each."""
+    flat = _eight_bit(image, 0)
+    return (flat if flat.mode == "RGB" else flat.convert("RGB")).tobytes()
 
 
 def fitted(image: Image.Image, form: Form, *, name: str) -> bytes:
@@ -136,14 +177,15 @@ def _undecoded(name: str, picture: str | Path | bytes) -> Iterator[Image.Image]:
         raise UsageError(f"{name} cannot be read: {reason}. It may be cut off or damaged.") from error
 
 
-def _loaded(name: str, image: Image.Image, background: int) -> Image.Image:
+def _loaded(name: str, image: Image.Image) -> Image.Image:
+    """The image decoded and upright."""
     image.load()
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise UsageError(
             f"{name} has 32 bits a pixel, whose black and white are not told. "
             "Convert it to 8 or 16 bits first."
         )
-    return _eight_bit(_upright(image), background)
+    return _upright(image)
 
 
 def _file_of(name: str, picture: str | Path | bytes) -> BinaryIO:

@@ -4,8 +4,8 @@ A worker is a Python that loads Pillow and this, and neither torch nor the calle
 its standard input and answers on its standard output, one line of JSON each with bytes behind it:
 
     order   [form or null, [bytes of file 1, bytes of file 2, ...]], then the files
-    answer  [[digest, header or null, reason, bytes of pixels 1], ...], then, where a form was given, the
-            pixels of each file that has some, behind a hash of them
+    answer  [[digest, header or null, reason, bytes that follow of file 1], ...], then, where a form was
+            given, of each file that has pixels a hash of them, its sketch, and they
 
 It opens no file and never outlives the process that started it: Linux ends it at once, and elsewhere its
 input has ended. A worker that fails is no failure: what is left unanswered is done by whoever asked.
@@ -25,7 +25,7 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import IO, NamedTuple
 
-from pellucid.decoding import Form, Header, header, read_through
+from pellucid.decoding import Form, Header, Seen, header, read_through
 from pellucid.errors import UsageError
 
 NAMELESS = "The picture"  # how an error begins that is told behind the picture's name
@@ -44,13 +44,15 @@ class Answer(NamedTuple):
     header   what the file declares; None where it cannot be told
     reason   why there is no header, or why there are no pixels where they were asked for; else ""
     content  BLAKE2 of the pixels, 16 bytes
-    pixels   (C, H, W), one byte each, where they were asked for
+    sketch   as `decoding.sketch_of` gives it, 16 bytes
+    pixels   (C, H, W), one byte each, where they were asked for, as content and sketch are
     """
 
     digest: str
     header: Header | None
     reason: str
     content: bytes
+    sketch: bytes
     pixels: memoryview
 
 
@@ -149,13 +151,13 @@ class _Worker:
         rest = memoryview(self.answers.read(sum(size for *_, size in said)))
         found, at = [], 0
         for digest, declared, reason, size in said:
-            content, pixels = rest[at : at + DIGEST_BYTES], rest[at + DIGEST_BYTES : at + size]
+            content, sketch = (bytes(rest[start : start + DIGEST_BYTES]) for start in (at, at + DIGEST_BYTES))
+            pixels = rest[at + 2 * DIGEST_BYTES : at + size]
             at += size
             if at > len(rest):
                 raise ValueError("an answer that is cut off")
-            found.append(
-                Answer(digest, Header(*declared) if declared else None, reason, bytes(content), pixels)
-            )
+            head = Header(*declared) if declared else None
+            found.append(Answer(digest, head, reason, content, sketch, pixels))
         return found
 
     def end(self) -> None:
@@ -200,8 +202,12 @@ def _said(content: bytes, form: Form | None) -> tuple[str, Header | None, str, b
             return digest, header(content, name=NAMELESS), "", b""
         except UsageError as error:
             return digest, None, str(error), b""
-    declared, pixels, reason = read_through(content, form, name=NAMELESS)
-    return digest, declared, reason, b"" if reason else hash_of(pixels) + pixels
+    seen = read_through(content, form, name=NAMELESS)
+    return digest, seen.header, seen.reason, b"" if seen.reason else _rest(seen)
+
+
+def _rest(seen: Seen) -> bytes:
+    return hash_of(seen.pixels) + seen.sketch + seen.pixels
 
 
 def _end_with(parent: int) -> None:

@@ -9,7 +9,8 @@ import pytest
 from pellucid import report
 from pellucid import run as runs
 from pellucid.cli import application
-from pellucid.cli.pictures import read_again
+from pellucid.cli.pictures import read_again, splits_of
+from pellucid.data import parting
 from pellucid.errors import UsageError
 from pellucid.files import read_json
 from pellucid.report import judged
@@ -100,6 +101,24 @@ def test_the_report_counts_what_is_unreadable_and_names_it(run: Path, messy: Pat
     told = judged.data(Material(opened, splits, evaluation))
     assert told["reading"]["unreadable"][0]["source"] == "train/dark/cut.png"
     assert (told["reading"]["found"], told["reading"]["read"]) == (49, 48)
+
+
+def test_a_run_whose_pictures_an_earlier_pellucid_parted_otherwise_is_still_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shapes(tmp_path / "pictures")
+    monkeypatch.setattr(parting, "TEST_KEY", b"as it was")
+    asked("train", folder, "--out", tmp_path / "run", "--quiet", *TRAIN)
+    opened = Run.open(tmp_path / "run")
+    then = splits_of(opened, None)
+    monkeypatch.undo()
+    told = opened.environment["reading"]
+    assert read_again(told, opened.folder, None).splits.test.sources != then.test.sources
+    now = splits_of(opened, None)
+    assert [part.sources for _, part in now.items()] == [part.sources for _, part in then.items()]
+    (folder / now.train.sources[0]).unlink()
+    with pytest.raises(UsageError, match="its fingerprint has changed"):
+        splits_of(opened, None)
 
 
 def test_what_was_understood_is_said_before_training(

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,12 +113,21 @@ def loaded(name: str, data_dir: Path | None, seed: int, validation: float) -> "S
 
 
 def splits_of(run: "Run", data_dir: Path | None) -> "Splits":
-    """The pictures a run was trained on, loaded again and found to be the same."""
-    from pellucid.run import find_splits
+    """The pictures a run was trained on, loaded again and found to be the same.
+
+    Where they are parted otherwise now, as after an earlier pellucid, the run's own table of parts is asked.
+    """
+    from pellucid.run import SPLIT, find_splits
 
     recipe = run.recipe
     if told := run.environment.get("reading"):
-        return find_splits(run, lambda: read_again(told, run.folder, data_dir).splits)
+        try:
+            return find_splits(run, lambda: read_again(told, run.folder, data_dir).splits)
+        except UsageError:
+            as_then = {**told, "choices": {**told["choices"], "split": str(run.folder / SPLIT)}}
+            with suppress(UsageError):
+                return find_splits(run, lambda: read_again(as_then, run.folder, data_dir).splits)
+            raise
     return find_splits(run, lambda: loaded(run.data, data_dir, recipe.seed, recipe.validation))
 
 

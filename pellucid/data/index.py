@@ -11,11 +11,15 @@ CHANGED = f"{PASSING}has changed while it was being read. Run the command again.
 
 
 class Row(NamedTuple):
-    """One content: the reason why it is no picture, or "", the hash of its pixels, and they (C, H, W)."""
+    """One content: the reason why it is no picture, or "", the hash of its pixels, its sketch, and they.
+
+    The pixels are (C, H, W); the sketch is of the picture as it was before it was made into them.
+    """
 
     digest: str
     reason: str
     content: bytes = b""
+    sketch: bytes = b""
     pixels: NDArray[np.uint8] = np.empty((0, 0, 0), np.uint8)
 
 
@@ -26,6 +30,7 @@ class Index:
         self.together = together
         self.digests: list[str] = []
         self.contents: list[bytes] = []
+        self.sketches: list[bytes] = []
         self.checks: list[int] = []
         self.broken: dict[str, str] = {}
         self.passing: dict[str, str] = {}  # not written: it may go well the next time
@@ -42,6 +47,7 @@ class Index:
             self.checks[-1] = zlib.crc32(row.pixels.data, self.checks[-1])
             self.digests.append(row.digest)
             self.contents.append(row.content)
+            self.sketches.append(row.sketch)
         return not row.reason
 
     def to_json(self) -> dict[str, Any]:
@@ -49,6 +55,7 @@ class Index:
         return {
             "digests": self.digests,
             "contents": b"".join(self.contents).hex(),
+            "sketches": b"".join(self.sketches).hex(),
             "checks": {"rows": self.together, "crc32": self.checks},
             "broken": self.broken,
         }

@@ -1,8 +1,13 @@
 """On which side of a split a picture belongs: decided by what it shows, so that it stays there.
 
-The side is a threshold on a keyed hash of a picture's bytes. Names, order and the other pictures have no part
-in it: a picture that is added or renamed moves no other. Counts are therefore about, not exactly, the shares
-asked for; `dataset.split`, which is exact, moves pictures when others come.
+The side is a threshold on a keyed hash of a picture's sketch (`decoding.sketch_of`): of what it shows at its
+own size, whatever file it is in and whatever size the network takes. Names, order and the other pictures have
+no part in it: a picture that is added, renamed or saved once more moves no other. Counts are therefore about,
+not exactly, the shares asked for; `dataset.split`, which is exact, moves pictures when others come.
+
+Two things hold pictures together that do not show the same: a group, whose name then decides; and pixels that
+are equal at the network's size alone, where the least of their sketches does. Only there a picture can still
+be moved: by one that is added and, at that size, cannot be told from it.
 """
 
 import hashlib
@@ -25,6 +30,14 @@ class Sides(NamedTuple):
     notes: list[Saying]
 
 
+class Hashes(NamedTuple):
+    """A picture's content: its file's bytes, its pixels as the network takes them, and its sketch."""
+
+    file: str
+    pixels: str
+    sketch: str
+
+
 class Shares(NamedTuple):
     """How much is held out where the data say nothing: a validation share by a seed, and a test share."""
 
@@ -35,15 +48,15 @@ class Shares(NamedTuple):
 
 def sides(
     pictures: Sequence[Picture],
-    contents: Sequence[tuple[str, str]],
+    contents: Sequence[Hashes],
     shares: Shares,
     *,
     fixed: Sequence[str] | None = None,
 ) -> Sides:
     """The part of each picture. What the data say stands; the parts they lack are held out of training.
 
-    contents  two hashes a picture: of its file's bytes and of its pixels. Pictures that share one of them, or
-              a group, stay together.
+    contents  one a picture. Pictures that share their file's bytes, their pixels or a group stay together;
+              those that only share a sketch are drawn alike.
     fixed     the parts an earlier split gave, which stand before all; "" for a picture that is new since
 
     Raises UsageError when a part would be left without a picture.
@@ -58,7 +71,7 @@ def sides(
 
 
 def _drawn_parts(
-    pictures: Sequence[Picture], contents: Sequence[tuple[str, str]], shares: Shares
+    pictures: Sequence[Picture], contents: Sequence[Hashes], shares: Shares
 ) -> tuple[list[str], list[Saying], list[str]]:
     """Parts, notes, and which of the parts were held out of training because the data have none."""
     given = {picture.split for picture in pictures if picture.split}
@@ -75,7 +88,7 @@ def _drawn_parts(
 
 
 def _extended(
-    pictures: Sequence[Picture], contents: Sequence[tuple[str, str]], fixed: Sequence[str], shares: Shares
+    pictures: Sequence[Picture], contents: Sequence[Hashes], fixed: Sequence[str], shares: Shares
 ) -> list[str]:
     """The parts that are fixed; a new picture goes where those are that it belongs with, else is drawn."""
     parts = [said or picture.split for said, picture in zip(fixed, pictures, strict=True)]
@@ -118,7 +131,7 @@ def drawn(content: str, key: bytes) -> float:
 
 def _held_out(
     pictures: Sequence[Picture],
-    contents: Sequence[tuple[str, str]],
+    contents: Sequence[Hashes],
     free: list[int],
     wanted: list[str],
     shares: Shares,
@@ -128,12 +141,12 @@ def _held_out(
     """Which of the free pictures are held out, and for which part; of very few, the ones nearest to it."""
     keys = {"test": TEST_KEY, "validation": b"validation" + shares.seed.to_bytes(8, "little", signed=True)}
     chosen: dict[int, str] = {}
-    anchors: dict[str, list[int]] = {}
+    anchors: dict[str, list[int]] = defaultdict(list)
     for indices in _together(pictures, contents, free).values():
-        # A group's name decides where there is one; of twins in other files, one does, always the same.
+        # A group's name decides where there is one; of pictures with several sketches, always the same one.
         names = [f"group {group}" for index in indices if (group := pictures[index].group)]
-        anchor = min(names or [contents[index][0] for index in indices])
-        anchors[anchor] = indices
+        anchor = min(names or [contents[index].sketch for index in indices])
+        anchors[anchor] += indices
         for part in wanted:  # the test part first: what is in it depends on no seed and no other share
             if drawn(anchor, keys[part]) < (shares.test if part == "test" else shares.validation):
                 chosen |= dict.fromkeys(indices, part)
@@ -147,18 +160,19 @@ def _held_out(
 
 
 def _together(
-    pictures: Sequence[Picture], contents: Sequence[tuple[str, str]], free: Iterable[int]
+    pictures: Sequence[Picture], contents: Sequence[Hashes], free: Iterable[int]
 ) -> dict[int, list[int]]:
     """The free pictures by what holds them together: the same content, or a group."""
     free = list(free)
     members: dict[int, list[int]] = defaultdict(list)
-    for index, root in zip(free, joined((*contents[i], pictures[i].group) for i in free), strict=True):
+    keys = ((contents[index].file, contents[index].pixels, pictures[index].group) for index in free)
+    for index, root in zip(free, joined(keys), strict=True):
         members[root].append(index)
     return members
 
 
 def _returned(
-    pictures: Sequence[Picture], parts: list[str], free: set[int], contents: Sequence[tuple[str, str]]
+    pictures: Sequence[Picture], parts: list[str], free: set[int], contents: Sequence[Hashes]
 ) -> list[Saying]:
     """Brings a class that nothing is left to learn from back into training, with all that holds to it."""
     learned = {picture.label for picture, part in zip(pictures, parts, strict=True) if part == "train"}

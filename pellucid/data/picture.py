@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pellucid.decoding import Form, decoded, fitted, name_of
+from pellucid.decoding import Form, Header, Seen, decoded, fitted, name_of, read_through, sketch_of
 from pellucid.errors import UsageError
 
 SCALING = ("none", "stretch")
@@ -53,6 +53,17 @@ class Preprocess:
             return self._fitted(name or "The array", _from_array(picture))
         name = name_of(picture, name)
         return self._fitted(name, decoded(picture, self.background, name=name))
+
+    def read_through(self, picture: bytes | NDArray[Any], *, name: str) -> Seen:
+        """All there is to know of an image file's bytes, or of an array as `read` takes it, opened once."""
+        if isinstance(picture, bytes):
+            return read_through(picture, self.form, name=name)
+        try:
+            image = _from_array(picture)
+            pixels = fitted(image, self.form, name=name)
+        except UsageError as error:
+            return Seen(None, str(error))
+        return Seen(Header(image.width, image.height, image.mode), "", sketch_of(image), pixels)
 
     @property
     def form(self) -> Form:

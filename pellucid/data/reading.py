@@ -16,7 +16,7 @@ from pellucid import files
 from pellucid.data.dataset import Dataset, Splits, content_hashes
 from pellucid.data.layouts import list_pictures
 from pellucid.data.listing import PARTS, SPLIT_NAMES, Listing, Picture, listed
-from pellucid.data.parting import Shares, sides
+from pellucid.data.parting import Hashes, Shares, sides
 from pellucid.data.picture import Preprocess
 from pellucid.data.reasons import told as told_reason
 from pellucid.data.store import OnUnreadable, Packed, Progress, Survey, look_through, pack
@@ -105,7 +105,10 @@ def read_pictures(
     pictures = [listing.pictures[number] for number in packed.kept]
     pixels = [digest.hex() for digest in content_hashes(whole)]
     fixed, told = _replayed(pictures, pixels, Path(split_file)) if split_file is not None else (None, [])
-    contents = [(facts.digest, content) for facts, content in zip(packed.facts, pixels, strict=True)]
+    contents = [
+        Hashes(facts.digest, content, sketch.hex())
+        for facts, content, sketch in zip(packed.facts, pixels, packed.sketches, strict=True)
+    ]
     parted = sides(pictures, contents, Shares(validation, seed), fixed=fixed)
     _refuse_unreadable_classes(listing, pictures)
     notes = (

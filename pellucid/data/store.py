@@ -5,7 +5,8 @@ file of pixels with an index that tells which content lies in which row:
 
     photos-1f3a9c2b7d5e8f60/
         facts.json                       source -> stamp, size, mode and hash of the bytes
-        3x64x64-0a1b2c3d.json            hash of the bytes -> row; check sums; written last, it is the store
+        3x64x64-0a1b2c3d.json            hash of the bytes -> row; hash of its pixels, sketch; check sums;
+                                         written last, it is the store
         3x64x64-0a1b2c3d-77aa88bb.pixels uint8 (R, 3, 64, 64)
 
 Nothing is ever changed in place. A file whose stamp is unchanged is not opened; one whose stamp has changed
@@ -60,7 +61,7 @@ from pellucid.data.survey import (
     write_down,
     write_record,
 )
-from pellucid.decoding import DECODER
+from pellucid.decoding import DECODER, Seen
 from pellucid.errors import PellucidError, UsageError
 from pellucid.language import Saying, counted, saying
 from pellucid.workers import NAMELESS, Answer, crew, hash_of
@@ -91,6 +92,7 @@ class Packed:
     images      uint8 (M, C, H, W), read only, in a file and read when asked for
     kept        M numbers of pictures in the listing
     facts       M
+    sketches    M, each 16 bytes by what the picture shows at its own size: `decoding.sketch_of`
     unreadable  the others
     notes       a sentence each on what is not as usual: damage found and mended, no room in the cache
     """
@@ -98,6 +100,7 @@ class Packed:
     images: Tensor
     kept: list[int]
     facts: list[Facts]
+    sketches: list[bytes]
     unreadable: tuple[Unreadable, ...]
     notes: tuple[Saying, ...] = ()
 
@@ -231,6 +234,7 @@ class _Store:
 
     rows      digest -> row; those of damaged rows are missing
     contents  (R, 16) the hash of each row's pixels
+    sketches  (R, 16) what each row's picture shows, at its own size
     broken    digest -> why it cannot be decoded
     damaged   how many rows are not as they were written
     """
@@ -238,6 +242,7 @@ class _Store:
     source: Mapped | Held
     rows: dict[str, int]
     contents: NDArray[np.uint8]
+    sketches: NDArray[np.uint8]
     broken: dict[str, str]
     damaged: int = 0
     notes: tuple[Saying, ...] = ()
@@ -257,7 +262,7 @@ class _Work(NamedTuple):
 
 
 def _nothing(preprocess: Preprocess) -> _Store:
-    return _Store(Held(np.empty((0, *_shape(preprocess)), np.uint8)), {}, np.empty((0, 16), np.uint8), {})
+    return _Store(Held(np.empty((0, *_shape(preprocess)), np.uint8)), {}, _sixteens(b""), _sixteens(b""), {})
 
 
 def _opened(place: _Place) -> _Store:
@@ -278,8 +283,8 @@ def _opened(place: _Place) -> _Store:
     except OSError:
         return _nothing(place.preprocess)
     rows = {digest: row for row, digest in enumerate(body["digests"]) if row not in damaged}
-    contents = np.frombuffer(bytes.fromhex(body["contents"]), np.uint8).reshape(-1, 16)
-    return _Store(source, rows, contents, body["broken"], len(damaged))
+    contents, sketches = (_sixteens(bytes.fromhex(body[name])) for name in ("contents", "sketches"))
+    return _Store(source, rows, contents, sketches, body["broken"], len(damaged))
 
 
 def _made(place: _Place, old: _Store, work: _Work) -> _Store:
@@ -341,9 +346,10 @@ def _held(old: _Store, work: _Work, why: str) -> _Store:
         if index.takes(row):
             held[len(index.digests) - 1] = row.pixels
     rows = {digest: row for row, digest in enumerate(index.digests)}
-    contents = np.frombuffer(b"".join(index.contents), np.uint8).reshape(-1, 16)
+    contents, sketches = (_sixteens(b"".join(hashes)) for hashes in (index.contents, index.sketches))
     note = saying("The pictures are kept in memory and will be decoded again the next time. %(why)s", why=why)
-    return _Store(Held(held), rows, contents, index.broken | index.passing, notes=(*_mended(old), note))
+    broken = index.broken | index.passing
+    return _Store(Held(held), rows, contents, sketches, broken, notes=(*_mended(old), note))
 
 
 def _mended(old: _Store) -> tuple[Saying, ...]:
@@ -453,29 +459,21 @@ def _forget(place: _Place) -> None:
 
 
 def _made_of(digest: str, content: Content, answer: Answer | None, preprocess: Preprocess) -> Row:
-    try:
-        return _answered(answer, preprocess) if answer else _decoded(digest, content, preprocess)
-    except UsageError as error:
-        return Row(digest, reason_of(error))
+    """A worker's answer as a row, or what is decoded here."""
+    said: Answer | Seen = answer or preprocess.read_through(content, name=NAMELESS)
+    if said.reason:
+        return Row(digest, reason_of(UsageError(said.reason)))
+    hashed_pixels = answer.content if answer else hash_of(said.pixels)
+    pixels = np.frombuffer(said.pixels, np.uint8).reshape(_shape(preprocess))
+    return Row(digest, "", hashed_pixels, said.sketch, pixels)
 
 
 def _copied(digest: str, old: _Store) -> Row:
     if digest in old.broken:
         return Row(digest, old.broken[digest])
     at = old.rows[digest]
-    return Row(digest, "", old.contents[at].tobytes(), old.source.read(np.array([at]))[0])
-
-
-def _answered(answer: Answer, preprocess: Preprocess) -> Row:
-    if answer.reason:
-        raise UsageError(answer.reason)
-    pixels = np.frombuffer(answer.pixels, np.uint8).reshape(_shape(preprocess))
-    return Row(answer.digest, "", answer.content, pixels)
-
-
-def _decoded(digest: str, content: Content, preprocess: Preprocess) -> Row:
-    pixels: NDArray[np.uint8] = preprocess.read(content, name=NAMELESS).numpy()
-    return Row(digest, "", hash_of(pixels.data), pixels)
+    pixels = old.source.read(np.array([at]))[0]
+    return Row(digest, "", old.contents[at].tobytes(), old.sketches[at].tobytes(), pixels)
 
 
 def _damaged_rows(path: Path, checks: dict[str, Any], shape: tuple[int, ...]) -> set[int]:
@@ -536,7 +534,7 @@ def _refuse_without_room(place: _Place, count: int) -> None:
 
 
 def _packed(listing: Listing, looked: Survey, store: _Store) -> Packed:
-    kept, facts, rows, unreadable = [], [], [], []
+    kept, facts, rows, unreadable = list[int](), list[Facts](), list[int](), list[Unreadable]()
     reasons = {bad.source: bad.reason for bad in looked.unreadable}
     for n, (picture, known) in enumerate(zip(listing.pictures, looked.facts, strict=True)):
         if known is None:
@@ -548,7 +546,8 @@ def _packed(listing: Listing, looked: Survey, store: _Store) -> Packed:
         else:
             unreadable.append(Unreadable(picture.source, store.broken[known.digest]))
     images = Rows(store.source, np.array(rows, np.int64), store.contents)
-    return Packed(images, kept, facts, tuple(unreadable), store.notes)
+    sketches = [sketch.tobytes() for sketch in store.sketches[images.rows]]
+    return Packed(images, kept, facts, sketches, tuple(unreadable), store.notes)
 
 
 def _refusal(listing: Listing, unreadable: Sequence[Unreadable]) -> str:
@@ -558,6 +557,11 @@ def _refusal(listing: Listing, unreadable: Sequence[Unreadable]) -> str:
         f"{len(unreadable):,} of the {len(listing.pictures):,} pictures of '{listing.name}' cannot be used: "
         f"{named}{more}. Mend or remove them, or go on without them: --on-unreadable skip."
     )
+
+
+def _sixteens(hashes: bytes) -> NDArray[np.uint8]:
+    """Hashes one behind another as (R, 16)."""
+    return np.frombuffer(hashes, np.uint8).reshape(-1, 16)
 
 
 def _shape(preprocess: Preprocess) -> tuple[int, int, int]:

@@ -30,7 +30,7 @@ from pellucid.decoding import header
 from pellucid.errors import PellucidError, UsageError
 from pellucid.workers import NAMELESS, Answer, crew, digest_of_file
 
-FORMAT = 1
+FORMAT = 2  # of 1 the indexes had no sketches
 FACTS = "facts.json"
 AT_ONCE = 512  # pictures between two words of progress
 TOGETHER = 32  # pictures a thread is given at a time

@@ -220,5 +220,5 @@ def reading_of(splits: Splits, unreadable: tuple[Unreadable, ...] = ()) -> Readi
     )
     facts = [Facts(640, 480, "RGB", 20_000, str(number)) for number in range(len(names))]
     images = torch.cat([part.images for _, part in splits.items()])
-    packed = Packed(images, list(range(len(names))), facts, unreadable)
+    packed = Packed(images, list(range(len(names))), facts, [b""] * len(names), unreadable)
     return Reading(splits, Preprocess(3, 64, 64), listing, packed, listing.notes)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pellucid.data.picture import Preprocess
-from pellucid.decoding import FORMATS, MAX_PIXELS, Header, header
+from pellucid.decoding import FORMATS, MAX_PIXELS, Header, decoded, header
 from pellucid.errors import UsageError
 
 GRAY = Preprocess(1, 4, 6)  # 4 high, 6 wide
@@ -298,11 +298,15 @@ def test_a_thousand_mutated_pictures_are_read_or_refused() -> None:
         content = bytearray(seeds[number % len(seeds)])
         for position in generator.integers(0, len(content), generator.integers(1, 6)):
             content[position] = generator.integers(0, 256)
+        seen = stretching.read_through(bytes(content), name="It")
         try:
-            assert stretching.read(bytes(content)).shape == (3, 4, 6)
+            pixels = stretching.read(bytes(content))
+            assert pixels.shape == (3, 4, 6)
+            assert seen.pixels == pixels.numpy().tobytes()
+            assert len(seen.sketch) == 16
             read += 1
-        except UsageError:
-            pass
+        except UsageError as error:
+            assert seen.reason == str(error).replace("The picture", "It", 1)  # noqa: PT017
     assert 100 < read < 1000
 
 
@@ -455,3 +459,77 @@ def test_threads_read_what_one_reads_and_leave_warnings_as_they_were() -> None:
     for one, other in zip(alone, together, strict=True):
         assert (one is None) == (other is None)
         assert one is None or torch.equal(one, other)  # type: ignore[arg-type]
+
+
+def sketch(content: bytes) -> bytes:
+    seen = COLOUR_OF_ANY.read_through(content, name="")
+    assert seen.reason == ""
+    return seen.sketch
+
+
+COLOUR_OF_ANY = Preprocess(3, 8, 8, "stretch")
+SOFT = Image.fromarray(np.random.default_rng(5).integers(0, 256, (5, 7, 3), np.uint8)).resize((90, 70))
+
+
+def of_every_kind() -> dict[str, bytes]:
+    """One picture, or what is left of it, in the ways there are to store it."""
+    glass, gray = SOFT.convert("RGBA"), SOFT.convert("L")
+    glass.putalpha(gray)
+    deep = np.asarray(gray, np.uint16) * 257 + 90
+    held = Image.Exif()
+    held[0x0112] = 6
+    return {
+        "photo": stored(SOFT, "JPEG", quality=60),
+        "photo in gray": stored(gray, "JPEG"),
+        "photo for print": stored(SOFT.convert("CMYK"), "JPEG"),
+        "photo held upright": stored(SOFT, "JPEG", exif=held),
+        "small": stored(SOFT.resize((20, 9))),
+        "long": stored(SOFT.resize((300, 3))),
+        "16 bits": stored(Image.fromarray(deep)),
+        "16 bits of a scanner": stored(Image.fromarray(deep), "TIFF"),
+        "plain text of 16 bits": b"P2 3 2 65535 " + b" ".join(b"%d" % (n * 12_345) for n in range(6)),
+        "black and white": stored(gray.convert("1")),
+        "palette": stored(SOFT.quantize(20)),
+        "palette with a clear colour": stored(SOFT.quantize(20), transparency=3),
+        "palette with clear colours": stored(SOFT.quantize(20), transparency=bytes(range(0, 200, 10))),
+        "glass": stored(glass),
+        "gray glass": stored(glass.convert("LA")),
+        "gray with a clear level": stored(gray, transparency=int(np.asarray(gray)[0, 0])),
+        "moving": stored(
+            SOFT.quantize(20), "GIF", save_all=True, append_images=[SOFT.rotate(90).quantize(9)]
+        ),
+        "film": stored(SOFT, "TIFF", compression="jpeg"),
+    }
+
+
+@pytest.mark.parametrize("kind", of_every_kind())
+def test_a_picture_saved_again_has_the_same_sketch_whatever_file_it_was_in(kind: str) -> None:
+    content = of_every_kind()[kind]
+    shown = Image.fromarray(np.array(decoded(content, 0)))  # without what the file told besides
+    copies = [stored(shown), stored(shown.convert("RGB"), "TIFF"), stored(shown.convert("RGBA"), "PNG")]
+    copies += [stored(shown, "WEBP", lossless=True), stored(shown, "PNG", compress_level=0), content]
+    assert {sketch(copy) for copy in copies} == {sketch(content)}
+    array = COLOUR_OF_ANY.read_through(np.array(shown), name="")
+    assert array.sketch == sketch(content)
+
+
+def test_a_sketch_does_not_depend_on_what_the_picture_is_made_into() -> None:
+    for content in of_every_kind().values():
+        forms = [COLOUR_OF_ANY, Preprocess(1, 3, 90, "stretch"), Preprocess(3, 64, 64, "stretch", 200)]
+        assert len({form.read_through(content, name="").sketch for form in forms}) == 1
+
+
+def test_other_pictures_have_other_sketches() -> None:
+    turned = [SOFT.transpose(turn) for turn in Image.Transpose]
+    assert len({sketch(stored(image)) for image in (SOFT, *turned)}) == 8
+    blank = np.zeros((30, 31, 3), np.uint8)  # no larger than a sketch: every pixel counts
+    assert len({sketch(stored(blank)), sketch(stored(blank.transpose(1, 0, 2)))}) == 2
+    page = np.full((400, 300), 255, np.uint8)  # with next to nothing on it
+    dots = [page.copy() for _ in range(40)]
+    for number, dot in enumerate(dots):
+        dot[10 * number + 1, 7 * number + 2] = 0
+    assert len({sketch(stored(dot)) for dot in (page, *dots)}) == 41
+    for at in np.ndindex(4, 6, 3):
+        other = RAINBOW.copy()
+        other[at] ^= 1
+        assert sketch(stored(other)) != sketch(stored(RAINBOW))

@@ -1,11 +1,14 @@
 """Your own pictures, from the folder to the three parts: every one counted, and nobody's file touched."""
 
+import io
+import random
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from pellucid import load
 from pellucid.data import is_known
@@ -73,6 +76,66 @@ def test_adding_pictures_and_renaming_moves_none(tmp_path: Path) -> None:
     now = {source: after.get(source) or after[source.replace("/", "/renamed ")] for source in before}
     assert now == before
     assert len(after) == len(before) + 6
+
+
+def saved_again(content: bytes, generator: random.Random) -> bytes:
+    """The same picture in another file: of another format, gray as colour, lying on its side."""
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    if image.mode == "L" and generator.random() < 0.7:
+        image = image.convert("RGB")
+    if generator.random() < 0.3:
+        image = image.convert("RGBA")
+    file, exif = io.BytesIO(), Image.Exif()
+    if generator.random() < 0.4:
+        exif[0x0112] = 6
+        image = image.transpose(Image.Transpose.ROTATE_90)
+    kind = generator.choice(["PNG", "TIFF", "WEBP"])
+    how = {"PNG": {"compress_level": generator.randint(0, 9)}, "TIFF": {}, "WEBP": {"lossless": True}}[kind]
+    image.save(file, kind, exif=exif, **how)
+    return file.getvalue()
+
+
+def photo(generator: random.Random) -> bytes:
+    """A picture no other is like: JPEG or PNG, gray or colour, smaller and larger than a sketch."""
+    size = (generator.randint(12, 90), generator.randint(12, 90))
+    grains = Image.frombytes("RGB", (6, 6), generator.randbytes(108)).resize(size, Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    grains.convert(generator.choice(["L", "RGB"])).save(file, generator.choice(["JPEG", "PNG"]))
+    return file.getvalue()
+
+
+def test_pictures_saved_again_and_new_ones_move_none_and_the_size_is_no_matter(tmp_path: Path) -> None:
+    generator = random.Random(11)
+    for number in range(6):
+        folder = planted(tmp_path / str(number), {f"{n % 2}/{n}.png": photo(generator) for n in range(120)})
+        before = parts(read_pictures(folder, size=32))
+        twins = {}
+        for old in generator.sample(sorted(before), 30):
+            name = f"{old[0]}/{generator.randbytes(4).hex()}.png"
+            twins[name] = old
+            planted(folder, {name: saved_again((folder / old).read_bytes(), generator)})
+        planted(folder, {f"{n % 2}/new{n}.png": photo(generator) for n in range(12)})
+        after = parts(read_pictures(folder, size=32))
+        assert before.items() <= after.items()
+        assert len(after) == 162
+        assert [after[twin] for twin in twins] == [before[old] for old in twins.values()]
+        assert parts(read_pictures(folder, size=64)) == after
+
+
+def test_arrays_are_parted_as_files_of_the_same_pixels_are(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 40, 44, 3), np.uint8)
+    labels = ["ab"[n % 2] for n in range(80)]
+    files = {}
+    for n, label in enumerate(labels):
+        file = io.BytesIO()
+        Image.fromarray(pixels[n]).save(file, "PNG")
+        files[f"{label}/{n}.png"] = file.getvalue()
+    of_files = parts(read_pictures(planted(tmp_path / "files", files)))
+    of_arrays = parts(read_pictures((pixels, np.array(labels))))
+    assert {name.split("/")[1].removesuffix(".png"): part for name, part in of_files.items()} == {
+        name.split("/")[1]: part for name, part in of_arrays.items()
+    }
 
 
 @pytest.mark.parametrize(

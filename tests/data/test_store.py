@@ -26,7 +26,7 @@ from pellucid.data.listing import Listing, Picture
 from pellucid.data.picture import Preprocess
 from pellucid.data.rows import Held, Mapped, Rows
 from pellucid.data.store import Packed, clear, pack, stored
-from pellucid.decoding import Form
+from pellucid.decoding import Form, Seen
 from pellucid.errors import PellucidError, UsageError
 from pellucid.models import build
 from pellucid.training import train
@@ -50,15 +50,15 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def decodes(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
-    """How often each content was decoded to pixels."""
+    """How often each content was decoded for a store."""
     counted: Counter[bytes] = Counter()
-    read = Preprocess.read
+    read_through = Preprocess.read_through
 
-    def counting(self: Preprocess, picture: bytes, **options: str) -> torch.Tensor:
+    def counting(self: Preprocess, picture: bytes, **options: str) -> Seen:
         counted[picture if isinstance(picture, bytes) else picture.tobytes()] += 1
-        return read(self, picture, **options)
+        return read_through(self, picture, **options)
 
-    monkeypatch.setattr(Preprocess, "read", counting)
+    monkeypatch.setattr(Preprocess, "read_through", counting)
     return counted
 
 
@@ -139,7 +139,7 @@ def test_a_new_time_stamp_alone_decodes_nothing(photos: Path, cache: Path, decod
     heard: list[str] = []
     assert is_right(pack(listed(photos, heard=heard.append), SMALL, cache=cache), listed(photos))
     assert len(heard) == 24  # hashed, for the bytes may have changed
-    assert sum(decodes.values()) == 24  # all of them by is_right
+    assert not decodes
     heard.clear()
     pack(listed(photos, heard=heard.append), SMALL, cache=cache)
     assert heard == []
@@ -289,6 +289,43 @@ def test_the_hashes_kept_are_those_of_the_pixels(photos: Path, cache: Path) -> N
         for kind in (images.clone(), images)
     )
     assert content_hashes(here) == content_hashes(there)
+
+
+def sketches(folder: Path) -> list[bytes]:
+    """Of every file there the sketch, made here and now."""
+    return [SMALL.read_through(path.read_bytes(), name="").sketch for path in sorted(folder.rglob("*.png"))]
+
+
+def test_what_a_picture_shows_is_known_from_the_store_however_it_came_there(
+    photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert pack(listed(photos), SMALL, cache=cache).sketches == sketches(photos)
+    assert pack(listed(photos), SMALL, cache=cache).sketches == sketches(photos)  # read back
+    assert pack(listed(photos), replace(SMALL, channels=1), cache=cache).sketches == sketches(photos)
+    (photos / "cat" / "00000-new.png").write_bytes(file_bytes(1000))
+    (photos / "dog" / "00004.png").write_bytes(b"none")
+    of_rest = pack(listed(photos), SMALL, cache=cache)  # copied, but for one
+    assert len(of_rest.unreadable) == 1
+    (photos / "dog" / "00004.png").unlink()
+    assert of_rest.sketches == sketches(photos)
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
+    in_memory = pack(listed(photos), replace(SMALL, height=4), cache=cache)
+    assert isinstance(in_memory.images, Rows)
+    assert isinstance(in_memory.images.source, Held)
+    assert in_memory.sketches == sketches(photos)
+
+
+def test_a_store_of_an_earlier_pellucid_without_sketches_is_made_anew(
+    photos: Path, cache: Path, decodes: Counter[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey, "FORMAT", 1)
+    pack(listed(photos), SMALL, cache=cache)
+    monkeypatch.undo()
+    packed = pack(listed(photos), SMALL, cache=cache)
+    assert is_right(packed, listed(photos))
+    assert packed.sketches == sketches(photos)
+    assert packed.notes == ()
+    assert len(list(cache.rglob("*.pixels"))) == len(list(cache.rglob("3x8x8-*.json"))) == 1
 
 
 @pytest.mark.parametrize("at", [0, 700, -1])
