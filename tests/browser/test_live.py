@@ -1,5 +1,6 @@
 """The page that `pellucid live` serves, in a real browser: a digit is drawn and every run answers it."""
 
+import copy
 import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 import pellucid
+from pellucid.classifier import Classifier
 from pellucid.data.picture import Preprocess
 from pellucid.exporters.page import Subject
 from pellucid.live import Served, application, served
@@ -246,3 +248,155 @@ def test_another_page_cannot_ask(watch, address: str) -> None:
             address,
         )
         assert outcome == "refused"
+
+
+@pytest.fixture(scope="module")
+def past_runs(subject: Subject) -> list[Served]:
+    """One network with its past, by the page and by torch, and a small resnet with a made-up past."""
+    from pellucid.models import build
+
+    splits = pellucid.load("digits")
+    made = build("resnet", 1, 10, (8, 8), seed=4).eval()
+    untrained = build("resnet", 1, 10, (8, 8), seed=5).eval().state_dict()
+    resnet = Subject(
+        Classifier(made, subject.classifier.classes, Preprocess(1, 8, 8), "resnet"),
+        "digits",
+        test=splits.test,
+        moments=[("step 0", 0, untrained), ("epoch 1", 10, made.state_dict())],
+    )
+    return [
+        served("page", subject, accuracy=0.98),
+        served("torch", subject, torch_only=True),
+        served("resnet", resnet, torch_only=True),
+    ]
+
+
+@pytest.fixture
+def formed(watch: Callable[..., object], past_runs: list[Served]):
+    with serving(past_runs) as address:
+        watched = watch(viewport={"width": 1300, "height": 1000})
+        watched.page.goto(address)
+        wait_for(watched.page, READY)
+        draw(watched.page, DIGITS["3"])
+        answered(watched.page)
+        yield watched.page
+        assert watched.errors == []
+
+
+def chosen(page, run: int, layer: str) -> None:
+    """Opens channel 1 of a layer of a run, at one of its first cells."""
+    section = page.locator(".side-run").nth(run)
+    if run:
+        body = section.locator("details").filter(has=page.locator(f"summary b:text-is('{layer}')"))
+        if body.get_attribute("open") is None:
+            body.locator("summary").click()
+        sheet = body.locator(".live-sheet")
+    else:
+        sheet = (
+            section.locator("figure").filter(has=page.locator(f"b:text-is('{layer}')")).locator(".live-sheet")
+        )
+    sheet.click(position={"x": 12, "y": 12})
+    answered(page)
+    wait_for(page, f"pellucid.app.runs[{run}].net.working(pellucid.app.runs[{run}].chosen)")
+
+
+def test_torch_tells_of_a_channel_what_the_page_tells(formed) -> None:
+    for at in (0, 1):
+        chosen(formed, at, "conv2")
+    wait_for(formed, "document.querySelectorAll('.live-channel .live-thumbs').length === 6")
+    mine, theirs = formed.evaluate(
+        """() => pellucid.app.runs.slice(0, 2).map((run) => {
+          const found = run.net.working(run.chosen);
+          const { kind, received, row, column, value, after, weights, bias, total, parts } = found;
+          const { layer, channel, row: y, column: x } = run.chosen;
+          return { kind, received, row, column, value, after, weights: Array.from(weights), bias, total,
+            sums: parts.map((part) => part.sum), field: run.net.field(layer, y, x), at: [channel, y, x] };
+        })"""
+    )
+    for name in ("kind", "received", "row", "column", "field", "at"):
+        assert mine[name] == theirs[name], name
+    for name in ("value", "weights", "bias", "total", "sums"):
+        assert np.abs(np.subtract(mine[name], theirs[name])).max() < 1e-4, name
+    assert [step["name"] for step in mine["after"]] == [step["name"] for step in theirs["after"]]
+    assert abs(sum(theirs["sums"]) + theirs["bias"] - theirs["total"]) < 1e-5
+    panels = formed.locator(".live-channel")
+    told = [panels.nth(run).locator("p").all_inner_texts() for run in (0, 1)]
+    assert "test pictures excite it" in told[1][0]
+    assert "Without it, accuracy on" in told[1][1]
+    assert panels.nth(1).locator("canvas").first.is_visible()
+    assert formed.locator(".side-run").nth(1).locator(".live-thumbs button").count() == 27
+
+
+def test_a_picture_that_excites_a_channel_can_be_started_from(formed, subject) -> None:
+    chosen(formed, 2, "conv1")
+    run = formed.locator(".side-run").nth(2)
+    wait_for(
+        formed, "document.querySelectorAll('.side-run')[2].querySelectorAll('.live-thumbs').length === 3"
+    )
+    told = run.locator(".live-channel .live-thumbs button").first.get_attribute("title")
+    run.locator(".live-channel .live-thumbs button").first.click()
+    wait_for(formed, "pellucid.app.picture !== null")
+    answered(formed)
+    test = pellucid.load("digits").test
+    place = next(at for at, source in enumerate(test.sources) if f"Test picture {source}," in told)
+    assert torch.equal(pixels(formed)[0], test.images[place])
+
+
+def test_a_layer_of_torch_says_what_follows_its_sum_and_what_a_sum_adds(formed) -> None:
+    chosen(formed, 2, "stage2.0.conv1")
+    panel = formed.locator(".side-run").nth(2).locator(".live-channel")
+    assert "Then batch norm" in panel.inner_text()
+    assert "relu" in panel.inner_text()
+    chosen(formed, 2, "stage2.0.sum")
+    assert "from stage2.0.conv2" in panel.inner_text()
+    assert "from stage2.0.shortcut" in panel.inner_text()
+    formed.locator(".side-run").nth(2).locator(".live-sheet").first.hover(position={"x": 12, "y": 12})
+    assert "It sees rows" in formed.locator(".side-run").nth(2).locator(".live-read").first.inner_text()
+
+
+def test_every_column_goes_back_to_its_own_past(formed, past_runs) -> None:
+    image = pixels(formed)
+    for at in (0, 1, 2):
+        column = formed.locator(".side-run").nth(at)
+        column.locator("input[type=range]").fill("0")
+        answered(formed)
+        known = past_runs[at].subject
+        then = build_then(known)
+        expected = then.predict(image)[0].numpy()
+        tolerance = 0.02 if at == 0 else 1e-4  # the page keeps the past in few bits
+        assert np.abs(shares(formed)[at] - expected).max() < tolerance
+        count = len(known.moments) + 1
+        wait_for(formed, f"pellucid.app.runs[{at}].pastAnswers")
+        assert column.locator(".live-past button").count() == count
+        past = formed.evaluate(f"pellucid.app.runs[{at}].pastAnswers.map((one) => one.label)")
+        assert past[0] == int(expected.argmax())
+        assert past[-1] == int(known.classifier.predict(image)[0].argmax())
+    assert "m=0,0,0" in formed.evaluate("location.hash")
+    formed.keyboard.press("]")
+    answered(formed)
+    assert formed.evaluate("pellucid.app.runs.map((run) => run.moment)") == [1, 1, 1]
+
+
+def build_then(subject: Subject) -> Classifier:
+    """A classifier with the weights of the first moment."""
+    network = copy.deepcopy(subject.classifier.network)
+    network.load_state_dict(dict(subject.moments[0][2]))
+    return replace(subject.classifier, network=network)
+
+
+def test_the_scale_over_test_pictures_is_counted_when_it_is_wanted(formed) -> None:
+    formed.locator(".side-run").nth(1).get_by_label("Colours").select_option("fixed")
+    wait_for(formed, "Object.keys(pellucid.app.runs[1].data.scales).length > 0")
+    mine, theirs = formed.evaluate("pellucid.app.runs.slice(0, 2).map((run) => run.data.scales.conv2)")
+    assert mine == pytest.approx(theirs, rel=0.05, abs=1e-3)
+
+
+def test_a_network_too_large_to_keep_its_past_says_so(watch, subject: Subject) -> None:
+    run = served("large", replace(subject, moments=()), torch_only=True)
+    run.data["large"] = {"weights": 11_000_000, "most": 2_000_000}
+    with serving([run], language="ko") as address:
+        watched = watch()
+        watched.page.goto(address)
+        wait_for(watched.page, READY)
+        assert "11,000,000" in watched.page.locator(".live-time").inner_text()
+        assert watched.errors == []
