@@ -8,9 +8,9 @@ PEERS ?= .venv-peers
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 PYTEST := $(PY) -m pytest
-# A file's tests stay together, for they share what was trained for them. JOBS=0: all in one process.
+# A file's tests stay together, for they share what was trained for them; the browser's come last. JOBS=0: one process.
 JOBS ?= auto
-TOGETHER := --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile
+TOGETHER := --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fix docs bench bench-peers test-slow test-mnist test-browser clean
