@@ -29,7 +29,7 @@ const PellucidChange = (() => {
     app.change = { look: (count) => look(room, count), known: room.known };
     return make(
       "div",
-      { class: "live-block" },
+      { class: "live-block live-asked" },
       make(app.heads[0], { class: "live-head" }, say("change")),
       make("p", { class: "live-tools" }, find, every),
       note,

@@ -409,7 +409,7 @@ const PellucidLive = (() => {
     });
     return make(
       "div",
-      { class: "live-block" },
+      { class: "live-block live-asked" },
       make(app.heads[0], { class: "live-head" }, say("evidence")),
       who,
       make("div", { class: "live-frame" }, canvas),

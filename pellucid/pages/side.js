@@ -87,6 +87,7 @@ const PellucidSide = (() => {
     const say = (key, values = {}) =>
       (words[key] === undefined ? key : words[key]).replace(/\{(\w+)\}/g, (_, name) => values[name]);
     const app = {
+      root,
       say,
       language,
       kin,
@@ -435,6 +436,7 @@ const PellucidSide = (() => {
   function frame(app) {
     const begun = performance.now();
     app.pixels = pixelsOf(app);
+    app.root.classList.toggle("live-empty", empty(app));
     for (const refresh of app.refreshers) refresh();
     for (const mine of app.runs) {
       mine.pixels = pixelsOf(mine);

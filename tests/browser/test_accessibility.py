@@ -64,7 +64,7 @@ class Made:
         return path
 
     def checked(self, language: str) -> Path:
-        return write_check(*faulty(), self.folder / f"check-{language}.html", name="pets")
+        return write_check(*faulty(), self.folder / f"check-{language}.html", name="pets", language=language)
 
 
 @pytest.fixture(scope="module")

@@ -487,6 +487,18 @@ def test_undo_erase_and_clear(opened) -> None:
     assert np.array_equal(pixels(opened), whole)
 
 
+def test_of_an_empty_pad_nothing_is_claimed(opened) -> None:
+    claims = opened.locator(".live-asked")
+    assert claims.count() == 2  # where the evidence lies, and what would change the answer
+    assert not any(claim.is_visible() for claim in claims.all())
+    assert opened.locator(".live-big").inner_text().strip() == "–"
+    draw(opened, [[(40, 140), (240, 140)]])
+    assert all(claim.is_visible() for claim in claims.all())
+    opened.get_by_role("button", name="Clear").click()
+    settled(opened)
+    assert not any(claim.is_visible() for claim in claims.all())
+
+
 def test_a_test_picture_can_be_started_from_and_drawn_on(opened, digits_page) -> None:
     subject, _ = digits_page
     opened.get_by_role("button", name="Test picture 4, labelled 3").click()
