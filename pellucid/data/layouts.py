@@ -9,7 +9,7 @@ from typing import Any
 from pellucid.data.archives import archive_tree, is_archive
 from pellucid.data.arrays import cifar_found, idx_found, idx_pairs, is_cifar, npz_found, values_found
 from pellucid.data.folder import classes_at, folder_found, parts_of
-from pellucid.data.listing import SPLIT_NAMES, Found, Listing, Picture, settled
+from pellucid.data.listing import SPLIT_NAMES, Found, Listing, Picture, listed, settled
 from pellucid.data.tables import (
     dataset_found,
     frame_found,
@@ -80,15 +80,33 @@ def _of_value(data: Any, group_by: str) -> Found:
     if _is_dataset(data):
         return dataset_found({"": data}, group_by=group_by)
     if isinstance(data, Mapping) and data and all(map(_is_dataset, data.values())):
-        parts = {
-            SPLIT_NAMES[name.lower()]: part for name, part in data.items() if name.lower() in SPLIT_NAMES
-        }
-        return dataset_found(parts, group_by=group_by)
+        return _of_parts(data, group_by)
     if isinstance(data, tuple | list | Mapping):
         return values_found(data)
     raise UsageError(
         f"Expected a path, a pandas DataFrame, NumPy arrays or a Hugging Face Dataset; got {_kind_of(data)}."
     )
+
+
+def _of_parts(datasets: Mapping[str, Any], group_by: str) -> Found:
+    """The Datasets of a DatasetDict by what they are for; one whose name tells of no part is passed over."""
+    names: dict[str, str] = {}
+    for name in datasets:
+        if part := SPLIT_NAMES.get(str(name).lower()):
+            if part in names:
+                raise UsageError(
+                    f"'{names[part]}' and '{name}' are both the {part} part. Take one of them out."
+                )
+            names[part] = name
+    others = [name for name in datasets if name not in names.values()]
+    if "train" not in names:
+        raise UsageError(
+            "No Dataset to learn from: expected one named 'train', and 'validation' and 'test' where there "
+            f"are such; got {listed(datasets)}."
+        )
+    found = dataset_found({part: datasets[name] for part, name in names.items()}, group_by=group_by)
+    told = saying("passed over %(names)s, which tells of no part", names=listed(others))
+    return replace(found, notes=(*found.notes, told) if others else found.notes)
 
 
 def _is_dataset(data: Any) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from pellucid.data.listing import SPLIT_NAMES, Content, Found, Picture, listed
 from pellucid.data.tree import Tree, read_file, stamp_of
@@ -22,6 +23,7 @@ LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target")
 SPLIT_COLUMNS = ("split", "subset", "part")
 GROUP_COLUMN = "group"
 LARGEST_TABLE = 1 << 30  # bytes
+PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"})  # what a PNG keeps as it is
 
 Columns = Mapping[str, Sequence[Any]]
 
@@ -132,18 +134,31 @@ def frame_found(frame: Any, *, group_by: str = "") -> Found:
 
 
 def dataset_found(parts: Mapping[str, Any], *, group_by: str = "") -> Found:
-    """The pictures of Hugging Face Datasets by part; "" for a Dataset on its own. Read one at a time."""
+    """The pictures of Hugging Face Datasets by part; "" for a Dataset on its own. Read one at a time.
+
+    Files are taken as they are and decoded here, not by the library: they are then as they are in a folder.
+    """
     rows: list[Row] = []
     others: dict[str, list[Any]] = {}
     for part, dataset in parts.items():
+        dataset = dataset.with_format(None)  # else its numbers would be tensors
         image = _column("The Dataset", dataset.column_names, PATH_COLUMNS, "pictures")
         others = {name: list(dataset[name]) for name in dataset.column_names if name != image}
         label = _column("The Dataset", others, LABEL_COLUMNS, "labels")
         if names := getattr(dataset.features[label], "names", None):
             others[label] = [names[number] if number >= 0 else None for number in others[label]]
-        lazy = [_Lazy(dataset, image, number) for number in range(len(dataset))]
+        pictures = _as_files(dataset.select_columns([image]), image)
+        lazy = [_Lazy(pictures, image, number) for number in range(len(dataset))]
         rows += _rows_of_values("The Dataset", {image: lazy, **others}, part, group_by)
     return _found(Saying("Hugging Face Dataset"), rows, _anywhere(), others)
+
+
+def _as_files(dataset: Any, column: str) -> Any:
+    """The Dataset with its Image column given as bytes or paths; one that asks for a mode is left to it."""
+    feature = dataset.features[column]
+    if not getattr(feature, "decode", False) or getattr(feature, "mode", None):
+        return dataset
+    return dataset.cast_column(column, type(feature)(decode=False))
 
 
 def _named(
@@ -331,12 +346,22 @@ def _content(value: Any) -> Content:
     if isinstance(value, _Lazy):
         value = value.dataset[value.number][value.column]
     if isinstance(value, Mapping):
-        value = value.get("bytes") or read_file(Path(str(value.get("path"))))
+        known = value.get("bytes")
+        value = known if known is not None else read_file(Path(str(value.get("path"))))
     if isinstance(value, bytes):
         return value
-    if hasattr(value, "mode") and hasattr(value, "convert"):
-        value = np.asarray(value if value.mode in ("L", "RGB") else value.convert("RGB"))
+    if isinstance(value, Image.Image):
+        return _as_file(value)
     array = np.asarray(value)
     if array.dtype != np.uint8 or array.ndim not in (2, 3):
         raise UsageError(f"expected a uint8 picture (H, W) or (H, W, C); got {array.dtype} {array.shape}")
     return array
+
+
+def _as_file(image: Image.Image) -> bytes:
+    """A Pillow image as the bytes of a PNG: its turn, depth and transparency are then treated as a file's."""
+    image.load()  # some formats are turned by that, and tell of no turn then
+    kept = image if image.mode in PNG_MODES else image.convert("RGB")
+    file = io.BytesIO()
+    kept.save(file, "PNG", exif=image.getexif(), compress_level=1)
+    return file.getvalue()

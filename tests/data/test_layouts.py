@@ -13,6 +13,7 @@ from PIL import Image
 
 from pellucid.data.layouts import list_pictures
 from pellucid.data.listing import Listing
+from pellucid.data.picture import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from tests.data.folders import picture, planted
 
@@ -266,45 +267,13 @@ def test_a_data_frame_is_read_with_paths_arrays_or_pictures(tmp_path: Path) -> N
     )
     listing = list_pictures(frame)
     assert [one.group for one in listing.pictures] == ["g", "h"]
-    assert contents(listing)["1"].shape == (4, 4, 3)
+    assert contents(listing)["0"].shape == (4, 4)
+    assert Preprocess(3, 4, 4).read(contents(listing)["1"]).unique().tolist() == [0, 255]
     with pytest.raises(UsageError, match=r"has no column of labels\. Expected one named label"):
         list_pictures(frame.drop(columns="label"))
     frame.loc[1, "label"] = float("nan")
     with pytest.raises(UsageError, match="row 3: no label"):
         list_pictures(frame)
-
-
-class Dataset:
-    """What is used of a Hugging Face Dataset, which is not installed here."""
-
-    class Label:
-        names = ("zebra", "ant")
-
-    def __init__(self, numbers: list[int]) -> None:
-        self.columns = {
-            "image": [Image.new("L", (3, 2), 40 + n) for n in numbers],
-            "label": [n % 2 for n in numbers],
-        }
-        self.features = {"image": object(), "label": self.Label()}
-        self.column_names = list(self.columns)
-
-    def __len__(self) -> int:
-        return len(self.columns["label"])
-
-    def __getitem__(self, key: int | str) -> Any:
-        return (
-            self.columns[key]
-            if isinstance(key, str)
-            else {name: row[key] for name, row in self.columns.items()}
-        )
-
-
-def test_a_hugging_face_dataset_keeps_its_names_and_parts() -> None:
-    listing = list_pictures({"train": Dataset([0, 1, 2, 3]), "test": Dataset([4, 5])})
-    assert listing.classes == ("ant", "zebra")
-    assert labels(listing)["test/1"] == ("ant", "test")
-    assert (contents(listing)["train/2"] == 42).all()
-    assert len(list_pictures(Dataset([0, 1])).pictures) == 2
 
 
 def test_something_else_is_refused() -> None:
