@@ -20,7 +20,7 @@ from pellucid.errors import UsageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 25_000_000
-SKETCHED = 32  # pixels a side, at most, that a sketch is made of
+SKETCHED = 16  # pixels a side, at most, that a sketch is made of
 
 # Changes whenever the same file may give other pixels: raise the number when something here does so.
 DECODER = f"1, Pillow {PIL.__version__}"
@@ -106,7 +106,7 @@ def read_through(content: bytes, form: Form, *, name: str) -> Seen:
 def sketch_of(image: Image.Image) -> bytes:
     """16 bytes by what an upright image shows: equal for equal pixels, in whatever kind of file they were.
 
-    A BLAKE2 of the image's size and of at most 32x32 pixels from all over it, as colours on black; of all its
+    A BLAKE2 of the image's size and of at most 16x16 pixels from all over it, as colours on black; of all its
     pixels where those are of one colour, as of a page with little on it. So gray is equal to gray stored as
     colour, and nothing depends on what the picture is made into. Images that differ between those pixels
     alone have one sketch, too: equal sketches are no proof of equal pictures.
