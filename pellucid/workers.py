@@ -12,6 +12,7 @@ input has ended. A worker that fails is no failure: what is left unanswered is d
 """
 
 import ctypes
+import gc
 import hashlib
 import json
 import os
@@ -31,7 +32,7 @@ from pellucid.errors import UsageError
 NAMELESS = "The picture"  # how an error begins that is told behind the picture's name
 DIGEST_BYTES = 16
 AHEAD = 2  # orders a worker is given before the first is answered: it never waits for the next
-PIPE_BYTES = 1 << 20  # of orders and answers that wait in a pipe, where the system lets it hold so much
+PIPE_BYTES = 1 << 20  # of orders and answers that wait in a pipe, if the system allows it, and at its ends
 ENDED_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 START = "import sys; sys.path[:] = sys.argv[2:]; from pellucid.workers import serve; serve(int(sys.argv[1]))"
@@ -115,6 +116,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=PIPE_BYTES,
             process_group=0,  # Ctrl-C is for whoever asks
         )
         assert self.process.stdin is not None
@@ -184,7 +186,9 @@ def serve(parent: int) -> None:
     """Answer orders until there are no more."""
     _end_with(parent)
     warnings.simplefilter("ignore")
-    orders, answers = sys.stdin.buffer, sys.stdout.buffer
+    gc.freeze()  # what has been loaded stays, and a picture leaves little behind: it is seldom looked for
+    gc.set_threshold(10_000)
+    orders, answers = os.fdopen(0, "rb", PIPE_BYTES), os.fdopen(1, "wb", PIPE_BYTES)
     while line := orders.readline():
         form, sizes = json.loads(line)
         contents = [orders.read(size) for size in sizes]
