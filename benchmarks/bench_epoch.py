@@ -25,7 +25,7 @@ from pellucid.data.dataset import Dataset
 from pellucid.machine import processor
 from pellucid.models import build
 from pellucid.recipe import Recipe
-from pellucid.training import Epoch, Step, train
+from pellucid.training.loop import Epoch, Step, train
 
 # Multiplications of a picture forward, and twice as many backward; the first layer has no picture to correct.
 FORWARD = {"conv1": 28 * 28 * 9 * 16, "conv2": 14 * 14 * 144 * 32, "dense1": 1568 * 80, "dense2": 800}

@@ -17,12 +17,12 @@ import time
 import torch
 
 from pellucid.classifier import Classifier
-from pellucid.data.picture import Preprocess
-from pellucid.exporters.page import Subject
+from pellucid.data.preprocess import Preprocess
 from pellucid.live import application, served
 from pellucid.live.answers import HEAD, NOW
-from pellucid.live.server import listening_socket, run, server_of
 from pellucid.models import build
+from pellucid.pad.section import Subject
+from pellucid.serving.server import listening_socket, run, server_of
 
 SIDE = 224
 

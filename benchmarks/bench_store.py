@@ -24,15 +24,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pellucid.classifier import scaled
 from pellucid.data.dataset import Dataset, split
-from pellucid.data.listing import Listing, Picture
-from pellucid.data.picture import Preprocess
-from pellucid.data.store import pack
+from pellucid.data.preprocess import Preprocess
+from pellucid.data.sources.listing import Listing, Picture
+from pellucid.data.store.pixels import pack
+from pellucid.inference import scaled
 from pellucid.models import MODELS, Model
 from pellucid.recipe import Recipe
-from pellucid.run import fit, processor
-from pellucid.training import sample_order
+from pellucid.runs.fit import fit
+from pellucid.runs.run import processor
+from pellucid.training.sampling import sample_order
 
 SIZE, BATCH = 64, 128
 CLASSES = tuple("abcdefghij")

@@ -11,7 +11,7 @@ from statistics import median, quantiles
 
 from pellucid.cli.pictures import splits_of
 from pellucid.explanation.counterfactual import smallest_change
-from pellucid.run import Run
+from pellucid.runs.run import Run
 
 
 def main() -> None:

@@ -12,10 +12,10 @@ from statistics import mean, pstdev
 import torch
 
 from pellucid.data.dataset import Dataset, split
-from pellucid.data.picture import Preprocess
+from pellucid.data.preprocess import Preprocess
 from pellucid.models import build
 from pellucid.recipe import changed, fast
-from pellucid.training import Epoch, train
+from pellucid.training.loop import Epoch, train
 
 SEEDS = (1, 2, 3)
 SIDE = 32

@@ -22,11 +22,11 @@ import torch
 from pictures import strokes
 
 from pellucid.data.dataset import Dataset
-from pellucid.data.rows import Mapped, Rows
+from pellucid.data.mapped import Mapped, Rows
 from pellucid.machine import processor
 from pellucid.models import build
 from pellucid.recipe import Recipe
-from pellucid.training import Step, train
+from pellucid.training.loop import Step, train
 
 SHAPE = (1, 28, 28)
 

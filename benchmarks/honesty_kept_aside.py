@@ -15,12 +15,12 @@ import torch
 from pellucid.classifier import Classifier
 from pellucid.data import load
 from pellucid.data.dataset import Dataset
-from pellucid.data.picture import Preprocess
-from pellucid.explanation import EXPLAINERS
-from pellucid.explanation.honesty import edges, judge_maps
+from pellucid.data.preprocess import Preprocess
+from pellucid.explanation.attribution import EXPLAINERS
+from pellucid.explanation.faithfulness import edges, judge_maps
 from pellucid.models import build
 from pellucid.recipe import Recipe
-from pellucid.training import train
+from pellucid.training.loop import train
 
 SEEDS = (11, 12, 13)
 

@@ -19,11 +19,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pellucid import load
 from pellucid.data.dataset import Splits
-from pellucid.evaluation import Evaluation
-from pellucid.exporters.page import Subject, export_page
-from pellucid.moments import MOMENTS, read_moments
-from pellucid.report import Material, render
-from pellucid.run import Run, find_splits
+from pellucid.evaluation.evaluation import Evaluation
+from pellucid.exporters.page import export_page
+from pellucid.pad.section import Subject
+from pellucid.report.context import Material
+from pellucid.report.report import render
+from pellucid.runs.run import Run, find_splits
+from pellucid.training.snapshots import MOMENTS, read_moments
 from tests.browser.hand import draw
 from tests.golden.make_strokes import DIGITS
 

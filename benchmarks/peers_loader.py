@@ -30,12 +30,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pellucid.classifier import scaled
-from pellucid.data.listing import Listing, Picture
-from pellucid.data.picture import Preprocess
-from pellucid.data.store import look_through, pack
-from pellucid.run import processor
-from pellucid.training import sample_order
+from pellucid.data.preprocess import Preprocess
+from pellucid.data.sources.listing import Listing, Picture
+from pellucid.data.store.pixels import look_through, pack
+from pellucid.inference import scaled
+from pellucid.runs.run import processor
+from pellucid.training.sampling import sample_order
 
 BATCH = 128
 CLASSES = 10

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from pellucid.classifier import Classifier
-from pellucid.data.picture import Preprocess
+from pellucid.data.preprocess import Preprocess
 from pellucid.machine import processor
 from pellucid.models import build
 

@@ -45,46 +45,48 @@ __all__ = [
 _HOMES = {
     "Classifier": "classifier",
     "Dataset": "data.dataset",
-    "Epoch": "training",
-    "Evaluation": "evaluation",
-    "Explanation": "explanation",
+    "Epoch": "training.loop",
+    "Evaluation": "evaluation.evaluation",
+    "Explanation": "explanation.explanation",
     "PellucidError": "errors",
-    "Preprocess": "data.picture",
+    "Preprocess": "data.preprocess",
     "Recipe": "recipe",
-    "Run": "run",
+    "Run": "runs.run",
     "Splits": "data.dataset",
-    "Step": "training",
+    "Step": "training.loop",
     "UsageError": "errors",
-    "audit": "data.audit",
+    "audit": "data.audit.findings",
     "build": "models",
-    "evaluate": "evaluation",
-    "explain": "explanation",
-    "explain_each": "explanation",
-    "fit": "run",
+    "evaluate": "evaluation.evaluation",
+    "explain": "explanation.explanation",
+    "explain_each": "explanation.explanation",
+    "fit": "runs.fit",
     "load": "data",
-    "record": "explanation",
-    "resume": "run",
+    "record": "explanation.activations",
+    "resume": "runs.fit",
     "split": "data.dataset",
-    "train": "training",
-    "write_check": "report.checked",
-    "write_report": "report",
+    "train": "training.loop",
+    "write_check": "report.check_page",
+    "write_report": "report.report",
 }
 
 if TYPE_CHECKING:
     from pellucid.classifier import Classifier
     from pellucid.data import load
-    from pellucid.data.audit import audit
+    from pellucid.data.audit.findings import audit
     from pellucid.data.dataset import Dataset, Splits, split
-    from pellucid.data.picture import Preprocess
+    from pellucid.data.preprocess import Preprocess
     from pellucid.errors import PellucidError, UsageError
-    from pellucid.evaluation import Evaluation, evaluate
-    from pellucid.explanation import Explanation, explain, explain_each, record
+    from pellucid.evaluation.evaluation import Evaluation, evaluate
+    from pellucid.explanation.activations import record
+    from pellucid.explanation.explanation import Explanation, explain, explain_each
     from pellucid.models import build
     from pellucid.recipe import Recipe
-    from pellucid.report import write_report
-    from pellucid.report.checked import write_check
-    from pellucid.run import Run, fit, resume
-    from pellucid.training import Epoch, Step, train
+    from pellucid.report.check_page import write_check
+    from pellucid.report.report import write_report
+    from pellucid.runs.fit import fit, resume
+    from pellucid.runs.run import Run
+    from pellucid.training.loop import Epoch, Step, train
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,6 @@
 """A network with everything that must travel with it: its classes and how pictures reach it."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +10,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from pellucid.data.picture import SCALING, Preprocess
+from pellucid.data.preprocess import SCALING, Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_object, write_bytes, write_json
-from pellucid.fused import unseen_layers
+from pellucid.inference import evaluating, fixed_batches
 from pellucid.machine import keep_memory
 from pellucid.models import MODELS, build, description_of
+from pellucid.models.kernels.build import prepare
+from pellucid.models.kernels.fused import unseen_layers
 from pellucid.models.pretrained import PREFIX
-from pellucid.native import prepare
 
 FORMAT = 1
 WEIGHTS, MANIFEST = "model.safetensors", "model.json"
-VALUES_A_BATCH = 1 << 19  # about 2 MB of float input, and no more than so many pictures: what is quickest
-PICTURES_A_BATCH = 128
 MANY = 40_000  # pictures worth keeping memory for
 
 
@@ -112,52 +109,6 @@ class Classifier:
             f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}. "
             "classifier.preprocess.read(file) makes one from a file; torch.stack() joins several."
         )
-
-
-def scaled(images: Tensor) -> Tensor:
-    """uint8 0..255 -> float32 0..1, channels last: the one place where pictures are scaled. Floats stay.
-
-    The layout is asked for by name: of a tensor with one channel, `contiguous` thinks that it has it already,
-    and every layer behind would then work in the slower one.
-    """
-    if images.is_floating_point():  # what a backbone made of pictures
-        return images
-    floats = torch.empty(images.shape, memory_format=torch.channels_last)
-    return floats.copy_(images).div_(255)
-
-
-def fixed_batches(images: Tensor) -> Iterator[tuple[int, Tensor, int]]:
-    """(start, batch, filled): scaled batches of one shape; the last is filled up with black pictures.
-
-    One shape and one layout in memory mean one way of adding numbers up, so a picture's scores depend
-    neither on its neighbours nor on how it was read.
-    """
-    size = max(1, min(PICTURES_A_BATCH, VALUES_A_BATCH // max(1, images[0].numel()))) if len(images) else 1
-    for start in range(0, len(images), size):
-        pictures = images[start : start + size]
-        filled = len(pictures)
-        if filled < size:
-            pictures = torch.cat([pictures, pictures.new_zeros(size - filled, *images.shape[1:])])
-        yield start, scaled(pictures), filled
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network is in evaluation mode inside the block; afterwards every module is as it was."""
-    with modes_kept(network):
-        network.eval()
-        yield
-
-
-@contextmanager
-def modes_kept(network: nn.Module) -> Iterator[None]:
-    """Whatever the block does, afterwards every module is in the mode, training or not, it was in before."""
-    modes = [(module, module.training) for module in network.modules()]
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

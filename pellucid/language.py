@@ -4,7 +4,7 @@
         said("%(count)s pictures", count=12)
 
 A sentence is written in English where it is used and looked up as it stands; one that has no translation is
-said in English. `pages/<language>.json` holds the translations, and a test that none is missing.
+said in English. `assets/shared/<language>.json` holds the translations, and a test that none is missing.
 
 What is found before it is known who reads it, as a fault in the pictures, is worded as a Saying: said in
 English in the terminal and in JSON, in the page's language on a page.
@@ -168,7 +168,7 @@ def _translation(sentence: str) -> str:
 @cache
 def catalogue(language: str) -> dict[str, str]:
     """Every sentence of a language by its English; English has none."""
-    path = files("pellucid") / "pages" / f"{language}.json"
+    path = files("pellucid") / "assets" / "shared" / f"{language}.json"
     if language == "en":
         return {}
     translations: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -19,9 +19,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from pellucid.classifier import VALUES_A_BATCH, Classifier, evaluating, fixed_batches, modes_kept, scaled
-from pellucid.data.picture import Preprocess
+from pellucid.classifier import Classifier
+from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
+from pellucid.inference import VALUES_A_BATCH, evaluating, fixed_batches, modes_kept, scaled
 from pellucid.models import build
 from tests.toys import CLASSES, same_weights, toy_dataset, write_picture
 

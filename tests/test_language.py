@@ -10,21 +10,22 @@ from pathlib import Path
 import pytest
 from jinja2 import Environment, nodes
 
-from pellucid import Recipe, fit, language, report
-from pellucid.data.audit import KINDS
-from pellucid.data.augment import AUGMENTATIONS
+from pellucid import Recipe, fit, language
+from pellucid.data.audit.findings import KINDS
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.errors import UsageError
-from pellucid.explanation import EXPLAINERS, counterfactual, health, neighbours, similarity
-from pellucid.explanation.honesty import CAVEAT
+from pellucid.explanation import counterfactual, layer_stats, neighbours, similarity
+from pellucid.explanation.attribution import EXPLAINERS
+from pellucid.explanation.faithfulness import CAVEAT
 from pellucid.language import LANGUAGES, catalogue, chosen_particles, language_of, said, speaking
-from pellucid.report import checked
-from pellucid.report.judged import FILES
-from pellucid.run import processor
+from pellucid.machine import processor
+from pellucid.report import check_page, report, templates
+from pellucid.report.reproduce import FILES
+from pellucid.training.augment import AUGMENTATIONS
 from tests.toys import toy_splits
 
 PACKAGE = Path(language.__file__).parent
-PAGES = PACKAGE / "pages"
+PAGES = PACKAGE / "assets"
 TEMPLATES = sorted(PAGES.rglob("*.html"))
 MODULES = sorted(PACKAGE.rglob("*.py"))
 KOREAN = catalogue("ko")
@@ -38,11 +39,11 @@ TABLES = [  # said by name: what the code looks up is not written where it is sa
     counterfactual.CAVEAT,
     neighbours.CAVEAT,
     similarity.CAVEAT,
-    *health.CAVEATS.values(),
+    *layer_stats.CAVEATS.values(),
     *(augmentation.phrase.replace("%", "%%") for augmentation in AUGMENTATIONS.values()),
-    *(title for _, title, _ in checked.SECTIONS),
-    *checked.TITLES.values(),
-    *checked.EXPLAINED.values(),
+    *(title for _, title, _ in check_page.SECTIONS),
+    *check_page.TITLES.values(),
+    *check_page.EXPLAINED.values(),
     *KINDS.values(),
     "training",
     "validation",
@@ -61,7 +62,7 @@ NAMES = {  # no words of English: names, units, file names, ways of writing
 
 
 def environment() -> Environment:
-    return report.environment_of_pages()
+    return templates.environment_of_pages()
 
 
 def sentences_of(template: str) -> Iterator[str]:
@@ -178,7 +179,7 @@ def test_translations_fill_in_the_same_values_and_are_all_used() -> None:
 
 
 def test_the_drawing_pages_words_are_the_same_in_both_languages() -> None:
-    words = json.loads((PAGES / "words.json").read_text(encoding="utf-8"))
+    words = json.loads((PAGES / "pad" / "words.json").read_text(encoding="utf-8"))
     assert set(words) == set(LANGUAGES)
     assert words["en"].keys() == words["ko"].keys()
 

@@ -12,8 +12,8 @@ from pellucid.data import load
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.models import MODELS, build, resnet
 from pellucid.recipe import Recipe, recipe_named
-from pellucid.run import fit
-from pellucid.training import judge, train
+from pellucid.runs.fit import fit
+from pellucid.training.loop import judge, train
 from tests.toys import CLASSES, QUICK, economical, toy_dataset, toy_splits
 
 

@@ -72,7 +72,7 @@ def test_files_py_is_seen_writing() -> None:
 def test_no_page_builds_itself_from_text() -> None:
     found = [
         f"{path.name}: {name}"
-        for path in sorted((PACKAGE / "pages").rglob("*"))
+        for path in sorted((PACKAGE / "assets").rglob("*"))
         if path.suffix in (".js", ".html", ".css")
         for name in page_dangers(path.read_text(encoding="utf-8"))
     ]
@@ -114,7 +114,7 @@ def test_the_scan_finds_a_danger(code: str) -> None:
         "import numpy as np\nnp.load('x.npz')\nnp.load('x.npz', allow_pickle=False)",
         "import json\njson.load(file)",
         "network.eval()",
-        "import importlib\nimportlib.import_module('pellucid.report')",
+        "import importlib\nimportlib.import_module('pellucid.report.report')",
         "from importlib import import_module\nimport_module(f'pellucid.{home}')",
         "import re\nre.compile('x')",
     ],
@@ -161,7 +161,7 @@ def test_the_scan_finds_a_write(code: str) -> None:
         "from dataclasses import replace\nreplace(recipe, epochs=1)",
         "import io\nbuffer = io.BytesIO()\nfigure.savefig(buffer, format='png')",
         "from PIL import Image\nImage.open('x')",
-        "from pellucid.run import Run\nRun.open(folder)",
+        "from pellucid.runs.run import Run\nRun.open(folder)",
         "import os\nos.open(os.devnull, os.O_WRONLY)",
         "archive.open(member)",
         "import zipfile\nzipfile.ZipFile('x')",

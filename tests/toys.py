@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from pellucid import classifier
+from pellucid import inference
 from pellucid.data.dataset import Dataset, Splits, split
 from pellucid.recipe import Recipe
 
@@ -32,7 +32,7 @@ def economical() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifier, "VALUES_A_BATCH", 1 << 14)
+        patch.setattr(inference, "VALUES_A_BATCH", 1 << 14)
         yield
     torch.set_num_threads(threads)
 

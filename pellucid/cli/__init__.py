@@ -15,33 +15,39 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pellucid.cli.caching import cache
-from pellucid.cli.checking import check
-from pellucid.cli.comparing import compare
-from pellucid.cli.explaining import explain
-from pellucid.cli.judging import evaluate, predict
-from pellucid.cli.learning import train
-from pellucid.cli.listing import datasets, doctor, models
-from pellucid.cli.serving import live
-from pellucid.cli.showing import export, report
-from pellucid.cli.voice import plain
+from pellucid.cli import (
+    cache,
+    check,
+    compare,
+    datasets,
+    doctor,
+    evaluate,
+    explain,
+    export,
+    live,
+    models,
+    predict,
+    report,
+    train,
+)
 from pellucid.errors import PellucidError, UsageError
+from pellucid.formatting import plain
 
 # The commands in the order --help shows them, each under its function's name.
 COMMANDS: tuple[Callable[..., Any], ...] = (
-    train,
-    check,
-    evaluate,
-    predict,
-    explain,
-    compare,
-    report,
-    export,
-    live,
-    datasets,
-    models,
-    cache,
-    doctor,
+    train.train,
+    check.check,
+    evaluate.evaluate,
+    predict.predict,
+    explain.explain,
+    compare.compare,
+    report.report,
+    export.export,
+    live.live,
+    datasets.datasets,
+    models.models,
+    cache.cache,
+    doctor.doctor,
 )
 
 

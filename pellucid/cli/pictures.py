@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid.cli.voice import plain
 from pellucid.errors import PellucidError, UsageError
+from pellucid.formatting import plain
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Splits
-    from pellucid.data.reading import Reading
-    from pellucid.run import Run
+    from pellucid.data.own import Reading
+    from pellucid.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def read_again(told: Mapping[str, Any], folder: Path, data_dir: Path | None) -> 
     `data_dir` is where they lie now, should they have been moved. A table of parts that is gone is replaced
     by the run's own.
     """
-    from pellucid.data.picture import Preprocess
-    from pellucid.run import SPLIT
+    from pellucid.data.preprocess import Preprocess
+    from pellucid.runs.tables import SPLIT
 
     try:
         choices = Choices(**told["choices"])
@@ -75,7 +75,7 @@ def read_again(told: Mapping[str, Any], folder: Path, data_dir: Path | None) -> 
 
 
 def _read(data: str, choices: Choices, preprocess: Any = None) -> "Reading":
-    from pellucid.data.reading import read_pictures
+    from pellucid.data.own import read_pictures
 
     def tell(what: str, done: int, count: int) -> None:
         end = "\n" if done >= count else ""
@@ -117,7 +117,8 @@ def splits_of(run: "Run", data_dir: Path | None) -> "Splits":
 
     Where they are parted otherwise now, as after an earlier pellucid, the run's own table of parts is asked.
     """
-    from pellucid.run import SPLIT, find_splits
+    from pellucid.runs.run import find_splits
+    from pellucid.runs.tables import SPLIT
 
     recipe = run.recipe
     if told := run.environment.get("reading"):
@@ -135,7 +136,7 @@ def with_scaling(preprocess: Any, scaling: str | None) -> Any:
     """A classifier's preprocessing, with the scaling asked for on the command line."""
     from dataclasses import replace
 
-    from pellucid.data.picture import SCALING
+    from pellucid.data.preprocess import SCALING
 
     if scaling is None:
         return preprocess
@@ -149,7 +150,7 @@ def pictures_in(path: Path) -> list[Path]:
     pictures stays what it is."""
     if not path.is_dir():
         return [path]
-    from pellucid.data.tree import folder_tree
+    from pellucid.data.sources.tree import folder_tree
 
     names = folder_tree(path).pictures()
     return [path / name for name in names] or [path]  # who reads an empty folder says that it is none

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from pellucid.data import catalogue, known
 from pellucid.data.dataset import Dataset, Splits, split
-from pellucid.data.download import Progress, Transfer
-from pellucid.data.known import Known
-from pellucid.data.reading import Reading, read_pictures
+from pellucid.data.known import catalogue, find
+from pellucid.data.known.download import Progress, Transfer
+from pellucid.data.known.find import Known
+from pellucid.data.own import Reading, read_pictures
 from pellucid.errors import UsageError, did_you_mean
 
 __all__ = [
@@ -70,7 +70,7 @@ def load(
         return reading.splits
     if size or group_by:
         raise UsageError(f"'{data}' comes as it is: size and group_by are for your pictures.")
-    splits = known.read(_known(data), _path(data_dir), transfer=Transfer(progress=progress))
+    splits = find.read(_known(data), _path(data_dir), transfer=Transfer(progress=progress))
     if len(splits.validation):
         return splits
     rest, held_out = split(splits.train, fraction=validation, seed=seed)
@@ -97,7 +97,7 @@ def locate(name: str, data_dir: str | Path | None = None) -> str | None:
 
     It only looks whether the files are there; `load` checks them. Raises UsageError when the name is unknown.
     """
-    return known.place(_known(name), _path(data_dir))
+    return find.place(_known(name), _path(data_dir))
 
 
 def _known(name: str) -> Known:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.data.rows import Rows, in_blocks
+from pellucid.data.mapped import Rows, in_blocks
 from pellucid.errors import UsageError
 
 

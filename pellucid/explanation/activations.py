@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pellucid.classifier import evaluating, scaled
 from pellucid.errors import PellucidError, UsageError
+from pellucid.inference import evaluating, scaled
 
 Hear = Callable[[str, Tensor], Tensor | None]
 

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pellucid.classifier import PICTURES_A_BATCH, VALUES_A_BATCH
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import (
     Grid,
@@ -25,6 +24,7 @@ from pellucid.explanation.activations import (
     original,
     undisturbed,
 )
+from pellucid.inference import PICTURES_A_BATCH, VALUES_A_BATCH
 
 Target = int | Tensor  # one class for all pictures, or one a picture: int64 (B,)
 Score = Callable[[Tensor], Tensor]  # pictures (N, C, H, W), N a multiple of B -> scores (N,)

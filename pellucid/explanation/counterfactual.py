@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pellucid.classifier import VALUES_A_BATCH, Classifier, scaled
+from pellucid.classifier import Classifier
 from pellucid.errors import UsageError
-from pellucid.evaluation import percent
 from pellucid.explanation.activations import undisturbed
 from pellucid.explanation.attribution import scores_of
-from pellucid.explanation.honesty import blank
+from pellucid.explanation.faithfulness import blank
+from pellucid.formatting import percent
+from pellucid.inference import VALUES_A_BATCH, scaled
 from pellucid.language import counted, said
 
 PEN_SIDE = 64  # gray pictures up to this side are drawn on; others are covered in part

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pellucid.classifier import Classifier
 from pellucid.errors import UsageError
-from pellucid.evaluation import percent
 from pellucid.explanation.neighbours import hidden_features
+from pellucid.formatting import percent
 
 NEIGHBOURS = 10
 METHODS = ("pca", "t-sne")

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pellucid.classifier import Classifier, fixed_batches
+from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import layers_of, original, undisturbed
+from pellucid.inference import fixed_batches
 
 FAMILY = 5  # how unlike a picture is, is judged by its five nearest
 CALIBRATION = 1000  # pictures that say what distance is usual

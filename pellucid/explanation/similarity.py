@@ -6,9 +6,10 @@ import torch
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 from torch import Tensor
 
-from pellucid.classifier import Classifier, scaled
+from pellucid.classifier import Classifier
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import record
+from pellucid.inference import scaled
 
 CELLS = 4  # layers are compared after averaging their maps to at most 4 x 4 cells
 RESAMPLINGS = 50

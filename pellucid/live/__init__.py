@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from pellucid.live.app import Served, application, served
-from pellucid.live.server import listening_socket, run, server_of
+from pellucid.serving.server import listening_socket, run, server_of
 
 __all__ = ["Served", "application", "serve", "served"]
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from pellucid.classifier import Classifier, evaluating, scaled
+from pellucid.classifier import Classifier
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import (
     Grid,
@@ -36,8 +36,9 @@ from pellucid.explanation.activations import (
     module_named,
     record,
 )
-from pellucid.explanation.workings import Reach, Worker, Working, fields
-from pellucid.moments import Moment
+from pellucid.explanation.trace import Reach, Worker, Working, fields
+from pellucid.inference import evaluating, scaled
+from pellucid.training.snapshots import Moment
 
 WORKING = ("kind", "received", "first", "bias", "total", "after", "value")  # of a cell's, as it travels
 CHANNELS, UNITS, SIDE = 64, 128, 56  # of a layer sent at most: maps, numbers, cells a side

@@ -3,11 +3,10 @@
 import asyncio
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.resources import files as package_files
 from typing import Any, TypeVar
 
 import torch
@@ -18,18 +17,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 from torch import Tensor
 
-from pellucid.data.picture import gray
+from pellucid.assets import asset
+from pellucid.data.preprocess import gray
 from pellucid.errors import UsageError
-from pellucid.exporters.page import SCRIPTS, Subject, drawing_section, in_turn
 from pellucid.live.answers import Answerer, Malformed, Question
 from pellucid.live.counting import ASKED, ONE, Asked, Counter
-from pellucid.live.disputed import disputed
-from pellucid.live.guard import BYTES, LOG, PICTURES, Door, Guard, Refusal
-from pellucid.moments import MOST_WEIGHTS
-from pellucid.strokes import RULES, as_ink, place_picture
+from pellucid.live.disagreements import disputed
+from pellucid.pad.section import SCRIPTS, Subject, drawing_section, in_turn, texts
+from pellucid.pad.strokes import RULES, as_ink, place_picture
+from pellucid.serving.guard import BYTES, LOG, PICTURES, Door, Guard, Refusal
+from pellucid.training.snapshots import MOST_WEIGHTS
 
-OWN_SCRIPTS = ("torch.js", "side.js")
-STYLES = ("page.css", "live.css", "side.css")
+PAGE_SCRIPTS = (*(f"pad/{name}" for name in SCRIPTS), "live/torch.js", "live/side.js")
+STYLES = ("shared/page.css", "pad/live.css", "live/side.css")
 LARGEST_QUESTION = 4_000_000
 LARGEST_FILE = 10_000_000
 EXAMPLES = 16
@@ -106,7 +106,7 @@ def application(runs: Sequence[Served], *, port: int, language: str = "en") -> G
     """
     if not 1 <= len(runs) <= SIDE_BY_SIDE:
         raise UsageError(f"Up to {SIDE_BY_SIDE} runs fit side by side; got {len(runs)}.")
-    words = _words()
+    words = texts()
     if language not in words:
         raise UsageError(f"Unknown language '{language}'. Known: {', '.join(words)}.")
     told = {
@@ -117,8 +117,8 @@ def application(runs: Sequence[Served], *, port: int, language: str = "en") -> G
     }
     fixed = {
         "/": (_page(words[language]["title"], language), "text/html; charset=utf-8"),
-        "/page.css": ("\n".join(map(_asset, STYLES)), "text/css; charset=utf-8"),
-        "/page.js": ("\n".join(map(_asset, (*SCRIPTS, *OWN_SCRIPTS))), "text/javascript; charset=utf-8"),
+        "/page.css": ("\n".join(map(asset, STYLES)), "text/css; charset=utf-8"),
+        "/page.js": ("\n".join(map(asset, PAGE_SCRIPTS)), "text/javascript; charset=utf-8"),
         "/icon.svg": (ICON, "image/svg+xml"),
         "/runs": (json.dumps(told, ensure_ascii=False, allow_nan=False), "application/json"),
     }
@@ -312,15 +312,6 @@ def _constant(content: bytes, kind: str) -> Callable[[Request], Any]:
 
 def _page(title: str, language: str) -> str:
     environment = Environment(
-        loader=PackageLoader("pellucid", "pages"), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("pellucid", "assets"), autoescape=True, undefined=StrictUndefined
     )
-    return environment.get_template("side.html").render(title=title, language=language)
-
-
-def _words() -> Mapping[str, Mapping[str, str]]:
-    words: Mapping[str, Mapping[str, str]] = json.loads(_asset("words.json"))
-    return words
-
-
-def _asset(name: str) -> str:
-    return (package_files("pellucid") / "pages" / name).read_text(encoding="utf-8")
+    return environment.get_template("live/side.html").render(title=title, language=language)

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pellucid.classifier import scaled
 from pellucid.data.dataset import Dataset
-from pellucid.excitement import NINE, lost, ranked, right, strongest
-from pellucid.exporters.page import LOOKED, Subject, turns
+from pellucid.explanation.channels import NINE, lost, ranked, right, strongest
+from pellucid.inference import scaled
 from pellucid.live.answers import NOW, Answerer, Malformed, packed
+from pellucid.pad.section import LOOKED, Subject, turns
 
 LOOKING_SECONDS = 8.0  # for all layers, once a session
 SWITCHING_SECONDS = 4.0  # for one channel

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.errors import UsageError
-from pellucid.fused import Halving, convolved_and_pooled, layers_unseen
+from pellucid.models.kernels.fused import Halving, convolved_and_pooled, layers_unseen
 
 
 def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:

@@ -10,18 +10,19 @@ from axe_playwright_python.sync_playwright import Axe
 
 import pellucid
 from pellucid import Recipe, Run, explain, fit, write_report
-from pellucid.compare import compare
-from pellucid.compare import page as compared_page
+from pellucid.comparison import compare
 from pellucid.data.dataset import Splits
-from pellucid.explained import Explained
-from pellucid.explained import page as explained_page
 from pellucid.explanation.counterfactual import changes_to_others
-from pellucid.exporters.page import Subject, export_page
+from pellucid.exporters.page import export_page
 from pellucid.files import write_text
 from pellucid.live import served
-from pellucid.report.checked import write_check
+from pellucid.pad.section import Subject
+from pellucid.report.check_page import write_check
+from pellucid.report.compare_page import page as compared_page
+from pellucid.report.explain_page import Explained
+from pellucid.report.explain_page import page as explained_page
 from tests.browser.test_live import answered, serving
-from tests.test_check_page import faulty
+from tests.report.test_check_page import faulty
 from tests.toys import economical
 
 pytestmark = pytest.mark.browser

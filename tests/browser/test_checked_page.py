@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pellucid.report.checked import write_check
-from tests.test_check_page import faulty
+from pellucid.report.check_page import write_check
+from tests.report.test_check_page import faulty
 
 pytestmark = pytest.mark.browser
 

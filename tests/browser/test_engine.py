@@ -14,24 +14,26 @@ import torch
 from PIL import Image
 
 import pellucid
-from pellucid.classifier import Classifier, scaled
-from pellucid.data.picture import Preprocess
+from pellucid.classifier import Classifier
+from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import last_spatial_layer
 from pellucid.explanation.attribution import gradient_times_activation
-from pellucid.exporters.lowering import lower
-from pellucid.exporters.page import Subject, _packed_weights, export_page, pack_moments
+from pellucid.exporters.page import export_page
+from pellucid.inference import scaled
 from pellucid.models import build
+from pellucid.pad.program import lower
+from pellucid.pad.section import Subject, _packed_weights, pack_moments
+from pellucid.pad.strokes import RULES, as_ink, measure, place, place_picture
 from pellucid.recipe import Recipe
-from pellucid.strokes import RULES, as_ink, measure, place, place_picture
-from pellucid.training import Step, train
+from pellucid.training.loop import Step, train
 from tests.browser.hand import draw, painted
 from tests.golden.make_strokes import CROSSED, DIGITS, moved
 from tests.networks import SHAPES, Sorting, network, pictures
 
 pytestmark = pytest.mark.browser
 
-PAGES = Path(pellucid.__file__).parent / "pages"
+PAGES = Path(pellucid.__file__).parent / "assets"
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "strokes.json").read_text(encoding="utf-8"))
 RULES_JSON = {name: rule.to_json() for name, rule in RULES.items()}
 
@@ -63,7 +65,7 @@ def engine(watch):
     """An empty page with the engine's scripts in it."""
     watched = watch()
     for name in ("network.js", "draw.js"):
-        watched.page.add_script_tag(content=(PAGES / name).read_text(encoding="utf-8"))
+        watched.page.add_script_tag(content=(PAGES / "pad" / name).read_text(encoding="utf-8"))
     watched.page.add_script_tag(content=BASE64)
     yield watched.page
     assert watched.errors == []
@@ -658,7 +660,7 @@ def test_touch_draws_and_does_not_scroll(watch, digits_page) -> None:
 
 
 def test_a_network_the_page_cannot_run_is_told_in_words(watch, tmp_path) -> None:
-    from pellucid.exporters.page import drawing_section
+    from pellucid.pad.section import drawing_section
 
     unfit = Subject(Classifier(Sorting().eval(), ("a", "b", "c"), Preprocess(1, 8, 8), "tutorial"))
     with pytest.raises(UsageError):

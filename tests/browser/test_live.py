@@ -14,13 +14,13 @@ from PIL import Image
 
 import pellucid
 from pellucid.classifier import Classifier
-from pellucid.data.picture import Preprocess
-from pellucid.exporters.page import Subject
+from pellucid.data.preprocess import Preprocess
 from pellucid.live import Served, application, served
 from pellucid.live.app import received
-from pellucid.live.server import listening_socket, run, server_of
+from pellucid.pad.section import Subject
+from pellucid.pad.strokes import RULES, place
 from pellucid.recipe import Recipe
-from pellucid.strokes import RULES, place
+from pellucid.serving.server import listening_socket, run, server_of
 from tests.browser.hand import draw
 from tests.browser.test_engine import answer, learned, settled, wait_for
 from tests.golden.make_strokes import DIGITS

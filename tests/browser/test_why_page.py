@@ -11,7 +11,8 @@ import pellucid
 from pellucid import Recipe, fit, write_report
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset, Splits
-from pellucid.exporters.page import Subject, export_page
+from pellucid.exporters.page import export_page
+from pellucid.pad.section import Subject
 from tests.toys import economical
 
 pytestmark = pytest.mark.browser
@@ -101,7 +102,7 @@ def test_of_a_colour_picture_a_region_is_covered_with_one_click_and_the_answer_t
     watched = watch(viewport={"width": 1200, "height": 1000}, offline=True)
     page = watched.page
     page.goto(path.as_uri())
-    told = page.locator("#change")
+    told = page.locator("#counterfactual")
     assert "region covered" in told.inner_text() or "regions covered" in told.inner_text()
     page.get_by_role("button", name="labelled poppy").first.click()
     page.wait_for_timeout(300)

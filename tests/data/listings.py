@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pellucid.data.listing import Listing, Picture
+from pellucid.data.sources.listing import Listing, Picture
 
 
 def file_bytes(seed: int, *, size: tuple[int, int] = (20, 14), kind: str = "PNG", mode: str = "RGB") -> bytes:

@@ -10,7 +10,7 @@ from torch.nn import functional
 import pellucid
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset, Splits
-from pellucid.data.picture import Preprocess
+from pellucid.data.preprocess import Preprocess
 from pellucid.models import build
 
 SIDE, PATCH = 16, 5

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.errors import UsageError
-from pellucid.explanation import explain, last_spatial_layer, record
+from pellucid.explanation.activations import last_spatial_layer, record
+from pellucid.explanation.explanation import explain
 from pellucid.models import build
 
 
@@ -172,7 +173,7 @@ def test_pictures_of_bytes_are_scaled_and_weights_of_a_parent_are_seen() -> None
 
 def test_a_wrong_method_class_or_picture_is_refused() -> None:
     from pellucid.classifier import Classifier
-    from pellucid.data.picture import Preprocess
+    from pellucid.data.preprocess import Preprocess
     from tests.toys import toy_splits
 
     splits = toy_splits()

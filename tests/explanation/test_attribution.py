@@ -19,9 +19,15 @@ from torch.nn import functional
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Splits
 from pellucid.errors import UsageError
-from pellucid.explanation import EXPLAINERS, explain, explain_each, last_spatial_layer
-from pellucid.explanation.activations import grid_of
-from pellucid.explanation.attribution import NOISE, NOISY_COPIES, evidence_at, integrated_gradients
+from pellucid.explanation.activations import grid_of, last_spatial_layer
+from pellucid.explanation.attribution import (
+    EXPLAINERS,
+    NOISE,
+    NOISY_COPIES,
+    evidence_at,
+    integrated_gradients,
+)
+from pellucid.explanation.explanation import explain, explain_each
 from pellucid.models import build
 from tests.explanation.conftest import PATCH, SIDE, planted
 

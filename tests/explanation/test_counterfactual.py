@@ -8,7 +8,7 @@ import torch
 import pellucid
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Splits
-from pellucid.data.picture import Preprocess
+from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation.counterfactual import changes_to_others, smallest_change
 from pellucid.models import build

@@ -10,7 +10,7 @@ from torch import nn
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.errors import UsageError
-from pellucid.explanation import record
+from pellucid.explanation.activations import record
 from pellucid.explanation.neighbours import hidden_features, index_pictures, nearest, strangeness
 from tests.explanation.test_attribution import Seeing, seeded, unchanged
 

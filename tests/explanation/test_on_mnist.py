@@ -11,13 +11,14 @@ from torch import Tensor, nn
 import pellucid
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Splits
-from pellucid.data.picture import Preprocess
-from pellucid.evidence import affordable
-from pellucid.explanation import DEFAULT_METHODS, EXPLAINERS
+from pellucid.data.preprocess import Preprocess
+from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.counterfactual import smallest_change
-from pellucid.explanation.honesty import edges, judge_maps
+from pellucid.explanation.explanation import DEFAULT_METHODS
+from pellucid.explanation.faithfulness import edges, judge_maps
 from pellucid.models import build
 from pellucid.recipe import fast
+from pellucid.report.evidence import affordable
 
 pytestmark = [pytest.mark.mnist, pytest.mark.slow]
 

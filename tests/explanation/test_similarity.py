@@ -9,7 +9,7 @@ import torch
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Splits
 from pellucid.errors import UsageError
-from pellucid.explanation import record
+from pellucid.explanation.activations import record
 from pellucid.explanation.similarity import align_channels, compare_layers, disagreements, linear_cka
 
 

@@ -14,7 +14,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from pellucid.strokes import RULES, draw_free, place
+from pellucid.pad.strokes import RULES, draw_free, place
 
 Strokes = list[list[tuple[float, float]]]
 

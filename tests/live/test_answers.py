@@ -10,15 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pellucid.classifier import Classifier, scaled
-from pellucid.data.picture import Preprocess
+from pellucid.classifier import Classifier
+from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import record
 from pellucid.explanation.attribution import gradient_times_activation
-from pellucid.exporters.page import Subject
+from pellucid.inference import scaled
 from pellucid.live.answers import CHANNELS, HEAD, NOW, SIDE, Answerer, Malformed, Question
 from pellucid.live.app import received
-from pellucid.strokes import RULES, as_ink, place_picture
+from pellucid.pad.section import Subject
+from pellucid.pad.strokes import RULES, as_ink, place_picture
 from tests.networks import SHAPES, network
 from tests.toys import write_picture
 

@@ -15,17 +15,17 @@ import torch
 
 import pellucid.live.app as app_module
 from pellucid.cli import application as command_line
-from pellucid.data.picture import Preprocess
+from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
-from pellucid.exporters import page
-from pellucid.exporters.page import Subject
 from pellucid.live.app import Served, application, received_by_all, served
-from pellucid.live.disputed import disputed
-from pellucid.live.guard import Guard
+from pellucid.live.disagreements import disputed
 from pellucid.models import build
-from tests.live.asking import PORT, ask, asked, posting
+from pellucid.pad import section
+from pellucid.pad.section import Subject
+from pellucid.serving.guard import Guard
 from tests.live.test_answers import classifier, picture, question, understood
 from tests.networks import Sorting
+from tests.serving.asking import PORT, ask, asked, posting
 from tests.toys import toy_dataset, write_picture
 
 PLAIN = b"application/octet-stream"
@@ -95,7 +95,7 @@ def test_what_is_not_there_is_told_so_at_every_address(app: Guard, path: bytes, 
 
 
 def test_what_the_page_runs_itself_is_not_asked_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "SWITCHING", 0)
+    monkeypatch.setattr(section, "SWITCHING", 0)
     app = application([served("small", Subject(classifier("tutorial")))], port=PORT)
     image = question(picture("tutorial"))
     for path, body in (
@@ -128,7 +128,7 @@ def test_a_stroke_is_answered_while_a_channel_is_counted() -> None:
     assert order == ["stroke", "channel"]
     body = struct.pack("<BH", 0, 5)
     given = ask(app, "POST", b"/test", posting(PLAIN, len(body)), body=body).body
-    assert given == toys.images[page.turns(toys)[5]].numpy().tobytes()
+    assert given == toys.images[section.turns(toys)[5]].numpy().tobytes()
 
 
 def test_a_channel_chosen_later_ends_the_counting_of_one_before() -> None:
@@ -236,7 +236,7 @@ def test_torch_answers_one_at_a_time_and_only_the_newest_of_those_that_wait(runs
 
 
 def test_the_page_runs_what_it_can_and_torch_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "SWITCHING", 0)  # what a channel costs is not asked here
+    monkeypatch.setattr(section, "SWITCHING", 0)  # what a channel costs is not asked here
     small = served("small", Subject(classifier("tutorial")))
     assert small.answerer is None
     assert small.data["weights"]["precision"] == "f32"

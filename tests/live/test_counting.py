@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
-from pellucid.data.picture import Preprocess
-from pellucid.exporters.page import Subject, drawing_section, turns
+from pellucid.data.preprocess import Preprocess
 from pellucid.live import counting
 from pellucid.live.answers import Answerer, Malformed
 from pellucid.live.counting import ASKED, Asked, Counter
+from pellucid.pad.section import Subject, drawing_section, turns
 from tests.live.test_answers import classifier
 from tests.toys import toy_dataset
 

@@ -1,0 +1,134 @@
+"""The command that looks at pictures before anyone trains on them: check."""
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pellucid.cli.options import (
+    AsJson,
+    DataDir,
+    GroupBy,
+    Language,
+    OnUnreadable,
+    Quiet,
+    Size,
+    SplitTable,
+    language_wished,
+)
+from pellucid.cli.output import Voice, facts_of
+from pellucid.cli.pictures import Choices, read
+from pellucid.errors import CheckFailed, UsageError, did_you_mean
+from pellucid.recipe import Recipe
+
+if TYPE_CHECKING:
+    from pellucid.data.audit.findings import Audit
+    from pellucid.data.dataset import Splits
+    from pellucid.data.own import Reading
+
+
+def check(
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="Your folder of pictures, or digits, mnist ...")
+    ],
+    data_dir: DataDir = None,
+    seed: Annotated[int, typer.Option(help="Decides the split.")] = Recipe.seed,
+    validation: Annotated[
+        float, typer.Option(help="Share of training pictures to choose by.")
+    ] = Recipe.validation,
+    size: Size = None,
+    group_by: GroupBy = None,
+    split: SplitTable = None,
+    on_unreadable: OnUnreadable = None,
+    fail_on: Annotated[
+        str,
+        typer.Option(metavar="KINDS", help="End with 3 when any of these is found, such as leak,unreadable."),
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="The page to write; check-DATA.html unless given.")] = None,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Write no page.")] = False,
+    lang: Language = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Look at DATA before training: leaks, copies, unreadable files, uneven classes. Writes a page."""
+    from pellucid.data.audit.findings import audit
+    from pellucid.report.check_page import write_check
+
+    kinds, language = _kinds(fail_on), language_wished(lang)
+    path = None if no_page else _page_path(data, out)
+    choices = Choices(seed, validation, size or 0, group_by or "", split, on_unreadable or "skip")
+    splits, reading = read(data, data_dir, choices)
+    found = audit(splits, reading)
+    if path is not None:
+        write_check(found, splits, path, name=_name(data), language=language)
+    say = Voice(quiet, False)
+    if as_json and not quiet:
+        print(json.dumps(_facts(data, splits, reading, found, path), ensure_ascii=False))
+    elif not quiet:
+        _tell(say, data, splits, reading, found)
+        if path is not None:
+            say.line(f"Page: {path}")
+        elif not no_page:
+            say.line("No page: this is the data's own folder, which is never written. Name one with --out.")
+    named = found.of(*kinds)
+    if named:
+        words = ", ".join(f"{finding.kind} ({finding.count:,})" for finding in named)
+        raise CheckFailed(f"'{data}' has what --fail-on names: {words}.")
+
+
+def _tell(say: Voice, data: str, splits: "Splits", reading: "Reading | None", found: "Audit") -> None:
+    say.reading(reading)
+    say.data(data, splits)
+    say.counts(splits)
+    repeated = ", ".join(f"{name} {count}" for name, count in found.repeated.items())
+    say.line(f"Identical pictures inside one split: {repeated}.")
+    say.line(f"Test pictures that are also in training or validation: {len(found.leaking) or 'none'}.")
+    for name, (low, middle, high) in found.brightness.items():
+        say.line(
+            f"Brightness of {name}, of 255: {middle:.0f} in the middle, {low:.0f} to {high:.0f} overall."
+        )
+    say.line(str(found.looked))
+    say.findings(found)
+
+
+def _facts(
+    data: str, splits: "Splits", reading: "Reading | None", found: "Audit", path: Path | None
+) -> dict[str, object]:
+    return {
+        "data": data,
+        **facts_of(splits),
+        "test_pictures_seen_in_training": len(found.leaking),
+        "repeated": found.repeated,
+        **({"reading": reading.to_json()} if reading else {}),
+        **found.to_json(),
+        "page": None if path is None else str(path),
+    }
+
+
+def _kinds(fail_on: str) -> list[str]:
+    from pellucid.data.audit.findings import KINDS
+
+    kinds = [kind.strip() for kind in fail_on.split(",") if kind.strip()]
+    for kind in kinds:
+        if kind not in KINDS:
+            raise UsageError(f"--fail-on does not know '{kind}'. {did_you_mean(kind, KINDS)}")
+    return kinds
+
+
+def _name(data: str) -> str:
+    return data if not Path(data).exists() else Path(data).resolve().name or data
+
+
+def _page_path(data: str, out: Path | None) -> Path | None:
+    """Where the page goes: never into the data. None when that is where the command was started."""
+    folder = Path(data).resolve()
+    name = re.sub(r"[^\w.-]+", "-", _name(data)).strip("-.") or "pictures"
+    path = out or Path(f"check-{name}.html")
+    inside = folder.is_dir() and path.resolve().is_relative_to(folder)
+    if inside and out is not None:
+        raise UsageError(
+            f"'{out}' lies in the data's own folder, which is never written. Name another place."
+        )
+    return None if inside else path

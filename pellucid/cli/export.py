@@ -1,0 +1,38 @@
+"""The command that writes a run's network as something else: export."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pellucid.cli.options import DataDir, Language, RunArgument, language_wished
+from pellucid.cli.pictures import splits_of
+from pellucid.errors import UsageError
+from pellucid.formatting import plain
+
+if TYPE_CHECKING:
+    pass
+
+
+def export(
+    run_folder: RunArgument,
+    kind: Annotated[str, typer.Option("--format", help="page: one HTML file to draw in.")] = "page",
+    out: Annotated[Path | None, typer.Option(help="The file to write; RUN/page.html unless given.")] = None,
+    lang: Language = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Write RUN's network as one page in which a drawing is answered by every layer, without a network."""
+    from pellucid.errors import did_you_mean
+    from pellucid.exporters import EXPORTERS
+    from pellucid.pad.section import Subject
+    from pellucid.runs.run import Run
+
+    if kind not in EXPORTERS:
+        raise UsageError(f"Unknown format '{kind}'. {did_you_mean(kind, EXPORTERS)}")
+    language = language_wished(lang)
+    run = Run.open(run_folder)
+    splits = splits_of(run, data_dir)
+    exporter = EXPORTERS[kind]
+    subject = Subject(run.classifier, run.data, splits.train, splits.test, run.moments)
+    path = exporter.write(subject, out or run.folder / f"{kind}{exporter.suffix}", language=language)
+    print(plain(f"{exporter.phrase}: {path}"))

@@ -1,0 +1,188 @@
+"""The command that trains: train."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pellucid.cli.options import (
+    AsJson,
+    DataDir,
+    GroupBy,
+    Language,
+    OnUnreadable,
+    Quiet,
+    Size,
+    SplitTable,
+    language_wished,
+)
+from pellucid.cli.output import Voice
+from pellucid.cli.pictures import Choices, about, loaded, read, read_again
+from pellucid.cli.report import write_and_tell
+from pellucid.errors import UsageError
+from pellucid.recipe import RECIPES, SMALL_AND_GRAY, Recipe, Shape, changed, read_recipe, recipe_named
+
+if TYPE_CHECKING:
+    from pellucid.data.dataset import Splits
+    from pellucid.runs.run import Run
+
+EXAMPLES = """Train on which pictures? Four ways to begin:
+
+  pellucid train digits              1,797 small digits that come along: seconds
+  pellucid train mnist               70,000 handwritten digits, found or downloaded once
+  pellucid train ./photos            your own: one folder per class, a table, an archive
+  pellucid train mnist --model tutorial --recipe tutorial    the course page to the letter
+"""
+
+
+def train(
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="Your folder of pictures, or digits, mnist ...")
+    ] = None,
+    recipe: Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(RECIPES)}.")] = "fast",
+    config: Annotated[Path | None, typer.Option(help="A run's recipe.json, to replay it exactly.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder, exactly; new or empty.")] = None,
+    data_dir: DataDir = None,
+    model: Annotated[
+        str | None, typer.Option(help="The network (see: pellucid models), or hf:NAME_OR_FOLDER.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Times all training pictures are seen, at most.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or muon.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Constant value, or peak of the cycle.")] = None,
+    schedule: Annotated[str | None, typer.Option(help="constant, one-cycle or linear.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay of adamw.")] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="Share of the target spread evenly.")] = None,
+    fine_tune: Annotated[
+        int | None, typer.Option(help="Epochs for all of a pretrained network, after its last layer.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without a better validation loss; 0: off.")
+    ] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="auto, none, or names such as crop,flip; see the guide.")
+    ] = None,
+    balance: Annotated[str | None, typer.Option(help="Uneven classes: none, weights or sampler.")] = None,
+    validation: Annotated[float | None, typer.Option(help="Share of training pictures to choose by.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides everything random; 42 unless given.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; 0: one a core.")] = None,
+    moments: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=16, help="Times the weights are kept on the way, to be shown; 16 unless given."
+        ),
+    ] = None,
+    lang: Language = None,
+    size: Size = None,
+    group_by: GroupBy = None,
+    split: SplitTable = None,
+    on_unreadable: OnUnreadable = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train on DATA, judge the result once on the test set, and write the report."""
+    settings = {name: value for name, value in locals().items() if name in asdict(Recipe())}
+    if data is None and resume is None:
+        print(EXAMPLES, end="", file=sys.stderr)
+        raise typer.Exit(2)
+    given = {name: value for name, value in settings.items() if value is not None}
+    others = (data, config, out, moments, split, on_unreadable)
+    if resume is not None and (given or any(word is not None for word in others)):
+        raise UsageError(
+            "--resume goes on with a run as it was begun: its data, settings and folder cannot be changed. "
+            "Leave them out, or train anew."
+        )
+
+    def choose(pictures: int, shape: Shape) -> Recipe:
+        start = (
+            read_recipe(config)
+            if config
+            else recipe_named(recipe, pictures=pictures, shape=shape, model=model)
+        )
+        return changed(start, given)
+
+    language = language_wished(lang)
+    say = Voice(quiet, as_json)
+    if resume is not None:
+        run, splits = _resumed(resume, data_dir, say)
+    else:
+        table = (split, on_unreadable or "skip")
+        run, splits = _begun(str(data), choose, out, data_dir, table, moments, say)
+    evaluation = run.evaluate(splits.test)
+    say.evaluation(run, evaluation)
+    write_and_tell(run, splits, evaluation, say, language)
+
+
+def _begun(
+    data: str,
+    choose: Callable[[int, Shape], Recipe],
+    out: Path | None,
+    data_dir: Path | None,
+    table: tuple[Path | None, str],
+    moments: int | None,
+    say: Voice,
+) -> "tuple[Run, Splits]":
+    from pellucid.data.audit.findings import quick_audit
+    from pellucid.models import model_named
+    from pellucid.runs.fit import fit, resolved
+    from pellucid.training.augment import named
+    from pellucid.training.snapshots import MOST
+
+    # Seed and share decide the split, and the split how many pictures there are.
+    draft = choose(1, SMALL_AND_GRAY)
+    model_named(draft.model)  # a misspelt one is told before anything is loaded, perhaps downloaded
+    named("none" if draft.augment == "auto" else draft.augment)
+    choices = Choices(draft.seed, draft.validation, draft.size, draft.group_by, *table)
+    splits, reading = read(data, data_dir, choices)
+    say.reading(reading)
+    say.data(data, splits, quick_audit(splits, reading))
+    recipe = choose(len(splits.train), (splits.train.channels, *splits.train.size))
+    preprocess = reading.preprocess if reading else None
+    if preprocess is not None and preprocess.scaling == "stretch":
+        recipe = changed(recipe, {"size": preprocess.height})  # nothing is left to be chosen by a replay
+    say.recipe(resolved(recipe, splits.train, data))
+    with say.training(recipe) as show:
+        run = fit(
+            splits.train,
+            splits.validation,
+            recipe,
+            folder=out,
+            callbacks=[show],
+            data=data,
+            preprocess=preprocess,
+            about=about(data, choices, reading) if reading else None,
+            moments=MOST if moments is None else moments,
+        )
+    say.line(f"{run.folder}: {run.summary}")
+    return run, splits
+
+
+def _resumed(folder: Path, data_dir: Path | None, say: Voice) -> "tuple[Run, Splits]":
+    from pellucid.files import read_object
+    from pellucid.runs.checkpoint import CHECKPOINT
+    from pellucid.runs.fit import resume
+    from pellucid.runs.run import ENVIRONMENT, RECIPE
+
+    if not (folder / CHECKPOINT).is_file():
+        raise UsageError(
+            f"'{folder}' has nothing to resume: it is no run's folder, or its training is finished."
+        )
+    recipe = read_recipe(folder / RECIPE)
+    environment = read_object(folder / ENVIRONMENT)
+    data = str(environment.get("data", ""))
+    if told := environment.get("reading"):
+        splits = read_again(told, folder, data_dir).splits
+    else:
+        splits = loaded(data, data_dir, recipe.seed, recipe.validation)
+    say.data(data, splits)
+    with say.training(recipe) as show:
+        run = resume(folder, splits.train, splits.validation, callbacks=[show])
+    say.line(f"{run.folder}: {run.summary}")
+    return run, splits

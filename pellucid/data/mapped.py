@@ -1,0 +1,182 @@
+"""Pictures that lie in a file and are read when they are asked for, with the face of a tensor.
+
+A data set of 200,000 pictures of 3x64x64 is 2.5 GB. Mapped, it is on the disk; a batch of it is in memory.
+"""
+
+import mmap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+KEPT_BYTES = 256 << 20  # of a mapped file's pages in this process's memory, before they are given back
+BLOCK_BYTES = 16 << 20  # a whole set is walked through in blocks of about this size
+AROUND_BYTES = 1 << 16  # what the system maps around a page that is touched, at most
+
+
+class Mapped:
+    """A file of pixels mapped into memory, read only.
+
+    Pages that were read belong to the process until they are given back: reading in any order, it would
+    in the end hold the whole file. So they are given back every now and then; the system still has them
+    in its cache, and a page that is touched again costs a microsecond.
+
+    The file must hold what `shape` says, and nobody may shorten it: see pixels.py.
+    """
+
+    def __init__(self, file: BinaryIO, shape: tuple[int, int, int, int]) -> None:
+        self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.pixels = np.frombuffer(self.map, np.uint8).reshape(shape)  # (R, C, H, W)
+        self.touched = 0
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """A copy of these rows, in this order."""
+        copied: NDArray[np.uint8] = self.pixels[rows]
+        self.touched += copied.nbytes + AROUND_BYTES * len(rows)
+        if self.touched > KEPT_BYTES and hasattr(self.map, "madvise"):  # Windows does so by itself
+            self.map.madvise(mmap.MADV_DONTNEED)
+            self.touched = 0
+        return copied
+
+
+class Held:
+    """Pixels in memory with the face of `Mapped`: for a machine that has no room for the file."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        self.pixels = pixels
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """A copy of these rows, in this order."""
+        copied: NDArray[np.uint8] = self.pixels[rows]
+        return copied
+
+
+class Rows(Tensor):
+    """uint8 (N, C, H, W) that is read row by row: a tensor to whoever uses it, but read only.
+
+    An index into its first dimension, or index_select along it, gives the pictures asked for as an ordinary
+    tensor and reads no others. `at` gives another view, which reads nothing. Any other operation works, too,
+    and gives what it gives on an ordinary tensor: it reads the whole first.
+
+    Not one more class for the sake of a type: everybody who works with pictures takes a Tensor, and what
+    is given a file instead should not have to know.
+    """
+
+    source: Mapped | Held
+    rows: NDArray[np.int64]
+    contents: NDArray[np.uint8]
+
+    @staticmethod
+    def __new__(
+        cls: type["Rows"],
+        source: Mapped | Held,
+        rows: NDArray[np.int64],
+        contents: NDArray[np.uint8],
+    ) -> "Rows":
+        """source    the pixels (R, C, H, W)
+        rows      (N,) which of them, in which order; one may come twice
+        contents  (R, 16) the hash of every row's pixels, as `dataset.content_hashes` gives it
+        """
+        shape = (len(rows), *source.pixels.shape[1:])
+        self: Rows = Tensor._make_wrapper_subclass(cls, shape, dtype=torch.uint8)
+        self.source, self.rows, self.contents = source, rows, contents
+        return self
+
+    def at(self, indices: Tensor) -> "Rows":
+        """The pictures at `indices` (int64), in that order; nothing is read."""
+        return Rows(self.source, self.rows[indices.numpy()], self.contents)
+
+    def hashes(self) -> list[bytes]:
+        """The hash of each picture's pixels, known from when the file was written."""
+        return [row.tobytes() for row in self.contents[self.rows]]
+
+    def whole(self) -> Tensor:
+        """All of it in memory, as an ordinary tensor."""
+        return torch.from_numpy(self.source.read(self.rows))
+
+    def __repr__(self) -> str:  # type: ignore[override]
+        return f"Rows({tuple(self.shape)}, uint8, read when asked for)"
+
+    @classmethod
+    def __torch_function__(
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Every operation on a tensor comes by here."""
+        if func in FACTS:
+            with torch._C.DisableTorchFunctionSubclass():
+                return func(*args)
+        name = getattr(func, "__name__", "")
+        first = args[0] if args else None
+        if name == "__getitem__" and isinstance(first, Rows):
+            return _item(first, args[1])
+        if name == "index_select" and isinstance(first, Rows) and args[1:2] == (0,) and len(args) == 3:
+            return _item(first, args[2])
+        if isinstance(first, Rows) and (name == "__setitem__" or (name[-1:] == "_" and name[-2:] != "__")):
+            raise TypeError(f"Pictures in a file are read only; '{name}' would change them. Copy them first.")
+        whole = {key: _read(value) for key, value in (kwargs or {}).items()}
+        return func(*(_read(value) for value in args), **whole)
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """What comes by neither index nor function, of which we know none: better read than wrong."""
+        return func(*(_read(a) for a in args), **{k: _read(v) for k, v in (kwargs or {}).items()})
+
+
+# What a tensor tells of itself without a look at its values.
+PROPERTIES = ("shape", "dtype", "device", "layout", "ndim", "requires_grad", "is_sparse")
+METHODS = ("dim", "size", "numel", "nelement", "__len__", "is_floating_point", "is_complex", "element_size")
+FACTS = frozenset(
+    [getattr(Tensor, name).__get__ for name in PROPERTIES] + [getattr(Tensor, name) for name in METHODS]
+)
+
+
+def in_blocks(images: Tensor) -> Iterator[Tensor]:
+    """The pictures (N, C, H, W) in order, as ordinary contiguous tensors of about 16 MB at most."""
+    count = max(1, BLOCK_BYTES // max(1, images.shape[1:].numel()))
+    for start in range(0, len(images), count):
+        yield images[start : start + count].contiguous()
+
+
+def _item(images: Rows, key: Any) -> Tensor:
+    """`images[key]`, of which only the pictures asked for are read."""
+    if isinstance(key, tuple) and key and all(isinstance(part, int | slice) for part in key[1:]):
+        first, rest = key[0], key[1:]
+        if isinstance(first, int):
+            return _item(images, first)[rest]
+        if _is_an_index(first):
+            return _item(images, first)[(slice(None), *rest)]
+    if isinstance(key, int):
+        if not -len(images) <= key < len(images):
+            raise IndexError(f"index {key} is out of bounds for {len(images)} pictures")
+        return torch.from_numpy(images.source.read(images.rows[[key]]))[0]
+    if _is_an_index(key):
+        rows = images.rows[key if isinstance(key, slice) else np.asarray(key)]
+        return torch.from_numpy(images.source.read(rows))
+    item: Tensor = images.whole()[key]
+    return item
+
+
+def _is_an_index(key: Any) -> bool:
+    """Whether it chooses along the first dimension alone, and keeps it."""
+    if isinstance(key, Tensor | np.ndarray):
+        return key.ndim == 1
+    return isinstance(key, slice) or (
+        isinstance(key, list) and bool(key) and all(type(part) is int for part in key)
+    )
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, Rows):
+        return value.whole()
+    if isinstance(value, list | tuple) and any(isinstance(part, Rows) for part in value):
+        return type(value)(_read(part) for part in value)
+    return value

@@ -1,0 +1,289 @@
+"""Your own pictures, from whatever was given to what is trained on, step by step.
+
+Which there are (layouts), what size they have (store.look_through), decoded once (store.pack), and on which
+side of a split each belongs (parting).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median_low
+from typing import Any
+
+import torch
+
+from pellucid import files
+from pellucid.data.dataset import Dataset, Splits, content_hashes
+from pellucid.data.preprocess import Preprocess
+from pellucid.data.sources.detect import list_pictures
+from pellucid.data.sources.listing import PARTS, SPLIT_NAMES, Listing, Picture
+from pellucid.data.sources.reasons import told as told_reason
+from pellucid.data.split_by_content import Hashes, Shares, sides
+from pellucid.data.store.headers import Survey
+from pellucid.data.store.parallel import Progress
+from pellucid.data.store.pixels import OnUnreadable, Packed, look_through, pack
+from pellucid.errors import UsageError
+from pellucid.formatting import listed
+from pellucid.language import Saying, counted, enumerated, saying
+
+SIZES = (32, 64, 96, 128, 160, 224)
+SMALLEST, LARGEST = 8, 1024
+AS_THEY_ARE = 256  # pixels a side: up to here, pictures that are all of one size keep it
+SHOWN_REASONS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What was made of the pictures that were given.
+
+    splits      to learn from, to choose by, to judge with
+    preprocess  how a picture became what the network receives
+    listing     every picture by name
+    packed      those that could be read, and those that could not
+    notes       what was understood, passed over and decided, a sentence each
+    """
+
+    splits: Splits
+    preprocess: Preprocess
+    listing: Listing
+    packed: Packed
+    notes: tuple[Saying, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What there was and what was read, as plain values; found = read + unreadable, always."""
+        return {
+            "found": len(self.listing.pictures),
+            "read": len(self.packed.kept),
+            "unreadable": [{"source": one.source, "reason": one.reason} for one in self.packed.unreadable],
+            "classes": list(self.listing.classes),
+            "preprocess": self.preprocess.to_json(),
+            "notes": [str(note) for note in self.notes],
+        }
+
+
+def read_pictures(
+    data: Any,
+    *,
+    size: int = 0,
+    seed: int = 42,
+    validation: float = 0.2,
+    group_by: str = "",
+    split_file: str | Path | None = None,
+    on_unreadable: OnUnreadable = "skip",
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    preprocess: Preprocess | None = None,
+) -> Reading:
+    """Your own pictures in three parts, with all that there is to say about how they were read.
+
+    data           a path or a value, as `list_pictures` takes it; nothing is ever written there
+    size           pixels a side; 0: the pictures' own where they have one, else chosen by their sizes
+    seed, validation  which share of the training pictures is held out to choose by, where the data bring none
+    group_by       a column, or a pattern in the pictures' names: what it finds stays on one side
+    split_file     a table with the columns source, split and content that tells every picture's part
+    on_unreadable  "skip" passes over pictures that cannot be read, "stop" refuses them
+    cache, progress  as `store.pack` takes them
+    preprocess     how an earlier run read them, in place of `size`
+
+    Raises UsageError, before anything is decoded where it can be told by then, when it is not clear what the
+    pictures are, or when too few are left.
+    """
+    _refuse_settings(size, validation, on_unreadable)
+    listing = list_pictures(data, group_by=group_by)
+    chosen, sized, looked = preprocess, list[Saying](), None
+    if chosen is None:
+        looked = look_through(
+            listing, lambda seen: _stretched(_chosen(seen, size)[0]), cache=cache, progress=progress
+        )
+        chosen, sized = _chosen(looked, size)
+    packed = pack(
+        listing,
+        _stretched(chosen),
+        cache=cache,
+        on_unreadable=on_unreadable,
+        progress=progress,
+        looked=looked,
+    )
+    whole = _whole(listing, packed)
+    pictures = [listing.pictures[number] for number in packed.kept]
+    pixels = [digest.hex() for digest in content_hashes(whole)]
+    fixed, told = _replayed(pictures, pixels, Path(split_file)) if split_file is not None else (None, [])
+    contents = [
+        Hashes(facts.digest, content, sketch.hex())
+        for facts, content, sketch in zip(packed.facts, pixels, packed.sketches, strict=True)
+    ]
+    parted = sides(pictures, contents, Shares(validation, seed), fixed=fixed)
+    _refuse_unreadable_classes(listing, pictures)
+    notes = (
+        *listing.notes,
+        *sized,
+        *_of_unreadable(packed),
+        *packed.notes,
+        *told,
+        *parted.notes,
+    )
+    return Reading(_splits(whole, parted.parts), chosen, listing, packed, notes)
+
+
+def chosen_size(sizes: Mapping[tuple[int, int], int]) -> tuple[int, int]:
+    """Height and width for pictures of these (width, height), each so many times.
+
+    Their own when all have one that is not large; else a square of the size that is next below the median of
+    their shorter sides, so that most pictures are made smaller and few are blown up.
+    """
+    if len(sizes) == 1:
+        width, height = next(iter(sizes))
+        if max(width, height) <= AS_THEY_ARE:
+            return height, width
+    shorter = median_low([min(size) for size, count in sizes.items() for _ in range(count)])
+    side = max((known for known in SIZES if known <= shorter), default=max(SMALLEST, shorter))
+    return side, side
+
+
+def _refuse_settings(size: int, validation: float, on_unreadable: str) -> None:
+    if size and not SMALLEST <= size <= LARGEST:
+        raise UsageError(
+            f"Expected a size from {SMALLEST} to {LARGEST} pixels, or 0 to have it chosen; got {size}."
+        )
+    if not 0 < validation < 1:
+        raise UsageError(f"Expected a validation share between 0 and 1, such as 0.2; got {validation}.")
+    if on_unreadable not in ("skip", "stop"):
+        raise UsageError(
+            f"Expected what to do with unreadable pictures as skip or stop; got '{on_unreadable}'."
+        )
+
+
+def _chosen(seen: Survey, size: int) -> tuple[Preprocess, list[Saying]]:
+    """How the pictures are to be read, and a sentence on it."""
+    sizes = seen.sizes
+    if not sizes:
+        reasons = "; ".join(f"'{one.source}' {one.reason}" for one in seen.unreadable[:SHOWN_REASONS])
+        raise UsageError(f"None of the {len(seen.facts):,} pictures can be read. {reasons}")
+    height, width = (size, size) if size else chosen_size(sizes)
+    alike = len(sizes) == 1 and (width, height) in sizes
+    kind = saying("gray") if seen.channels == 1 else saying("colour")
+    if alike:
+        note = saying("all pictures are %(size)s, %(kind)s", size=f"{width}x{height}", kind=kind)
+        return Preprocess(seen.channels, height, width), [note]
+    small, large = (f"{one[0]}x{one[1]}" for one in (min(sizes, key=min), max(sizes, key=min)))
+    found = saying("%(low)s to %(high)s", low=small, high=large) if small != large else small
+    taken = {"sizes": found, "size": f"{width}x{height}", "kind": kind}
+    if size:
+        note = saying("pictures of %(sizes)s are read as %(size)s, %(kind)s", **taken)
+    else:
+        note = saying("pictures of %(sizes)s are read as %(size)s, %(kind)s; --size takes another", **taken)
+    return Preprocess(seen.channels, height, width, "stretch"), [note]
+
+
+def _stretched(preprocess: Preprocess) -> Preprocess:
+    return replace(preprocess, scaling="stretch")
+
+
+def _whole(listing: Listing, packed: Packed) -> Dataset:
+    """Every picture that was read, in the order of the listing."""
+    numbers = {name: number for number, name in enumerate(listing.classes)}
+    pictures = [listing.pictures[number] for number in packed.kept]
+    labels = torch.tensor([numbers[picture.label] for picture in pictures], dtype=torch.int64)  # (M,)
+    return Dataset(packed.images, labels, listing.classes, [picture.source for picture in pictures])
+
+
+def _splits(whole: Dataset, parts: Sequence[str]) -> Splits:
+    chosen = [
+        whole.subset(torch.tensor([at for at, said in enumerate(parts) if said == part], dtype=torch.int64))
+        for part in PARTS
+    ]
+    return Splits(*chosen)
+
+
+def _of_unreadable(packed: Packed) -> list[Saying]:
+    if not packed.unreadable:
+        return []
+    shown = enumerated(
+        (
+            saying("'%(name)s' %(reason)s", name=one.source, reason=told_reason(one.reason))
+            for one in packed.unreadable[:SHOWN_REASONS]
+        ),
+        separator=" ",
+    )
+    rest = len(packed.unreadable) - SHOWN_REASONS
+    more = saying(" And %(count)s more.", count=rest) if rest > 0 else ""
+    return [
+        counted(
+            "%(count)s picture is unreadable and passed over: %(names)s%(more)s",
+            "%(count)s pictures are unreadable and passed over: %(names)s%(more)s",
+            len(packed.unreadable),
+            names=shown,
+            more=more,
+        )
+    ]
+
+
+def _refuse_unreadable_classes(listing: Listing, pictures: Sequence[Picture]) -> None:
+    left = {picture.label for picture in pictures}
+    if lost := [label for label in listing.classes if label not in left]:
+        raise UsageError(f"Not one picture of {listed(lost)} can be read. Mend them or take the class out.")
+
+
+def _replayed(pictures: list[Picture], pixels: list[str], path: Path) -> tuple[list[str], list[Saying]]:
+    """The parts a split.csv tells: by the pictures' pixels, else, read in another size, by their names.
+
+    Pictures it does not know are parted by content as ever. Raises UsageError when it has no such columns, an
+    unknown part, or fits none of the pictures.
+    """
+    rows = _rows(path)
+    by_pixels, by_source = _by(rows, "content"), _by(rows, "source")
+    same_size = any(content in by_pixels for content in pixels)
+    parts, changed = [], []
+    for picture, content in zip(pictures, pixels, strict=True):
+        part = by_pixels.get(content, "") if same_size else by_source.get(picture.source, "")
+        if same_size and not part and picture.source in by_source:
+            changed.append(picture.source)
+        parts.append(part)
+    if changed:
+        raise UsageError(
+            f"'{path}' speaks of other pictures under the names {listed(changed)}: they have changed since. "
+            "Bring them back, or leave --split out."
+        )
+    known = sum(map(bool, parts))
+    if not known:
+        raise UsageError(f"'{path}' knows none of these pictures. Is it the split of other data?")
+    here = {"path": str(path), "number": known}
+    notes = [
+        saying("parts as '%(path)s' tells them, by pixels: %(number)s pictures", **here)
+        if same_size
+        else saying("parts as '%(path)s' tells them, by name: %(number)s pictures", **here)
+    ]
+    if unknown := len(parts) - known:
+        notes.append(
+            counted(
+                "%(count)s picture it does not know, parted by content",
+                "%(count)s pictures it does not know, parted by content",
+                unknown,
+            )
+        )
+    if gone := len(rows) - len({row["source"] for row in rows} & {picture.source for picture in pictures}):
+        notes.append(
+            counted(
+                "%(count)s picture it names by another name, or that is gone",
+                "%(count)s pictures it names by other names, or that are gone",
+                gone,
+            )
+        )
+    return parts, notes
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise UsageError(f"--split '{path}' is no file. Expected a run's split.csv.")
+    rows = files.read_csv(path)
+    missing = [name for name in ("source", "split") if not rows or name not in rows[0]]
+    if missing:
+        raise UsageError(f"'{path}' has no column {listed(missing)}. Expected source, split and content.")
+    for row in rows:
+        if row["split"] not in SPLIT_NAMES:
+            raise UsageError(f"'{path}' has a part '{row['split']}'. Known: {', '.join(SPLIT_NAMES)}.")
+    return rows
+
+
+def _by(rows: list[dict[str, str]], column: str) -> dict[str, str]:
+    return {row[column]: SPLIT_NAMES[row["split"]] for row in rows if row.get(column)}

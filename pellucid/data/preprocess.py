@@ -1,0 +1,103 @@
+"""From any picture to the tensor a network was trained on.
+
+Training, evaluation, the command line and the store all read through `Preprocess.read`, or through the same
+decoding in processes of its own, so a picture is the same tensor wherever it is met.
+"""
+
+from dataclasses import asdict, astuple, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from pellucid.decode.images import Form, Header, Seen, decoded, fitted, name_of, read_through, sketch_of
+from pellucid.errors import UsageError
+
+SCALING = ("none", "stretch")
+
+Scaling = Literal["none", "stretch"]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture becomes what the network receives. It travels with the network.
+
+    channels  1 keeps or makes gray, 3 keeps or makes colour
+    height, width  in pixels
+    scaling   "none": a picture of another size, or a coloured one for a gray network, is refused;
+              "stretch": it is converted, and averaged or interpolated to the size
+    background  0 (black) to 255 (white): what shows through where a picture is transparent
+    """
+
+    channels: int
+    height: int
+    width: int
+    scaling: Scaling = "none"
+    background: int = 0
+
+    def read(self, picture: str | Path | bytes | NDArray[Any] | Tensor, *, name: str = "") -> Tensor:
+        """The picture as uint8 (C, H, W).
+
+        A path or the bytes of an image file; a NumPy array (H, W) or (H, W, C) of uint8; or a tensor
+        (C, H, W) of uint8. Of bytes and arrays `name` is what an error calls them. Raises UsageError,
+        naming the picture, when it is absent, unreadable, of another kind than this network was trained
+        on, or larger than 25 million pixels.
+        """
+        if isinstance(picture, Tensor):
+            picture = _array_of(picture)
+        if isinstance(picture, np.ndarray):
+            return self._fitted(name or "The array", _from_array(picture))
+        name = name_of(picture, name)
+        return self._fitted(name, decoded(picture, self.background, name=name))
+
+    def read_through(self, picture: bytes | NDArray[Any], *, name: str) -> Seen:
+        """All there is to know of an image file's bytes, or of an array as `read` takes it, opened once."""
+        if isinstance(picture, bytes):
+            return read_through(picture, self.form, name=name)
+        try:
+            image = _from_array(picture)
+            pixels = fitted(image, self.form, name=name)
+        except UsageError as error:
+            return Seen(None, str(error))
+        return Seen(Header(image.width, image.height, image.mode), "", sketch_of(image), pixels)
+
+    @property
+    def form(self) -> Form:
+        """The same for a process without torch."""
+        return Form(*astuple(self))
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name, as plain numbers and words."""
+        return asdict(self)
+
+    def _fitted(self, name: str, image: Image.Image) -> Tensor:
+        pixels = bytearray(fitted(image, self.form, name=name))
+        return torch.frombuffer(pixels, dtype=torch.uint8).view(self.channels, self.height, self.width)
+
+
+def _array_of(tensor: Tensor) -> NDArray[Any]:
+    """(C, H, W) as (H, W, C)."""
+    if tensor.dtype != torch.uint8 or tensor.dim() != 3:
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise UsageError(f"Expected a picture as uint8 (C, H, W) tensor; got {kind} {tuple(tensor.shape)}.")
+    array: NDArray[Any] = tensor.movedim(0, -1).cpu().numpy()
+    return array
+
+
+def _from_array(array: NDArray[Any]) -> Image.Image:
+    fits = array.dtype == np.uint8 and (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3)))
+    if not fits or 0 in array.shape:
+        raise UsageError(
+            f"Expected a picture as uint8 (H, W), (H, W, 1) or (H, W, 3) array, or tensor (C, H, W); "
+            f"got {array.dtype} {array.shape}."
+        )
+    return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+
+
+def gray(picture: str | Path | bytes) -> NDArray[np.uint8]:
+    """A picture file in gray at its own size, (H, W). Raises UsageError as `Preprocess.read` does."""
+    return np.array(decoded(picture, 0).convert("L"), dtype=np.uint8)

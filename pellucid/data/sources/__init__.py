@@ -1,0 +1,1 @@
+"""Which pictures there are, however they lie: folders, tables, arrays, archives."""

@@ -1,0 +1,333 @@
+"""Pictures in arrays: .npz files with Keras' names, idx files as MNIST's, and CIFAR's binary files."""
+
+import gzip
+import io
+import math
+import re
+import zipfile
+import zlib
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pellucid.data.sources.listing import SPLIT_NAMES, Content, Found, Picture
+from pellucid.data.sources.tree import Tree
+from pellucid.errors import PellucidError, UsageError
+from pellucid.formatting import listed
+from pellucid.language import Saying, saying
+
+LARGEST_ARRAY = 64 << 30  # bytes an archive may declare
+UNSIGNED_BYTE = 0x08  # of the idx format
+IDX = re.compile(
+    r"(?P<set>.*?)(?P<part>train|t10k|test|val|valid|validation|dev)[-_.]images[-_.]idx3[-_.]ubyte(\.gz)?",
+    re.IGNORECASE,
+)
+CIFAR_10, CIFAR_100 = "batches.meta.txt", "fine_label_names.txt"
+NPZ_NAMES = ("x_{}", "{}_images", "{}_x", "images_{}"), ("y_{}", "{}_labels", "{}_y", "labels_{}")
+NPZ_CLASSES = ("class_names", "classes", "names")
+
+
+class Part(NamedTuple):
+    """Pictures (N, H, W) or (N, H, W, C) with N labels, of one part of the data."""
+
+    split: str
+    name: str
+    images: NDArray[np.uint8]
+    labels: Sequence[str]
+
+
+def arrays_found(
+    layout: Saying, parts: Sequence[Part], notes: Sequence[Saying] = (), *, stamp: str = ""
+) -> Found:
+    """What arrays hold: picture n of a part is named "train/n"."""
+    starts = [0, *accumulate(len(part.labels) for part in parts)]
+
+    def read(index: int) -> Content:
+        place = bisect_right(starts, index) - 1
+        return np.ascontiguousarray(parts[place].images[index - starts[place]])
+
+    pictures = [
+        Picture(f"{part.name}/{number}", label, part.split)
+        for part in parts
+        for number, label in enumerate(part.labels)
+    ]
+    return Found(layout, pictures, read, lambda index: f"{stamp}-{index}" if stamp else "", tuple(notes))
+
+
+def values_found(data: Any) -> Found:
+    """The pictures of NumPy arrays: (images, labels), Keras' ((x_train, y_train), (x_test, y_test)), or a
+    mapping of Keras' names."""
+    if isinstance(data, Mapping):
+        return _of_names("arrays", {str(name): _array(value) for name, value in data.items()})
+    pairs = [data] if len(data) == 2 and not isinstance(data[0], tuple | list) else list(data)
+    if (
+        any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in pairs)
+        or not 1 <= len(pairs) <= 3
+    ):
+        raise UsageError(
+            "Expected (images, labels), or a pair each for training and test as Keras gives them."
+        )
+    names = {1: ("train",), 2: ("train", "test"), 3: ("train", "validation", "test")}[len(pairs)]
+    splits = names if len(pairs) > 1 else ("",)
+    notes: list[Saying] = []
+    parts = [
+        _part(split, name, _array(pair[0]), _array(pair[1]), None, notes)
+        for split, name, pair in zip(splits, names, pairs, strict=True)
+    ]
+    return arrays_found(saying("arrays"), parts, notes)
+
+
+def npz_found(name: str, content: Any, *, stamp: str = "") -> Found:
+    """The pictures of an .npz file (a path or its bytes) with Keras' names: x_train, y_train, x_test, y_test.
+
+    Also x_val; train_images as MedMNIST has them; x and y without parts; class_names. Nothing is unpickled.
+    """
+    source = io.BytesIO(content) if isinstance(content, bytes) else content
+    try:
+        _refuse_oversized(name, source)
+        with np.load(source, allow_pickle=False) as archive:
+            arrays = {member: archive[member] for member in archive.files}
+    except UsageError:
+        raise
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise UsageError(
+                f"'{name}' holds Python objects, which would run code when read. Save plain arrays instead."
+            ) from error
+        raise PellucidError(f"'{name}' cannot be read: {error}. It may be cut off or damaged.") from error
+    except Exception as error:  # a hostile archive may break its reader in any way
+        raise PellucidError(f"'{name}' cannot be read: {error}. It may be cut off or damaged.") from error
+    return _of_names(name, arrays, stamp=stamp)
+
+
+def idx_pairs(tree: Tree) -> dict[str, tuple[str, str]]:
+    """Files of pictures at the top of a tree with their part's name and their file of labels."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for name in tree.loose():
+        match = IDX.fullmatch(name)
+        if match:
+            plain = re.sub(r"\.gz$", "", name, flags=re.IGNORECASE)
+            labels = plain.replace("images", "labels").replace("idx3", "idx1")
+            there = next((form for form in (labels, f"{labels}.gz") if form in tree.sizes), "")
+            found.setdefault(plain, (name, match["part"].lower(), there))
+    return {images: (part, labels) for images, part, labels in found.values()}
+
+
+def idx_found(tree: Tree) -> Found:
+    """The pictures of idx files as MNIST's, plain or .gz; EMNIST's, which lie on their side, are set up."""
+    parts: list[Part] = []
+    notes: list[Saying] = []
+    names = _emnist_names(tree)
+    for images, (word, labels) in idx_pairs(tree).items():
+        if not labels:
+            raise UsageError(f"'{images}' of '{tree.name}' has no file of labels beside it.")
+        pixels = _idx(tree, images, 3)
+        if "emnist" in images.lower():
+            pixels = pixels.transpose(0, 2, 1)
+            notes.append(
+                saying("'%(name)s': EMNIST's pictures are stored on their side and are set up", name=images)
+            )
+        split = "test" if word == "t10k" else SPLIT_NAMES[word]
+        if any(part.split == split for part in parts):
+            raise UsageError(f"'{tree.name}' has two files of {split} pictures. Keep one set in a folder.")
+        parts.append(_part(split, split, pixels, _idx(tree, labels, 1), names, notes))
+    stamp = "-".join(tree.stamp(name) for name in tree.sizes)
+    return arrays_found(saying("idx files"), parts, notes, stamp=stamp)
+
+
+def is_cifar(tree: Tree) -> bool:
+    """Whether CIFAR's binary files stand at the top of a tree."""
+    names = set(tree.loose())
+    return {CIFAR_10, "data_batch_1.bin"} <= names or {CIFAR_100, "train.bin"} <= names
+
+
+def cifar_found(tree: Tree) -> Found:
+    """The pictures of CIFAR-10's or CIFAR-100's binary files, with their (fine) class names."""
+    hundred = CIFAR_100 in tree.sizes
+    names = [line for line in _text(tree, CIFAR_100 if hundred else CIFAR_10).split("\n") if line.strip()]
+    files = (
+        {"train": ["train.bin"], "test": ["test.bin"]}
+        if hundred
+        else {
+            "train": sorted(name for name in tree.loose() if re.fullmatch(r"data_batch_\d\.bin", name)),
+            "test": ["test_batch.bin"],
+        }
+    )
+    marks = 2 if hundred else 1  # bytes of labels before the pixels; the last is the class
+    parts = []
+    for split, members in files.items():
+        rows = np.concatenate([_rows(tree, name, marks + 3072) for name in members if name in tree.sizes])
+        images = rows[:, marks:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        parts.append(_part(split, split, images, rows[:, marks - 1], names, []))
+    stamp = "-".join(tree.stamp(name) for name in tree.sizes)
+    return arrays_found(saying("CIFAR-%(classes)s's binary files", classes=len(names)), parts, stamp=stamp)
+
+
+def _of_names(name: str, arrays: Mapping[str, NDArray[Any]], *, stamp: str = "") -> Found:
+    classes = next((arrays[key] for key in NPZ_CLASSES if key in arrays), None)
+    names = None if classes is None else [str(value) for value in classes.tolist()]
+    notes: list[Saying] = []
+    parts, used = [], {key for key in NPZ_CLASSES if key in arrays}
+    for word, split in SPLIT_NAMES.items():
+        images, labels = (_key(arrays, forms, word) for forms in NPZ_NAMES)
+        if images and labels:
+            parts.append(_part(split, split, arrays[images], arrays[labels], names, notes))
+            used |= {images, labels}
+    images, labels = (
+        next((key for key in keys if key in arrays), "") for keys in (("x", "images"), ("y", "labels"))
+    )
+    if images and labels and not parts:
+        parts.append(_part("", "train", arrays[images], arrays[labels], names, notes))
+        used |= {images, labels}
+    if not parts:
+        raise UsageError(
+            f"'{name}' has arrays named {listed(arrays)}. Expected Keras' names: "
+            "x_train, y_train, x_test, y_test."
+        )
+    if rest := sorted(set(arrays) - used):
+        notes.append(saying("passed over arrays %(names)s", names=listed(rest)))
+    return arrays_found(saying("arrays %(names)s", names=listed(sorted(used))), parts, notes, stamp=stamp)
+
+
+def _key(arrays: Mapping[str, NDArray[Any]], forms: Sequence[str], word: str) -> str:
+    return next((form.format(word) for form in forms if form.format(word) in arrays), "")
+
+
+def _part(
+    split: str,
+    name: str,
+    images: NDArray[Any],
+    labels: NDArray[Any],
+    classes: Sequence[str] | None,
+    notes: list[Saying],
+) -> Part:
+    """One part, its pictures as uint8 and its labels as names."""
+    pixels = _pixels(name, images, notes)
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim == 2 and labels.shape[1] > 1 and _is_one_hot(labels):
+        labels = labels.argmax(axis=1)
+        notes.append(saying("%(name)s: labels were one-hot", name=name))
+    if labels.shape != pixels.shape[:1]:
+        raise UsageError(
+            f"Expected {len(pixels):,} labels of {name}, one a picture; got shape {labels.shape}."
+        )
+    if labels.dtype.kind == "f" and bool((labels == np.round(labels)).all()):
+        labels = labels.astype(np.int64)
+    if labels.dtype.kind not in "iuUb":
+        raise UsageError(f"Expected labels of {name} as whole numbers or names; got {labels.dtype}.")
+    values: list[Any] = labels.tolist()
+    if classes is None or labels.dtype.kind == "U":
+        return Part(split, name, pixels, [str(value).strip() for value in values])
+    if values and not 0 <= min(values) <= max(values) < len(classes):
+        raise UsageError(
+            f"Labels of {name} go from {min(values)} to {max(values)}; there are {len(classes)} class names."
+        )
+    return Part(split, name, pixels, [classes[value] for value in values])
+
+
+def _pixels(name: str, images: NDArray[Any], notes: list[Saying]) -> NDArray[np.uint8]:
+    """Pictures as uint8 (N, H, W) or (N, H, W, C): 0..1 scaled up, channels moved last; each with a note."""
+    if images.ndim == 4 and images.shape[3] not in (1, 3) and images.shape[1] in (1, 3):
+        images = images.transpose(0, 2, 3, 1)
+        notes.append(saying("%(name)s: read as (N, C, H, W)", name=name))
+    if (
+        images.ndim not in (3, 4)
+        or (images.ndim == 4 and images.shape[3] not in (1, 3))
+        or 0 in images.shape[1:]
+    ):
+        raise UsageError(
+            f"Expected pictures of {name} as (N, H, W), (N, H, W, 1) or (N, H, W, 3); got {images.shape}."
+        )
+    if images.dtype == np.uint8:
+        return images
+    low, high = (float(images.min()), float(images.max())) if images.size else (0.0, 0.0)
+    if images.dtype.kind in "iu" and low >= 0 and high <= 255:
+        return images.astype(np.uint8)
+    if images.dtype.kind == "b" or (images.dtype.kind == "f" and low >= 0 and 0 < high <= 1):
+        notes.append(saying("%(name)s: 0..1 was scaled to 0..255", name=name))
+        return np.round(images.astype(np.float64) * 255).astype(np.uint8)
+    if images.dtype.kind == "f" and low >= 0 and high <= 255 and bool((images == np.round(images)).all()):
+        return images.astype(np.uint8)
+    raise UsageError(
+        f"Expected pixels of {name} as uint8 0..255, or as floats 0..1; got {images.dtype} "
+        f"from {low:g} to {high:g}."
+    )
+
+
+def _is_one_hot(labels: NDArray[Any]) -> bool:
+    return bool(np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all())
+
+
+def _array(value: Any) -> NDArray[Any]:
+    """A NumPy array of a value that is one, or, as tensors are, can be made one."""
+    array: NDArray[Any] = np.asarray(value)
+    if array.dtype == object:
+        raise UsageError("Expected arrays of numbers or names; got Python objects.")
+    return array
+
+
+def _refuse_oversized(name: str, source: Any) -> None:
+    with zipfile.ZipFile(source) as archive:
+        declared = sum(entry.file_size for entry in archive.infolist())
+    if declared > LARGEST_ARRAY:
+        raise UsageError(f"'{name}' declares {declared:,} bytes; the limit is {LARGEST_ARRAY:,}.")
+    if hasattr(source, "seek"):
+        source.seek(0)
+
+
+def _idx(tree: Tree, name: str, dimensions: int) -> NDArray[np.uint8]:
+    """The array of an idx file of unsigned bytes, never more than its header declares."""
+    content = tree.read(name)
+    start = 4 + 4 * dimensions
+    try:
+        stream: Any = (
+            gzip.GzipFile(fileobj=io.BytesIO(content))
+            if name.lower().endswith(".gz")
+            else io.BytesIO(content)
+        )
+        header = stream.read(start)
+        if header[:4] != bytes((0, 0, UNSIGNED_BYTE, dimensions)) or len(header) < start:
+            raise PellucidError(
+                f"'{name}' is no idx file of unsigned bytes in {dimensions} dimensions: it begins with "
+                f"{header[:4].hex(' ') or 'nothing'}."
+            )
+        shape = [int.from_bytes(header[at : at + 4]) for at in range(4, start, 4)]
+        count = math.prod(shape)
+        if count > LARGEST_ARRAY:
+            raise UsageError(f"'{name}' declares {count:,} bytes; the limit is {LARGEST_ARRAY:,}.")
+        pixels = stream.read(count + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise PellucidError(f"'{name}' cannot be read: {error}. It may be cut off or damaged.") from error
+    if len(pixels) != count or not count:
+        described = " x ".join(f"{length:,}" for length in shape)
+        raise PellucidError(f"'{name}' is cut off or damaged: its header tells of {described} bytes.")
+    return np.frombuffer(pixels, np.uint8).reshape(shape)
+
+
+def _rows(tree: Tree, name: str, width: int) -> NDArray[np.uint8]:
+    content = tree.read(name)
+    if not content or len(content) % width:
+        raise PellucidError(
+            f"'{name}' is cut off or damaged: {len(content):,} bytes are no rows of {width:,}."
+        )
+    return np.frombuffer(content, np.uint8).reshape(-1, width)
+
+
+def _text(tree: Tree, name: str) -> str:
+    return tree.read(name).decode("utf-8", errors="replace").replace("\r", "")
+
+
+def _emnist_names(tree: Tree) -> list[str] | None:
+    """The letters of EMNIST's mapping file ("10 65": class 10 is A), when there is one."""
+    mapping = next((name for name in tree.loose() if re.fullmatch(r"emnist-\w+-mapping\.txt", name)), None)
+    if mapping is None:
+        return None
+    pairs = [line.split() for line in _text(tree, mapping).split("\n") if line.strip()]
+    letters = {int(number): "".join(sorted({chr(int(code)) for code in codes})) for number, *codes in pairs}
+    return [letters.get(number, str(number)) for number in range(max(letters) + 1)]

@@ -1,0 +1,1 @@
+"""Your pictures decoded once into one file, found and checked the next time."""

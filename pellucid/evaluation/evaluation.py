@@ -1,0 +1,264 @@
+"""What a classifier is worth on pictures it never saw, with how sure one can be of the figure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.classifier import Classifier
+from pellucid.data.dataset import Dataset
+from pellucid.errors import PellucidError, UsageError
+from pellucid.evaluation.metrics import Bin, ClassScore, Confusion, wilson
+from pellucid.files import read_csv, write_csv, write_json
+from pellucid.formatting import digits, percent, times
+from pellucid.language import said
+
+EVALUATION, PREDICTIONS = "evaluation.json", "predictions.csv"
+BINS = 10
+UNEVEN = 1.5  # times as many pictures of the commonest class as of the rarest
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured; every other figure is a property of it.
+
+    probabilities  float32 (N, K)
+    labels         int64 (N,), the true classes
+    classes        K names
+    sources        N names that lead back to the pictures
+    """
+
+    probabilities: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    sources: Sequence[str]
+
+    def __repr__(self) -> str:
+        return f"Evaluation({self.verdict})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(c.name)}</td><td>{c.support}</td><td>{c.precision:.3f}</td>"
+            f"<td>{c.recall:.3f}</td><td>{c.f1:.3f}</td></tr>"
+            for c in self.per_class
+        )
+        heads = "".join(f"<th>{head}</th>" for head in ("class", "pictures", "precision", "recall", "F1"))
+        return f"<p>{escape(self.verdict)}</p><table><tr>{heads}</tr>{rows}</table>"
+
+    @property
+    def count(self) -> int:
+        """N, the pictures judged."""
+        return len(self.labels)
+
+    @cached_property
+    def predictions(self) -> Tensor:
+        """The most probable class of each picture, int64 (N,)."""
+        return self.probabilities.argmax(dim=1)
+
+    @cached_property
+    def confidence(self) -> Tensor:
+        """The probability given to the predicted class, float32 (N,)."""
+        return self.probabilities.amax(dim=1)
+
+    @cached_property
+    def correct(self) -> int:
+        """How many pictures were recognised."""
+        return int((self.predictions == self.labels).sum())
+
+    @property
+    def accuracy(self) -> float:
+        """The share recognised, 0..1."""
+        return self.correct / self.count
+
+    @cached_property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats; a true class given no chance at all counts as 1e-12."""
+        given = self.probabilities.double().gather(1, self.labels[:, None])
+        return float(-given.clamp_min(1e-12).log().mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the accuracy (Wilson 1927, JASA 22:209): what other pictures of the same
+        kind might give."""
+        return wilson(self.accuracy, self.count)
+
+    @cached_property
+    def confusion(self) -> Tensor:
+        """How many pictures of each true class (row) were given each class (column), int64 (K, K)."""
+        number = len(self.classes)
+        pairs = self.labels * number + self.predictions
+        return torch.bincount(pairs, minlength=number * number).reshape(number, number)
+
+    @cached_property
+    def confusions(self) -> list[Confusion]:
+        """Every pair of classes that was taken for one another, the commonest first."""
+        wrong = self.confusion.clone().fill_diagonal_(0)
+        pairs = [
+            Confusion(self.classes[true], self.classes[predicted], int(wrong[true, predicted]))
+            for true, predicted in torch.nonzero(wrong).tolist()
+        ]
+        return sorted(pairs, key=lambda pair: -pair.count)
+
+    @cached_property
+    def per_class(self) -> list[ClassScore]:
+        """Precision, recall and F1 of each class, in the order of `classes`."""
+        hits = self.confusion.diagonal().double()
+        support, given = self.confusion.sum(dim=1).double(), self.confusion.sum(dim=0).double()
+        precision, recall = hits / given.clamp_min(1), hits / support.clamp_min(1)
+        f1 = 2 * hits / (support + given).clamp_min(1)
+        table = zip(
+            self.classes, support.tolist(), precision.tolist(), recall.tolist(), f1.tolist(), strict=True
+        )
+        return [ClassScore(name, int(n), p, r, f) for name, n, p, r, f in table]
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean F1 of the classes shown or predicted at all: a rare class counts like a common one."""
+        scores = [
+            score
+            for score, given in zip(self.per_class, self.confusion.sum(0).tolist(), strict=True)
+            if score.support or given
+        ]
+        return sum(score.f1 for score in scores) / len(scores)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean recall of the classes shown, 0..1: guessing the commonest class gains nothing."""
+        recalls = [score.recall for score in self.per_class if score.support]
+        return sum(recalls) / len(recalls)
+
+    @property
+    def alike(self) -> str:
+        """The scores that count every class alike, in words."""
+        share = percent(self.balanced_accuracy, count=self.count)
+        return said("balanced accuracy %(share)s, macro F1 %(f1)s", share=share, f1=f"{self.macro_f1:.3f}")
+
+    @property
+    def uneven(self) -> str:
+        """The scores that count every class alike, in a sentence, where one class has over 1.5 times as many
+        pictures as another; "" where the classes are about even, and accuracy tells the same."""
+        shown = sorted(score.support for score in self.per_class if score.support)
+        if len(shown) < 2 or shown[-1] <= UNEVEN * shown[0]:
+            return ""
+        return (
+            f"Classes are uneven, {shown[0]:,} to {shown[-1]:,} pictures. Counting each alike: {self.alike}."
+        )
+
+    @cached_property
+    def reliability(self) -> list[Bin]:
+        """Answers in up to ten bins of equal number, from the least to the most sure (Nguyen and O'Connor,
+        arXiv:1508.05154)."""
+        order = self.confidence.sort(stable=True).indices
+        right = (self.predictions == self.labels).double()
+        return [
+            Bin(float(self.confidence[part].double().mean()), float(right[part].mean()), len(part))
+            for part in order.tensor_split(min(BINS, self.count))
+        ]
+
+    @property
+    def calibration_error(self) -> float:
+        """Expected calibration error, 0..1: by how much confidence and accuracy differ, averaged over the
+        bins of `reliability` (Guo et al., arXiv:1706.04599)."""
+        gaps = [abs(part.confidence - part.accuracy) * part.count for part in self.reliability]
+        return sum(gaps) / self.count
+
+    @cached_property
+    def mistakes(self) -> Tensor:
+        """Indices of the pictures not recognised, the least probable true class first, int64."""
+        given = self.probabilities.gather(1, self.labels[:, None])[:, 0]  # (N,)
+        wrong = torch.nonzero(self.predictions != self.labels)[:, 0]
+        return wrong[given[wrong].sort(stable=True).indices]
+
+    @property
+    def verdict(self) -> str:
+        """The result in one sentence, with as many places as the number of pictures can bear."""
+        low, high = (percent(bound, count=self.count) for bound in self.interval)
+        share = percent(self.accuracy, count=self.count)
+        text = f"{self.correct:,} of {self.count:,} right, {share}, 95 % interval {low} to {high}"
+        if not self.confusions:
+            return f"{text}; no mistake."
+        worst = self.confusions[0]
+        return f"{text}; most confused: {worst.true} -> {worst.predicted}, {times(worst.count)}."
+
+    def top(self, index: int, number: int = 3) -> list[tuple[str, float]]:
+        """The most probable classes of picture `index` with their probabilities, the likeliest first."""
+        values, places = self.probabilities[index].topk(min(number, len(self.classes)))
+        return [(self.classes[k], value) for value, k in zip(values.tolist(), places.tolist(), strict=True)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure as plain numbers and words."""
+        return {
+            "verdict": self.verdict,
+            "count": self.count,
+            "correct": self.correct,
+            "accuracy": self.accuracy,
+            "interval": list(self.interval),
+            "loss": self.loss,
+            "macro_f1": self.macro_f1,
+            "balanced_accuracy": self.balanced_accuracy,
+            "calibration_error": self.calibration_error,
+            "per_class": [asdict(score) for score in self.per_class],
+            "confusions": [asdict(pair) for pair in self.confusions],
+            "confusion": self.confusion.tolist(),
+            "classes": list(self.classes),
+        }
+
+    def without(self, sources: Iterable[str]) -> "Evaluation | None":
+        """The same judgement with these pictures left out; None when no picture is left."""
+        dropped = set(sources)
+        kept = [index for index, source in enumerate(self.sources) if source not in dropped]
+        if not kept:
+            return None
+        left = [self.sources[index] for index in kept]
+        return Evaluation(self.probabilities[kept], self.labels[kept], self.classes, left)
+
+    def save(self, folder: Path, **facts: Any) -> None:
+        """`folder` holds evaluation.json, with `facts` beside the figures, and predictions.csv."""
+        header = ["source", "label", "prediction", *(f"p({name})" for name in self.classes)]
+        labels, predictions = self.labels.tolist(), self.predictions.tolist()
+        rows = (
+            [source, self.classes[label], self.classes[prediction], *digits(probabilities)]
+            for source, label, prediction, probabilities in zip(
+                self.sources, labels, predictions, self.probabilities, strict=True
+            )
+        )
+        write_csv(folder / PREDICTIONS, header, rows)
+        write_json(folder / EVALUATION, {**facts, **self.to_json()})
+
+    @staticmethod
+    def load(folder: Path, classes: tuple[str, ...]) -> "Evaluation":
+        """What `save` left in `folder`, to the last digit. Raises PellucidError when it is damaged."""
+        rows = read_csv(folder / PREDICTIONS)
+        number = {name: k for k, name in enumerate(classes)}
+        try:
+            labels = torch.tensor([number[row["label"]] for row in rows], dtype=torch.int64)
+            values = [[float(row[f"p({name})"]) for name in classes] for row in rows]
+            probabilities = torch.tensor(values, dtype=torch.float32).reshape(len(rows), len(classes))
+            return Evaluation(probabilities, labels, classes, [row["source"] for row in rows])
+        except (KeyError, TypeError, ValueError) as error:
+            raise PellucidError(
+                f"'{folder / PREDICTIONS}' is damaged: {error!r}. Run 'pellucid evaluate --again' on the run."
+            ) from error
+
+
+def evaluate(classifier: Classifier, dataset: Dataset) -> Evaluation:
+    """What `classifier` makes of every picture of `dataset`, its labels matched by class name.
+
+    Raises UsageError when the data set has no pictures or names a class the classifier does not know.
+    """
+    if not len(dataset):
+        raise UsageError("No pictures to evaluate on. Expected at least one.")
+    unknown = [name for name in dataset.classes if name not in classifier.classes]
+    if unknown:
+        raise UsageError(
+            f"The classifier does not know the classes {', '.join(unknown)}. It was trained on "
+            f"{', '.join(classifier.classes)}."
+        )
+    renumbered = torch.tensor([classifier.classes.index(name) for name in dataset.classes], dtype=torch.int64)
+    probabilities = classifier.predict(dataset.images)
+    return Evaluation(probabilities, renumbered[dataset.labels], classifier.classes, dataset.sources)

@@ -1,0 +1,73 @@
+"""Numbers, counts and names as a person reads them."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from pellucid.language import Saying, said, saying
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def percent(share: float, *, count: int = 1000) -> str:
+    """0.97812 as "97.8 %"; with a second place where `count` pictures, over 2,000, can bear it."""
+    return f"{share * 100:.{2 if count > 2000 else 1}f} %"
+
+
+def times(count: int) -> str:
+    """A count as one says it: once, twice, 3 times."""
+    if count in (1, 2):
+        return said("once") if count == 1 else said("twice")
+    return said("%(count)s times", count=f"{count:,}")
+
+
+def digits(probabilities: "Tensor") -> list[str]:
+    """float32 values as the nine significant digits that give the same float32 back."""
+    return [f"{value:.9g}" for value in probabilities.tolist()]
+
+
+def chance(probability: float) -> str:
+    """A probability as "97.3 %"; what is not quite certain is never called 100 %, nor 0 % impossible."""
+    if 0.9995 <= probability < 1:
+        return "> 99.9 %"
+    return "< 0.1 %" if 0 < probability < 0.0005 else f"{probability * 100:.1f} %"
+
+
+def brief(text: str, limit: int = 60) -> str:
+    """`text`, its middle left out where it is longer than `limit`."""
+    return text if len(text) <= limit else f"{text[: limit // 2]}…{text[-limit // 2 + 1 :]}"
+
+
+def figure(value: float) -> str:
+    """Three digits, with a minus sign as long as a plus."""
+    return f"{value:.3g}".replace("-", "−")
+
+
+NAMED = 5  # names that a sentence quotes, at most
+
+
+def listed(names: Iterable[str]) -> Saying | str:
+    """Some names in quotes, and how many more there are."""
+    given = list(names)
+    shown = ", ".join(f"'{name}'" for name in given[:NAMED])
+    if len(given) <= NAMED:
+        return shown
+    return saying("%(names)s and %(count)s more", names=shown, count=len(given) - NAMED)
+
+
+def plural(number: int, one: str, many: str) -> str:
+    """A number with its noun: "1 picture", "2,000 pictures"."""
+    return f"{number:,} {one if number == 1 else many}"
+
+
+def size_in_words(count: int) -> str:
+    """1,234,567 bytes as "1.2 MB"."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def plain(text: str) -> str:
+    """Text with its control characters spelled out: a file's name must not steer the terminal."""
+    return "".join(c if c == "\n" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -1,0 +1,1 @@
+"""The pad: draw, and every layer of a network lowered into the page answers."""

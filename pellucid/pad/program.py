@@ -1,0 +1,542 @@
+"""A network as a short list of plain operations that a page can run, and that torch can run to check it.
+
+`torch.export` gives the graph; each of its operations becomes one of a closed list. What is not on the list
+is refused by name, with the place where it is called.
+"""
+
+import math
+import operator
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pellucid.errors import UsageError
+from pellucid.inference import evaluating
+from pellucid.models.kernels.fused import largest_of_blocks
+
+State = Mapping[str, Tensor]
+
+HALVING = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0], "dilation": [1, 1], "ceil": False}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One step: values in, one value out.
+
+    kind        a name of `KINDS`
+    layer       the layer it belongs to, as `explanation.record` names it; a function outside of any layer
+                is called "<module>.<function>"
+    inputs      which values it reads: 0 is the picture, n + 1 what operation n put out
+    tensors     which tensors of the program it uses, in the order its kind expects
+    shape       of what it puts out, without the batch: (C, H, W) or (F,)
+    attributes  its numbers: stride, padding, ...
+    """
+
+    kind: str
+    layer: str
+    inputs: tuple[int, ...]
+    shape: tuple[int, ...]
+    tensors: tuple[int, ...] = ()
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A network lowered to operations; its weights are looked up anew in whatever state it is given.
+
+    shape    of the picture it takes: (C, H, W), float 0..1
+    output   what comes out last: "logits", "probabilities" or "log-probabilities"
+    """
+
+    shape: tuple[int, ...]
+    operations: tuple[Operation, ...]
+    output: str
+    lookups: tuple[Callable[[State], Tensor], ...]
+
+    def weights(self, state: State) -> list[Tensor]:
+        """The program's tensors, float32, out of a `state_dict` of the network it was lowered from."""
+        return [lookup(state).detach().float().contiguous() for lookup in self.lookups]
+
+    def run(self, images: Tensor, weights: Sequence[Tensor]) -> list[Tensor]:
+        """All values for `images` (B, C, H, W), in order: the pictures themselves, then each operation's."""
+        return self.run_on([images], weights)
+
+    def run_on(self, values: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
+        """All values, the first of which are given: the rest of the way from the middle of the network."""
+        done = list(values)
+        for operation in self.operations[len(values) - 1 :]:
+            inputs = [done[index] for index in operation.inputs]
+            tensors = [weights[index] for index in operation.tensors]
+            done.append(KINDS[operation.kind](inputs, tensors, operation))
+        return done
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """The last value of each layer, by name, in order of execution."""
+        return {operation.layer: index for index, operation in enumerate(self.operations, 1)}
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiplications with a weight, for one picture."""
+        shapes = [self.shape, *(operation.shape for operation in self.operations)]
+        total = 0
+        for operation in self.operations:
+            if operation.kind == "linear":
+                total += math.prod(operation.shape) * shapes[operation.inputs[0]][-1]
+            elif operation.kind == "conv2d":
+                channels = shapes[operation.inputs[0]][0] // operation.attributes["groups"]
+                total += math.prod(operation.shape) * channels * math.prod(operation.attributes["kernel"])
+        return total
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the weights, as plain values."""
+        return {
+            "shape": list(self.shape),
+            "output": self.output,
+            "operations": [
+                {
+                    "kind": operation.kind,
+                    "layer": operation.layer,
+                    "inputs": list(operation.inputs),
+                    "tensors": list(operation.tensors),
+                    "shape": list(operation.shape),
+                    **operation.attributes,
+                }
+                for operation in self.operations
+            ],
+        }
+
+
+def lower(network: nn.Module, shape: Sequence[int]) -> Program:
+    """`network`, which takes float 0..1 pictures (B, *shape), as a Program.
+
+    The network is left as it was. Raises UsageError, naming the operation and where it is called, for what
+    is not on the list.
+    """
+    example = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
+    with evaluating(network), torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of its own internals
+        try:
+            exported = torch.export.export(network, (example,)).run_decompositions({})
+        except Exception as error:  # what torch raises here has no common kind
+            reason = " ".join(str(error).split())[:200]
+            raise UsageError(f"torch.export cannot follow this network: {reason}") from error
+        return _Lowering(network, exported, tuple(shape)).program()
+
+
+class _Lowering:
+    """The walk along an exported graph, with what has been found so far."""
+
+    def __init__(self, network: nn.Module, exported: Any, shape: tuple[int, ...]) -> None:
+        self.nodes = list(exported.graph.nodes)
+        self.shape = shape
+        self.leaves = {name for name, module in network.named_modules() if not any(module.children())}
+        signature = exported.graph_signature
+        self.names: dict[str, str] = {
+            **signature.inputs_to_parameters,
+            **signature.inputs_to_buffers,
+            **signature.inputs_to_lifted_tensor_constants,
+        }
+        own = {name: tensor.detach().clone() for name, tensor in network.named_buffers()}
+        constants = {name: value for name, value in exported.constants.items() if isinstance(value, Tensor)}
+        self.fixed: dict[str, Tensor] = {**constants, **own}  # what a state_dict does not hold
+        self.values: dict[Any, int] = {}
+        self.sources: dict[Any, Callable[[State], Tensor]] = {}
+        self.operations: list[Operation] = []
+        self.lookups: list[Callable[[State], Tensor]] = []
+        self.known: dict[str, int] = {}
+        self.turns: dict[str, int] = {}
+        self.layer_before: tuple[str, str] | None = None
+
+    def program(self) -> Program:
+        """The whole graph, lowered."""
+        for node in self.nodes:
+            if node.op == "placeholder":
+                self._placeholder(node)
+            elif node.op == "call_function":
+                self._call(node)
+            elif node.op == "output":
+                self._check_output(node)
+        last = self.operations[-1].kind
+        output = {"softmax": "probabilities", "log_softmax": "log-probabilities"}.get(last, "logits")
+        return Program(self.shape, tuple(self.operations), output, tuple(self.lookups))
+
+    def _placeholder(self, node: Any) -> None:
+        if node.name in self.names:
+            name, fixed = self.names[node.name], self.fixed
+            self.sources[node] = lambda state: state[name] if name in state else fixed[name]
+        else:
+            self.values[node] = 0
+
+    def _check_output(self, node: Any) -> None:
+        results = node.args[0]
+        if len(results) != 1 or self.values.get(results[0]) != len(self.operations):
+            raise UsageError(f"Expected a network with one output, its scores; this one has {len(results)}.")
+
+    def _call(self, node: Any) -> None:
+        name = _function_name(node)
+        if name in SAME and node.args[0] in self.sources:
+            self.sources[node] = self.sources[node.args[0]]
+        elif name == "getitem" and node.args[1] == 0:
+            self.values[node] = self.values[node.args[0]]
+        elif name == "aten.sym_size":
+            return
+        elif name not in LOWERED or not self._can_take(node):
+            raise UsageError(
+                f"The page's engine cannot run '{name.removeprefix('aten.')}' in {_where(node)}. "
+                f"It runs: {', '.join(sorted(KINDS))}."
+            )
+        else:
+            LOWERED[name](self, node)
+
+    def _can_take(self, node: Any) -> bool:
+        """Whether what goes in is computed from the picture, and what comes out has one picture's shape."""
+        shape = (
+            node.meta["val"][0].shape
+            if isinstance(node.meta["val"], tuple | list)
+            else node.meta["val"].shape
+        )
+        inputs = [one for one in node.all_input_nodes if one not in self.sources]
+        return bool(inputs) and len(shape) in (2, 4) and shape[0] == 1
+
+    def put(
+        self,
+        node: Any,
+        kind: str,
+        *,
+        inputs: Sequence[Any] | None = None,
+        tensors: Sequence[Callable[[State], Tensor]] = (),
+        **attributes: Any,
+    ) -> None:
+        """Append one operation that stands for `node`."""
+        value = node.meta["val"]
+        shape = tuple((value[0] if isinstance(value, tuple | list) else value).shape[1:])
+        places = []
+        for source in tensors:
+            self.lookups.append(source)
+            places.append(len(self.lookups) - 1)
+        read = tuple(self.values[one] for one in (inputs if inputs is not None else node.args[:1]))
+        layer = self._layer(node, kind)
+        self.operations.append(Operation(kind, layer, read, shape, tuple(places), attributes))
+        self.values[node] = len(self.operations)
+
+    def _layer(self, node: Any, kind: str) -> str:
+        module = _module(node)
+        inside = module in self.leaves
+        key = (module or "network", "") if inside else (f"{module}.{kind}" if module else kind, node.name)
+        if self.layer_before is not None and key == self.layer_before:
+            return self.operations[-1].layer
+        self.layer_before = key
+        turn = self.turns[key[0]] = self.turns.get(key[0], 0) + 1
+        return key[0] if turn == 1 else f"{key[0]}#{turn}"
+
+
+def _function_name(node: Any) -> str:
+    """ "aten.conv2d" for every overload of it."""
+    if node.target.__class__.__name__ == "OpOverload":
+        name = str(node.target)
+        return name if name in LOWERED else name.rsplit(".", 1)[0]
+    return getattr(node.target, "__name__", str(node.target))
+
+
+def _module(node: Any) -> str:
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    name = stack[-1][0] if stack else ""
+    return re.sub(r"@\d+$", "", name)
+
+
+def _where(node: Any) -> str:
+    """ "layer 'block1', line 12 of model.py: y = x.sort()" """
+    module = _module(node)
+    place = f"layer '{module}'" if module else "the network's forward"
+    lines = re.findall(r'File "([^"]+)", line (\d+), in .*\n\s*(.+)', node.meta.get("stack_trace") or "")
+    if not lines:
+        return place
+    file, line, code = lines[-1]
+    return f"{place}, line {line} of {Path(file).name}: {code.strip()}"
+
+
+def _argument(node: Any, place: int, name: str, default: Any) -> Any:
+    value = node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
+    return default if value is None else value
+
+
+def _pair(value: Any) -> list[int]:
+    numbers = [value] if isinstance(value, int) else list(value)
+    return numbers * 2 if len(numbers) == 1 else numbers
+
+
+def _conv2d(lowering: _Lowering, node: Any) -> None:
+    weight, bias = node.args[1], _argument(node, 2, "bias", None)
+    if weight not in lowering.sources or (bias is not None and bias not in lowering.sources):
+        raise UsageError(
+            f"The page's engine needs fixed weights; 'conv2d' computes its own in {_where(node)}."
+        )
+    kernel = list(weight.meta["val"].shape[2:])
+    dilation = _pair(_argument(node, 5, "dilation", [1, 1]))
+    padding = _argument(node, 4, "padding", [0, 0])
+    if isinstance(padding, str):
+        spans = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
+        if padding == "same" and any(span % 2 for span in spans):
+            raise UsageError(f"The page's engine cannot pad one side more than the other: {_where(node)}.")
+        padding = [span // 2 for span in spans] if padding == "same" else [0, 0]
+    sources = [lowering.sources[one] for one in (weight, bias) if one is not None]
+    lowering.put(
+        node,
+        "conv2d",
+        tensors=sources,
+        kernel=kernel,
+        stride=_pair(_argument(node, 3, "stride", [1, 1])),
+        padding=_pair(padding),
+        dilation=dilation,
+        groups=_argument(node, 6, "groups", 1),
+    )
+
+
+def _linear(lowering: _Lowering, node: Any) -> None:
+    sources = [lowering.sources[one] for one in node.args[1:] if one is not None]
+    lowering.put(node, "linear", tensors=sources)
+
+
+def _batch_norm(lowering: _Lowering, node: Any) -> None:
+    """Folded: at rest a batch norm is one factor and one term a channel."""
+    weight, bias, mean, variance = (
+        None if one is None else lowering.sources[one] for one in (*node.args[1:5],)
+    )
+    if mean is None or variance is None:
+        raise UsageError(f"The page's engine needs a batch norm with running statistics: {_where(node)}.")
+    epsilon = float(node.args[-1])
+
+    def factor(state: State) -> Tensor:
+        steepness = (variance(state).double() + epsilon).rsqrt()
+        return steepness if weight is None else steepness * weight(state).double()
+
+    def term(state: State) -> Tensor:
+        moved = -mean(state).double() * factor(state)
+        return moved if bias is None else moved + bias(state).double()
+
+    lowering.put(node, "affine", tensors=[factor, term])
+
+
+def _pool(kind: str) -> Callable[[_Lowering, Any], None]:
+    def pool(lowering: _Lowering, node: Any) -> None:
+        kernel = _pair(node.args[1])
+        attributes: dict[str, Any] = {
+            "kernel": kernel,
+            "stride": _pair(_argument(node, 2, "stride", kernel) or kernel),
+            "padding": _pair(_argument(node, 3, "padding", [0, 0])),
+        }
+        if kind == "max_pool2d":
+            attributes["dilation"] = _pair(_argument(node, 4, "dilation", [1, 1]))
+            attributes["ceil"] = bool(_argument(node, 5, "ceil_mode", False))
+        else:
+            attributes["ceil"] = bool(_argument(node, 4, "ceil_mode", False))
+            attributes["count_padding"] = bool(_argument(node, 5, "count_include_pad", True))
+            attributes["divisor"] = _argument(node, 6, "divisor_override", 0)
+        lowering.put(node, kind, **attributes)
+
+    return pool
+
+
+def _activation(kind: str, **attributes: tuple[int, str, Any]) -> Callable[[_Lowering, Any], None]:
+    """`attributes` tell where each of the function's own arguments stands: place, name, default."""
+
+    def activation(lowering: _Lowering, node: Any) -> None:
+        found = {key: _argument(node, *place) for key, place in attributes.items()}
+        lowering.put(node, kind, **found)
+
+    return activation
+
+
+def _clamp(lowering: _Lowering, node: Any) -> None:
+    low, high = _argument(node, 1, "min", -3e38), _argument(node, 2, "max", 3e38)
+    lowering.put(node, "clamp", low=float(low), high=float(high))
+
+
+def _arithmetic(kind: str) -> Callable[[_Lowering, Any], None]:
+    def arithmetic(lowering: _Lowering, node: Any) -> None:
+        first, second = node.args[:2]
+        alpha = float(node.kwargs.get("alpha", 1))
+        if alpha != 1:
+            raise UsageError(f"The page's engine cannot scale while it adds: {_where(node)}.")
+        inputs = [one for one in (first, second) if one in lowering.values]
+        tensors = [lowering.sources[one] for one in (first, second) if one in lowering.sources]
+        numbers = [float(one) for one in (first, second) if isinstance(one, int | float)]
+        lowering.put(
+            node,
+            kind,
+            inputs=inputs,
+            tensors=tensors,
+            number=numbers[0] if numbers else None,
+            swapped=first not in lowering.values,
+        )
+
+    return arithmetic
+
+
+def _turned(kind: str, number: float | None = None) -> Callable[[_Lowering, Any], None]:
+    """The number first: `1 - x`, `1 / x`."""
+
+    def turned(lowering: _Lowering, node: Any) -> None:
+        first = float(node.args[1]) if number is None else number
+        lowering.put(node, kind, number=first, swapped=True)
+
+    return turned
+
+
+def _cat(lowering: _Lowering, node: Any) -> None:
+    if _argument(node, 1, "dim", 0) not in (1, 1 - len(node.meta["val"].shape)):
+        raise UsageError(f"The page's engine joins channels, no other dimension: {_where(node)}.")
+    lowering.put(node, "cat", inputs=node.args[0])
+
+
+def _mean(lowering: _Lowering, node: Any) -> None:
+    dims = sorted(dim % 4 for dim in node.args[1])
+    if dims != [2, 3] or len(node.args[0].meta["val"].shape) != 4:
+        raise UsageError(f"The page's engine takes means over whole maps only: {_where(node)}.")
+    lowering.put(node, "adaptive_avg_pool2d")
+
+
+def _softmax(kind: str) -> Callable[[_Lowering, Any], None]:
+    def softmax(lowering: _Lowering, node: Any) -> None:
+        if len(node.meta["val"].shape) != 2 or node.args[1] not in (1, -1):
+            raise UsageError(f"The page's engine takes a softmax over classes only: {_where(node)}.")
+        lowering.put(node, kind, dim=1)
+
+    return softmax
+
+
+def _same(lowering: _Lowering, node: Any) -> None:
+    """The same numbers in the same order, perhaps under another shape."""
+    before, after = node.args[0].meta["val"].shape, node.meta["val"].shape
+    if before == after:
+        lowering.values[node] = lowering.values[node.args[0]]
+    else:
+        lowering.put(node, "view")
+
+
+SAME = (
+    "aten.alias", "aten.clone", "aten.contiguous", "aten.detach", "aten.detach_", "aten.dropout",
+    "aten.flatten", "aten.lift_fresh_copy", "aten.reshape", "aten.squeeze", "aten.to", "aten._to_copy",
+    "aten._assert_tensor_metadata", "aten.unsqueeze", "aten._unsafe_view", "aten.view",
+)  # fmt: skip
+
+LOWERED: dict[str, Callable[[_Lowering, Any], None]] = {
+    "aten.conv2d": _conv2d,
+    "aten.linear": _linear,
+    "aten._native_batch_norm_legit_no_training": _batch_norm,
+    "aten.max_pool2d": _pool("max_pool2d"),
+    "aten.avg_pool2d": _pool("avg_pool2d"),
+    "aten.adaptive_avg_pool2d": lambda lowering, node: lowering.put(node, "adaptive_avg_pool2d"),
+    "aten.adaptive_max_pool2d": lambda lowering, node: lowering.put(node, "adaptive_max_pool2d"),
+    "aten.mean": _mean,
+    "aten.relu": _activation("relu"),
+    "aten.leaky_relu": _activation("leaky_relu", slope=(1, "negative_slope", 0.01)),
+    "aten.gelu": _activation("gelu", approximate=(1, "approximate", "none")),
+    "aten.silu": _activation("silu"),
+    "aten.sigmoid": _activation("sigmoid"),
+    "aten.tanh": _activation("tanh"),
+    "aten.hardsigmoid": _activation("hardsigmoid"),
+    "aten.hardswish": _activation("hardswish"),
+    "aten.hardtanh": _activation("clamp", low=(1, "min_val", -1.0), high=(2, "max_val", 1.0)),
+    "aten.relu6": lambda lowering, node: lowering.put(node, "clamp", low=0.0, high=6.0),
+    "aten.clamp": _clamp,
+    "aten.add": _arithmetic("add"),
+    "aten.sub": _arithmetic("sub"),
+    "aten.mul": _arithmetic("mul"),
+    "aten.div": _arithmetic("div"),
+    "aten.rsub": _turned("sub"),
+    "aten.reciprocal": _turned("div", 1.0),
+    "aten.cat": _cat,
+    "aten.softmax": _softmax("softmax"),
+    "aten._softmax": _softmax("softmax"),
+    "aten.log_softmax": _softmax("log_softmax"),
+    "aten._log_softmax": _softmax("log_softmax"),
+    **dict.fromkeys(SAME, _same),
+}
+
+Kind = Callable[[list[Tensor], list[Tensor], Operation], Tensor]
+
+
+def _run_conv2d(inputs: list[Tensor], tensors: list[Tensor], operation: Operation) -> Tensor:
+    given = operation.attributes
+    bias = tensors[1] if len(tensors) > 1 else None
+    return functional.conv2d(
+        inputs[0], tensors[0], bias, given["stride"], given["padding"], given["dilation"], given["groups"]
+    )
+
+
+def _run_affine(inputs: list[Tensor], tensors: list[Tensor], operation: Operation) -> Tensor:
+    shape = (-1, *[1] * (inputs[0].dim() - 2))
+    return inputs[0] * tensors[0].reshape(shape) + tensors[1].reshape(shape)
+
+
+def _run_max_pool2d(inputs: list[Tensor], tensors: list[Tensor], operation: Operation) -> Tensor:
+    a = operation.attributes
+    if a == HALVING and not torch.is_grad_enabled():
+        return largest_of_blocks(inputs[0])
+    return functional.max_pool2d(inputs[0], a["kernel"], a["stride"], a["padding"], a["dilation"], a["ceil"])
+
+
+def _run_avg_pool2d(inputs: list[Tensor], tensors: list[Tensor], operation: Operation) -> Tensor:
+    a = operation.attributes
+    count, divisor = a["count_padding"], a["divisor"] or None
+    return functional.avg_pool2d(inputs[0], a["kernel"], a["stride"], a["padding"], a["ceil"], count, divisor)
+
+
+def _run_arithmetic(function: Callable[[Any, Any], Tensor]) -> Kind:
+    def run(inputs: list[Tensor], tensors: list[Tensor], operation: Operation) -> Tensor:
+        other: Any = operation.attributes["number"]
+        second = inputs[1] if len(inputs) > 1 else tensors[0] if tensors else other
+        return function(second, inputs[0]) if operation.attributes["swapped"] else function(inputs[0], second)
+
+    return run
+
+
+def _run_function(function: Callable[..., Tensor], *names: str) -> Kind:
+    def run(inputs: list[Tensor], tensors: list[Tensor], operation: Operation) -> Tensor:
+        return function(inputs[0], *[operation.attributes[name] for name in names])
+
+    return run
+
+
+KINDS: dict[str, Kind] = {
+    "conv2d": _run_conv2d,
+    "linear": lambda inputs, tensors, operation: functional.linear(inputs[0], *tensors),
+    "affine": _run_affine,
+    "max_pool2d": _run_max_pool2d,
+    "avg_pool2d": _run_avg_pool2d,
+    "adaptive_avg_pool2d": lambda inputs, tensors, operation: functional.adaptive_avg_pool2d(
+        inputs[0],
+        operation.shape[1:] if len(operation.shape) == 3 else 1,
+    ).reshape(len(inputs[0]), *operation.shape),
+    "adaptive_max_pool2d": lambda inputs, tensors, operation: functional.adaptive_max_pool2d(
+        inputs[0], list(operation.shape[1:])
+    ),
+    "relu": _run_function(functional.relu),
+    "leaky_relu": _run_function(functional.leaky_relu, "slope"),
+    "gelu": lambda inputs, tensors, operation: functional.gelu(
+        inputs[0], approximate=operation.attributes["approximate"]
+    ),
+    "silu": _run_function(functional.silu),
+    "sigmoid": _run_function(torch.sigmoid),
+    "tanh": _run_function(torch.tanh),
+    "hardsigmoid": _run_function(functional.hardsigmoid),
+    "hardswish": _run_function(functional.hardswish),
+    "clamp": _run_function(torch.clamp, "low", "high"),
+    "add": _run_arithmetic(operator.add),
+    "sub": _run_arithmetic(operator.sub),
+    "mul": _run_arithmetic(operator.mul),
+    "div": _run_arithmetic(operator.truediv),
+    "cat": lambda inputs, tensors, operation: torch.cat(inputs, dim=1),
+    "view": lambda inputs, tensors, operation: inputs[0].reshape(len(inputs[0]), *operation.shape),
+    "softmax": _run_function(torch.softmax, "dim"),
+    "log_softmax": _run_function(torch.log_softmax, "dim"),
+}

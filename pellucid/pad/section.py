@@ -1,0 +1,403 @@
+"""The drawing page: a network lowered, packed and opened in one file that needs nothing else.
+
+`drawing_section` gives the part that a report takes in; `export_page` writes it alone, for a static host.
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from markupsafe import Markup
+from torch import Tensor
+
+from pellucid.assets import asset
+from pellucid.classifier import Classifier
+from pellucid.data.dataset import Dataset
+from pellucid.errors import UsageError
+from pellucid.explanation.channels import lost, ranked, right, strongest
+from pellucid.inference import scaled
+from pellucid.pad.program import Program, lower
+from pellucid.pad.strokes import RULES, measure
+from pellucid.training.snapshots import Moment
+
+CHECKED = 16  # test pictures that the page runs again when it opens; examples to start from, too
+POOL = 500  # test pictures inside the page: those that excite a channel most are looked for among them
+LOOKED = 1000  # test pictures on which channels are counted and switched off
+JUDGED = 300  # test pictures on which each moment of training is judged
+WATCHED = 10_000  # training pictures whose strokes, sizes and centres a drawing is compared with
+MOST_MULTIPLY_ADDS = 30_000_000  # more than that and a stroke no longer fits into a frame
+MOST_WEIGHTS = 4_000_000
+PICTURE_BYTES = 160_000  # of all pictures, packed
+MOMENT_BYTES = 1_900_000  # of all moments, packed
+BITS = (8, 7, 6)  # of a past weight: as many as there is room for
+SWITCHING = 20_000_000_000  # multiply-adds spent on switching channels off
+LAYERS_SHOWN = 40  # with tables; a deeper network's last ones
+SCRIPTS = ("network.js", "draw.js", "parts.js", "pad.js", "layers.js", "change.js", "live.js")
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What a page is made of.
+
+    data     what was trained on, as `load` takes it: decides how a drawing is placed
+    train    for comparing a drawing with what was trained on
+    test     for examples, for the check against PyTorch and for what excites a channel
+    moments  the weights as they were, oldest first; without them the page has no past
+    """
+
+    classifier: Classifier
+    data: str = ""
+    train: Dataset | None = None
+    test: Dataset | None = None
+    moments: Sequence[Moment] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a page: paste `html` where it belongs, `style` into the head, `scripts` at the end, in order.
+
+    `data` is read by the last script from `<script type="application/json" id="live-data">`; `data_json`
+    is fit to stand in one.
+    """
+
+    html: str
+    style: str
+    data: dict[str, Any]
+    scripts: tuple[str, ...]
+
+    @property
+    def data_json(self) -> str:
+        """`data` as JSON in which no "<" can end the element that holds it."""
+        text = json.dumps(self.data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+    def __html__(self) -> str:
+        """The whole part, for a template that has only one place for it."""
+        scripts = "".join(f"<script>{script}</script>\n" for script in self.scripts)
+        data = f'<script type="application/json" id="live-data">{self.data_json}</script>\n'
+        return f"<style>{self.style}</style>\n{self.html}\n{data}{scripts}"
+
+
+def drawing_section(
+    subject: Subject, *, language: str = "en", precision: str = "f16", moment_bytes: int = 0
+) -> Section:
+    """Draw, and every layer answers: the part of a page that does it, with the network inside.
+
+    moment_bytes  how much the past may take, packed; MOMENT_BYTES unless given
+    A network that the page's engine cannot run gives a section that says so, and why.
+    Raises UsageError for an unknown language.
+    """
+    words = texts()
+    if language not in words:
+        raise UsageError(f"Unknown language '{language}'. Known: {', '.join(words)}.")
+    try:
+        data = _data(subject, precision, moment_bytes or MOMENT_BYTES)
+    except UsageError as error:
+        data = {"refusal": str(error)}
+    data |= {"language": language, "words": words}
+    noscript = Markup("<noscript><p>{}</p></noscript>").format(words[language]["noscript"])
+    html = Markup('<div id="live" class="live">{}</div>').format(noscript)
+    return Section(html, asset("pad/live.css"), data, tuple(asset(f"pad/{name}") for name in SCRIPTS))
+
+
+def _data(subject: Subject, precision: str, moment_bytes: int) -> dict[str, Any]:
+    classifier, rule = subject.classifier, RULES.get(subject.data)
+    shape = (classifier.preprocess.channels, classifier.preprocess.height, classifier.preprocess.width)
+    program = lower(classifier.network, shape)
+    weights = program.weights(classifier.network.state_dict())
+    _refuse_large(program, weights)
+    pictures = _pictures(subject, shape)
+    return {
+        "classes": list(classifier.classes),
+        "data": subject.data,
+        "program": {**program.to_json(), "tensors": [list(weight.shape) for weight in weights]},
+        "multiply_adds": program.multiply_adds,
+        "weights": _packed_weights(weights, precision),
+        "rule": rule.to_json() if rule else None,
+        "usual": _usual(subject.train) if rule and subject.train is not None else None,
+        **_facts(program, weights, classifier, pictures),
+        "moments": _moments(program, subject.moments, pictures, moment_bytes),
+    }
+
+
+def _refuse_large(program: Program, weights: Sequence[Tensor]) -> None:
+    count = sum(weight.numel() for weight in weights)
+    if program.multiply_adds > MOST_MULTIPLY_ADDS:
+        raise UsageError(
+            f"This network needs {program.multiply_adds:,} multiply-adds a picture; up to "
+            f"{MOST_MULTIPLY_ADDS:,} a page keeps up with a pen."
+        )
+    if count > MOST_WEIGHTS:
+        raise UsageError(f"This network has {count:,} weights; up to {MOST_WEIGHTS:,} fit into a page.")
+
+
+def _pictures(subject: Subject, shape: tuple[int, ...]) -> Dataset:
+    """Up to LOOKED test pictures in a mixed order that begins with one of each class; noise without any."""
+    test, classes = subject.test, subject.classifier.classes
+    if test is None or not len(test):
+        generator = torch.Generator().manual_seed(0)
+        noise = torch.randint(0, 256, (CHECKED, *shape), generator=generator).to(torch.uint8)
+        return Dataset(noise, torch.zeros(CHECKED, dtype=torch.int64), classes, [""] * CHECKED)
+    return in_turn(test, LOOKED)
+
+
+def in_turn(dataset: Dataset, count: int) -> Dataset:
+    """Up to `count` pictures, in the order of `turns`."""
+    return dataset.subset(turns(dataset)[:count])
+
+
+def turns(dataset: Dataset) -> Tensor:
+    """A mixed order of all pictures that begins with one of each class, CHECKED of them in turn."""
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
+    seen: dict[int, int] = {}
+    found = []
+    for label in dataset.labels[order].tolist():
+        found.append((seen.get(label, 0), label))
+        seen[label] = found[-1][0] + 1
+    first = sorted(range(len(found)), key=lambda place: found[place])[:CHECKED]
+    rest = sorted(set(range(len(found))) - set(first))
+    return order[torch.tensor(first + rest, dtype=torch.int64)]
+
+
+def _facts(
+    program: Program, weights: Sequence[Tensor], classifier: Classifier, pictures: Dataset
+) -> dict[str, Any]:
+    """What the page is checked by and what it can show of the test pictures."""
+    scores = classifier.logits(pictures.images)  # (N, K)
+    halved = [weight.half().float() for weight in weights]
+    with torch.inference_mode():
+        images = scaled(pictures.images)
+        values = program.run(images, weights)
+        rounded = torch.cat([program.run(part, halved)[-1] for part in torch.split(images, JUDGED)])
+    difference = float((rounded - scores).abs().max())
+    known = bool(pictures.sources[0])
+    pool = _pool(pictures) if known else None
+    number = _switched(program, _spans(program), len(pictures))
+    return {
+        "check": {
+            "pictures": _base64(pictures.images[:CHECKED].numpy().tobytes()),
+            "labels": pictures.labels[:CHECKED].tolist() if known else None,
+            "scores": [[round(score, 5) for score in row] for row in scores[:CHECKED].tolist()],
+            "tolerance": round(2 * difference + 1e-3, 5),
+            "rounding": round(difference, 6),
+            "looked": len(pictures),
+        },
+        "scales": _scales(program, values),
+        "pool": pool,
+        "switched": number,
+        "channels": _channels(program, weights, values, pictures, pool["count"], number) if pool else {},
+    }
+
+
+def _scales(program: Program, values: Sequence[Tensor]) -> dict[str, list[float]]:
+    """The lowest and highest value of each layer over the test pictures."""
+    return {
+        name: [_short(values[place].min()), _short(values[place].max())]
+        for name, place in program.layers.items()
+    }
+
+
+def _pool(pictures: Dataset) -> dict[str, Any]:
+    """The pictures the page shows, as many as fit."""
+    count = min(POOL, len(pictures))
+    packed = zlib.compress(pictures.images[:count].numpy().tobytes(), 9)
+    while len(packed) > PICTURE_BYTES and count > CHECKED:
+        count = max(CHECKED, int(count * 0.8))
+        packed = zlib.compress(pictures.images[:count].numpy().tobytes(), 9)
+    return {
+        "count": count,
+        "data": _base64(packed),
+        "labels": pictures.labels[:count].tolist(),
+        "sources": list(pictures.sources[:count]),
+    }
+
+
+def _channels(
+    program: Program,
+    weights: Sequence[Tensor],
+    values: Sequence[Tensor],
+    pictures: Dataset,
+    pool: int,
+    number: int,
+) -> dict[str, Any]:
+    """For each layer: which pictures excite a channel most and least, how many at all, and what is lost
+    without it. A pooling layer's channels are those of the layer before it."""
+    tables: dict[str, Any] = {}
+    before = ""
+    spans = _spans(program)
+    for name, (first, last) in list(spans.items())[-LAYERS_SHOWN:]:
+        if before and "pool" in program.operations[first - 1].kind:
+            tables[name] = {"as": tables[before].get("as", before)}
+            before = name
+            continue
+        tables[name] = {
+            **ranked(strongest(values[last]), pool),
+            "off": _without(program, weights, values, last, pictures, number) if number else None,
+        }
+        before = name
+    return tables
+
+
+def _spans(program: Program) -> dict[str, tuple[int, int]]:
+    """The first and the last value of each layer that is more than a change of shape."""
+    spans: dict[str, tuple[int, int]] = {}
+    for place, operation in enumerate(program.operations, 1):
+        if operation.kind == "view":
+            continue
+        spans[operation.layer] = (spans.get(operation.layer, (place, place))[0], place)
+    return spans
+
+
+def _switched(program: Program, spans: dict[str, tuple[int, int]], count: int) -> int:
+    """On how many pictures channels can be switched off one by one within the work allowed; 0: none."""
+    channels = sum(
+        program.operations[last - 1].shape[0]
+        for first, last in spans.values()
+        if "pool" not in program.operations[first - 1].kind
+    )
+    fit = int(SWITCHING / max(1, channels * program.multiply_adds / 4))  # about a quarter is left to run
+    return min(count, fit) if fit >= 50 else 0
+
+
+def _without(
+    program: Program,
+    weights: Sequence[Tensor],
+    values: Sequence[Tensor],
+    place: int,
+    pictures: Dataset,
+    number: int,
+) -> list[list[int]]:
+    """For each channel put to zero: by how many tenths of a point accuracy changes, overall and by class."""
+    labels, given = pictures.labels[:number], [value[:number] for value in values[: place + 1]]
+    with torch.inference_mode():
+        whole = right(values[-1][:number], labels)
+        table = []
+        silenced = given[place].clone()
+        for channel in range(silenced.shape[1]):
+            kept = silenced[:, channel].clone()
+            silenced[:, channel] = 0
+            scores = program.run_on([*given[:place], silenced], weights)[-1]
+            silenced[:, channel] = kept
+            table.append(lost(whole, right(scores, labels)))
+    return table
+
+
+def _usual(train: Dataset) -> dict[str, list[float]]:
+    """The 0th to 100th percentile of what `strokes.measure` finds on the training pictures."""
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:WATCHED]
+    figures = measure(train.images[order, 0].numpy())
+    return {
+        name: [_short(value) for value in np.percentile(values, np.arange(101))]
+        for name, values in figures.items()
+    }
+
+
+def _packed_weights(weights: Sequence[Tensor], precision: str) -> dict[str, str]:
+    flat = torch.cat([weight.flatten() for weight in weights])
+    if precision == "f16" and bool(torch.isfinite(flat.half()).all()):
+        return {"precision": "f16", "data": _base64(flat.half().numpy().tobytes())}
+    return {"precision": "f32", "data": _base64(flat.numpy().tobytes())}
+
+
+def _moments(
+    program: Program, moments: Sequence[Moment], pictures: Dataset, budget: int
+) -> dict[str, Any] | None:
+    """The past, in the bytes allowed: coarser first, then every second moment left out, but for the ends."""
+    kept = list(moments)
+    if not kept:
+        return None
+    while True:
+        weights = [program.weights(state) for _, _, state in kept]
+        for bits in BITS:
+            packed, rounded = pack_moments(weights, bits)
+            if len(packed) <= budget:
+                break
+        if len(packed) <= budget or len(kept) <= 2:
+            break
+        kept = [*kept[:-1][::2], kept[-1]]
+    judged = _judged(program, weights, rounded, pictures)
+    return {
+        "count": len(kept),
+        "given": len(moments),
+        "bits": bits,
+        "labels": [label for label, _, _ in kept],
+        "steps": [step for _, step, _ in kept],
+        "data": _base64(packed),
+        **judged,
+    }
+
+
+def _judged(
+    program: Program, exact: list[list[Tensor]], rounded: list[list[Tensor]], pictures: Dataset
+) -> dict[str, Any]:
+    """How right each moment was, and what rounding its weights has changed."""
+    half = pictures.subset(torch.arange(min(len(pictures), JUDGED)))
+    inputs, accuracy, same, apart = scaled(half.images), [], [], 0.0
+    with torch.inference_mode():
+        for before, after in zip(exact, rounded, strict=True):
+            one, other = program.run(inputs, before)[-1], program.run(inputs, after)[-1]
+            accuracy.append(_short((one.argmax(dim=1) == half.labels).double().mean()))
+            same.append(float((one.argmax(dim=1) == other.argmax(dim=1)).double().mean()))
+            apart = max(apart, float((one - other).abs().max()))
+    known = bool(half.sources[0])
+    return {
+        "accuracy": accuracy if known else None,
+        "agreement": _short(sum(same) / len(same)),
+        "difference": _short(apart),
+        "looked": len(half),
+    }
+
+
+def pack_moments(moments: Sequence[Sequence[Tensor]], bits: int = 8) -> tuple[bytes, list[list[Tensor]]]:
+    """Weights over time in few bytes, and the weights as they come out again.
+
+    A matrix is kept as whole steps, `bits` (at most 8) a weight, of one size a row (its first dimension) over
+    all moments, and each moment as the change since the one before; vectors as 16-bit floats. It changes
+    little at a time, so the changes compress well, and no error adds up: the sum of changes is exact.
+    network.js unpacks it.
+    """
+    most = 2 ** (bits - 1) - 1
+    matrices = [place for place, weight in enumerate(moments[0]) if weight.dim() > 1]
+    steps = {
+        place: torch.stack([moment[place].flatten(1).abs().amax(dim=1) for moment in moments]).amax(dim=0)
+        .div(most).clamp_min(1e-12)
+        for place in matrices
+    }  # fmt: skip
+    levels = {place: torch.zeros(moments[0][place].numel(), dtype=torch.int16) for place in matrices}
+    parts = [torch.cat([steps[place] for place in matrices]).numpy().tobytes()] if matrices else []
+    unpacked = []
+    for moment in moments:
+        out = []
+        vectors = []
+        for place, weight in enumerate(moment):
+            if place not in steps:
+                out.append(weight.half().float())
+                vectors.append(weight.half().numpy().tobytes())
+                continue
+            rows = (weight.flatten(1) / steps[place][:, None]).round().clamp(-most, most)
+            now = rows.flatten().to(torch.int16)
+            parts.append((now - levels[place]).to(torch.int8).numpy().tobytes())  # wraps, as the page does
+            levels[place] = now
+            out.append((rows * steps[place][:, None]).reshape(weight.shape))
+        parts += vectors
+        unpacked.append(out)
+    return zlib.compress(b"".join(parts)), unpacked
+
+
+def texts() -> dict[str, dict[str, str]]:
+    """What the pad says, by language and key."""
+    words: dict[str, dict[str, str]] = json.loads(asset("pad/words.json"))
+    return words
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _short(value: Any) -> float:
+    return float(f"{float(value):.4g}")

@@ -1,0 +1,1 @@
+"""Numbers to charts, tensors to pictures."""

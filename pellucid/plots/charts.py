@@ -1,0 +1,256 @@
+"""Charts for pages: SVG whose text stays text."""
+
+import math
+from html import escape
+
+import torch
+from torch import Tensor
+
+from pellucid.evaluation.metrics import Bin, wilson
+from pellucid.language import said
+from pellucid.training.loop import Epoch
+
+KINDS = ("training", "validation")
+
+
+def line_chart(title: str, history: list[Epoch], names: tuple[str, str], *, unit: str) -> str:
+    """Two curves by epoch, training dashed and validation whole, the best epoch marked, as inline SVG.
+
+    unit  "nats": from zero up; "share": 0..1 shown in percent, up to 100 %
+    """
+    width, height, left, right, top, bottom = 560, 296, 52, 92, 46, 40
+    series = [_finite_by_epoch(history, name) for name in names]
+    low, high, ticks = _value_axis([value for values in series for value in values.values()], unit)
+    last = max(2, len(history))
+
+    def x(epoch: int) -> float:
+        return left + (epoch - 1) / (last - 1) * (width - left - right)
+
+    def y(value: float) -> float:
+        return top + (high - min(max(value, low), high)) / (high - low) * (height - top - bottom)
+
+    parts = [_text(0, 14, title, "start", "name")]
+    for value in ticks:
+        label = f"{value * 100:.4g} %" if unit == "share" else f"{value:.3g}"
+        parts.append(f'<path class="grid" d="M{left} {y(value):.1f}H{width - right}"/>')
+        parts.append(_text(left - 8, y(value) + 4, label, "end"))
+    for place in _whole_ticks(last if len(history) > 1 else 1):
+        parts.append(_text(x(place), height - bottom + 20, str(place), "middle"))
+    best = next((epoch for epoch in reversed(history) if epoch.best), None)
+    if best is not None:
+        parts.append(f'<path class="best" d="M{x(best.epoch):.1f} {top - 18}V{height - bottom}"/>')
+        anchor = "end" if x(best.epoch) > width / 2 else "start"
+        nudge = -6 if anchor == "end" else 6
+        parts.append(
+            _text(
+                x(best.epoch) + nudge, top - 9, said("best: %(epoch)s", epoch=best.epoch), anchor, "tick mark"
+            )
+        )
+    curves = [(kind, values) for kind, values in zip(KINDS, series, strict=True) if values]
+    ends = _apart([y(list(values.values())[-1]) + 4 for _, values in curves])
+    for (kind, values), end in zip(curves, ends, strict=True):
+        points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in values.items())
+        parts.append(f'<polyline class="{kind}" points="{points}"/>')
+        for epoch, value in values.items():
+            told = said(
+                "epoch %(epoch)s: %(kind)s %(value)s", epoch=epoch, kind=said(kind), value=f"{value:.4f}"
+            )
+            parts.append(_dot((x(epoch), y(value)), 2.75, kind, told))
+        parts.append(_text(x(max(values)) + 10, end, said(kind), "start", f"label {kind}"))
+    return _chart(title, width, height, parts)
+
+
+def reliability_chart(bins: list[Bin]) -> str:
+    """How often answers of like confidence were right, with 95 % intervals, against the diagonal of honest
+    confidence, as SVG. Both axes begin where the answers do."""
+    size, left, right, top, bottom = 340, 52, 14, 34, 48
+    reached = min([1.0, *(min(part.confidence, part.accuracy) for part in bins)])
+    low = max(0.0, min(0.9, math.floor(reached * 10 - 0.25) / 10))
+    span_x, span_y = size - left - right, size - top - bottom
+
+    def at(confidence: float, accuracy: float) -> tuple[float, float]:
+        across, up = ((max(low, value) - low) / (1 - low) for value in (confidence, accuracy))
+        return left + across * span_x, top + (1 - up) * span_y
+
+    parts = [_text(0, 14, said("Right, by how sure it was"), "start", "name")]
+    for share in _ticks(low, 1.0):
+        across, up = at(share, share)
+        parts.append(f'<path class="grid" d="M{left} {up:.1f}H{size - right}"/>')
+        parts.append(_text(across, size - bottom + 19, f"{share * 100:.3g} %", "middle"))
+        parts.append(_text(left - 8, up + 4, f"{share * 100:.3g} %", "end"))
+    (x0, y0), (x1, y1) = at(low, low), at(1, 1)
+    parts.append(f'<path class="honest" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>')
+    for part in bins:
+        below, above = wilson(part.accuracy, part.count)
+        across, up = at(part.confidence, part.accuracy)
+        reach = f"M{across:.1f} {at(0, below)[1]:.1f}V{at(0, above)[1]:.1f}"
+        parts.append(f'<path class="whisker" d="{reach}"/>')
+        says = said(
+            "%(count)s answers: %(sure)s sure, %(right)s right",
+            count=f"{part.count:,}", sure=f"{part.confidence:.1%}", right=f"{part.accuracy:.1%}",
+        )  # fmt: skip
+        parts.append(_dot((across, up), 4.5, "validation", says))
+    parts.append(_text(left + span_x / 2, size - 8, said("how sure it was"), "middle"))
+    return _chart(said("Confidence and accuracy"), size, size, parts)
+
+
+def distribution_chart(title: str, parts: dict[str, Tensor], *, top: float = 255.0) -> str:
+    """How values 0..`top` of each part spread, as shares in 32 steps, as SVG: training dashed, the others
+    whole; a curve is as high at its peak as the highest."""
+    width, height, left, right, above, below = 560, 240, 6, 6, 46, 34
+    bins = 32
+    counts = {name: torch.histc(values.float(), bins, 0, top) for name, values in parts.items()}
+    curves = {name: count / count.sum().clamp_min(1) for name, count in counts.items()}
+    highest = max([1e-9, *(float(curve.max()) for curve in curves.values())])
+
+    def at(step: float, share: float) -> str:
+        x = left + step / bins * (width - left - right)
+        return f"{x:.1f},{above + (1 - share / highest) * (height - above - below):.1f}"
+
+    marks = {"train": "training", "validation": "validation", "test": "judged"}
+    drawn = [_text(0, 14, title, "start", "name")]
+    for number, (name, curve) in enumerate(curves.items()):
+        kind, place = marks.get(name, "training"), width - 250 + number * 90
+        drawn.append(f'<polyline class="{kind}" points="{place},30 {place + 18},30"/>')
+        drawn.append(_text(place + 24, 34, said(name), "start", "label"))
+        points = " ".join(at(step + 0.5, share) for step, share in enumerate(curve.tolist()))
+        drawn.append(f'<polyline class="{kind}" points="{at(0, 0)} {points} {at(bins, 0)}"/>')
+    drawn.append(f'<path class="axis" d="M{left} {height - below}H{width - right}"/>')
+    for value in (0, 64, 128, 192, 255):
+        x = left + value / top * (width - left - right)
+        anchor = "start" if value == 0 else "end" if value == top else "middle"
+        drawn.append(_text(x, height - below + 18, str(value), anchor))
+    return _chart(title, width, height, drawn)
+
+
+def interval_strip(low: float, share: float, high: float) -> str:
+    """A share 0..1 with its interval on a scale up to 100 %, as SVG."""
+    width, height, edge = 260, 44, 6
+    floor = min(0.9, max(0.0, math.floor((low - 0.02) * 10) / 10)) if low < 0.98 else 0.95
+
+    def x(value: float) -> float:
+        return edge + (value - floor) / (1 - floor) * (width - 2 * edge)
+
+    parts = [f'<path class="axis" d="M{edge} 14H{width - edge}"/>']
+    for value, anchor in ((floor, "start"), ((floor + 1) / 2, "middle"), (1.0, "end")):
+        parts.append(f'<path class="axis" d="M{x(value):.1f} 10V18"/>')
+        parts.append(_text(x(value), 36, f"{value * 100:.3g} %", anchor))
+    parts.append(f'<path class="range" d="M{x(low):.1f} 14H{x(high):.1f}"/>')
+    says = said(
+        "%(share)s right, 95 %% interval %(low)s to %(high)s",
+        share=f"{share:.2%}", low=f"{low:.2%}", high=f"{high:.2%}",
+    )  # fmt: skip
+    parts.append(_dot((x(share), 14), 5, "share", says))
+    return _chart(says, width, height, parts)
+
+
+def _finite_by_epoch(history: list[Epoch], name: str) -> dict[int, float]:
+    """A figure of each epoch that has it as a number."""
+    values = {epoch.epoch: float(getattr(epoch, name)) for epoch in history}
+    return {epoch: value for epoch, value in values.items() if math.isfinite(value)}
+
+
+def _value_axis(finite: list[float], unit: str) -> tuple[float, float, list[float]]:
+    """(low, high, round numbers between) of an axis that holds every value."""
+    if unit == "share":
+        lowest = min([0.995, *finite])
+        ticks = _ticks(lowest, 1.0)
+        if lowest < ticks[0] - 1e-9:
+            ticks.insert(0, max(0.0, ticks[0] - (ticks[1] - ticks[0])))
+        return ticks[0], 1.0, ticks
+    highest = max([1e-3, *finite])
+    ticks = _ticks(0.0, highest)
+    if ticks[-1] < highest - 1e-9:
+        ticks.append(ticks[-1] + ticks[1])
+    return 0.0, ticks[-1], ticks
+
+
+def _whole_ticks(last: int) -> list[int]:
+    """At most seven whole numbers from 1 to `last`, far enough apart to be read."""
+    step = next(step for step in _STEPS if (last - 1) / step <= 6)
+    return [1, *(number for number in range(step, last + 1, step) if number > max(1, step / 2))]
+
+
+_STEPS = [factor * 10**power for power in range(7) for factor in (1, 2, 5)]
+
+
+def _apart(ends: list[float]) -> list[float]:
+    """Two heights moved until a line of text fits between them."""
+    if len(ends) < 2 or abs(ends[0] - ends[1]) >= 15:
+        return ends
+    middle, sign = sum(ends) / 2, 1 if ends[0] >= ends[1] else -1
+    return [middle + 7.5 * sign, middle - 7.5 * sign]
+
+
+def _chart(title: str, width: int, height: int, parts: list[str]) -> str:
+    kind = "chart square" if width == height else "chart"
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+    head = f'<svg class="{kind}" {size} role="img" aria-label="{escape(title)}">'
+    return "".join([head, f"<title>{escape(title)}</title>", *parts, "</svg>"])
+
+
+def _text(x: float, y: float, words: str, anchor: str = "start", kind: str = "tick") -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def _dot(place: tuple[float, float], radius: float, kind: str, says: str) -> str:
+    circle = f'<circle class="{kind}" cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="{radius}">'
+    return f"{circle}<title>{escape(says)}</title></circle>"
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Four or five round numbers from `low` to `high`."""
+    rough = (high - low) / 4
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= rough * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [step * number for number in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def decades_chart(title: str, curves: dict[str, dict[int, float]]) -> str:
+    """Curves by epoch on a scale of powers of ten, each named at its end, as inline SVG.
+
+    curves  by name, a value above zero for each epoch; others are left out
+    """
+    width, height, left, right, top, bottom = 560, 296, 62, 110, 36, 40
+    kept = {
+        name: {epoch: value for epoch, value in curve.items() if 0 < value < math.inf}
+        for name, curve in curves.items()
+    }
+    kept = {name: curve for name, curve in kept.items() if curve}
+    powers = [math.log10(value) for curve in kept.values() for value in curve.values()] or [0.0]
+    low, high = math.floor(min(powers)), max(math.ceil(max(powers)), math.floor(min(powers)) + 1)
+    last = max([2, *(epoch for curve in kept.values() for epoch in curve)])
+
+    def x(epoch: int) -> float:
+        return left + (epoch - 1) / (last - 1) * (width - left - right)
+
+    def y(value: float) -> float:
+        return top + (high - math.log10(value)) / (high - low) * (height - top - bottom)
+
+    parts = [_text(0, 14, title, "start", "name")]
+    for power in range(low, high + 1, max(1, (high - low) // 5)):
+        parts.append(f'<path class="grid" d="M{left} {y(10.0**power):.1f}H{width - right}"/>')
+        parts.append(_text(left - 8, y(10.0**power) + 4, f"{10.0**power:g}", "end"))
+    for place in _whole_ticks(last):
+        parts.append(_text(x(place), height - bottom + 20, str(place), "middle"))
+    ends = _spread_out({name: y(curve[max(curve)]) + 4 for name, curve in kept.items()})
+    for number, (name, curve) in enumerate(kept.items()):
+        points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in sorted(curve.items()))
+        parts.append(
+            f'<polyline class="validation" style="opacity:{1 - 0.1 * (number % 6):.1f}" points="{points}"/>'
+        )
+        for epoch, value in curve.items():
+            told = said("epoch %(epoch)s: %(kind)s %(value)s", epoch=epoch, kind=name, value=f"{value:.3g}")
+            parts.append(_dot((x(epoch), y(value)), 2.5, "validation", told))
+        parts.append(_text(x(max(curve)) + 10, ends[name], name, "start", "label"))
+    return _chart(title, width, height, parts)
+
+
+def _spread_out(heights: dict[str, float], *, line: float = 14) -> dict[str, float]:
+    """Heights moved apart, the highest kept, until a line of text fits between any two."""
+    placed: dict[str, float] = {}
+    before = -math.inf
+    for name, height in sorted(heights.items(), key=lambda item: item[1]):
+        before = placed[name] = max(height, before + line)
+    return placed

@@ -1,0 +1,123 @@
+"""Two runs side by side as one page."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from markupsafe import Markup
+from torch import Tensor
+
+from pellucid.assets import asset
+from pellucid.classifier import Classifier
+from pellucid.comparison import Comparison
+from pellucid.explanation.activations import record
+from pellucid.explanation.similarity import CAVEAT, LayerSimilarity
+from pellucid.inference import scaled
+from pellucid.language import said, speaking
+from pellucid.plots import images
+from pellucid.plots.images import zoom
+from pellucid.report.templates import environment_of_pages
+
+PAIRS_SHOWN = 16
+SHOWN = 60  # pictures of disagreement
+PICTURES_BUDGET = 600_000  # characters of the address that holds those
+
+
+def page(comparison: Comparison, first: Classifier, second: Classifier, *, language: str = "en") -> str:
+    """The comparison as one HTML page that needs nothing else."""
+    with speaking(language):
+        return _rendered(comparison, first, second, language)
+
+
+def _rendered(comparison: Comparison, first: Classifier, second: Classifier, language: str) -> str:
+    style = asset("shared/page.css") + asset("shared/why.css")
+    dataset, shown = comparison.dataset, comparison.disagreements[:SHOWN]
+    places = [one.index for one in shown] or [0]
+    atlas = images.fitted_atlas(dataset.images[places], budget=PICTURES_BUDGET)
+    similarity = comparison.similarity
+    return (
+        environment_of_pages()
+        .get_template("report/compare.html")
+        .render(
+            language=language,
+            names=comparison.names,
+            sentence=comparison.sentence,
+            count=len(dataset),
+            right=comparison.right,
+            apart=len(comparison.disagreements),
+            atlas=atlas,
+            zoom=zoom(atlas, 84),
+            shown=[
+                {"place": (n % atlas.columns, n // atlas.columns), "label": comparison._label(one),
+                 "source": dataset.sources[one.index], **asdict(one)}
+                for n, one in enumerate(shown[: atlas.count])
+            ],
+            heat=_heat(similarity),
+            rows=similarity.rows,
+            columns=similarity.columns,
+            intervals=similarity.intervals,
+            compared=comparison.compared,
+            channels=_channels(comparison, first, second, dataset.images[places[:1]]),
+            caveat=said(CAVEAT),
+            style=Markup(style),
+        )
+    )  # fmt: skip
+
+
+def _heat(similarity: LayerSimilarity) -> list[list[dict[str, Any]]]:
+    """The matrix as cells: a number, its colour, and whether to write on it in white."""
+    colours = images.coloured(similarity.matrix, 0.0, 1.0)
+    return [
+        [
+            {
+                "value": f"{value:.2f}" if math.isfinite(value) else "–",
+                "colour": f"rgb({','.join(str(int(band)) for band in colours[row, column])})",
+                "dark": _luminance(colours[row, column]) < 0.18,  # where white and black contrast alike
+            }
+            for column, value in enumerate(values)
+        ]
+        for row, values in enumerate(similarity.matrix.tolist())
+    ]
+
+
+def _luminance(colour: Iterable[int]) -> float:
+    """Relative luminance, 0..1, of an sRGB colour (WCAG 2.2)."""
+    red, green, blue = (
+        band / 12.92 if band <= 0.04045 else ((band + 0.055) / 1.055) ** 2.4
+        for band in (int(one) / 255 for one in colour)
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _channels(
+    comparison: Comparison, first: Classifier, second: Classifier, images: Tensor
+) -> list[dict[str, Any]]:
+    """The most alike channels of each layer with maps, for one picture: a row of each network."""
+    ours, theirs = (record(one.network, scaled(images)) for one in (first, second))
+    told = []
+    for name, pairs in comparison.pairs.items():
+        ranked = sorted(pairs, key=lambda pair: -pair.correlation)
+        strip = []
+        if ours[name].dim() == 4:
+            for pair in ranked[:PAIRS_SHOWN]:
+                both = (ours[name][0, pair.first], theirs[name][0, pair.second])
+                strip.append(
+                    {
+                        "first": pair.first,
+                        "second": pair.second,
+                        "correlation": f"{pair.correlation:.2f}",
+                        "images": [_map_address(maps, ours[name], theirs[name]) for maps in both],
+                    }
+                )
+        told.append(
+            {"name": name, "mean": f"{comparison.alike(name):.2f}", "count": len(pairs), "strip": strip}
+        )
+    return told
+
+
+def _map_address(maps: Tensor, *layers: Tensor) -> str:
+    """One channel (h, w) on the scale of both layers."""
+    ends = [images.scale_of(layer) for layer in layers]
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    return images.coloured_address(images.coloured(maps, low, high))

@@ -1,0 +1,79 @@
+"""The section on the pictures: what they are, how many of each class, and some of each."""
+
+from typing import Any
+
+import torch
+
+from pellucid.data.dataset import Dataset
+from pellucid.data.sources.reasons import told as told_reason
+from pellucid.files import read_json
+from pellucid.language import retold, said
+from pellucid.plots import images
+from pellucid.plots.images import zoom
+from pellucid.report.context import Material, cell
+
+SHEET_BUDGET = 500_000  # characters of the address that holds the contact sheet, at most
+SAMPLES = 10  # pictures of each class on the contact sheet
+SHEET_CLASSES = 100
+
+
+def data(material: Material) -> dict[str, Any]:
+    """What the pictures are, how many of each class, and some of each."""
+    splits, run = material.splits, material.run
+    train = splits.train
+    most = max(1, *train.counts.values())
+    chosen = {name: _spread(train, label) for label, name in enumerate(train.classes[:SHEET_CLASSES])}
+    order = [index for indices in chosen.values() for index in indices]
+    leaking = read_json(run.folder / "evaluation.json").get("leaking", [])
+    atlas = images.fitted_atlas(train.images[order], budget=SHEET_BUDGET, side=64)
+    place = {index: number for number, index in enumerate(order[: atlas.count])}
+    rows = [
+        {
+            "name": name,
+            "counts": [part.counts.get(name, 0) for _, part in splits.items()],
+            "share": train.counts[name] / most,
+            "pictures": [cell(atlas, place[index]) for index in chosen.get(name, []) if index in place],
+        }
+        for name in train.classes
+    ]
+    return {
+        "atlases": {"sheet": atlas},
+        "remark": atlas.remark,
+        "zoom": zoom(atlas, 64),
+        "small": zoom(atlas, 32),
+        "name": run.data or said("pictures"),
+        "parts": [(name, len(part)) for name, part in splits.items()],
+        "height": train.size[0],
+        "width": train.size[1],
+        "kind": said("gray") if train.channels == 1 else said("colour"),
+        "classes": len(train.classes),
+        "rows": rows,
+        "fewest": min(train.counts.items(), key=lambda item: item[1]),
+        "most": max(train.counts.items(), key=lambda item: item[1]),
+        "reading": _reading(run.environment.get("reading")),
+        "leaking": len(leaking),
+        "leaking_sources": leaking,
+        "without": material.evaluation.without(leaking) if leaking else None,
+        "fingerprints": {name: part.fingerprint for name, part in splits.items()},
+        "first_sources": [train.sources[index] for index in order[:1]],
+    }
+
+
+def _reading(told: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a run wrote down of how its pictures were read, to be said in the language of the page.
+
+    A run of before it wrote down sentences that can be said in another language has them in English.
+    """
+    if told is None:
+        return None
+    notes = [retold(one) for one in told.get("sayings", [])] or told["notes"]
+    unreadable = [{**one, "reason": told_reason(one["reason"])} for one in told["unreadable"]]
+    return {**told, "notes": notes, "unreadable": unreadable}
+
+
+def _spread(dataset: Dataset, label: int) -> list[int]:
+    """Some pictures of a class, taken at even distances through the data set."""
+    mine = torch.nonzero(dataset.labels == label)[:, 0]
+    places = torch.linspace(0, max(0, len(mine) - 1), min(SAMPLES, len(mine))).round().long()
+    chosen: list[int] = mine[places].tolist()
+    return chosen

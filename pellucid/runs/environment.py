@@ -1,0 +1,37 @@
+"""What a training ran on: versions, machine, fingerprints of the data, the command."""
+
+import platform
+import shlex
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pellucid.data.dataset import Dataset
+from pellucid.machine import cores, keep_memory, multiplies_bfloat16, processor
+from pellucid.models.kernels.build import prepare
+from pellucid.recipe import Recipe
+
+
+def environment_of(train_set: Dataset, validation_set: Dataset, recipe: Recipe) -> dict[str, Any]:
+    """What is written down of a training that begins now, as plain values."""
+    names = ["pellucid", "torch", "numpy", "pillow", "safetensors", "scikit-learn"]
+    names += ["transformers"] if recipe.model.startswith("hf:") else []
+    return {
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": {
+            "system": platform.platform(terse=True),
+            "processor": processor(),
+            "cores": cores(),
+            "threads": recipe.threads,
+            "precision": recipe.precision,
+            "bfloat16": "native" if multiplies_bfloat16() else "emulated",
+            "memory": "kept" if keep_memory() else "given back",
+            "convolution": prepare(),
+        },
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
+        "fingerprints": {"train": train_set.fingerprint, "validation": validation_set.fingerprint},
+        "pictures": {"train": train_set.counts, "validation": validation_set.counts},
+    }

@@ -1,0 +1,253 @@
+"""Your own pictures, from the folder to the three parts: every one counted, and nobody's file touched."""
+
+import io
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid import load
+from pellucid.data import is_known
+from pellucid.data.dataset import content_hashes
+from pellucid.data.own import Reading, chosen_size, read_pictures
+from pellucid.data.preprocess import Preprocess
+from pellucid.errors import UsageError
+from pellucid.runs.fit import fit
+from pellucid.runs.tables import SPLIT
+from tests.data.folders import picture, planted, shapes, state
+from tests.toys import QUICK, rows_of
+
+
+def parts(reading: Reading) -> dict[str, str]:
+    return {source: name for name, part in reading.splits.items() for source in part.sources}
+
+
+def test_a_folder_becomes_three_parts_of_one_size_that_share_no_picture(tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "pictures", count=40)
+    planted(folder, {"bright/twin.png": (folder / "dark" / "001.png").read_bytes()})
+    reading = read_pictures(folder)
+    hashes = [set(content_hashes(part)) for _, part in reading.splits.items()]
+    assert sum(map(len, hashes)) == len(set().union(*hashes)) == 80
+    assert all(len(part) for _, part in reading.splits.items())
+    assert reading.preprocess == Preprocess(3, 16, 16)
+    assert reading.splits.train.classes == ("bright", "dark")
+    assert any(note.startswith("held out of training by content") for note in map(str, reading.notes))
+
+
+def test_what_is_unreadable_is_named_and_counted_and_the_rest_is_read(tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "pictures")
+    cut = (folder / "dark" / "000.png").read_bytes()[:-40]
+    planted(folder, {"dark/cut.png": cut, "dark/empty.png": b"", "bright/text.jpg": b"not a picture"})
+    reading = read_pictures(folder)
+    facts = reading.to_json()
+    assert {one["source"] for one in facts["unreadable"]} == {
+        "dark/cut.png",
+        "dark/empty.png",
+        "bright/text.jpg",
+    }
+    assert facts["found"] == facts["read"] + len(facts["unreadable"]) == 63
+    assert facts["read"] == sum(len(part) for _, part in reading.splits.items())
+    assert any(
+        "3 pictures are unreadable and passed over: 'bright/text.jpg'" in note
+        for note in map(str, reading.notes)
+    )
+    with pytest.raises(UsageError, match=r"bright/text\.jpg"):
+        read_pictures(folder, on_unreadable="stop")
+
+
+def test_a_class_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:
+    folder = planted(shapes(tmp_path / "pictures", count=5), {"owl/1.png": b"", "owl/2.png": b""})
+    with pytest.raises(UsageError, match="Not one picture of 'owl' can be read"):
+        read_pictures(folder)
+    with pytest.raises(UsageError, match="None of the 2 pictures can be read"):
+        read_pictures(planted(tmp_path / "none", {"a/1.png": b"", "b/1.png": b""}))
+
+
+def test_adding_pictures_and_renaming_moves_none(tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "pictures")
+    before = parts(read_pictures(folder))
+    for path in sorted((folder / "dark").iterdir())[:10]:
+        path.rename(path.with_name(f"renamed {path.name}"))
+    planted(folder, {f"bright/new{n}.png": picture(n) for n in range(6)})
+    after = parts(read_pictures(folder))
+    now = {source: after.get(source) or after[source.replace("/", "/renamed ")] for source in before}
+    assert now == before
+    assert len(after) == len(before) + 6
+
+
+def saved_again(content: bytes, generator: random.Random) -> bytes:
+    """The same picture in another file: of another format, gray as colour, lying on its side."""
+    image = Image.open(io.BytesIO(content))
+    image.load()
+    if image.mode == "L" and generator.random() < 0.7:
+        image = image.convert("RGB")
+    if generator.random() < 0.3:
+        image = image.convert("RGBA")
+    file, exif = io.BytesIO(), Image.Exif()
+    if generator.random() < 0.4:
+        exif[0x0112] = 6
+        image = image.transpose(Image.Transpose.ROTATE_90)
+    kind = generator.choice(["PNG", "TIFF", "WEBP"])
+    how = {"PNG": {"compress_level": generator.randint(0, 9)}, "TIFF": {}, "WEBP": {"lossless": True}}[kind]
+    image.save(file, kind, exif=exif, **how)
+    return file.getvalue()
+
+
+def photo(generator: random.Random) -> bytes:
+    """A picture no other is like: JPEG or PNG, gray or colour, smaller and larger than a sketch."""
+    size = (generator.randint(12, 90), generator.randint(12, 90))
+    grains = Image.frombytes("RGB", (6, 6), generator.randbytes(108)).resize(size, Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    grains.convert(generator.choice(["L", "RGB"])).save(file, generator.choice(["JPEG", "PNG"]))
+    return file.getvalue()
+
+
+def test_pictures_saved_again_and_new_ones_move_none_and_the_size_is_no_matter(tmp_path: Path) -> None:
+    generator = random.Random(11)
+    for number in range(6):
+        folder = planted(tmp_path / str(number), {f"{n % 2}/{n}.png": photo(generator) for n in range(120)})
+        before = parts(read_pictures(folder, size=32))
+        twins = {}
+        for old in generator.sample(sorted(before), 30):
+            name = f"{old[0]}/{generator.randbytes(4).hex()}.png"
+            twins[name] = old
+            planted(folder, {name: saved_again((folder / old).read_bytes(), generator)})
+        planted(folder, {f"{n % 2}/new{n}.png": photo(generator) for n in range(12)})
+        after = parts(read_pictures(folder, size=32))
+        assert before.items() <= after.items()
+        assert len(after) == 162
+        assert [after[twin] for twin in twins] == [before[old] for old in twins.values()]
+        assert parts(read_pictures(folder, size=64)) == after
+
+
+def test_arrays_are_parted_as_files_of_the_same_pixels_are(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 40, 44, 3), np.uint8)
+    labels = ["ab"[n % 2] for n in range(80)]
+    files = {}
+    for n, label in enumerate(labels):
+        file = io.BytesIO()
+        Image.fromarray(pixels[n]).save(file, "PNG")
+        files[f"{label}/{n}.png"] = file.getvalue()
+    of_files = parts(read_pictures(planted(tmp_path / "files", files)))
+    of_arrays = parts(read_pictures((pixels, np.array(labels))))
+    assert {name.split("/")[1].removesuffix(".png"): part for name, part in of_files.items()} == {
+        name.split("/")[1]: part for name, part in of_arrays.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({(28, 28): 10}, (28, 28)),
+        ({(40, 30): 10}, (30, 40)),
+        ({(4000, 3000): 10}, (224, 224)),
+        ({(100, 80): 10, (90, 70): 11}, (64, 64)),
+        ({(33, 200): 5, (500, 400): 4}, (32, 32)),
+        ({(20, 21): 5, (22, 20): 4}, (20, 20)),
+        ({(3, 2): 5, (2, 2): 4}, (8, 8)),
+    ],
+)
+def test_the_size_is_that_of_the_pictures_or_one_most_can_fill(
+    sizes: dict[tuple[int, int], int], expected: tuple[int, int]
+) -> None:
+    assert chosen_size(sizes) == expected
+
+
+def test_pictures_of_many_sizes_and_kinds_are_read_alike(tmp_path: Path) -> None:
+    files = {}
+    for number in range(40):
+        size, mode = ((50, 40), "L") if number % 3 else ((90, 70), "RGB")
+        files[f"{'ab'[number % 2]}/{number}.png"] = picture(number, size=size, mode=mode)
+    folder = planted(tmp_path / "pictures", files)
+    reading = read_pictures(folder)
+    assert reading.preprocess == Preprocess(3, 32, 32, "stretch")
+    assert reading.splits.train.images.shape[1:] == (3, 32, 32)
+    assert any(
+        "pictures of 50x40 to 90x70 are read as 32x32, colour; --size" in note
+        for note in map(str, reading.notes)
+    )
+    gray = planted(
+        tmp_path / "gray", {name: content for name, content in files.items() if int(name[2:-4]) % 3}
+    )
+    assert read_pictures(gray).preprocess == Preprocess(1, 40, 50)
+    assert read_pictures(gray, size=24).preprocess == Preprocess(1, 24, 24, "stretch")
+    one = reading.splits.test.sources[0]
+    assert torch.equal(reading.preprocess.read(folder / one), reading.splits.test.images[0])
+
+
+def test_settings_that_are_none_are_refused(tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "pictures", count=4)
+    with pytest.raises(UsageError, match="Expected a size from 8 to 1024 pixels"):
+        read_pictures(folder, size=4)
+    with pytest.raises(UsageError, match="as skip or stop; got 'ask'"):
+        read_pictures(folder, on_unreadable="ask")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="validation share between 0 and 1"):
+        read_pictures(folder, validation=1.0)
+
+
+def test_a_run_writes_its_split_and_the_split_replays_it(tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "pictures")
+    reading = read_pictures(folder, seed=3)
+    run = fit(reading.splits.train, reading.splits.validation, QUICK, folder=tmp_path / "run")
+    run.evaluate(reading.splits.test)
+    table = run.folder / SPLIT
+    replayed = read_pictures(folder, seed=99, validation=0.5, split_file=table)
+    assert parts(replayed) == parts(reading)
+    assert any("by pixels: 60 pictures" in note for note in map(str, replayed.notes))
+    assert parts(read_pictures(folder, seed=99, size=32, split_file=table)) == parts(reading)  # by names
+    planted(
+        folder, {"bright/twin.png": (folder / "bright" / "000.png").read_bytes(), "dark/new.png": picture(9)}
+    )
+    more = parts(read_pictures(folder, seed=99, split_file=table))
+    assert parts(reading).items() <= more.items()
+    assert more["bright/twin.png"] == more["bright/000.png"]
+
+
+def test_a_split_of_other_data_or_of_changed_pictures_is_refused(tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "pictures")
+    reading = read_pictures(folder)
+    run = fit(reading.splits.train, reading.splits.validation, QUICK, folder=tmp_path / "run")
+    changed = rows_of(run.folder / SPLIT)[0]["source"]
+    planted(folder, {changed: picture(5)})
+    with pytest.raises(UsageError, match=f"other pictures under the names '{changed}'"):
+        read_pictures(folder, split_file=run.folder / SPLIT)
+    other = planted(
+        tmp_path / "other", {f"{label}/x{n}.png": picture(ord(label) + n) for label in "ab" for n in range(9)}
+    )
+    with pytest.raises(UsageError, match="knows none of these pictures"):
+        read_pictures(other, split_file=run.folder / SPLIT)
+    (tmp_path / "t.csv").write_text("name,side\n1,train\n")
+    with pytest.raises(UsageError, match="has no column 'source', 'split'"):
+        read_pictures(folder, split_file=tmp_path / "t.csv")
+    with pytest.raises(UsageError, match="is no file"):
+        read_pictures(folder, split_file=tmp_path / "none.csv")
+
+
+def test_load_takes_a_folder_arrays_or_a_frame_and_knows_its_names_first(tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "pictures")
+    assert load(folder).train.fingerprint == read_pictures(folder).splits.train.fingerprint
+    random = np.random.default_rng(0)
+    splits = load((random.integers(0, 256, (60, 9, 9), np.uint8), np.arange(60) % 3))
+    assert Counter(len(part) > 0 for _, part in splits.items()) == {True: 3}
+    assert is_known("digits")
+    assert not is_known(str(folder))
+    with pytest.raises(UsageError, match="Unknown data set 'minst'"):
+        load("minst")
+    with pytest.raises(UsageError, match="Unknown data set ''"):
+        load("")
+    with pytest.raises(UsageError, match="size and group_by are for your pictures"):
+        load("digits", size=16)
+
+
+def test_reading_leaves_no_trace_in_the_folder(tmp_path: Path) -> None:
+    folder = planted(
+        shapes(tmp_path / "pictures"), {"dark/cut.png": b"", ".hidden/1.png": b"", "empty/": b""}
+    )
+    before = state(tmp_path)
+    read_pictures(folder)
+    read_pictures(folder, size=24, group_by=r"/(\d\d\d)")
+    assert state(tmp_path) == before

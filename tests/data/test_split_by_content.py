@@ -1,0 +1,171 @@
+"""A picture's side is decided by what it shows: nothing that others do moves it."""
+
+import random
+from collections import defaultdict
+
+import pytest
+
+from pellucid.data.sources.listing import Picture
+from pellucid.data.split_by_content import Hashes, Shares, joined, sides
+from pellucid.errors import UsageError
+
+SHARES = Shares(validation=0.2, seed=42)
+
+
+def hashes(name: object) -> Hashes:
+    """Those of a picture that no other looks like."""
+    return Hashes(f"bytes {name}", f"pixels {name}", f"sketch {name}")
+
+
+def saved_again(generator: random.Random, content: Hashes) -> Hashes:
+    """Those of the same picture in another file."""
+    return content._replace(file=generator.randbytes(8).hex())
+
+
+def made(generator: random.Random) -> tuple[list[Picture], list[Hashes]]:
+    """Names, labels and hashes of a random folder; one picture in ten is another's twin, bytes or pixels."""
+    pictures, contents = [], []
+    for label in range(generator.randint(2, 5)):
+        for number in range(generator.randint(20, 60)):
+            content = hashes(generator.randbytes(8).hex())
+            if contents and generator.random() < 0.1:
+                twin = generator.choice(contents)
+                content = twin if generator.random() < 0.7 else saved_again(generator, twin)
+            pictures.append(Picture(f"{label}/{number}.png", str(label)))
+            contents.append(content)
+    return pictures, contents
+
+
+def two_sided(contents: list[Hashes], parts: list[str]) -> list[str]:
+    """The hashes that are found in two parts."""
+    where = defaultdict(set)
+    for content, part in zip(contents, parts, strict=True):
+        for name in content:
+            where[name].add(part)
+    return [name for name, there in where.items() if len(there) > 1]
+
+
+def test_in_a_thousand_random_folders_no_content_is_on_two_sides_and_adding_a_tenth_moves_none() -> None:
+    generator = random.Random(7)
+    for _ in range(1000):
+        pictures, contents = made(generator)
+        before = sides(pictures, contents, SHARES).parts
+        assert two_sided(contents, before) == []
+        names = [f"{picture.label}/{generator.randbytes(4).hex()}.png" for picture in pictures]  # renamed
+        later = [Picture(name, picture.label) for name, picture in zip(names, pictures, strict=True)]
+        more = list(contents)
+        for number in range(len(pictures) // 10):
+            label = generator.choice(pictures).label
+            later.append(Picture(f"{label}/new{number}.png", label))
+            twin = generator.choice(contents)
+            copy = twin if generator.random() < 0.5 else saved_again(generator, twin)
+            more.append(copy if generator.random() < 0.5 else hashes(generator.randbytes(8).hex()))
+        order = generator.sample(range(len(later)), len(later))
+        after = sides([later[at] for at in order], [more[at] for at in order], SHARES).parts
+        place = {at: number for number, at in enumerate(order)}
+        assert [after[place[at]] for at in range(len(pictures))] == before
+        assert two_sided([more[at] for at in order], after) == []
+
+
+def test_shares_are_about_what_was_asked_for_in_every_class() -> None:
+    pictures = [Picture(f"{n % 4}/{n}.png", str(n % 4)) for n in range(8000)]
+    contents = [hashes(n) for n in range(8000)]
+    parts = sides(pictures, contents, SHARES).parts
+    for label in "0123":
+        mine = [part for picture, part in zip(pictures, parts, strict=True) if picture.label == label]
+        assert mine.count("test") / 2000 == pytest.approx(0.2, abs=0.03)
+        assert mine.count("validation") / 2000 == pytest.approx(0.16, abs=0.03)  # a fifth of the rest
+
+
+def test_the_test_part_depends_on_no_seed_and_no_share() -> None:
+    pictures = [Picture(f"{n % 2}/{n}.png", str(n % 2)) for n in range(500)]
+    contents = [hashes(n) for n in range(500)]
+    first = sides(pictures, contents, Shares(0.2, 1)).parts
+    second = sides(pictures, contents, Shares(0.4, 2)).parts
+    assert [part == "test" for part in first] == [part == "test" for part in second]
+    assert first != second
+
+
+def test_a_group_stays_on_one_side() -> None:
+    pictures = [Picture(f"{n % 2}/{n}.png", str(n % 2), group=str(n // 10)) for n in range(1000)]
+    contents = [hashes(n) for n in range(1000)]
+    parts = sides(pictures, contents, SHARES).parts
+    where = defaultdict(set)
+    for picture, part in zip(pictures, parts, strict=True):
+        where[picture.group].add(part)
+    assert all(len(there) == 1 for there in where.values())
+    assert set(parts) == {"train", "validation", "test"}
+
+
+def test_parts_that_the_data_give_are_respected() -> None:
+    pictures = [Picture(f"{n}", "ab"[n % 2], "test" if n >= 80 else "train") for n in range(100)]
+    contents = [hashes(n % 50) for n in range(100)]  # twins on both sides, as the data have it
+    parts = sides(pictures, contents, SHARES).parts
+    assert [part == "test" for part in parts] == [n >= 80 for n in range(100)]
+    assert "validation" in parts
+
+
+def test_a_class_too_small_stays_in_training_and_is_named() -> None:
+    for content in range(40):  # whatever its only picture draws
+        pictures = [*(Picture(f"{n}", "ab"[n % 2]) for n in range(100)), Picture("c/1", "c")]
+        contents = [*(hashes(n) for n in range(100)), hashes(f"only {content}")]
+        told = sides(pictures, contents, SHARES)
+        assert told.parts[-1] == "train"
+        assert any("'c'" in note for note in map(str, told.notes))
+
+
+def test_very_few_pictures_still_make_three_parts() -> None:
+    for start in range(50):
+        pictures = [Picture(f"{n}", "ab"[n % 2]) for n in range(20)]
+        contents = [hashes(f"{start} {n}") for n in range(20)]
+        assert set(sides(pictures, contents, SHARES).parts) == {"train", "validation", "test"}
+
+
+def test_pictures_that_all_belong_together_cannot_be_parted() -> None:
+    pictures = [Picture(f"{n}", "ab"[n % 2], group="all") for n in range(100)]
+    with pytest.raises(UsageError, match="those of one content or group stay on one side"):
+        sides(pictures, [hashes(n) for n in range(100)], SHARES)
+
+
+def test_what_shares_any_key_is_joined_however_far_apart() -> None:
+    assert joined([("a", "1"), ("b", "2"), ("b", "1"), ("c", ""), ("d", "")]) == [0, 0, 0, 3, 4]
+
+
+def test_an_earlier_split_stands_and_new_pictures_join_their_twins() -> None:
+    pictures = [Picture(f"{n}", "ab"[n % 2]) for n in range(60)]
+    contents = [hashes(n) for n in range(59)] + [Hashes("saved again", *hashes(0)[1:])]
+    fixed = ["test"] * 20 + ["validation"] * 20 + ["train"] * 19 + [""]
+    assert sides(pictures, contents, SHARES, fixed=fixed).parts == [*fixed[:-1], "test"]
+
+
+def test_pictures_that_are_equal_only_at_the_networks_size_go_where_the_least_of_their_sketches_does() -> (
+    None
+):
+    pictures = [Picture(f"{n}", "ab"[n % 2]) for n in range(400)]
+    contents = [hashes(n) for n in range(400)]
+    alone = sides(pictures, contents, SHARES).parts
+    for n in range(0, 400, 2):  # 0 with 1, 2 with 3, ...
+        contents[n + 1] = contents[n + 1]._replace(pixels=contents[n].pixels)
+    together = sides(pictures, contents, SHARES).parts
+    for n in range(0, 400, 2):
+        least = min(n, n + 1, key=lambda at: contents[at].sketch)
+        assert together[n] == together[n + 1] == alone[least]
+    assert together != alone
+
+
+def test_pictures_that_share_a_sketch_alone_are_drawn_alike_and_not_held_together() -> None:
+    pictures = [Picture(f"{n}", "ab"[n % 2]) for n in range(200)]
+    contents = [hashes(n)._replace(sketch=f"sketch {n % 100}") for n in range(200)]
+    parts = sides(pictures, contents, SHARES).parts
+    assert parts[:100] == parts[100:]
+    fixed = ["train"] * 100 + [""] * 100
+    assert "test" in sides(pictures, contents, SHARES, fixed=fixed).parts[100:]
+
+
+def test_of_very_few_that_share_a_sketch_all_are_held_out_together() -> None:
+    for start in range(50):
+        pictures = [Picture(f"{n}", "ab"[n % 2]) for n in range(40)]
+        contents = [hashes(f"{start} {n}")._replace(sketch=f"{start} {n % 20}") for n in range(40)]
+        parts = sides(pictures, contents, SHARES).parts
+        assert set(parts) == {"train", "validation", "test"}
+        assert parts[:20] == parts[20:]

@@ -1,0 +1,238 @@
+"""Every figure equals that of an independent oracle, and comes back from its files to the last digit."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from pellucid.classifier import Classifier
+from pellucid.data.dataset import Dataset
+from pellucid.data.preprocess import Preprocess
+from pellucid.errors import PellucidError, UsageError
+from pellucid.evaluation.evaluation import Evaluation, evaluate
+from pellucid.evaluation.metrics import Confusion
+from pellucid.formatting import digits, percent, times
+from pellucid.models import build
+from tests.toys import CLASSES, rows_of, toy_dataset
+
+
+def drawn(count: int, number: int = 5, *, seed: int = 0, sharpness: float = 2.0) -> Evaluation:
+    """Answers drawn at random that are right more often than not."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, number, (count,), generator=generator)
+    scores = torch.randn(count, number, generator=generator) * sharpness
+    scores[torch.arange(count), labels] += 1.5
+    names = tuple(f"class {k}" for k in range(number))
+    return Evaluation(scores.softmax(dim=1), labels, names, [f"picture/{n}" for n in range(count)])
+
+
+def given_answers(rows: list[list[float]], labels: list[int]) -> Evaluation:
+    names = tuple("abcdefgh"[: len(rows[0])])
+    return Evaluation(torch.tensor(rows), torch.tensor(labels), names, [f"{n}" for n in range(len(labels))])
+
+
+@settings(max_examples=60, deadline=None)
+@given(count=st.integers(1, 80), number=st.integers(2, 9), seed=st.integers(0, 10_000))
+def test_figures_are_those_of_scikit_learn(count: int, number: int, seed: int) -> None:
+    found = drawn(count, number, seed=seed)
+    labels, predictions = found.labels.numpy(), found.predictions.numpy()
+    every = np.arange(number)
+    assert found.accuracy == pytest.approx(metrics.accuracy_score(labels, predictions))
+    assert found.correct == metrics.accuracy_score(labels, predictions, normalize=False)
+    expected = metrics.confusion_matrix(labels, predictions, labels=every)
+    assert found.confusion.tolist() == expected.tolist()
+    assert found.confusion.dtype == torch.int64
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(
+        labels, predictions, labels=every, zero_division=0
+    )
+    assert [score.precision for score in found.per_class] == pytest.approx(precision.tolist())
+    assert [score.recall for score in found.per_class] == pytest.approx(recall.tolist())
+    assert [score.f1 for score in found.per_class] == pytest.approx(f1.tolist())
+    assert [score.support for score in found.per_class] == support.tolist()
+    macro = metrics.f1_score(labels, predictions, average="macro", zero_division=0)
+    assert found.macro_f1 == pytest.approx(macro)
+    # scikit-learn wants rows that sum to one as float64 does; float32 probabilities are off by 1e-8.
+    rows = found.probabilities.double()
+    loss = metrics.log_loss(labels, (rows / rows.sum(dim=1, keepdim=True)).numpy(), labels=every)
+    assert found.loss == pytest.approx(loss, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "low", "high"),
+    [
+        # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3 (Wilson without correction)
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        # and its mirror image: all right
+        (20, 20, 0.8389, 1.0000),
+    ],
+)
+def test_the_interval_is_wilsons(right: int, count: int, low: float, high: float) -> None:
+    answers = [[0.9, 0.1]] * right + [[0.2, 0.8]] * (count - right)
+    assert given_answers(answers, [0] * count).interval == pytest.approx((low, high), abs=5e-5)
+
+
+@pytest.mark.parametrize("right", [0, 1, 50, 99, 100])
+def test_the_interval_stays_within_zero_and_one_and_holds_the_accuracy(right: int) -> None:
+    found = given_answers([[0.9, 0.1]] * right + [[0.2, 0.8]] * (100 - right), [0] * 100)
+    low, high = found.interval
+    assert 0 <= low <= found.accuracy <= high <= 1
+    assert low < high
+
+
+def calibration_error(found: Evaluation) -> float:
+    """Written again with NumPy from the definition: equal-sized groups by rising confidence."""
+    probabilities = found.probabilities.numpy().astype(np.float64)
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == found.labels.numpy()
+    groups = np.array_split(np.argsort(confidence, kind="stable"), min(10, len(confidence)))
+    gaps = [len(g) * abs(confidence[g].mean() - right[g].mean()) for g in groups]
+    return float(sum(gaps)) / len(confidence)
+
+
+@pytest.mark.parametrize("count", [1, 3, 9, 10, 11, 97, 1000])
+def test_the_calibration_error_is_that_of_an_independent_computation(count: int) -> None:
+    found = drawn(count, seed=count)
+    assert found.calibration_error == pytest.approx(calibration_error(found), abs=1e-9)
+    assert sum(part.count for part in found.reliability) == count
+    assert [p.confidence for p in found.reliability] == sorted(p.confidence for p in found.reliability)
+
+
+def test_perfect_and_perfectly_wrong_answers_have_the_extreme_calibration_errors() -> None:
+    sure = [[1.0, 0.0]] * 40
+    assert given_answers(sure, [0] * 40).calibration_error == 0
+    assert given_answers(sure, [1] * 40).calibration_error == 1
+
+
+def test_a_true_class_given_no_chance_has_a_finite_loss() -> None:
+    assert given_answers([[1.0, 0.0]], [1]).loss == pytest.approx(-math.log(1e-12))
+
+
+def test_mistakes_come_worst_first_and_confusions_commonest_first() -> None:
+    rows = [
+        [0.9, 0.1, 0.0],
+        [0.6, 0.3, 0.1],
+        [0.2, 0.7, 0.1],
+        [0.1, 0.8, 0.1],
+        [0.3, 0.3, 0.4],
+        [0.1, 0.2, 0.7],
+    ]
+    found = given_answers(rows, [0, 1, 0, 0, 1, 2])
+    assert found.mistakes.tolist() == [3, 2, 1, 4]
+    assert found.confusions == [Confusion("a", "b", 2), Confusion("b", "a", 1), Confusion("b", "c", 1)]
+    assert found.top(3, 2) == [("b", pytest.approx(0.8)), ("a", pytest.approx(0.1))]
+    assert found.top(3, 99) == found.top(3, 3)
+    assert found.confidence.tolist() == pytest.approx([0.9, 0.6, 0.7, 0.8, 0.4, 0.7])
+
+
+def test_the_verdict_says_it_in_words() -> None:
+    found = given_answers([[0.9, 0.1]] * 352 + [[0.2, 0.8]] * 8, [0] * 360)
+    text = "352 of 360 right, 97.8 %, 95 % interval 95.7 % to 98.9 %; most confused: a -> b, 8 times."
+    assert found.verdict == text
+    assert repr(found) == f"Evaluation({text})"
+    assert given_answers([[0.9, 0.1]] * 3, [0] * 3).verdict.endswith("; no mistake.")
+    assert (
+        "9,870 of 10,000 right, 98.70 %"
+        in given_answers([[0.9, 0.1]] * 9870 + [[0.2, 0.8]] * 130, [0] * 10_000).verdict
+    )
+    assert [times(n) for n in (1, 2, 3, 1200)] == ["once", "twice", "3 times", "1,200 times"]
+    assert percent(0.97812) == "97.8 %"
+
+
+def test_a_notebook_shows_names_as_text() -> None:
+    found = Evaluation(torch.tensor([[0.2, 0.8]]), torch.tensor([0]), ("<b>", "&"), ["x"])
+    page = found._repr_html_()
+    assert "<b>" not in page
+    assert "&lt;b&gt;" in page
+
+
+@pytest.mark.parametrize(
+    "names", [("a", "b"), ("x,y", 'q"z'), ("two\nlines", "cr\rhere"), ("source", "label")]
+)
+def test_an_evaluation_comes_back_from_its_files_to_the_last_digit(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    scores = torch.randn(300, 2, generator=generator) * 20
+    labels = torch.randint(0, 2, (300,), generator=generator)
+    sources = [*(f"{n}.png" for n in range(298)), "a,b\r.png", 'q"\n.png']
+    found = Evaluation(scores.softmax(dim=1), labels, names, sources)
+    found.save(tmp_path, opened=1, weights="abc")
+    loaded = Evaluation.load(tmp_path, names)
+    assert torch.equal(loaded.probabilities, found.probabilities)
+    assert torch.equal(loaded.labels, labels)
+    assert (list(loaded.sources), loaded.classes) == (sources, names)
+    assert loaded.to_json() == found.to_json()
+    facts = json.loads((tmp_path / "evaluation.json").read_text())
+    assert facts == {"opened": 1, "weights": "abc", **json.loads(json.dumps(found.to_json()))}
+    assert facts["accuracy"] == found.accuracy
+    assert facts["loss"] == found.loss
+    row = rows_of(tmp_path / "predictions.csv")[5]
+    assert (row["source"], row["prediction"]) == ("5.png", names[int(found.predictions[5])])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(0, 1, width=32))
+def test_nine_digits_give_the_same_float32_back(value: float) -> None:
+    assert np.float32(digits(torch.tensor([value]))[0]) == np.float32(value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace("label", "lebal", 1),
+        lambda text: text.replace("class 1", "class 9"),
+        lambda text: text.replace("0.", "x.", 1),
+        lambda text: text[: text.rindex(",")],
+        lambda text: "",
+    ],
+    ids=["no label", "unknown class", "no number", "cut off", "empty"],
+)
+def test_a_damaged_table_of_predictions_is_refused_or_empty(tmp_path: Path, change: Any) -> None:
+    found = drawn(20)
+    found.save(tmp_path)
+    path = tmp_path / "predictions.csv"
+    path.write_text(change(path.read_text()))
+    if path.read_text() == "":
+        assert Evaluation.load(tmp_path, found.classes).count == 0  # Run.evaluation compares the counts
+        return
+    with pytest.raises(PellucidError, match=r"predictions\.csv' is damaged.*evaluate --again"):
+        Evaluation.load(tmp_path, found.classes)
+
+
+def classifier_of(classes: tuple[str, ...]) -> Classifier:
+    return Classifier(
+        build("tutorial", 1, len(classes), (16, 16), seed=0), classes, Preprocess(1, 16, 16), "tutorial"
+    )
+
+
+def test_evaluating_is_predicting_with_labels_matched_by_name() -> None:
+    data = toy_dataset(30)
+    classifier = classifier_of((*reversed(CLASSES), "extra"))
+    found = evaluate(classifier, data)
+    assert torch.equal(found.probabilities, classifier.predict(data.images))
+    named = [found.classes[label] for label in found.labels.tolist()]
+    assert named == [data.classes[label] for label in data.labels.tolist()]
+    assert found.sources == data.sources
+
+
+def test_no_pictures_and_unknown_classes_are_refused() -> None:
+    data = toy_dataset(4)
+    with pytest.raises(UsageError, match="No pictures to evaluate on"):
+        evaluate(classifier_of(CLASSES), data.subset(torch.empty(0, dtype=torch.int64)))
+    with pytest.raises(
+        UsageError, match=r"does not know the classes bar, post\. It was trained on box, cross"
+    ):
+        evaluate(classifier_of(("box", "cross")), data)
+    strange = Dataset(data.images[:, :, :8], data.labels, data.classes, data.sources)
+    with pytest.raises(UsageError, match="Expected pictures as uint8"):
+        evaluate(classifier_of(CLASSES), strange)

@@ -1,0 +1,182 @@
+"""Maps are tested before they are believed: the tests tell good ones from bad ones."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor, nn
+
+from pellucid.classifier import Classifier
+from pellucid.data.dataset import Splits
+from pellucid.data.preprocess import Preprocess
+from pellucid.errors import UsageError
+from pellucid.explanation.attribution import EXPLAINERS
+from pellucid.explanation.faithfulness import (
+    PICTURES,
+    Lead,
+    _faults,
+    _lead,
+    edges,
+    judge_maps,
+    randomised,
+    rank_correlation,
+)
+from pellucid.models import build
+from pellucid.recipe import Recipe
+from pellucid.training.loop import train
+from tests.toys import toy_splits
+
+SPLITS = toy_splits(600)
+
+
+def untrained() -> Classifier:
+    size, classes = SPLITS.train.size, SPLITS.train.classes
+    network = build("tutorial", 1, len(classes), size, seed=1)
+    return Classifier(network, classes, Preprocess(1, *size), "tutorial")
+
+
+@pytest.fixture(scope="module")
+def trained() -> Classifier:
+    classifier = untrained()
+    for _ in train(classifier.network, SPLITS.train, SPLITS.validation, Recipe(epochs=8, batch_size=32)):
+        pass
+    return classifier
+
+
+def edges_of_the_picture(network: nn.Module, images: Tensor, target: Tensor) -> Tensor:
+    """A broken method: it never asks the network."""
+    return edges(images)
+
+
+def test_of_a_network_that_guesses_nothing_is_believed() -> None:
+    honesty = judge_maps(untrained(), SPLITS.test, EXPLAINERS, pictures=8)
+    assert honesty.verdict.startswith("Not to be believed")
+    assert not any(test.supported for test in honesty.tests)
+
+
+def test_a_method_that_does_not_ask_the_network_is_stamped(trained: Classifier) -> None:
+    honesty = judge_maps(trained, SPLITS.test, {"edges": edges_of_the_picture}, pictures=16)
+    assert not honesty.guesses
+    assert [test.supported for test in honesty.tests] == [False]
+    assert honesty.tests[0].alike == pytest.approx(1)
+    assert "not to be believed" in honesty.tests[0].sentence
+
+
+def test_the_same_seed_gives_the_same_verdict_and_leaves_everything_as_it_was(trained: Classifier) -> None:
+    before = [weight.clone() for weight in trained.network.parameters()]
+    state = torch.get_rng_state()
+    methods = {"gradient x activation": EXPLAINERS["gradient x activation"]}
+    first = judge_maps(trained, SPLITS.test, methods, pictures=8, seed=3)
+    assert judge_maps(trained, SPLITS.test, methods, pictures=8, seed=3) == first
+    assert all(torch.equal(a, b) for a, b in zip(before, trained.network.parameters(), strict=True))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_integrated_gradients_add_up_to_the_difference_of_scores(trained: Classifier) -> None:
+    images = SPLITS.test.images[:8].float() / 255
+    with torch.no_grad():
+        difference = trained.network.eval()(images)[:, 1] - trained.network(torch.zeros_like(images))[:, 1]
+    heat = EXPLAINERS["integrated gradients"](trained.network, images, 1)
+    largest = difference.abs().max()
+    assert (heat.sum(dim=(1, 2)) - difference).abs().max() < 0.01 * largest
+
+
+def test_against_explains_the_difference_of_two_scores(trained: Classifier) -> None:
+    images = SPLITS.test.images[:4].float() / 255
+    method = EXPLAINERS["gradient x activation"]
+    both = method(trained.network, images, 0, against=1)
+    torch.testing.assert_close(both, method(trained.network, images, 0) - method(trained.network, images, 1))
+
+
+def test_grad_cam_equals_that_of_captum(trained: Classifier) -> None:
+    captum = pytest.importorskip("captum.attr")
+    images = SPLITS.test.images[:3].float() / 255
+    network = trained.network.eval()
+    theirs = captum.LayerGradCam(network, network.get_submodule("pool2")).attribute(images, target=1)
+    ours = EXPLAINERS["grad-cam"](network, images, 1, layer="pool2")
+    torch.testing.assert_close(ours, theirs[:, 0].detach(), atol=1e-5, rtol=0)
+
+
+def test_of_networks_with_shuffled_labels_or_random_weights_no_map_is_believed(
+    misled: Classifier, untaught: Classifier, reader: Classifier, digits: Splits
+) -> None:
+    shuffled = replace(reader, network=randomised(reader.network, seed=4))
+    for classifier in (misled, untaught, shuffled):
+        honesty = judge_maps(classifier, digits.test, EXPLAINERS, pictures=8)
+        assert honesty.guesses
+        assert "hardly better than guessing" in honesty.verdict
+        assert not any(test.supported for test in honesty.tests)
+        assert all("not to be believed" in test.sentence for test in honesty.tests)
+
+
+def test_a_network_that_reads_has_maps_that_pass(reader: Classifier, digits: Splits) -> None:
+    methods = {name: EXPLAINERS[name] for name in ("integrated gradients", "smoothgrad")}
+    honesty = judge_maps(reader, digits.test, {**methods, "edges": edges_of_the_picture})
+    results = {test.method: test for test in honesty.tests}
+    assert results["integrated gradients"].supported
+    assert results["smoothgrad"].supported
+    assert not results["edges"].supported
+    assert results["integrated gradients"].gap is not None
+    assert results["integrated gradients"].gap < 0.01
+    assert results["smoothgrad"].gap is None
+    assert honesty.verdict.startswith(f"2 of 3 methods passed on {PICTURES} pictures")
+    assert honesty.to_json()["tests"][0]["leads"][0]["rival"] == "random"
+
+
+def test_a_map_that_does_not_add_up_is_stamped(reader: Classifier, digits: Splits) -> None:
+    def doubled(*arguments: Any, **options: Any) -> Tensor:
+        return 2 * EXPLAINERS["integrated gradients"].function(*arguments, **options)
+
+    broken = EXPLAINERS["integrated gradients"]._replace(function=doubled)
+    honesty = judge_maps(reader, digits.test, {"doubled": broken}, pictures=8)
+    assert "its maps miss what they must add up to by 100" in honesty.tests[0].sentence
+
+
+def test_a_map_of_nothing_is_stamped(reader: Classifier, digits: Splits) -> None:
+    def nothing(network: nn.Module, images: Tensor, target: Tensor) -> Tensor:
+        return torch.zeros(len(images), 4, 4)
+
+    honesty = judge_maps(reader, digits.test, {"nothing": nothing}, pictures=8)
+    assert "it finds no evidence at all" in honesty.tests[0].sentence
+    with pytest.raises(UsageError, match="No pictures to test maps on"):
+        judge_maps(reader, digits.test.subset(torch.arange(0)), {})
+
+
+def test_random_weights_are_the_same_numbers_elsewhere(reader: Classifier) -> None:
+    before = {name: weight.clone() for name, weight in reader.network.named_parameters()}
+    copy = randomised(reader.network, seed=1)
+    for name, weight in copy.named_parameters():
+        assert torch.equal(weight.flatten().sort().values, before[name].flatten().sort().values)
+        assert weight.numel() < 20 or not torch.equal(weight, before[name])
+    assert all(torch.equal(weight, before[name]) for name, weight in reader.network.named_parameters())
+
+
+def test_rank_correlation_is_spearmans() -> None:
+    generator = torch.Generator().manual_seed(3)
+    first = torch.randint(0, 6, (4, 5, 5), generator=generator)  # with ties
+    second = first + torch.randint(0, 9, (4, 5, 5), generator=generator)
+    ours = rank_correlation(first, second)
+    expected = [spearmanr(a.flatten(), b.flatten()).statistic for a, b in zip(first, second, strict=True)]
+    assert ours.tolist() == pytest.approx(expected)
+    assert rank_correlation(torch.zeros(1, 9), torch.rand(1, 9)).item() == 0
+
+
+def test_a_lead_that_is_not_sure_is_told_from_none() -> None:
+    maps = torch.ones(2, 4, 4)
+    leads = (Lead("random", 0.3, 0.2), Lead("edges", 0.1, -0.1), Lead("ink", 0.0, -0.1))
+    faults = _faults(maps, 0.0, leads, None, guesses=False)
+    assert faults[0] == "the places it names matter no more than ink"
+    assert faults[1].endswith("it is not sure that the places it names matter more than edges")
+    assert len(faults) == 2
+
+
+def test_of_few_pictures_a_lead_is_less_sure() -> None:
+    leads = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.1, 0.2, 0.3, 0.4])
+    spread = float(leads.double().std()) / 8**0.5
+    assert _lead("ink", leads).low == pytest.approx(0.25 - 1.895 * spread, abs=0.01 * spread)
+    many = leads.repeat(16)
+    assert _lead("ink", many).low == pytest.approx(
+        0.25 - 1.657 * float(many.double().std()) / 128**0.5, abs=1e-4
+    )

@@ -1,0 +1,150 @@
+"""Health is what arithmetic says it is: costs, fields, dead and twin channels, probes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from sklearn.linear_model import Ridge
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pellucid.classifier import Classifier
+from pellucid.data.dataset import Splits
+from pellucid.errors import UsageError
+from pellucid.explanation.layer_stats import (
+    RIDGE,
+    effective_fields,
+    examine,
+    fields,
+    gradient_lengths,
+    layer_seconds,
+    multiply_adds,
+    probe_accuracy,
+    weight_changes,
+)
+from pellucid.models import build
+from tests.explanation.test_attribution import Residual, Seeing, seeded, unchanged
+
+
+def test_costs_are_those_of_the_tutorial_network() -> None:
+    network, images = build("tutorial", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)
+    costs = multiply_adds(network, images)
+    assert costs["conv1"] == 16 * 9 * 28 * 28
+    assert costs["conv2"] == 32 * 16 * 9 * 14 * 14
+    assert costs["dense1"] == 32 * 7 * 7 * 80
+    assert costs["dense2"] == 800
+    assert costs["pool1"] == costs["dropout"] == 0
+    times = layer_seconds(network, images)
+    assert list(times) == ["conv1", "pool1", "conv2", "pool2", "dense1", "dropout", "dense2"]
+    assert all(0 < seconds < 5 for seconds in times.values())
+
+
+def test_fields_of_view_are_those_of_arithmetic() -> None:
+    network, images = build("tutorial", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)
+    assert fields(network, images) == {"conv1": (3, 3), "pool1": (4, 4), "conv2": (8, 8), "pool2": (10, 10)}
+    strided = nn.Sequential(
+        nn.Conv2d(1, 2, (3, 5), padding=(1, 2)), nn.Conv2d(2, 2, 3, stride=2), nn.Conv2d(2, 2, 3)
+    )
+    assert fields(strided, torch.rand(1, 1, 32, 32)) == {"0": (3, 5), "1": (5, 7), "2": (9, 11)}
+    dilated = nn.Sequential(nn.Conv2d(1, 2, 3, dilation=3, padding=3), nn.AvgPool2d(2))
+    assert fields(dilated, torch.rand(1, 1, 20, 20))["0"] == (3, 3)  # three rows are seen, not seven
+
+
+def test_a_transformer_sees_the_whole_picture_after_its_first_attention() -> None:
+    found = fields(seeded(Seeing), torch.rand(1, 1, 8, 8))
+    assert found["patches"] == (2, 2)
+    assert found["block1.self_attn"] == found["block2.norm1"] == (8, 8)
+
+
+def test_large_pictures_are_tried_in_steps() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 9, padding=4))
+    height, width = fields(network, torch.rand(1, 1, 100, 70))["0"]
+    assert 9 <= height <= 9 + 2 * 4
+    assert 9 <= width <= 9 + 2 * 3
+
+
+def test_the_effective_field_is_within_the_theoretical_one() -> None:
+    network, images = seeded(Residual), torch.rand(4, 1, 16, 16)
+    limits, seen = fields(network, images), effective_fields(network, images)
+    assert seen["stem"] == pytest.approx(3, abs=1)
+    for name, side in seen.items():
+        if name in limits:
+            assert 0 <= side <= max(limits[name]), name
+
+
+class Wasteful(nn.Module):
+    """Channels 0 and 1 are twins, 2 is dead, 3 is always on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 5, 1)
+        self.relu = nn.ReLU()
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Linear(5 * 16, 10)
+        with torch.no_grad():
+            self.conv.weight.copy_(torch.tensor([1.0, 2.0, -1.0, 1.0, -1.0]).reshape(5, 1, 1, 1))
+            self.conv.bias.copy_(torch.tensor([-0.2, -0.4, 0.0, 1.0, 0.5]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.pool(functional.relu(self.relu(self.conv(images)))).flatten(1))
+
+
+def test_dead_always_on_and_twin_channels_are_found(reader: Classifier, digits: Splits) -> None:
+    wasteful = replace(reader, network=Wasteful(), model="another")
+    health = examine(wasteful, digits.test, pictures=100)
+    layers = {layer.name: layer for layer in health.layers}
+    assert layers["relu"].dead == (2,)
+    assert layers["relu"].always_on == (3,)
+    twins = layers["relu"].twins[0]
+    assert (twins.first, twins.second, twins.correlation) == (0, 1, pytest.approx(1))
+    assert not any(2 in (twins.first, twins.second) for twins in layers["relu"].twins)
+    assert layers["conv"].dead == layers["conv"].always_on == ()
+    assert not layers["pool"].judged
+    assert "channels that never fire: 1 of 5 in relu" in health.sentence
+
+
+def test_a_healthy_network_is_described_layer_by_layer(reader: Classifier, digits: Splits) -> None:
+    with unchanged(reader.network, digits.test.images[:1]):
+        health = examine(reader, digits.test)
+    layers = {layer.name: layer for layer in health.layers}
+    assert health.parameters == sum(weight.numel() for weight in reader.network.parameters())
+    assert health.multiply_adds == sum(layer.multiply_adds for layer in health.layers)
+    assert layers["conv2"].shape == (32, 4, 4)
+    assert layers["conv1"].field == (3, 3)
+    assert layers["dense1"].field is None
+    assert layers["dense1"].probe is not None
+    assert layers["dense1"].untrained_probe is not None
+    assert layers["dense1"].probe > 0.9
+    assert layers["dense1"].probe > layers["dense1"].untrained_probe
+    with pytest.raises(UsageError, match="at least 3 pictures to examine"):
+        examine(reader, digits.test.subset(torch.arange(2)))
+
+
+def test_probes_are_scikit_learns_ridge_regression() -> None:
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.randint(0, 3, (90,), generator=generator)
+    features = torch.randn(90, 6, generator=generator) + functional.one_hot(labels, 6)
+    mean, spread = features[:60].mean(dim=0), features[:60].std(dim=0, correction=0)
+    scaled = ((features - mean) / spread).double()
+    wanted = functional.one_hot(labels[:60], 3)
+    model = Ridge(RIDGE, fit_intercept=False)
+    known, asked = (functional.pad(part, (0, 1), value=1.0) for part in (scaled[:60], scaled[60:]))
+    guesses = torch.from_numpy(model.fit(known, wanted).predict(asked)).argmax(dim=1)
+    assert probe_accuracy(features, labels, 3) == pytest.approx(
+        float((guesses == labels[60:]).double().mean())
+    )
+
+
+def test_changes_of_weights_and_gradients_are_measured(reader: Classifier, digits: Splits) -> None:
+    before = {"weight": torch.tensor([3.0, 4.0]), "count": torch.tensor(1)}
+    after = {"weight": torch.tensor([3.0, 4.5]), "count": torch.tensor(2)}
+    assert weight_changes([before, after]) == [{"weight": pytest.approx(0.1)}]
+    assert weight_changes([before]) == []
+    with unchanged(reader.network, digits.test.images[:1]):
+        lengths = gradient_lengths(reader, digits.test, pictures=32)
+    logits = reader.network(digits.test.images[:32].float() / 255)
+    functional.cross_entropy(logits, digits.test.labels[:32]).backward()
+    for name, weight in reader.network.named_parameters():
+        assert weight.grad is not None
+        assert lengths[name] == pytest.approx(float(weight.grad.norm()), rel=1e-3)
+        weight.grad = None

@@ -1,0 +1,103 @@
+"""The page of a check shows every finding with its pictures, safely, and needs nothing else."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid.data.audit.findings import Audit, audit
+from pellucid.data.dataset import Dataset, Splits
+from pellucid.data.store.headers import Unreadable
+from pellucid.report.check_page import GROUPS, SECTIONS, Subject, render, write_check
+from tests.data.audit.test_findings import ANIMALS, dataset_of, reading_of, splits_of, tensor_of
+from tests.photographs import CHANGES, photographs
+from tests.photographs import changed as change
+from tests.report.test_report import HOSTILE, Elements
+
+
+def faulty(names: tuple[str, ...] = ANIMALS) -> tuple[Audit, Splits]:
+    """An audit in which every kind of finding occurs, of classes of these names."""
+    pictures = photographs(300)
+    pictures[240:243] = pictures[:3]
+    pictures[245], pictures[20] = change(pictures[5], CHANGES[0]), change(pictures[6], CHANGES[0])
+    pictures[31], pictures[36], pictures[40] = pictures[30], pictures[32], 90
+    for frame in range(51, 55):
+        pictures[frame] = np.roll(pictures[frame - 1], 3, axis=1)
+    splits = splits_of(tensor_of(pictures))
+    labels = torch.arange(180) % 3
+    labels[:3], labels[50:55] = 3, 0
+    sources = [f"{names[0]}/IMG_{number:03}.jpg" for number in range(180)]
+    train = Dataset(splits.train.images, labels, names, sources)
+    test = splits.test.subset(torch.nonzero(splits.test.labels != 2)[:, 0])
+    others = (Dataset(part.images, part.labels, names, part.sources) for part in (splits.validation, test))
+    splits = Splits(train, *others)
+    broken = (Unreadable(f"{names[1]}/1.jpg", "cut off"),)
+    return audit(splits, reading_of(splits, broken)), splits
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = write_check(*faulty(), tmp_path_factory.mktemp("check") / "check.html", name="pets")
+    return path.read_text(encoding="utf-8")
+
+
+def test_every_finding_is_told_and_leads_to_its_pictures(page: str) -> None:
+    found, _ = faulty()
+    kinds = {finding.kind for finding in found.findings}
+    assert kinds == {
+        "unreadable", "leak", "mislabelled-twins", "near-leak", "small-class", "absent-class", "imbalance",
+        "blank", "burst", "duplicate", "near-duplicate",
+    }  # fmt: skip
+    text = " ".join(Elements(page).text.split())
+    assert all(finding.sentence in text for finding in found.findings)
+    ids = {attributes["id"] for _, attributes in Elements(page).found if "id" in attributes}
+    links = {a["href"] for tag, a in Elements(page).found if tag == "a"}
+    assert {link[1:] for link in links if link} <= ids
+    assert {key for key, _, _ in SECTIONS} <= ids
+
+
+def test_pairs_stand_side_by_side_with_their_files(page: str) -> None:
+    found, _ = faulty()
+    groups = page.split('<div class="group a-found">')[1:]
+    assert len(groups) == sum(len(finding.groups) for finding in found.findings)
+    (near,) = found.of("near-leak")
+    assert any(all(place.source in group for place in near.groups[0]) for group in groups)
+
+
+def test_it_needs_no_script_no_file_and_no_network(page: str) -> None:
+    elements = Elements(page).found
+    assert [tag for tag, _ in elements if tag in ("script", "iframe", "object", "form", "img")] == []
+    policy = next(a["content"] or "" for _, a in elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "script" not in policy
+    assert not re.search(r"url\((?!data:)|@import", page)
+    assert all((a.get("href") or "#").startswith(("#", "data:")) for _, a in elements)
+
+
+def test_hostile_names_change_nothing_but_words() -> None:
+    hostile = render(Subject(*faulty(HOSTILE[:4]), name='"><script>x</script>'))
+    plain = render(Subject(*faulty(), name="pets"))
+    tags = [[tag for tag, _ in Elements(text).found] for text in (hostile, plain)]
+    assert tags[0] == tags[1]
+
+
+def test_sound_pictures_give_a_page_that_says_so(tmp_path: Path) -> None:
+    splits = splits_of(tensor_of(photographs(400, seed=3)))
+    path = write_check(audit(splits), splits, tmp_path / "check.html")
+    text = path.read_text(encoding="utf-8")
+    assert "found that is wrong" in text
+    assert [a["id"] for a in Elements(text).of_class("part")] == ["classes", "light"]
+
+
+def test_a_page_of_many_findings_stays_small_and_says_how_many_it_left_out() -> None:
+    images = tensor_of(photographs(100, seed=8))
+    train = dataset_of(images, "train")
+    splits = Splits(
+        train, train.subset(torch.arange(0)), replace(train, sources=[f"t/{n}" for n in range(100)])
+    )
+    text = render(Subject(audit(splits), splits, "twice"))
+    assert f"The first {GROUPS} of 100" in text
+    assert len(text) < 5_000_000

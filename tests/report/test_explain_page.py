@@ -1,0 +1,237 @@
+"""`explain` and `compare`: what a reader gets in the terminal, as JSON, as a page, as a PNG."""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from pellucid import cli
+from pellucid.classifier import Classifier
+from pellucid.comparison import compare
+from pellucid.data import load
+from pellucid.data.dataset import Splits
+from pellucid.errors import UsageError
+from pellucid.explanation.counterfactual import changes_to_others
+from pellucid.explanation.explanation import explain
+from pellucid.explanation.similarity import LayerSimilarity
+from pellucid.plots import images
+from pellucid.recipe import Recipe
+from pellucid.report.compare_page import _heat, _luminance, page
+from pellucid.report.explain_page import Explained, facts, lines
+from pellucid.report.explain_page import page as explained_page
+from pellucid.runs.fit import fit
+from tests.toys import economical, write_picture
+
+
+@pytest.fixture(scope="module")
+def digits() -> Splits:
+    return load("digits")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, digits: Splits) -> Path:
+    """A folder with two runs, "one" and "two", and two pictures."""
+    folder = tmp_path_factory.mktemp("explained")
+    with economical():
+        for name, seed in (("one", 1), ("two", 2)):
+            recipe = Recipe(epochs=2, batch_size=32, learning_rate=0.004, threads=1, seed=seed)
+            splits = load("digits", seed=seed)
+            fit(splits.train, splits.validation, recipe, folder=folder / name, data="digits")
+    for number in (0, 1):
+        write_picture(folder / f"{number}.png", digits.test.images[number])
+    return folder
+
+
+def classifiers(place: Path) -> tuple[Classifier, Classifier]:
+    return Classifier.load(place / "one"), Classifier.load(place / "two")
+
+
+@dataclass
+class Done:
+    """What a command left: its exit code and what it printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def ran(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """The command line run inside this process, in the folder with the runs."""
+    monkeypatch.chdir(place)
+
+    def run(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["pellucid", *words])
+        with pytest.raises(SystemExit) as leaving:
+            cli.main()
+        printed = capsys.readouterr()
+        return Done(int(leaving.value.code or 0), printed.out, printed.err)
+
+    return run
+
+
+Ran = Callable[..., Done]
+
+
+def test_one_page_holds_several_pictures_with_all_that_was_asked(place: Path, ran: Ran) -> None:
+    words = ("one", "0.png", "1.png", "--change", "--neighbours", "3", "--out", "both.html")
+    done = ran("explain", *words)
+    assert done.returncode == 0, done.stderr
+    made = (place / "both.html").read_text()
+    assert made.count('<section class="part">') == 2
+    assert made.count("What would change it") == 2
+    assert made.count('alt="Training picture of') == 6
+    assert "default-src 'none'" in made
+    assert "<script" not in made
+    for words_ in (
+        "0.png: answers",
+        "Evidence by gradient x activation",
+        "pixels of change",
+        "Written: both.html",
+    ):
+        assert words_ in done.stdout
+
+
+def test_a_format_is_known_by_its_name_or_by_the_end_of_the_file(place: Path, ran: Ran) -> None:
+    done = ran("explain", "one", "0.png", "1.png", "--format", "json", "--method", "occlusion")
+    assert done.returncode == 0, done.stderr
+    told = json.loads((place / "explained.json").read_text())
+    assert [one["file"] for one in told] == ["0.png", "1.png"]
+    assert all(len(one["evidence"]["occlusion"]) == 8 for one in told)
+    ran("explain", "one", "0.png", "--change")
+    assert (place / "0-explained.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["0.png", "1.png", "--out", "x.png"], "names one PNG, but 2 pictures were given"),
+        (["0.png", "--out", "0.png"], "is the picture itself"),
+        (["0.png", "--format", "pdf"], "Unknown format 'pdf'"),
+        (["0.png", "--layer", "conv9"], "Its layers: conv1, pool1, conv2"),
+        (["0.png", "--method", "saliency"], "Unknown method 'saliency'"),
+        (["none.png"], "none.png"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_exit_2(ran: Ran, words: list[str], message: str) -> None:
+    done = ran("explain", "one", *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_bad_picture_does_not_keep_the_others_from_being_explained(place: Path, ran: Ran) -> None:
+    (place / "bad.png").write_bytes(b"no picture")
+    done = ran("explain", "one", "bad.png", "0.png", "--json", "--out", "x.html")
+    assert done.returncode == 2
+    assert "bad.png" in done.stderr
+    assert json.loads(done.stdout)["file"] == "0.png"
+
+
+def test_picture_and_map_are_equally_large_and_vain_searches_share_a_line(
+    place: Path, digits: Splits
+) -> None:
+    network = classifiers(place)[0]
+    image = digits.test.images[0]
+    ways = changes_to_others(network, image)
+    vain = tuple(replace(way, confirmed=way is ways[0]) for way in ways)
+    one = Explained("0.png", explain(network, image), vain)
+    sizes = re.findall(r'<img src="[^"]*" width="(\d+)" height="(\d+)"', explained_page([one]))
+    assert sizes[0] == sizes[1] == ("224", "224")
+    told = [line for line in lines(one) if " -> " in line]
+    assert len(told) == 2
+    names = told[1].partition(" -> ")[2].partition(": no change")[0].split(", ")
+    assert sorted(names) == sorted(way.classes[way.target] for way in ways[1:])
+
+
+def test_a_map_without_evidence_is_said_to_have_none_everywhere(place: Path, digits: Splits) -> None:
+    dead = classifiers(place)[0]
+    for weight in dead.network.parameters():
+        nn.init.zeros_(weight)
+    one = Explained("x", explain(dead, digits.test.images[0], 3))
+    assert any("no evidence" in line for line in lines(one))
+    assert '<div class="nothing">no evidence</div>' in explained_page([one])
+    assert "no evidence" in facts(one)["captions"]["gradient x activation"]
+
+
+def test_a_contrast_is_between_the_two_classes_named(ran: Ran) -> None:
+    words = ("--target", "4", "--against", "9", "--json", "--out", "x.html")
+    told = json.loads(ran("explain", "one", "0.png", *words).stdout)
+    assert (told["target"], told["against"]) == ("4", "9")
+    assert "difference of the scores" in told["captions"]["gradient x activation"]
+
+
+def test_a_map_in_characters_keeps_its_sign() -> None:
+    rows = images.text_map(torch.tensor([[1.0, 0.0], [-1.0, 0.5]]))
+    assert rows == ["██··", "##▒▒"]
+    assert images.text_map(torch.zeros(3, 3)) == ["no evidence"]
+    assert len(images.text_map(torch.rand(100, 50))) == 28
+
+
+def test_two_runs_are_compared_by_answers_layers_and_channels(place: Path, digits: Splits) -> None:
+    first, second = classifiers(place)
+    found = compare(first, second, digits.test, names=("a", "b"))
+    answers = [one.predict(digits.test.images).argmax(dim=1) for one in (first, second)]
+    assert len(found.disagreements) == int((answers[0] != answers[1]).sum()) > 0
+    right = [int((answer == digits.test.labels).sum()) for answer in answers]
+    assert [found.right["first"], found.right["second"]] == right
+    assert right[0] - right[1] == found.right["only first"] - found.right["only second"]
+    assert found.similarity.rows == found.similarity.columns
+    assert sorted(pair.second for pair in found.pairs["conv1"]) == list(range(16))
+    assert 0 < found.alike("conv1") <= 1
+    made = page(found, first, second)
+    assert made.count('class="tile"') == min(60, len(found.disagreements))
+    assert "read it with the pictures" in made
+    assert "<script" not in made
+
+
+def test_every_number_on_the_heat_map_can_be_read() -> None:
+    columns = tuple(str(number) for number in range(101))
+    for cell in _heat(LayerSimilarity(("a",), columns, torch.linspace(0, 1, 101)[None], {}))[0]:
+        ground = _luminance(int(band) for band in re.findall(r"\d+", cell["colour"]))
+        written = 1.0 if cell["dark"] else 0.0  # in white or in black
+        assert (max(ground, written) + 0.05) / (min(ground, written) + 0.05) >= 4.5
+
+
+def test_a_run_compared_with_itself_is_alike_in_all(place: Path, digits: Splits) -> None:
+    first = classifiers(place)[0]
+    found = compare(first, first, digits.test)
+    assert found.disagreements == []
+    assert all(found.alike(name) == pytest.approx(1) for name in found.pairs)
+    assert "They answer every picture alike." in page(found, first, first)
+
+
+def test_runs_of_other_pictures_or_classes_are_not_compared(place: Path, digits: Splits) -> None:
+    first = classifiers(place)[0]
+    other = replace(first, classes=tuple(f"class {n}" for n in range(10)))
+    with pytest.raises(UsageError, match="same classes and pictures"):
+        compare(first, other, digits.test)
+
+
+def test_runs_judged_on_other_pictures_are_not_compared(ran: Ran, place: Path) -> None:
+    facts_ = json.loads((place / "two" / "environment.json").read_text())
+    (place / "three").mkdir(exist_ok=True)
+    for name in ("recipe.json", "metrics.csv", "model.json", "model.safetensors"):
+        (place / "three" / name).write_bytes((place / "two" / name).read_bytes())
+    (place / "three" / "environment.json").write_text(json.dumps({**facts_, "data": "cats"}))
+    done = ran("compare", "one", "three")
+    assert done.returncode == 2
+    assert "'three' was trained on 'cats', 'one' on 'digits'" in done.stderr
+
+
+def test_compare_tells_it_and_writes_a_page(ran: Ran) -> None:
+    done = ran("compare", "one", "two")
+    assert done.returncode == 0, done.stderr
+    for words in ("They disagree on", "linear CKA", "channels paired", "Page: compare.html"):
+        assert words in done.stdout
+    told = json.loads(ran("compare", "one", "two", "--json").stdout)
+    assert len(told["cka"]["matrix"]) == len(told["cka"]["rows"])
+    assert {"index", "first", "second", "label", "source"} <= set(told["disagreements"][0])

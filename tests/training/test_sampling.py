@@ -1,0 +1,136 @@
+"""Uneven classes can be made to count alike, and the scores that count them alike are shown."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor
+
+from pellucid.data.dataset import Dataset
+from pellucid.evaluation.evaluation import Evaluation
+from pellucid.models import build
+from pellucid.recipe import Recipe
+from pellucid.training.loop import judge, train
+from pellucid.training.sampling import balanced_order, class_weights
+from tests.toys import CLASSES, QUICK, economical, only_class, same_weights, toy_dataset
+
+LABELS = torch.tensor([0] * 90 + [1] * 30 + [3] * 4)
+
+
+@pytest.fixture(autouse=True)
+def cheaply() -> Iterator[None]:
+    with economical():
+        yield
+
+
+def uneven(count: int, *, seed: int) -> Dataset:
+    """Toys of which only every twelfth box, cross or post is left."""
+    toys = toy_dataset(count, seed=seed)
+    kept = [n for n, label in enumerate(toys.labels.tolist()) if label == 0 or (n // 4) % 12 == 0]
+    return toys.subset(torch.tensor(kept))
+
+
+def order(epoch: int, seed: int = 1) -> Tensor:
+    return balanced_order(LABELS, seed, epoch)
+
+
+def test_a_balanced_order_shows_every_class_alike_and_every_rare_picture_as_often() -> None:
+    for epoch in range(1, 5):
+        seen = order(epoch)
+        assert len(seen) == len(LABELS)
+        counts = torch.bincount(LABELS[seen], minlength=4).tolist()
+        assert counts[2] == 0
+        assert max(counts) - min(c for c in counts if c) <= 1
+        times = Counter(seen.tolist())
+        rare = [times[index] for index in range(120, 124)]
+        assert max(rare) - min(rare) <= 1
+        assert max(times[index] for index in range(90)) == 1
+
+
+def test_a_balanced_order_is_a_function_of_labels_seed_and_epoch_alone() -> None:
+    first, state = order(3), torch.random.get_rng_state()
+    torch.rand(5)
+    torch.random.set_rng_state(state)
+    assert torch.equal(order(3), first)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert not torch.equal(order(4), first)
+    assert not torch.equal(order(3, seed=2), first)
+
+
+def test_over_the_epochs_every_common_picture_has_its_turn() -> None:
+    seen = {index for epoch in range(1, 12) for index in order(epoch).tolist()}
+    assert seen == set(range(len(LABELS)))
+
+
+def test_class_weights_are_scikit_learns_and_one_on_average() -> None:
+    shown = [0, 1, 3]
+    expected = compute_class_weight("balanced", classes=torch.tensor(shown).numpy(), y=LABELS.numpy())
+    weights = class_weights(LABELS, 4)
+    assert torch.allclose(weights[shown].double(), torch.tensor(expected))
+    assert weights[2] == 0
+    assert float(weights[LABELS].mean()) == pytest.approx(1)
+
+
+def test_even_classes_are_weighted_one() -> None:
+    assert torch.equal(class_weights(torch.arange(12) % 4, 4), torch.ones(4))
+
+
+@pytest.mark.parametrize("balance", ["weights", "sampler"])
+def test_a_balanced_training_recognises_more_of_the_rare_classes(balance: str) -> None:
+    recalls = {}
+    data, even = uneven(480, seed=0), toy_dataset(120, seed=5)
+    rare = torch.nonzero(even.labels != 0)[:, 0]
+    for way in ("none", balance):
+        network = build("tutorial", 1, len(CLASSES), (16, 16), seed=0)
+        recipe = replace(QUICK, balance=way, epochs=8, learning_rate=2e-3, batch_size=32)
+        list(train(network, data, data, recipe))
+        recalls[way] = judge(network, even.subset(rare))[1]
+    assert recalls[balance] > recalls["none"] + 0.05
+
+
+def test_weights_of_even_classes_change_nothing() -> None:
+    data = toy_dataset(64)
+    networks = []
+    for way in ("none", "weights"):
+        network = build("tutorial", 1, len(CLASSES), (16, 16), seed=0)
+        list(train(network, data, data, Recipe(balance=way, epochs=1, threads=1, precision="float32")))
+        networks.append(network)
+    assert same_weights(*networks)
+
+
+def test_macro_scores_are_scikit_learns() -> None:
+    found = judged([50, 20, 10, 5])
+    predictions, labels = found.predictions.numpy(), found.labels.numpy()
+    assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, predictions))
+    assert found.macro_f1 == pytest.approx(f1_score(labels, predictions, average="macro"))
+    assert found.to_json()["balanced_accuracy"] == found.balanced_accuracy
+
+
+def test_macro_scores_are_told_only_where_classes_are_uneven() -> None:
+    told = judged([60, 20, 20, 20]).uneven
+    assert told.startswith("Classes are uneven, 20 to 60 pictures. Counting each alike: balanced accuracy ")
+    assert "macro F1 0." in told
+    assert judged([30, 20, 20, 20]).uneven == ""
+    assert judged([30, 0, 0, 0]).uneven == ""
+
+
+def judged(counts: list[int]) -> Evaluation:
+    """Answers right about half of the time, of so many pictures of each class."""
+    labels = torch.repeat_interleave(torch.arange(4), torch.tensor(counts))
+    generator = torch.Generator().manual_seed(2)
+    hits = torch.nn.functional.one_hot(labels, 4) * torch.rand(len(labels), 1, generator=generator)
+    probabilities = (hits + 0.5 * torch.rand(len(labels), 4, generator=generator)).softmax(dim=1)
+    return Evaluation(probabilities, labels, CLASSES, [str(n) for n in range(len(labels))])
+
+
+def test_one_class_alone_is_still_refused_when_balanced() -> None:
+    from pellucid.errors import UsageError
+
+    data = only_class(toy_dataset(40), "box")
+    with pytest.raises(UsageError, match="at least two classes"):
+        network = build("tutorial", 1, len(CLASSES), (16, 16), seed=0)
+        list(train(network, data, data, replace(QUICK, balance="sampler")))
