@@ -22,7 +22,7 @@ import torch
 from pictures import strokes
 
 from pellucid.data.dataset import Dataset
-from pellucid.data.mapped import Mapped, Rows
+from pellucid.data.mapped import Mapped, MappedImages
 from pellucid.machine import processor
 from pellucid.models import build
 from pellucid.recipe import Recipe
@@ -59,7 +59,9 @@ def epoch(path: Path, count: int) -> dict[str, float]:
             file.write(few.images[: count - start].numpy().tobytes())
     with path.open("rb") as file:
         source = Mapped(file, (count, *SHAPE))
-    images = Rows(source, np.arange(count), np.empty((count, 16), np.uint8))  # hashes nobody asks for here
+    images = MappedImages(
+        source, np.arange(count), np.empty((count, 16), np.uint8)
+    )  # hashes nobody asks for here
     labels = few.labels[torch.arange(count) % len(few)]
     mapped = Dataset(images, labels, few.classes, [""] * count)
     recipe = Recipe(epochs=1, optimizer="muon", schedule="linear")

@@ -2,7 +2,7 @@
 
     PELLUCID_DATA=folder python benchmarks/pages.py RUN [--browser /usr/bin/chromium]
 
-RUN is a run of MNIST with its moments. 10,000 mistakes are made up by giving every test picture a wrong
+RUN is a run of MNIST with its snapshots. 10,000 mistakes are made up by giving every test picture a wrong
 answer: the page is then as full as it gets. Times are of an idle machine or worth nothing; medians of
 `--repeat` openings, and of every stroke of the ten recorded digits.
 """
@@ -25,7 +25,7 @@ from pellucid.pad.section import Subject
 from pellucid.report.context import Material
 from pellucid.report.report import render
 from pellucid.runs.run import Run, find_splits
-from pellucid.training.snapshots import MOMENTS, read_moments
+from pellucid.training.snapshots import SNAPSHOTS, read_snapshots
 from tests.browser.hand import draw
 from tests.golden.make_strokes import DIGITS
 
@@ -53,7 +53,7 @@ def main() -> None:
 def written(run: Run, splits: Splits, evaluation: Evaluation, folder: Path) -> dict[str, Path]:
     """The four pages, with what each took to write and weighs."""
     pages = {}
-    past = read_moments(run.folder / MOMENTS, run.classifier.network)
+    past = read_snapshots(run.folder / SNAPSHOTS, run.classifier.network)
     subject = Subject(run.classifier, run.data, splits.train, splits.test, past)
     alone = Subject(run.classifier, run.data, splits.train, splits.test)
     makers = {
@@ -65,8 +65,8 @@ def written(run: Run, splits: Splits, evaluation: Evaluation, folder: Path) -> d
             lambda path: path.write_text(render(Material(run, splits, all_wrong(evaluation))), "utf-8"),
             5_000_000,
         ),
-        f"page, {len(past)} moments": (lambda path: export_page(subject, path), 3_000_000),
-        "page, no moments": (lambda path: export_page(alone, path), 700_000),
+        f"page, {len(past)} snapshots": (lambda path: export_page(subject, path), 3_000_000),
+        "page, no snapshots": (lambda path: export_page(alone, path), 700_000),
     }
     for name, (make, budget) in makers.items():
         path = folder / f"{len(pages)}.html"

@@ -21,7 +21,7 @@ from pellucid.explanation.similarity import (
 )
 from pellucid.formatting import percent
 from pellucid.inference import scaled
-from pellucid.language import said
+from pellucid.language import translate
 
 COMPARED = 300  # pictures on which layers are compared, at most
 ALIGNED = 100  # pictures on which channels are paired, at most
@@ -50,7 +50,7 @@ class Comparison:
     def sentence(self) -> str:
         """The comparison in one sentence."""
         count, apart = len(self.dataset), len(self.disagreements)
-        return said(
+        return translate(
             "They disagree on %(apart)s of %(count)s pictures (%(share)s); right only %(first)s: "
             "%(only_first)s, right only %(second)s: %(only_second)s.",
             apart=f"{apart:,}",

@@ -1,7 +1,7 @@
 """The one place that writes: a file is there whole, or not at all.
 
 Every write goes to a temporary sibling, is flushed to the disk, renamed over its name, and the rename
-is flushed too (fsync of the folder). A process killed or a disk filled at any moment leaves the old
+is flushed too (fsync of the folder). A process killed or a disk filled at any snapshot leaves the old
 file, or the new one, and never half of either.
 """
 
@@ -142,7 +142,7 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def workshop() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     """A folder of its own for a program that can only write files; it is gone after the block."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pellucid.language import Saying, said, saying
+from pellucid.language import Message, lazy_gettext, translate
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,8 +17,8 @@ def percent(share: float, *, count: int = 1000) -> str:
 def times(count: int) -> str:
     """A count as one says it: once, twice, 3 times."""
     if count in (1, 2):
-        return said("once") if count == 1 else said("twice")
-    return said("%(count)s times", count=f"{count:,}")
+        return translate("once") if count == 1 else translate("twice")
+    return translate("%(count)s times", count=f"{count:,}")
 
 
 def digits(probabilities: "Tensor") -> list[str]:
@@ -46,13 +46,13 @@ def figure(value: float) -> str:
 NAMED = 5  # names that a sentence quotes, at most
 
 
-def listed(names: Iterable[str]) -> Saying | str:
+def listed(names: Iterable[str]) -> Message | str:
     """Some names in quotes, and how many more there are."""
     given = list(names)
     shown = ", ".join(f"'{name}'" for name in given[:NAMED])
     if len(given) <= NAMED:
         return shown
-    return saying("%(names)s and %(count)s more", names=shown, count=len(given) - NAMED)
+    return lazy_gettext("%(names)s and %(count)s more", names=shown, count=len(given) - NAMED)
 
 
 def plural(number: int, one: str, many: str) -> str:

@@ -1,12 +1,12 @@
 """What pages say, in the language asked for: English in the code, other languages in a catalogue beside it.
 
-    with speaking("ko"):
-        said("%(count)s pictures", count=12)
+    with use_language("ko"):
+        translate("%(count)s pictures", count=12)
 
 A sentence is written in English where it is used and looked up as it stands; one that has no translation is
 said in English. `assets/shared/<language>.json` holds the translations, and a test that none is missing.
 
-What is found before it is known who reads it, as a fault in the pictures, is worded as a Saying: said in
+What is found before it is known who reads it, as a fault in the pictures, is worded as a Message: said in
 English in the terminal and in JSON, in the page's language on a page.
 """
 
@@ -27,57 +27,57 @@ from pellucid.errors import UsageError
 LANGUAGES = {"en": "English", "ko": "한국어"}
 LOCALE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")  # the first that is set decides, as everywhere
 
-_spoken: ContextVar[str] = ContextVar("language", default="en")
+_current: ContextVar[str] = ContextVar("language", default="en")
 
 
 @contextmanager
-def speaking(language: str) -> Iterator[None]:
-    """Inside the block `said` speaks `language`. Raises UsageError for an unknown one."""
+def use_language(language: str) -> Iterator[None]:
+    """Inside the block `translate` speaks `language`. Raises UsageError for an unknown one."""
     if language not in LANGUAGES:
         raise UsageError(f"Unknown language '{language}'. Known: {', '.join(LANGUAGES)}.")
-    before = _spoken.set(language)
+    before = _current.set(language)
     try:
         yield
     finally:
-        _spoken.reset(before)
+        _current.reset(before)
 
 
-def spoken() -> str:
+def current_language() -> str:
     """The language of the block one is in: "en" outside any."""
-    return _spoken.get()
+    return _current.get()
 
 
-def language_of(environment: Mapping[str, str]) -> str:
+def locale_language(environment: Mapping[str, str]) -> str:
     """The language a person's locale asks for: "ko" for LANG=ko_KR.UTF-8; "en" for one that is not known."""
     wish = next((environment[name] for name in LOCALE_VARIABLES if environment.get(name)), "")
     language = re.split(r"[_.@-]", wish)[0].lower()
     return language if language in LANGUAGES else "en"
 
 
-def said(sentence: str, /, **values: object) -> str:
+def translate(sentence: str, /, **values: object) -> str:
     """`sentence` in the language spoken, with `%(name)s` filled in; a percent sign is written %%.
 
     In Korean, particles that depend on the sound before them are written {을/를} and chosen after filling in.
     """
-    return chosen_particles(_translation(sentence) % values)
+    return choose_particles(_translation(sentence) % values)
 
 
 def gettext(sentence: str, /, **values: object) -> Markup:
-    """`said` for templates: the sentence is the page's own, what is filled in is escaped."""
-    return Markup(chosen_particles(str(Markup(_translation(sentence)) % values)))
+    """`translate` for templates: the sentence is the page's own, what is filled in is escaped."""
+    return Markup(choose_particles(str(Markup(_translation(sentence)) % values)))
 
 
 def ngettext(one: str, many: str, number: int, /, **values: object) -> Markup:
     """`gettext` for a number of things. Languages with one form translate the plural."""
-    return gettext(one if number == 1 and spoken() == "en" else many, **values)
+    return gettext(one if number == 1 and current_language() == "en" else many, **values)
 
 
 @dataclass(frozen=True)
-class Saying:
-    """A sentence worded now and said later: `str` of it is in the language spoken then.
+class Message:
+    """A sentence worded now and translated later: `str` of it is in the language in use then.
 
-    sentence  in English, as `said` takes it
-    values    what is filled in: text, whole numbers, which get their thousands, and Sayings
+    sentence  in English, as `translate` takes it
+    values    what is filled in: text, whole numbers, which get their thousands, and Messages
     one       the English of a single one, where `count` among the values is 1
     """
 
@@ -86,48 +86,51 @@ class Saying:
     one: str = ""
 
     def __str__(self) -> str:
-        alone = self.one and self.values["count"] == 1 and spoken() == "en"
+        alone = self.one and self.values["count"] == 1 and current_language() == "en"
         values = {
             name: f"{value:,}" if isinstance(value, int) else str(value)
             for name, value in self.values.items()
         }
-        return said(self.one if alone else self.sentence, **values)
+        return translate(self.one if alone else self.sentence, **values)
 
     def to_json(self) -> dict[str, Any]:
-        """Sentence and values as plain values, from which `retold` makes it again."""
+        """Sentence and values as plain values, from which `message_from_json` makes it again."""
         values = {
-            name: value.to_json() if isinstance(value, Saying) else value
+            name: value.to_json() if isinstance(value, Message) else value
             for name, value in self.values.items()
         }
         return {"sentence": self.sentence, "values": values, **({"one": self.one} if self.one else {})}
 
 
-def saying(sentence: str, /, **values: object) -> Saying:
-    """`said`, but later."""
-    return Saying(sentence, values)
+def lazy_gettext(sentence: str, /, **values: object) -> Message:
+    """`translate`, but later."""
+    return Message(sentence, values)
 
 
-def counted(one: str, many: str, count: int, /, **values: object) -> Saying:
+def lazy_ngettext(one: str, many: str, count: int, /, **values: object) -> Message:
     """`ngettext`, but later; the number is filled in as `count`."""
-    return Saying(many, {"count": count, **values}, one)
+    return Message(many, {"count": count, **values}, one)
 
 
-def enumerated(sayings: Iterable[Saying], *, separator: str = ", ") -> Saying:
+def comma_joined(messages: Iterable[Message], *, separator: str = ", ") -> Message:
     """Several with commas between them."""
-    values = {f"{number}": one for number, one in enumerate(sayings)}
-    return Saying(separator.join(f"%({number})s" for number in values), values)
+    values = {f"{number}": one for number, one in enumerate(messages)}
+    return Message(separator.join(f"%({number})s" for number in values), values)
 
 
-def retold(told: Mapping[str, Any]) -> Saying:
-    """The Saying that `Saying.to_json` wrote down.
+def message_from_json(told: Mapping[str, Any]) -> Message:
+    """The Message that `Message.to_json` wrote down.
 
-    Raises UsageError for what no Saying wrote: a blank that is left empty or asks for anything but a value.
+    Raises UsageError for what no Message wrote: a blank that is left empty or asks for anything but a value.
     """
     sentence, one, values = told.get("sentence"), told.get("one", ""), told.get("values", {})
     if not isinstance(values, Mapping) or not all(_is_template(text, values) for text in (sentence, one)):
         raise UsageError(f"Expected a sentence with its values, as pellucid writes them; got {dict(told)}.")
-    filled = {name: retold(value) if isinstance(value, Mapping) else value for name, value in values.items()}
-    return Saying(str(sentence), filled, str(one))
+    filled = {
+        name: message_from_json(value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+    }
+    return Message(str(sentence), filled, str(one))
 
 
 def _is_template(text: object, values: Mapping[str, object]) -> bool:
@@ -139,7 +142,7 @@ def _is_template(text: object, values: Mapping[str, object]) -> bool:
 _BLANK = re.compile(r"%%|%\((\w+)\)s")
 
 
-def chosen_particles(text: str) -> str:
+def choose_particles(text: str) -> str:
     """`text` with every {을/를} replaced by the particle that fits the sound before it, tags left aside."""
     return _PARTICLES.sub(lambda found: found[1] + found[2] + _fitting(found[1], found[3], found[4]), text)
 
@@ -162,7 +165,7 @@ def _fitting(letter: str, closed: str, opened: str) -> str:
 
 
 def _translation(sentence: str) -> str:
-    return catalogue(spoken()).get(sentence, sentence)
+    return catalogue(current_language()).get(sentence, sentence)
 
 
 @cache

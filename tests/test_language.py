@@ -17,7 +17,7 @@ from pellucid.errors import UsageError
 from pellucid.explanation import counterfactual, layer_stats, neighbours, similarity
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.faithfulness import CAVEAT
-from pellucid.language import LANGUAGES, catalogue, chosen_particles, language_of, said, speaking
+from pellucid.language import LANGUAGES, catalogue, choose_particles, locale_language, translate, use_language
 from pellucid.machine import processor
 from pellucid.report import check_page, report, templates
 from pellucid.report.reproduce import FILES
@@ -72,8 +72,8 @@ def sentences_of(template: str) -> Iterator[str]:
 
 
 def said_in(module: ast.Module) -> Iterator[str]:
-    """Every sentence written out in a call of `said`, `saying` or `counted`: of a number, the plural."""
-    places = {"said": 0, "saying": 0, "counted": 1}
+    """Every sentence written out in a call of `translate`, `lazy_gettext` or `lazy_ngettext`: of a number, the plural."""
+    places = {"translate": 0, "lazy_gettext": 0, "lazy_ngettext": 1}
     for node in ast.walk(module):
         if isinstance(node, ast.Call) and (place := places.get(getattr(node.func, "id", ""))) is not None:
             asked = node.args[place]
@@ -225,7 +225,7 @@ def test_hangul_class_names_stand_in_it_whole_with_the_right_particles(korean_pa
     ],
 )  # fmt: skip
 def test_particles_fit_the_sound_before_them(text: str, fitting: str) -> None:
-    assert chosen_particles(text) == fitting
+    assert choose_particles(text) == fitting
 
 
 @pytest.mark.parametrize(
@@ -237,15 +237,15 @@ def test_particles_fit_the_sound_before_them(text: str, fitting: str) -> None:
     ],
 )  # fmt: skip
 def test_the_locale_decides_the_language(environment: dict[str, str], spoken: str) -> None:
-    assert language_of(environment) == spoken
+    assert locale_language(environment) == spoken
 
 
 def test_a_language_is_spoken_inside_its_block_alone() -> None:
-    with pytest.raises(ZeroDivisionError), speaking("ko"):
-        assert said("once") == KOREAN["once"]
+    with pytest.raises(ZeroDivisionError), use_language("ko"):
+        assert translate("once") == KOREAN["once"]
         raise ZeroDivisionError
-    assert said("once") == "once"
-    with pytest.raises(UsageError, match=r"Unknown language 'fr'\. Known: en, ko\."), speaking("fr"):
+    assert translate("once") == "once"
+    with pytest.raises(UsageError, match=r"Unknown language 'fr'\. Known: en, ko\."), use_language("fr"):
         pass
 
 
@@ -266,4 +266,4 @@ def test_the_checks_find_what_they_look_for() -> None:
         "many",
         "two",
     ]
-    assert list(said_in(ast.parse("said('one' if x else 'two', n=3)"))) == ["one", "two"]
+    assert list(said_in(ast.parse("translate('one' if x else 'two', n=3)"))) == ["one", "two"]

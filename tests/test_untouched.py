@@ -21,7 +21,7 @@ from tests.data.folders import planted, shapes, state
 from tests.toys import ROOT
 
 TRAIN = (
-    "--epochs 1 --batch-size 16 --threads 1 --precision float32 --moments 0 --model tutorial "
+    "--epochs 1 --batch-size 16 --threads 1 --precision float32 --snapshots 0 --model tutorial "
     "--recipe tutorial --quiet"
 ).split()
 

@@ -16,7 +16,7 @@ from pellucid.cli.options import (
     Quiet,
     Size,
     SplitTable,
-    language_wished,
+    requested_language,
 )
 from pellucid.cli.output import Voice, facts_of
 from pellucid.cli.pictures import Choices, read
@@ -56,7 +56,7 @@ def check(
     from pellucid.data.audit.findings import audit
     from pellucid.report.check_page import write_check
 
-    kinds, language = _kinds(fail_on), language_wished(lang)
+    kinds, language = _kinds(fail_on), requested_language(lang)
     path = None if no_page else _page_path(data, out)
     choices = Choices(seed, validation, size or 0, group_by or "", split, on_unreadable or "skip")
     splits, reading = read(data, data_dir, choices)

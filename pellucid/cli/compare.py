@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Language, language_wished
+from pellucid.cli.options import AsJson, DataDir, Language, requested_language
 from pellucid.cli.pictures import splits_of
 from pellucid.errors import UsageError
 from pellucid.formatting import plain
@@ -38,7 +38,7 @@ def compare(
     names = (short[0], long[0]) if short[0] != long[0] else (short[1], long[1])
     test = _shared_test(first, second, data_dir)
     found = compare_classifiers(first.classifier, second.classifier, test, names=names)
-    write_text(out, page(found, first.classifier, second.classifier, language=language_wished(lang)))
+    write_text(out, page(found, first.classifier, second.classifier, language=requested_language(lang)))
     if as_json:
         print(json.dumps({**found.to_json(), "page": str(out)}, ensure_ascii=False))
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Language, RunArgument, Scaling, language_wished
+from pellucid.cli.options import AsJson, DataDir, Language, RunArgument, Scaling, requested_language
 from pellucid.cli.pictures import splits_of, with_scaling
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.formatting import plain
@@ -71,7 +71,7 @@ def explain(
             print(plain(f"pellucid: {error}"), file=sys.stderr)
             continue
         explained.append(ask(file, image, target, against, method, layer))
-    places = _written(explained, out, kind, language_wished(lang)) if explained else []
+    places = _written(explained, out, kind, requested_language(lang)) if explained else []
     _told(explained, places, as_json=as_json)
     if failed:
         raise typer.Exit(2)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import DataDir, Language, RunArgument, language_wished
+from pellucid.cli.options import DataDir, Language, RunArgument, requested_language
 from pellucid.cli.pictures import splits_of
 from pellucid.errors import UsageError
 from pellucid.formatting import plain
@@ -29,10 +29,10 @@ def export(
 
     if kind not in EXPORTERS:
         raise UsageError(f"Unknown format '{kind}'. {did_you_mean(kind, EXPORTERS)}")
-    language = language_wished(lang)
+    language = requested_language(lang)
     run = Run.open(run_folder)
     splits = splits_of(run, data_dir)
     exporter = EXPORTERS[kind]
-    subject = Subject(run.classifier, run.data, splits.train, splits.test, run.moments)
+    subject = Subject(run.classifier, run.data, splits.train, splits.test, run.snapshots)
     path = exporter.write(subject, out or run.folder / f"{kind}{exporter.suffix}", language=language)
     print(plain(f"{exporter.phrase}: {path}"))

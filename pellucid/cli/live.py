@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import DataDir, Language, language_wished
+from pellucid.cli.options import DataDir, Language, requested_language
 from pellucid.cli.output import Voice
 from pellucid.cli.pictures import splits_of
 from pellucid.errors import UsageError
@@ -31,7 +31,7 @@ def live(
     """Draw in a page on this machine; every RUN answers, layer by layer. Ctrl-C ends it, with exit code 0."""
     if not 1 <= len(run_folders) <= MOST_RUNS:
         raise UsageError(f"Up to {MOST_RUNS} runs fit side by side; got {len(run_folders)}.")
-    language = language_wished(lang)
+    language = requested_language(lang)
     from pellucid.live import serve
 
     say = Voice(False, False)
@@ -60,7 +60,7 @@ def _opened(folder: Path, data_dir: Path | None, say: Voice) -> "Served":
         train, test = splits.train, splits.test
     except UsageError as error:
         say.line(f"Without test pictures to start from: {error}")
-    subject = Subject(run.classifier, run.data, train, test, run.moments)
+    subject = Subject(run.classifier, run.data, train, test, run.snapshots)
     accuracy = None if evaluation is None else float(evaluation.accuracy)
     found = served(run.folder.resolve().name, subject, accuracy=accuracy)
     where = "the page itself" if found.answerer is None else "torch"

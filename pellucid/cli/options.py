@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pellucid.language import language_of, speaking
+from pellucid.language import locale_language, use_language
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/latest.")]
 DataDir = Annotated[
@@ -35,8 +35,8 @@ Language = Annotated[
 ]
 
 
-def language_wished(lang: str | None) -> str:
+def requested_language(lang: str | None) -> str:
     """The language asked for, or that of the person's locale. Raises UsageError for an unknown one."""
-    language = lang or language_of(os.environ)
-    with speaking(language):
+    language = lang or locale_language(os.environ)
+    with use_language(language):
         return language

@@ -50,7 +50,7 @@ def about(data: str, choices: Choices, reading: "Reading") -> dict[str, Any]:
         "path": str(Path(data).resolve()),
         "choices": {**asdict(choices), "split": split},
         **reading.to_json(),
-        "sayings": [note.to_json() for note in reading.notes],
+        "messages": [note.to_json() for note in reading.notes],
     }
 
 

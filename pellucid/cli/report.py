@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pellucid.cli.options import DataDir, Language, Quiet, RunArgument, language_wished
+from pellucid.cli.options import DataDir, Language, Quiet, RunArgument, requested_language
 from pellucid.cli.output import Voice
 from pellucid.cli.pictures import splits_of
 
@@ -21,7 +21,7 @@ def report(
     """Write RUN's report.html again: one page that needs nothing else."""
     from pellucid.runs.run import Run
 
-    language = language_wished(lang)
+    language = requested_language(lang)
     run = Run.open(run_folder)
     splits = splits_of(run, data_dir)
     evaluation = run.evaluation() or run.evaluate(splits.test)

@@ -17,7 +17,7 @@ from pellucid.cli.options import (
     Quiet,
     Size,
     SplitTable,
-    language_wished,
+    requested_language,
 )
 from pellucid.cli.output import Voice
 from pellucid.cli.pictures import Choices, about, loaded, read, read_again
@@ -73,7 +73,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Decides everything random; 42 unless given.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads; 0: one a core.")] = None,
-    moments: Annotated[
+    snapshots: Annotated[
         int | None,
         typer.Option(
             min=0, max=16, help="Times the weights are kept on the way, to be shown; 16 unless given."
@@ -93,7 +93,7 @@ def train(
         print(EXAMPLES, end="", file=sys.stderr)
         raise typer.Exit(2)
     given = {name: value for name, value in settings.items() if value is not None}
-    others = (data, config, out, moments, split, on_unreadable)
+    others = (data, config, out, snapshots, split, on_unreadable)
     if resume is not None and (given or any(word is not None for word in others)):
         raise UsageError(
             "--resume goes on with a run as it was begun: its data, settings and folder cannot be changed. "
@@ -108,13 +108,13 @@ def train(
         )
         return changed(start, given)
 
-    language = language_wished(lang)
+    language = requested_language(lang)
     say = Voice(quiet, as_json)
     if resume is not None:
         run, splits = _resumed(resume, data_dir, say)
     else:
         table = (split, on_unreadable or "skip")
-        run, splits = _begun(str(data), choose, out, data_dir, table, moments, say)
+        run, splits = _begun(str(data), choose, out, data_dir, table, snapshots, say)
     evaluation = run.evaluate(splits.test)
     say.evaluation(run, evaluation)
     write_and_tell(run, splits, evaluation, say, language)
@@ -126,14 +126,14 @@ def _begun(
     out: Path | None,
     data_dir: Path | None,
     table: tuple[Path | None, str],
-    moments: int | None,
+    snapshots: int | None,
     say: Voice,
 ) -> "tuple[Run, Splits]":
     from pellucid.data.audit.findings import quick_audit
     from pellucid.models import model_named
     from pellucid.runs.fit import fit, resolved
     from pellucid.training.augment import named
-    from pellucid.training.snapshots import MOST
+    from pellucid.training.snapshots import MAX_SNAPSHOTS
 
     # Seed and share decide the split, and the split how many pictures there are.
     draft = choose(1, SMALL_AND_GRAY)
@@ -158,7 +158,7 @@ def _begun(
             data=data,
             preprocess=preprocess,
             about=about(data, choices, reading) if reading else None,
-            moments=MOST if moments is None else moments,
+            snapshots=MAX_SNAPSHOTS if snapshots is None else snapshots,
         )
     say.line(f"{run.folder}: {run.summary}")
     return run, splits

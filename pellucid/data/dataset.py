@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pellucid.data.mapped import Rows, in_blocks
+from pellucid.data.mapped import MappedImages, in_blocks
 from pellucid.errors import UsageError
 
 
@@ -86,7 +86,7 @@ class Dataset:
     def subset(self, indices: Tensor) -> "Dataset":
         """The pictures at `indices` (int64), in that order; of pictures in a file, none is read."""
         sources = [self.sources[index] for index in indices.tolist()]
-        images = self.images.at(indices) if isinstance(self.images, Rows) else self.images[indices]
+        images = self.images.at(indices) if isinstance(self.images, MappedImages) else self.images[indices]
         return Dataset(images, self.labels[indices], self.classes, sources)
 
 
@@ -107,14 +107,14 @@ class Splits:
         return [("train", self.train), ("validation", self.validation), ("test", self.test)]
 
 
-class Parting(NamedTuple):
+class Split(NamedTuple):
     """What `split` gives: the pictures that stay and the pictures held out."""
 
     rest: Dataset
     held_out: Dataset
 
 
-def split(dataset: Dataset, *, fraction: float = 0.2, seed: int = 42) -> Parting:
+def split(dataset: Dataset, *, fraction: float = 0.2, seed: int = 42) -> Split:
     """Part a data set in two, every class by the same fraction; identical pictures stay on one side.
 
     The order in which pictures are picked is a hash of their pixels and the seed, so it does not depend on
@@ -146,12 +146,12 @@ def split(dataset: Dataset, *, fraction: float = 0.2, seed: int = 42) -> Parting
         held_out.extend(taken)
     chosen = torch.zeros(len(dataset), dtype=torch.bool)
     chosen[torch.tensor(held_out, dtype=torch.int64)] = True
-    return Parting(dataset.subset(torch.nonzero(~chosen)[:, 0]), dataset.subset(torch.nonzero(chosen)[:, 0]))
+    return Split(dataset.subset(torch.nonzero(~chosen)[:, 0]), dataset.subset(torch.nonzero(chosen)[:, 0]))
 
 
 def content_hashes(dataset: Dataset, *, key: bytes = b"") -> list[bytes]:
     """One 16-byte BLAKE2 hash a picture, over its pixels alone; `key` gives another, unrelated order."""
-    if isinstance(dataset.images, Rows) and not key:
+    if isinstance(dataset.images, MappedImages) and not key:
         return dataset.images.hashes()
     return [
         hashlib.blake2b(row.data, digest_size=16, key=key).digest()

@@ -54,7 +54,7 @@ class Held:
         return copied
 
 
-class Rows(Tensor):
+class MappedImages(Tensor):
     """uint8 (N, C, H, W) that is read row by row: a tensor to whoever uses it, but read only.
 
     An index into its first dimension, or index_select along it, gives the pictures asked for as an ordinary
@@ -71,23 +71,23 @@ class Rows(Tensor):
 
     @staticmethod
     def __new__(
-        cls: type["Rows"],
+        cls: type["MappedImages"],
         source: Mapped | Held,
         rows: NDArray[np.int64],
         contents: NDArray[np.uint8],
-    ) -> "Rows":
+    ) -> "MappedImages":
         """source    the pixels (R, C, H, W)
         rows      (N,) which of them, in which order; one may come twice
         contents  (R, 16) the hash of every row's pixels, as `dataset.content_hashes` gives it
         """
         shape = (len(rows), *source.pixels.shape[1:])
-        self: Rows = Tensor._make_wrapper_subclass(cls, shape, dtype=torch.uint8)
+        self: MappedImages = Tensor._make_wrapper_subclass(cls, shape, dtype=torch.uint8)
         self.source, self.rows, self.contents = source, rows, contents
         return self
 
-    def at(self, indices: Tensor) -> "Rows":
+    def at(self, indices: Tensor) -> "MappedImages":
         """The pictures at `indices` (int64), in that order; nothing is read."""
-        return Rows(self.source, self.rows[indices.numpy()], self.contents)
+        return MappedImages(self.source, self.rows[indices.numpy()], self.contents)
 
     def hashes(self) -> list[bytes]:
         """The hash of each picture's pixels, known from when the file was written."""
@@ -98,7 +98,7 @@ class Rows(Tensor):
         return torch.from_numpy(self.source.read(self.rows))
 
     def __repr__(self) -> str:  # type: ignore[override]
-        return f"Rows({tuple(self.shape)}, uint8, read when asked for)"
+        return f"MappedImages({tuple(self.shape)}, uint8, read when asked for)"
 
     @classmethod
     def __torch_function__(
@@ -114,11 +114,18 @@ class Rows(Tensor):
                 return func(*args)
         name = getattr(func, "__name__", "")
         first = args[0] if args else None
-        if name == "__getitem__" and isinstance(first, Rows):
+        if name == "__getitem__" and isinstance(first, MappedImages):
             return _item(first, args[1])
-        if name == "index_select" and isinstance(first, Rows) and args[1:2] == (0,) and len(args) == 3:
+        if (
+            name == "index_select"
+            and isinstance(first, MappedImages)
+            and args[1:2] == (0,)
+            and len(args) == 3
+        ):
             return _item(first, args[2])
-        if isinstance(first, Rows) and (name == "__setitem__" or (name[-1:] == "_" and name[-2:] != "__")):
+        if isinstance(first, MappedImages) and (
+            name == "__setitem__" or (name[-1:] == "_" and name[-2:] != "__")
+        ):
             raise TypeError(f"Pictures in a file are read only; '{name}' would change them. Copy them first.")
         whole = {key: _read(value) for key, value in (kwargs or {}).items()}
         return func(*(_read(value) for value in args), **whole)
@@ -146,7 +153,7 @@ def in_blocks(images: Tensor) -> Iterator[Tensor]:
         yield images[start : start + count].contiguous()
 
 
-def _item(images: Rows, key: Any) -> Tensor:
+def _item(images: MappedImages, key: Any) -> Tensor:
     """`images[key]`, of which only the pictures asked for are read."""
     if isinstance(key, tuple) and key and all(isinstance(part, int | slice) for part in key[1:]):
         first, rest = key[0], key[1:]
@@ -175,8 +182,8 @@ def _is_an_index(key: Any) -> bool:
 
 
 def _read(value: Any) -> Any:
-    if isinstance(value, Rows):
+    if isinstance(value, MappedImages):
         return value.whole()
-    if isinstance(value, list | tuple) and any(isinstance(part, Rows) for part in value):
+    if isinstance(value, list | tuple) and any(isinstance(part, MappedImages) for part in value):
         return type(value)(_read(part) for part in value)
     return value

@@ -18,13 +18,13 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.detect import list_pictures
 from pellucid.data.sources.listing import PARTS, SPLIT_NAMES, Listing, Picture
 from pellucid.data.sources.reasons import told as told_reason
-from pellucid.data.split_by_content import Hashes, Shares, sides
-from pellucid.data.store.headers import Survey
+from pellucid.data.split_by_content import Fractions, Hashes, assign_splits
+from pellucid.data.store.headers import Headers
 from pellucid.data.store.parallel import Progress
 from pellucid.data.store.pixels import OnUnreadable, Packed, look_through, pack
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
-from pellucid.language import Saying, counted, enumerated, saying
+from pellucid.language import Message, comma_joined, lazy_gettext, lazy_ngettext
 
 SIZES = (32, 64, 96, 128, 160, 224)
 SMALLEST, LARGEST = 8, 1024
@@ -47,7 +47,7 @@ class Reading:
     preprocess: Preprocess
     listing: Listing
     packed: Packed
-    notes: tuple[Saying, ...]
+    notes: tuple[Message, ...]
 
     def to_json(self) -> dict[str, Any]:
         """What there was and what was read, as plain values; found = read + unreadable, always."""
@@ -90,7 +90,7 @@ def read_pictures(
     """
     _refuse_settings(size, validation, on_unreadable)
     listing = list_pictures(data, group_by=group_by)
-    chosen, sized, looked = preprocess, list[Saying](), None
+    chosen, sized, looked = preprocess, list[Message](), None
     if chosen is None:
         looked = look_through(
             listing, lambda seen: _stretched(_chosen(seen, size)[0]), cache=cache, progress=progress
@@ -112,7 +112,7 @@ def read_pictures(
         Hashes(facts.digest, content, sketch.hex())
         for facts, content, sketch in zip(packed.facts, pixels, packed.sketches, strict=True)
     ]
-    parted = sides(pictures, contents, Shares(validation, seed), fixed=fixed)
+    parted = assign_splits(pictures, contents, Fractions(validation, seed), fixed=fixed)
     _refuse_unreadable_classes(listing, pictures)
     notes = (
         *listing.notes,
@@ -153,7 +153,7 @@ def _refuse_settings(size: int, validation: float, on_unreadable: str) -> None:
         )
 
 
-def _chosen(seen: Survey, size: int) -> tuple[Preprocess, list[Saying]]:
+def _chosen(seen: Headers, size: int) -> tuple[Preprocess, list[Message]]:
     """How the pictures are to be read, and a sentence on it."""
     sizes = seen.sizes
     if not sizes:
@@ -161,17 +161,19 @@ def _chosen(seen: Survey, size: int) -> tuple[Preprocess, list[Saying]]:
         raise UsageError(f"None of the {len(seen.facts):,} pictures can be read. {reasons}")
     height, width = (size, size) if size else chosen_size(sizes)
     alike = len(sizes) == 1 and (width, height) in sizes
-    kind = saying("gray") if seen.channels == 1 else saying("colour")
+    kind = lazy_gettext("gray") if seen.channels == 1 else lazy_gettext("colour")
     if alike:
-        note = saying("all pictures are %(size)s, %(kind)s", size=f"{width}x{height}", kind=kind)
+        note = lazy_gettext("all pictures are %(size)s, %(kind)s", size=f"{width}x{height}", kind=kind)
         return Preprocess(seen.channels, height, width), [note]
     small, large = (f"{one[0]}x{one[1]}" for one in (min(sizes, key=min), max(sizes, key=min)))
-    found = saying("%(low)s to %(high)s", low=small, high=large) if small != large else small
+    found = lazy_gettext("%(low)s to %(high)s", low=small, high=large) if small != large else small
     taken = {"sizes": found, "size": f"{width}x{height}", "kind": kind}
     if size:
-        note = saying("pictures of %(sizes)s are read as %(size)s, %(kind)s", **taken)
+        note = lazy_gettext("pictures of %(sizes)s are read as %(size)s, %(kind)s", **taken)
     else:
-        note = saying("pictures of %(sizes)s are read as %(size)s, %(kind)s; --size takes another", **taken)
+        note = lazy_gettext(
+            "pictures of %(sizes)s are read as %(size)s, %(kind)s; --size takes another", **taken
+        )
     return Preprocess(seen.channels, height, width, "stretch"), [note]
 
 
@@ -195,20 +197,20 @@ def _splits(whole: Dataset, parts: Sequence[str]) -> Splits:
     return Splits(*chosen)
 
 
-def _of_unreadable(packed: Packed) -> list[Saying]:
+def _of_unreadable(packed: Packed) -> list[Message]:
     if not packed.unreadable:
         return []
-    shown = enumerated(
+    shown = comma_joined(
         (
-            saying("'%(name)s' %(reason)s", name=one.source, reason=told_reason(one.reason))
+            lazy_gettext("'%(name)s' %(reason)s", name=one.source, reason=told_reason(one.reason))
             for one in packed.unreadable[:SHOWN_REASONS]
         ),
         separator=" ",
     )
     rest = len(packed.unreadable) - SHOWN_REASONS
-    more = saying(" And %(count)s more.", count=rest) if rest > 0 else ""
+    more = lazy_gettext(" And %(count)s more.", count=rest) if rest > 0 else ""
     return [
-        counted(
+        lazy_ngettext(
             "%(count)s picture is unreadable and passed over: %(names)s%(more)s",
             "%(count)s pictures are unreadable and passed over: %(names)s%(more)s",
             len(packed.unreadable),
@@ -224,7 +226,7 @@ def _refuse_unreadable_classes(listing: Listing, pictures: Sequence[Picture]) ->
         raise UsageError(f"Not one picture of {listed(lost)} can be read. Mend them or take the class out.")
 
 
-def _replayed(pictures: list[Picture], pixels: list[str], path: Path) -> tuple[list[str], list[Saying]]:
+def _replayed(pictures: list[Picture], pixels: list[str], path: Path) -> tuple[list[str], list[Message]]:
     """The parts a split.csv tells: by the pictures' pixels, else, read in another size, by their names.
 
     Pictures it does not know are parted by content as ever. Raises UsageError when it has no such columns, an
@@ -249,13 +251,13 @@ def _replayed(pictures: list[Picture], pixels: list[str], path: Path) -> tuple[l
         raise UsageError(f"'{path}' knows none of these pictures. Is it the split of other data?")
     here = {"path": str(path), "number": known}
     notes = [
-        saying("parts as '%(path)s' tells them, by pixels: %(number)s pictures", **here)
+        lazy_gettext("parts as '%(path)s' tells them, by pixels: %(number)s pictures", **here)
         if same_size
-        else saying("parts as '%(path)s' tells them, by name: %(number)s pictures", **here)
+        else lazy_gettext("parts as '%(path)s' tells them, by name: %(number)s pictures", **here)
     ]
     if unknown := len(parts) - known:
         notes.append(
-            counted(
+            lazy_ngettext(
                 "%(count)s picture it does not know, parted by content",
                 "%(count)s pictures it does not know, parted by content",
                 unknown,
@@ -263,7 +265,7 @@ def _replayed(pictures: list[Picture], pixels: list[str], path: Path) -> tuple[l
         )
     if gone := len(rows) - len({row["source"] for row in rows} & {picture.source for picture in pictures}):
         notes.append(
-            counted(
+            lazy_ngettext(
                 "%(count)s picture it names by another name, or that is gone",
                 "%(count)s pictures it names by other names, or that are gone",
                 gone,

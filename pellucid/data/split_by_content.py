@@ -18,17 +18,17 @@ from typing import NamedTuple
 from pellucid.data.sources.listing import PARTS, Picture, natural
 from pellucid.errors import UsageError
 from pellucid.formatting import listed, plural
-from pellucid.language import Saying, counted, enumerated, saying
+from pellucid.language import Message, comma_joined, lazy_gettext, lazy_ngettext
 
 TEST_SHARE = 0.2
 TEST_KEY = b"pellucid test"  # no seed: whatever is tried, the pictures to judge by are the same
 
 
-class Sides(NamedTuple):
+class Assignment(NamedTuple):
     """The part of every picture, "train", "validation" or "test", and what there is to say about it."""
 
     parts: list[str]
-    notes: list[Saying]
+    notes: list[Message]
 
 
 class Hashes(NamedTuple):
@@ -39,7 +39,7 @@ class Hashes(NamedTuple):
     sketch: str
 
 
-class Shares(NamedTuple):
+class Fractions(NamedTuple):
     """How much is held out where the data say nothing: a validation share by a seed, and a test share."""
 
     validation: float
@@ -47,13 +47,13 @@ class Shares(NamedTuple):
     test: float = TEST_SHARE
 
 
-def sides(
+def assign_splits(
     pictures: Sequence[Picture],
     contents: Sequence[Hashes],
-    shares: Shares,
+    shares: Fractions,
     *,
     fixed: Sequence[str] | None = None,
-) -> Sides:
+) -> Assignment:
     """The part of each picture. What the data say stands; the parts they lack are held out of training.
 
     contents  one a picture. Pictures that share their file's bytes, their pixels or a group stay together;
@@ -64,16 +64,16 @@ def sides(
     """
     if fixed is not None:
         parts = _extended(pictures, contents, fixed, shares)
-        notes, held_out = list[Saying](), list[str]()
+        notes, held_out = list[Message](), list[str]()
     else:
         parts, notes, held_out = _drawn_parts(pictures, contents, shares)
     _refuse_empty(parts)
-    return Sides(parts, notes + _thin(pictures, parts, held_out))
+    return Assignment(parts, notes + _thin(pictures, parts, held_out))
 
 
 def _drawn_parts(
-    pictures: Sequence[Picture], contents: Sequence[Hashes], shares: Shares
-) -> tuple[list[str], list[Saying], list[str]]:
+    pictures: Sequence[Picture], contents: Sequence[Hashes], shares: Fractions
+) -> tuple[list[str], list[Message], list[str]]:
     """Parts, notes, and which of the parts were held out of training because the data have none."""
     given = {picture.split for picture in pictures if picture.split}
     parts = [picture.split or "train" for picture in pictures]
@@ -89,7 +89,7 @@ def _drawn_parts(
 
 
 def _extended(
-    pictures: Sequence[Picture], contents: Sequence[Hashes], fixed: Sequence[str], shares: Shares
+    pictures: Sequence[Picture], contents: Sequence[Hashes], fixed: Sequence[str], shares: Fractions
 ) -> list[str]:
     """The parts that are fixed; a new picture goes where those are that it belongs with, else is drawn."""
     parts = [said or picture.split for said, picture in zip(fixed, pictures, strict=True)]
@@ -104,7 +104,7 @@ def _extended(
     return [part or chosen.get(index, "train") for index, part in enumerate(parts)]
 
 
-def joined(keys: Iterable[Sequence[Hashable]]) -> list[int]:
+def connected(keys: Iterable[Sequence[Hashable]]) -> list[int]:
     """For each thing the number of the first it belongs with: those that share any key, however far apart."""
     parents: list[int] = []
     owners: dict[tuple[int, Hashable], int] = {}
@@ -135,7 +135,7 @@ def _held_out(
     contents: Sequence[Hashes],
     free: list[int],
     wanted: list[str],
-    shares: Shares,
+    shares: Fractions,
     *,
     at_least_one: bool = True,
 ) -> dict[int, str]:
@@ -167,14 +167,14 @@ def _together(
     free = list(free)
     members: dict[int, list[int]] = defaultdict(list)
     keys = ((contents[index].file, contents[index].pixels, pictures[index].group) for index in free)
-    for index, root in zip(free, joined(keys), strict=True):
+    for index, root in zip(free, connected(keys), strict=True):
         members[root].append(index)
     return members
 
 
 def _returned(
     pictures: Sequence[Picture], parts: list[str], free: set[int], contents: Sequence[Hashes]
-) -> list[Saying]:
+) -> list[Message]:
     """Brings a class that nothing is left to learn from back into training, with all that holds to it."""
     learned = {picture.label for picture, part in zip(pictures, parts, strict=True) if part == "train"}
     lost = {pictures[index].label for index in free} - learned
@@ -186,28 +186,28 @@ def _returned(
                 parts[index] = "train"
     names = listed(sorted(lost, key=natural))
     return [
-        saying(
+        lazy_gettext(
             "too small to be parted, so all in training: %(names)s. Their score cannot be told", names=names
         )
     ]
 
 
-def _told(parts: list[str], held_out: list[str], shares: Shares) -> list[Saying]:
+def _told(parts: list[str], held_out: list[str], shares: Fractions) -> list[Message]:
     counts = Counter(parts)
     wanted = {"test": shares.test, "validation": shares.validation}
-    told = enumerated(
-        saying(
+    told = comma_joined(
+        lazy_gettext(
             "%(number)s for %(part)s (%(share)s asked for)",
             number=counts[part],
-            part=saying(part),
+            part=lazy_gettext(part),
             share=f"{wanted[part]:.0%}",
         )
         for part in reversed(held_out)
     )
-    return [saying("held out of training by content: %(parts)s", parts=told)]
+    return [lazy_gettext("held out of training by content: %(parts)s", parts=told)]
 
 
-def _thin(pictures: Sequence[Picture], parts: list[str], held_out: list[str]) -> list[Saying]:
+def _thin(pictures: Sequence[Picture], parts: list[str], held_out: list[str]) -> list[Message]:
     """Names the classes of which a part that was held out has no picture."""
     counts = Counter((part, picture.label) for picture, part in zip(pictures, parts, strict=True))
     labels = sorted({picture.label for picture in pictures}, key=natural)
@@ -215,17 +215,21 @@ def _thin(pictures: Sequence[Picture], parts: list[str], held_out: list[str]) ->
     for part in held_out:
         missing = [label for label in labels if not counts[part, label]]
         if missing:
-            few = enumerated(
-                saying("'%(name)s' (%(number)s in training)", name=label, number=counts["train", label])
+            few = comma_joined(
+                lazy_gettext("'%(name)s' (%(number)s in training)", name=label, number=counts["train", label])
                 for label in missing[:5]
             )
             notes.append(
-                saying("classes too small: none for %(part)s of %(classes)s", part=saying(part), classes=few)
+                lazy_gettext(
+                    "classes too small: none for %(part)s of %(classes)s",
+                    part=lazy_gettext(part),
+                    classes=few,
+                )
             )
     return notes
 
 
-def _straddling(pictures: Sequence[Picture]) -> list[Saying]:
+def _straddling(pictures: Sequence[Picture]) -> list[Message]:
     """A note of groups that the data's own parts tear apart."""
     parts: dict[str, set[str]] = defaultdict(set)
     for picture in pictures:
@@ -235,7 +239,7 @@ def _straddling(pictures: Sequence[Picture]) -> list[Saying]:
     if not torn:
         return []
     return [
-        counted(
+        lazy_ngettext(
             "%(count)s group is in two parts as the data give them: %(names)s",
             "%(count)s groups are in two parts as the data give them: %(names)s",
             len(torn),

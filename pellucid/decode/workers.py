@@ -60,7 +60,7 @@ class Answer(NamedTuple):
     pixels: memoryview
 
 
-class Crew:
+class WorkerPool:
     """Workers, asked from any number of threads; one without workers answers nothing."""
 
     def __init__(self, workers: Sequence["_Worker"]) -> None:
@@ -83,7 +83,7 @@ class Crew:
 
 
 @contextmanager
-def crew(count: int) -> Iterator[Crew]:
+def worker_pool(count: int) -> Iterator[WorkerPool]:
     """So many workers, gone after the block; none where this Python cannot be started once more.
 
     On Windows that is not tried: there the caller does the work, in threads.
@@ -94,7 +94,7 @@ def crew(count: int) -> Iterator[Crew]:
         with suppress(OSError):  # the system gives no more processes: then fewer do it
             for _ in range(count if can_start else 0):
                 workers.append(_Worker())
-        yield Crew(workers)
+        yield WorkerPool(workers)
     finally:
         for worker in workers:
             worker.end()

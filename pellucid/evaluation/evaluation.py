@@ -16,7 +16,7 @@ from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation.metrics import Bin, ClassScore, Confusion, wilson
 from pellucid.files import read_csv, write_csv, write_json
 from pellucid.formatting import digits, percent, times
-from pellucid.language import said
+from pellucid.language import translate
 
 EVALUATION, PREDICTIONS = "evaluation.json", "predictions.csv"
 BINS = 10
@@ -136,7 +136,9 @@ class Evaluation:
     def alike(self) -> str:
         """The scores that count every class alike, in words."""
         share = percent(self.balanced_accuracy, count=self.count)
-        return said("balanced accuracy %(share)s, macro F1 %(f1)s", share=share, f1=f"{self.macro_f1:.3f}")
+        return translate(
+            "balanced accuracy %(share)s, macro F1 %(f1)s", share=share, f1=f"{self.macro_f1:.3f}"
+        )
 
     @property
     def uneven(self) -> str:

@@ -19,7 +19,7 @@ from pellucid.explanation.attribution import scores_of
 from pellucid.explanation.faithfulness import blank
 from pellucid.formatting import percent
 from pellucid.inference import VALUES_A_BATCH, scaled
-from pellucid.language import counted, said
+from pellucid.language import lazy_ngettext, translate
 
 PEN_SIDE = 64  # gray pictures up to this side are drawn on; others are covered in part
 RADII = (1.0, 1.5, 2.0, 2.5, 3.5)  # pixels, for a picture of 28; larger pens for larger pictures
@@ -77,7 +77,7 @@ class Counterfactual:
         name, wanted = self.classes[self.answer], self.classes[self.target]
         if not self.confirmed:
             return in_vain([self])
-        return said(
+        return translate(
             "%(answer)s -> %(wanted)s: %(what)s, %(amount)s pixels of change, then %(sure)s %(wanted)s.",
             answer=name,
             wanted=wanted,
@@ -90,12 +90,12 @@ class Counterfactual:
         """How many dabs of each kind were made."""
         counts = {kind: sum(dab.kind == kind for dab in self.dabs) for kind in ("add", "erase", "cover")}
         made = (
-            counted("%(count)s dab added", "%(count)s dabs added", counts["add"]),
-            counted("%(count)s dab erased", "%(count)s dabs erased", counts["erase"]),
-            counted("%(count)s region covered", "%(count)s regions covered", counts["cover"]),
+            lazy_ngettext("%(count)s dab added", "%(count)s dabs added", counts["add"]),
+            lazy_ngettext("%(count)s dab erased", "%(count)s dabs erased", counts["erase"]),
+            lazy_ngettext("%(count)s region covered", "%(count)s regions covered", counts["cover"]),
         )
         first, *second = (one for one in made if one.values["count"])
-        return said("%(first)s and %(second)s", first=first, second=second[0]) if second else str(first)
+        return translate("%(first)s and %(second)s", first=first, second=second[0]) if second else str(first)
 
 
 def in_vain(ways: Sequence[Counterfactual]) -> str:
@@ -103,11 +103,11 @@ def in_vain(ways: Sequence[Counterfactual]) -> str:
     first, names = ways[0], ", ".join(way.classes[way.target] for way in ways)
     answer = first.classes[first.answer]
     if _drawn(first.image):
-        return said(
+        return translate(
             "%(answer)s -> %(wanted)s: no change of up to %(most)s dabs was found.",
             answer=answer, wanted=names, most=MOST_DABS,
         )  # fmt: skip
-    return said(
+    return translate(
         "%(answer)s -> %(wanted)s: no change of up to %(most)s covered regions was found.",
         answer=answer, wanted=names, most=MOST_COVERS,
     )  # fmt: skip

@@ -21,7 +21,7 @@ from pellucid.explanation.activations import (
 from pellucid.explanation.attribution import EXPLAINERS, scores_of
 from pellucid.formatting import percent
 from pellucid.inference import scaled
-from pellucid.language import Saying, said, saying
+from pellucid.language import Message, lazy_gettext, translate
 from pellucid.plots import figures, images
 
 DEFAULT_METHODS = ("gradient x activation",)
@@ -51,7 +51,7 @@ class Explanation:
     layer: str = ""
     against: int | None = None
     scores: Tensor = field(default_factory=lambda: torch.empty(0))
-    notes: tuple[Saying, ...] = ()
+    notes: tuple[Message, ...] = ()
 
     def __repr__(self) -> str:
         return f"Explanation({self.sentence})"
@@ -76,8 +76,8 @@ class Explanation:
             "name": self.classes[self.target],
         }
         if self.against is None:
-            return said("answers %(answer)s with %(share)s; evidence for %(name)s", **told)
-        return said(
+            return translate("answers %(answer)s with %(share)s; evidence for %(name)s", **told)
+        return translate(
             "answers %(answer)s with %(share)s; evidence for %(name)s and not %(other)s",
             **told,
             other=self.classes[self.against],
@@ -87,23 +87,25 @@ class Explanation:
         """What a heatmap shows: method, place, class, scale, sum beside the score, and its caveat."""
         heat, explainer = self.heatmaps[method], EXPLAINERS[method]
         reach = float(heat.abs().max())
-        name = said(method)
+        name = translate(method)
         if explainer.at_layer:
-            name = said("%(method)s at %(layer)s", method=name, layer=self.layer)
+            name = translate("%(method)s at %(layer)s", method=name, layer=self.layer)
         if reach == 0:
-            empty = said("%(method)s: no evidence, the map is zero everywhere.", method=name)
-            return f"{empty} {said(explainer.caveat)}"
-        scale = said("%(method)s: scale -%(end)s (against) to %(end)s (for)", method=name, end=f"{reach:.3g}")
-        return f"{scale}{self._sum(heat) if explainer.additive else ''}. {said(explainer.caveat)}"
+            empty = translate("%(method)s: no evidence, the map is zero everywhere.", method=name)
+            return f"{empty} {translate(explainer.caveat)}"
+        scale = translate(
+            "%(method)s: scale -%(end)s (against) to %(end)s (for)", method=name, end=f"{reach:.3g}"
+        )
+        return f"{scale}{self._sum(heat) if explainer.additive else ''}. {translate(explainer.caveat)}"
 
     def _sum(self, heat: Tensor) -> str:
         total, score = f"{float(heat.sum()):.3g}", float(self.scores[self.target])
         if self.against is None:
-            return said(
+            return translate(
                 "; all cells add up to %(sum)s, the score is %(score)s", sum=total, score=f"{score:.3g}"
             )
         score -= float(self.scores[self.against])
-        return said(
+        return translate(
             "; all cells add up to %(sum)s, the difference of the scores is %(score)s",
             sum=total,
             score=f"{score:.3g}",
@@ -244,27 +246,29 @@ def _are_probabilities(scores: Tensor) -> bool:
     return bool(scores.min() >= 0) and abs(float(scores.sum()) - 1) < 1e-3
 
 
-def _notes(scores: Tensor, image: Tensor) -> tuple[Saying, ...]:
+def _notes(scores: Tensor, image: Tensor) -> tuple[Message, ...]:
     notes = []
     if _are_probabilities(scores):
         notes.append(
-            saying(
+            lazy_gettext(
                 "The network ends in a softmax: it puts out probabilities, so the evidence is for a "
                 "probability and fades where the network is sure."
             )
         )
     elif abs(float(scores.exp().sum()) - 1) < 1e-3:
         notes.append(
-            saying("The network puts out log-probabilities: lowering other classes counts as evidence.")
+            lazy_gettext("The network puts out log-probabilities: lowering other classes counts as evidence.")
         )
     if image.is_floating_point() and not 0 <= float(image.min()) <= float(image.max()) <= 1:
         notes.append(
-            saying("The picture is shown from its lowest to its highest value: the network takes others.")
+            lazy_gettext(
+                "The picture is shown from its lowest to its highest value: the network takes others."
+            )
         )
     return tuple(notes)
 
 
-def _token_note(network: nn.Module, images: Tensor, place: str) -> tuple[Saying, ...]:
+def _token_note(network: nn.Module, images: Tensor, place: str) -> tuple[Message, ...]:
     if not place:
         return ()
     shape = tuple(record(network, images, [place])[place].shape)
@@ -273,9 +277,11 @@ def _token_note(network: nn.Module, images: Tensor, place: str) -> tuple[Saying,
         return ()
     told = {"layer": place, "tokens": shape[1], "height": grid.height, "width": grid.width}
     if not grid.extra:
-        note = saying("%(layer)s puts out %(tokens)s tokens, read as %(height)s x %(width)s places.", **told)
+        note = lazy_gettext(
+            "%(layer)s puts out %(tokens)s tokens, read as %(height)s x %(width)s places.", **told
+        )
     else:
-        note = saying(
+        note = lazy_gettext(
             "%(layer)s puts out %(tokens)s tokens, read as %(height)s x %(width)s places; %(extra)s in front "
             "left out, such as the class token.",
             **told,

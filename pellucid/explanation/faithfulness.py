@@ -23,7 +23,7 @@ from pellucid.errors import UsageError
 from pellucid.explanation.attribution import CLOSE, laid
 from pellucid.formatting import percent
 from pellucid.inference import VALUES_A_BATCH, evaluating, scaled
-from pellucid.language import said
+from pellucid.language import translate
 
 Method = Callable[[nn.Module, Tensor, Any], Tensor]
 
@@ -78,7 +78,7 @@ class MapTest:
 
 
 @dataclass(frozen=True)
-class Honesty:
+class Faithfulness:
     """What the tests say of a network's maps.
 
     pictures  how many were used for the maps; `checked` for deciding whether the network guesses
@@ -102,18 +102,18 @@ class Honesty:
     def verdict(self) -> str:
         """The result in one sentence."""
         if self.guesses:
-            return said(
+            return translate(
                 "Not to be believed: the network is right on %(accuracy)s of %(checked)s pictures, "
                 "hardly better than guessing (%(chance)s).",
                 accuracy=percent(self.accuracy), checked=self.checked, chance=percent(self.chance),
             )  # fmt: skip
         passed = [test.method for test in self.tests if test.supported]
         if not passed:
-            return said("Not to be believed: no method passed its tests.")
-        return said(
+            return translate("Not to be believed: no method passed its tests.")
+        return translate(
             "%(passed)s of %(all)s methods passed on %(pictures)s pictures: %(names)s.",
             passed=len(passed), all=len(self.tests), pictures=self.pictures,
-            names=", ".join(said(name) for name in passed),
+            names=", ".join(translate(name) for name in passed),
         )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def judge_maps(
     *,
     pictures: int = PICTURES,
     seed: int = 0,
-) -> Honesty:
+) -> Faithfulness:
     """How each of `methods` fares on `pictures` of `dataset`, which the network should not have learned from.
 
     The class explained is the one answered. The same seed takes the same pictures, random places and random
@@ -143,10 +143,10 @@ def judge_maps(
     chance = float(labels.bincount().max()) / len(labels)
     images = scaled(dataset.images[sample])  # (N, C, H, W)
     targets = classifier.logits(dataset.images[sample]).argmax(dim=1)
-    bench = _Bench(classifier.network, images, targets, seed)
+    bench = _Tester(classifier.network, images, targets, seed)
     guesses = _guesses(accuracy, chance, len(labels))
     tests = tuple(bench.test(name, method, guesses=guesses) for name, method in methods.items())
-    return Honesty(len(images), len(labels), accuracy, chance, tests)
+    return Faithfulness(len(images), len(labels), accuracy, chance, tests)
 
 
 def randomised(network: nn.Module, *, seed: int) -> nn.Module:
@@ -190,7 +190,7 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
     return torch.where(length > 0, (one * other).sum(dim=1) / length.clamp_min(1e-12), 0.0)
 
 
-class _Bench:
+class _Tester:
     """Pictures with the answers to be explained, and how rival maps fare on them."""
 
     def __init__(self, network: nn.Module, images: Tensor, targets: Tensor, seed: int) -> None:
@@ -292,43 +292,48 @@ def _faults(
 ) -> list[str]:
     faults = []
     if guesses:
-        faults.append(said("the network itself hardly does better than guessing"))
+        faults.append(translate("the network itself hardly does better than guessing"))
     if not maps.any():
-        faults.append(said("it finds no evidence at all"))
+        faults.append(translate("it finds no evidence at all"))
     if abs(alike) > MOST_ALIKE:
         faults.append(
-            said(
+            translate(
                 "it hardly depends on the weights (rank correlation %(alike)s with random ones)",
                 alike=f"{alike:.2f}",
             )
         )
-    beaten = [said(lead.rival) for lead in leads if lead.mean <= LEAST_LEAD]
-    unsure = [said(lead.rival) for lead in leads if lead.low <= LEAST_LEAD < lead.mean]
+    beaten = [translate(lead.rival) for lead in leads if lead.mean <= LEAST_LEAD]
+    unsure = [translate(lead.rival) for lead in leads if lead.low <= LEAST_LEAD < lead.mean]
     if beaten:
         faults.append(
-            said("the places it names matter no more than %(beaten)s", beaten=said(" or ").join(beaten))
+            translate(
+                "the places it names matter no more than %(beaten)s", beaten=translate(" or ").join(beaten)
+            )
         )
     if unsure:
         faults.append(
-            said(
+            translate(
                 "on so few pictures it is not sure that the places it names matter more than %(unsure)s",
-                unsure=said(" or ").join(unsure),
+                unsure=translate(" or ").join(unsure),
             )
         )
     if gap is not None and gap > CLOSE:
-        faults.append(said("its maps miss what they must add up to by %(gap)s", gap=percent(gap)))
+        faults.append(translate("its maps miss what they must add up to by %(gap)s", gap=percent(gap)))
     return faults
 
 
 def _sentence(name: str, faults: list[str], alike: float, leads: tuple[Lead, ...]) -> str:
     if faults:
-        return said("%(name)s: not to be believed: %(faults)s.", name=said(name), faults="; ".join(faults))
+        return translate(
+            "%(name)s: not to be believed: %(faults)s.", name=translate(name), faults="; ".join(faults)
+        )
     ahead = ", ".join(
-        said("%(rival)s by %(lead)s", rival=said(lead.rival), lead=f"{lead.mean:.2f}") for lead in leads
+        translate("%(rival)s by %(lead)s", rival=translate(lead.rival), lead=f"{lead.mean:.2f}")
+        for lead in leads
     )
-    return said(
+    return translate(
         "%(name)s: passed; depends on the weights (rank correlation %(alike)s), beats %(ahead)s.",
-        name=said(name), alike=f"{alike:.2f}", ahead=ahead,
+        name=translate(name), alike=f"{alike:.2f}", ahead=ahead,
     )  # fmt: skip
 
 

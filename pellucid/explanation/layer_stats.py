@@ -59,7 +59,7 @@ class Twins:
 
 
 @dataclass(frozen=True)
-class LayerHealth:
+class LayerStats:
     """One layer.
 
     shape            of what it puts out for one picture
@@ -92,10 +92,10 @@ class LayerHealth:
 
 
 @dataclass(frozen=True)
-class Health:
+class NetworkStats:
     """All layers in order of execution, judged on `pictures` pictures."""
 
-    layers: tuple[LayerHealth, ...]
+    layers: tuple[LayerStats, ...]
     pictures: int
 
     @property
@@ -121,7 +121,7 @@ class Health:
         return f"On {self.pictures} pictures: {'; '.join(parts)}."
 
 
-def examine(classifier: Classifier, dataset: Dataset, *, pictures: int = 512, seed: int = 0) -> Health:
+def examine(classifier: Classifier, dataset: Dataset, *, pictures: int = 512, seed: int = 0) -> NetworkStats:
     """The health of every layer, judged on a seeded sample of `dataset`, best one it did not learn from.
 
     Linear probes (Alain and Bengio, arXiv:1610.01644) learn from two thirds of the sample and are judged on
@@ -145,7 +145,7 @@ def examine(classifier: Classifier, dataset: Dataset, *, pictures: int = 512, se
         own = modules[name].parameters(recurse=False)
         before = untrained.get(key)
         layers.append(
-            LayerHealth(
+            LayerStats(
                 key,
                 summary.shape,
                 0 if again else sum(weight.numel() for weight in own),
@@ -159,7 +159,7 @@ def examine(classifier: Classifier, dataset: Dataset, *, pictures: int = 512, se
                 summary.judged,
             )
         )
-    return Health(tuple(layers), len(sample))
+    return NetworkStats(tuple(layers), len(sample))
 
 
 def multiply_adds(network: nn.Module, images: Tensor) -> dict[str, int]:

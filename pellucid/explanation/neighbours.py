@@ -96,7 +96,7 @@ def nearest(index: Index, images: Tensor, count: int = 8) -> list[list[Neighbour
     return found
 
 
-def strangeness(index: Index, images: Tensor) -> Tensor:
+def novelty(index: Index, images: Tensor) -> Tensor:
     """How unlike the training pictures each of uint8 (N, C, H, W) is: a percentile 0..100, float32 (N,).
 
     96 means that it is farther from its five nearest than 96 of 100 ordinary pictures are from theirs.

@@ -85,7 +85,7 @@ class Listener(TorchFunctionMode):
 
 
 @dataclass(eq=False)
-class Working:
+class CellTrace:
     """How one cell of a layer came about.
 
     kind      "conv2d" or "linear": one weighted sum, "max_pool2d" and other POOLS: a window, "steps":
@@ -111,7 +111,7 @@ class Working:
     value: float = 0.0
 
 
-class Worker:
+class Tracer:
     """Watches one layer while a network runs, and has its `Working` for one cell afterwards.
 
     Enter `listener`, let `module` tell `begin` before it runs, and call `named` with each layer's output.
@@ -120,7 +120,7 @@ class Worker:
 
     def __init__(self, key: str, grid: Grid | None, channel: int, row: int, column: int) -> None:
         self.key, self.grid, self.cell = key, grid, (channel, row, column)
-        self.working = Working()
+        self.working = CellTrace()
         self.listener = Listener(self._heard)
         self._origins: Any = WeakTensorKeyDictionary()
         self._inside = False
@@ -146,9 +146,9 @@ class Worker:
         if not self._inside:
             self._origins[output] = frozenset({key})
 
-    def finished(self) -> Working:
+    def finished(self) -> CellTrace:
         """What was found; a layer with several sums of its own is a block."""
-        found = Working() if self._sums > 1 else self.working
+        found = CellTrace() if self._sums > 1 else self.working
         return replace(found, value=self._value)
 
     def _heard(self, call: Call) -> None:
@@ -182,7 +182,7 @@ class Worker:
                 working.received = [self._names(call.tensors[at]) for at in same]
             working.after.append({"name": call.name, "value": value, **_affine(call, place)})
 
-    def _summed(self, call: Call, place: tuple[int, ...], value: float) -> Working:
+    def _summed(self, call: Call, place: tuple[int, ...], value: float) -> CellTrace:
         """The one sum of a convolution or dense layer, taken apart."""
         given = call.given
         bias = given.get("bias")
@@ -193,7 +193,9 @@ class Worker:
             kernel, patch, first = given["weight"][channel], given["input"][place[:-1]], 0
         term = 0.0 if bias is None else float(bias.detach()[channel])
         names = [self._names(given["input"])]
-        return Working(call.name, names, kernel.detach().clone(), patch.detach().clone(), first, term, value)
+        return CellTrace(
+            call.name, names, kernel.detach().clone(), patch.detach().clone(), first, term, value
+        )
 
     def _names(self, tensor: Tensor) -> list[str]:
         return sorted(self._origins.get(tensor, {""}))

@@ -1,6 +1,6 @@
 """What torch answers, as the bytes a page reads: scores, evidence, and the layers that are open in it.
 
-A question is little-endian: which run, whether the runner-up is argued against, which moment of training is
+A question is little-endian: which run, whether the runner-up is argued against, which snapshot of training is
 asked (255: now), whether a cell is taken apart (u8 each), how many layers are open and how many channels
 silenced (u16 each), the open layers (u16 each), the silenced channels (layer and channel, u16 each), the cell
 (layer, channel, row, column as shown, u16 each), then the picture, uint8 (C, H, W). It holds numbers only: no
@@ -36,15 +36,15 @@ from pellucid.explanation.activations import (
     module_named,
     record,
 )
-from pellucid.explanation.trace import Reach, Worker, Working, fields
+from pellucid.explanation.trace import CellTrace, Reach, Tracer, fields
 from pellucid.inference import evaluating, scaled
-from pellucid.training.snapshots import Moment
+from pellucid.training.snapshots import Snapshot
 
 WORKING = ("kind", "received", "first", "bias", "total", "after", "value")  # of a cell's, as it travels
 CHANNELS, UNITS, SIDE = 64, 128, 56  # of a layer sent at most: maps, numbers, cells a side
 MOST_OPEN, MOST_SILENCED = 64, 4_096
 HEAD = struct.Struct("<BBBBHH")
-NOW = 255  # the moment that is not past
+NOW = 255  # the snapshot that is not past
 
 
 class Malformed(UsageError):
@@ -57,7 +57,7 @@ class Question:
 
     run: int
     contrast: bool
-    moment: int
+    snapshot: int
     opened: tuple[int, ...]
     silenced: tuple[tuple[int, int], ...]
     chosen: tuple[int, int, int, int] | None
@@ -68,7 +68,7 @@ class Question:
         """Raises Malformed when a count is too large or the bytes end early."""
         if len(body) < HEAD.size:
             raise Malformed("The question is cut off.")
-        run, contrast, moment, chosen, opened, silenced = HEAD.unpack_from(body)
+        run, contrast, snapshot, chosen, opened, silenced = HEAD.unpack_from(body)
         count = opened + 2 * silenced + 4 * chosen
         start = HEAD.size + 2 * count
         unlike = opened > MOST_OPEN or silenced > MOST_SILENCED or contrast > 1 or chosen > 1
@@ -79,7 +79,7 @@ class Question:
         return Question(
             run,
             bool(contrast),
-            moment,
+            snapshot,
             numbers[:opened],
             tuple(zip(pairs[::2], pairs[1::2], strict=True)),
             numbers[-4:] if chosen else None,
@@ -134,11 +134,11 @@ class Layer:
 class Answerer:
     """A classifier asked for one picture at a time. It never learns: its weights are fixed.
 
-    moments  its weights as they were: asked like those of now, without a copy of the network
+    snapshots  its weights as they were: asked like those of now, without a copy of the network
     """
 
-    def __init__(self, classifier: Classifier, moments: Sequence[Moment] = ()) -> None:
-        self.classifier, self.moments = classifier, list(moments)
+    def __init__(self, classifier: Classifier, snapshots: Sequence[Snapshot] = ()) -> None:
+        self.classifier, self.snapshots = classifier, list(snapshots)
         self.network = classifier.network.requires_grad_(False)
         size = classifier.preprocess
         self.shape = (size.channels, size.height, size.width)
@@ -180,7 +180,8 @@ class Answerer:
         """Scores (K,), evidence (h, w), the open layers and what a cell is made of, as float32 behind a head
         that tells the shapes.
 
-        Raises Malformed when the picture is of another size or a layer, channel, cell or moment is not there.
+        Raises Malformed when the picture is of another size or a layer, channel, cell or snapshot is not
+        there.
         """
         begun = time.perf_counter()
         image = self._picture(question)
@@ -211,7 +212,7 @@ class Answerer:
             listening(self.modules, hear),
             self._apart(worker),
         ):
-            scores = self.scores(image, question.moment)
+            scores = self.scores(image, question.snapshot)
         cells = self._evidence(scores[0], leaf, contrast=question.contrast)
         working, apart = ({}, []) if worker is None else self._told(worker)
         parts = [scores.detach()[0].float(), *([] if cells is None else [cells])]
@@ -225,13 +226,13 @@ class Answerer:
         return packed(head, [*parts, *(shown[place] for place in sorted(shown)), *apart])
 
     def past(self, question: Question) -> bytes:
-        """The scores (M + 1, K) of the picture at every moment and now, behind a head that tells the shape.
+        """The scores (M + 1, K) of the picture at every snapshot and now, behind a head that tells the shape.
 
         Raises Malformed as `answer` does.
         """
         image, silenced = self._picture(question), self._silenced(question)
         with self.without(silenced):
-            rows = [self.scores(image, moment)[0] for moment in (*range(len(self.moments)), NOW)]
+            rows = [self.scores(image, snapshot)[0] for snapshot in (*range(len(self.snapshots)), NOW)]
         scores = torch.stack(rows).float()
         return packed({"scores": list(scores.shape)}, [scores])
 
@@ -252,15 +253,15 @@ class Answerer:
         with evaluating(self.network), torch.inference_mode(), listening(self.modules, silence):
             yield
 
-    def scores(self, image: Tensor, moment: int) -> Tensor:
+    def scores(self, image: Tensor, snapshot: int) -> Tensor:
         """(1, K), with the weights of then."""
         given = fitted(self.network, image)
-        state = {} if moment == NOW else dict(self.moments[moment][2])
+        state = {} if snapshot == NOW else dict(self.snapshots[snapshot][2])
         scores = first_tensor(functional_call(self.network, state, (given,)))
         assert scores is not None  # a classifier's network puts out scores
         return scores
 
-    def _worker(self, question: Question) -> Worker | None:
+    def _worker(self, question: Question) -> Tracer | None:
         """Who watches the layer whose cell is taken apart."""
         if question.chosen is None:
             return None
@@ -272,10 +273,10 @@ class Answerer:
         ):
             raise Malformed("There is no such cell.")
         layer = self.layers[place]
-        return Worker(layer.key, layer.grid, channel, *(layer.cell(row, column) if layer.grid else (0, 0)))
+        return Tracer(layer.key, layer.grid, channel, *(layer.cell(row, column) if layer.grid else (0, 0)))
 
     @contextmanager
-    def _apart(self, worker: Worker | None) -> Iterator[None]:
+    def _apart(self, worker: Tracer | None) -> Iterator[None]:
         if worker is None:
             yield
             return
@@ -287,12 +288,12 @@ class Answerer:
         finally:
             handle.remove()
 
-    def _told(self, worker: Worker) -> tuple[dict[str, Any], list[Tensor]]:
+    def _told(self, worker: Tracer) -> tuple[dict[str, Any], list[Tensor]]:
         """What a cell is made of, as plain values, with its kernel and what that meets."""
         found = worker.finished()
         numbers = [found.bias, found.total, found.value, *(step["value"] for step in found.after)]
         if not all(map(math.isfinite, numbers)):
-            found = Working()
+            found = CellTrace()
         parts = [one.detach().float() for one in (found.kernel, found.patch) if one is not None]
         inside = [at for at, one in enumerate(self.layers) if one.key.startswith(f"{worker.key}.")]
         told = {
@@ -320,8 +321,8 @@ class Answerer:
             found.setdefault(place, []).append(channel)
         if any(place >= len(self.layers) for place in question.opened):
             raise Malformed("There is no such layer.")
-        if question.moment != NOW and question.moment >= len(self.moments):
-            raise Malformed("There is no such moment.")
+        if question.snapshot != NOW and question.snapshot >= len(self.snapshots):
+            raise Malformed("There is no such snapshot.")
         return found
 
     def _evidence(self, scores: Tensor, leaf: list[Tensor], *, contrast: bool) -> Tensor | None:

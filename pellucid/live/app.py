@@ -94,7 +94,7 @@ def served(name: str, subject: Subject, *, accuracy: float | None = None, torch_
             kept = {key: value for key, value in data.items() if key not in ("words", "language")}
             return Served(name, subject, accuracy, kept)
         reason = str(data["refusal"])
-    answerer = Answerer(subject.classifier, subject.moments)
+    answerer = Answerer(subject.classifier, subject.snapshots)
     told = _told(subject, answerer, reason)
     return Served(name, subject, accuracy, told, answerer, Counter(answerer, subject))
 
@@ -148,7 +148,7 @@ class _Desk:
         return await self._taken(partial(answerer.answer, question), ("answer", question.run))
 
     async def past(self, request: Request) -> Response:
-        """What every moment of one run's training says of one picture."""
+        """What every snapshot of one run's training says of one picture."""
         question = _read(Question.read, await request.body())
         answerer = self._run(question.run).answerer
         assert answerer is not None
@@ -271,17 +271,17 @@ def _told(subject: Subject, answerer: Answerer, reason: str) -> dict[str, Any]:
         "channels": {},
         "pool": None,
         "switched": 0,
-        "moments": _past(subject),
+        "snapshots": _past(subject),
         "large": {"weights": weights, "most": MOST_WEIGHTS} if weights > MOST_WEIGHTS else None,
         "torch": {**answerer.facts(), "reason": reason},
     }
 
 
 def _past(subject: Subject) -> dict[str, Any] | None:
-    """What the page must know of the moments that a run kept."""
-    if not subject.moments:
+    """What the page must know of the snapshots that a run kept."""
+    if not subject.snapshots:
         return None
-    names, steps = [name for name, _, _ in subject.moments], [step for _, step, _ in subject.moments]
+    names, steps = [name for name, _, _ in subject.snapshots], [step for _, step, _ in subject.snapshots]
     return {"count": len(names), "labels": names, "steps": steps, "accuracy": None, "exact": True}
 
 

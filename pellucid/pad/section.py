@@ -23,17 +23,17 @@ from pellucid.explanation.channels import lost, ranked, right, strongest
 from pellucid.inference import scaled
 from pellucid.pad.program import Program, lower
 from pellucid.pad.strokes import RULES, measure
-from pellucid.training.snapshots import Moment
+from pellucid.training.snapshots import Snapshot
 
 CHECKED = 16  # test pictures that the page runs again when it opens; examples to start from, too
 POOL = 500  # test pictures inside the page: those that excite a channel most are looked for among them
 LOOKED = 1000  # test pictures on which channels are counted and switched off
-JUDGED = 300  # test pictures on which each moment of training is judged
+JUDGED = 300  # test pictures on which each snapshot of training is judged
 WATCHED = 10_000  # training pictures whose strokes, sizes and centres a drawing is compared with
 MOST_MULTIPLY_ADDS = 30_000_000  # more than that and a stroke no longer fits into a frame
 MOST_WEIGHTS = 4_000_000
 PICTURE_BYTES = 160_000  # of all pictures, packed
-MOMENT_BYTES = 1_900_000  # of all moments, packed
+SNAPSHOT_BYTES = 1_900_000  # of all snapshots, packed
 BITS = (8, 7, 6)  # of a past weight: as many as there is room for
 SWITCHING = 20_000_000_000  # multiply-adds spent on switching channels off
 LAYERS_SHOWN = 40  # with tables; a deeper network's last ones
@@ -47,14 +47,14 @@ class Subject:
     data     what was trained on, as `load` takes it: decides how a drawing is placed
     train    for comparing a drawing with what was trained on
     test     for examples, for the check against PyTorch and for what excites a channel
-    moments  the weights as they were, oldest first; without them the page has no past
+    snapshots  the weights as they were, oldest first; without them the page has no past
     """
 
     classifier: Classifier
     data: str = ""
     train: Dataset | None = None
     test: Dataset | None = None
-    moments: Sequence[Moment] = ()
+    snapshots: Sequence[Snapshot] = ()
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ class Section:
 
 
 def drawing_section(
-    subject: Subject, *, language: str = "en", precision: str = "f16", moment_bytes: int = 0
+    subject: Subject, *, language: str = "en", precision: str = "f16", snapshot_bytes: int = 0
 ) -> Section:
     """Draw, and every layer answers: the part of a page that does it, with the network inside.
 
-    moment_bytes  how much the past may take, packed; MOMENT_BYTES unless given
+    snapshot_bytes  how much the past may take, packed; SNAPSHOT_BYTES unless given
     A network that the page's engine cannot run gives a section that says so, and why.
     Raises UsageError for an unknown language.
     """
@@ -96,7 +96,7 @@ def drawing_section(
     if language not in words:
         raise UsageError(f"Unknown language '{language}'. Known: {', '.join(words)}.")
     try:
-        data = _data(subject, precision, moment_bytes or MOMENT_BYTES)
+        data = _data(subject, precision, snapshot_bytes or SNAPSHOT_BYTES)
     except UsageError as error:
         data = {"refusal": str(error)}
     data |= {"language": language, "words": words}
@@ -105,7 +105,7 @@ def drawing_section(
     return Section(html, asset("pad/live.css"), data, tuple(asset(f"pad/{name}") for name in SCRIPTS))
 
 
-def _data(subject: Subject, precision: str, moment_bytes: int) -> dict[str, Any]:
+def _data(subject: Subject, precision: str, snapshot_bytes: int) -> dict[str, Any]:
     classifier, rule = subject.classifier, RULES.get(subject.data)
     shape = (classifier.preprocess.channels, classifier.preprocess.height, classifier.preprocess.width)
     program = lower(classifier.network, shape)
@@ -121,7 +121,7 @@ def _data(subject: Subject, precision: str, moment_bytes: int) -> dict[str, Any]
         "rule": rule.to_json() if rule else None,
         "usual": _usual(subject.train) if rule and subject.train is not None else None,
         **_facts(program, weights, classifier, pictures),
-        "moments": _moments(program, subject.moments, pictures, moment_bytes),
+        "snapshots": _snapshots(program, subject.snapshots, pictures, snapshot_bytes),
     }
 
 
@@ -304,17 +304,17 @@ def _packed_weights(weights: Sequence[Tensor], precision: str) -> dict[str, str]
     return {"precision": "f32", "data": _base64(flat.numpy().tobytes())}
 
 
-def _moments(
-    program: Program, moments: Sequence[Moment], pictures: Dataset, budget: int
+def _snapshots(
+    program: Program, snapshots: Sequence[Snapshot], pictures: Dataset, budget: int
 ) -> dict[str, Any] | None:
-    """The past, in the bytes allowed: coarser first, then every second moment left out, but for the ends."""
-    kept = list(moments)
+    """The past, in the bytes allowed: coarser first, then every second snapshot left out, ends excepted."""
+    kept = list(snapshots)
     if not kept:
         return None
     while True:
         weights = [program.weights(state) for _, _, state in kept]
         for bits in BITS:
-            packed, rounded = pack_moments(weights, bits)
+            packed, rounded = pack_snapshots(weights, bits)
             if len(packed) <= budget:
                 break
         if len(packed) <= budget or len(kept) <= 2:
@@ -323,7 +323,7 @@ def _moments(
     judged = _judged(program, weights, rounded, pictures)
     return {
         "count": len(kept),
-        "given": len(moments),
+        "given": len(snapshots),
         "bits": bits,
         "labels": [label for label, _, _ in kept],
         "steps": [step for _, step, _ in kept],
@@ -335,7 +335,7 @@ def _moments(
 def _judged(
     program: Program, exact: list[list[Tensor]], rounded: list[list[Tensor]], pictures: Dataset
 ) -> dict[str, Any]:
-    """How right each moment was, and what rounding its weights has changed."""
+    """How right each snapshot was, and what rounding its weights has changed."""
     half = pictures.subset(torch.arange(min(len(pictures), JUDGED)))
     inputs, accuracy, same, apart = scaled(half.images), [], [], 0.0
     with torch.inference_mode():
@@ -353,28 +353,29 @@ def _judged(
     }
 
 
-def pack_moments(moments: Sequence[Sequence[Tensor]], bits: int = 8) -> tuple[bytes, list[list[Tensor]]]:
+def pack_snapshots(snapshots: Sequence[Sequence[Tensor]], bits: int = 8) -> tuple[bytes, list[list[Tensor]]]:
     """Weights over time in few bytes, and the weights as they come out again.
 
     A matrix is kept as whole steps, `bits` (at most 8) a weight, of one size a row (its first dimension) over
-    all moments, and each moment as the change since the one before; vectors as 16-bit floats. It changes
+    all snapshots, and each snapshot as the change since the one before; vectors as 16-bit floats. It changes
     little at a time, so the changes compress well, and no error adds up: the sum of changes is exact.
     network.js unpacks it.
     """
     most = 2 ** (bits - 1) - 1
-    matrices = [place for place, weight in enumerate(moments[0]) if weight.dim() > 1]
+    matrices = [place for place, weight in enumerate(snapshots[0]) if weight.dim() > 1]
     steps = {
-        place: torch.stack([moment[place].flatten(1).abs().amax(dim=1) for moment in moments]).amax(dim=0)
+        place: torch.stack([snapshot[place].flatten(1).abs().amax(dim=1) for snapshot in snapshots])
+        .amax(dim=0)
         .div(most).clamp_min(1e-12)
         for place in matrices
     }  # fmt: skip
-    levels = {place: torch.zeros(moments[0][place].numel(), dtype=torch.int16) for place in matrices}
+    levels = {place: torch.zeros(snapshots[0][place].numel(), dtype=torch.int16) for place in matrices}
     parts = [torch.cat([steps[place] for place in matrices]).numpy().tobytes()] if matrices else []
     unpacked = []
-    for moment in moments:
+    for snapshot in snapshots:
         out = []
         vectors = []
-        for place, weight in enumerate(moment):
+        for place, weight in enumerate(snapshot):
             if place not in steps:
                 out.append(weight.half().float())
                 vectors.append(weight.half().numpy().tobytes())

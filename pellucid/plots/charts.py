@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.evaluation.metrics import Bin, wilson
-from pellucid.language import said
+from pellucid.language import translate
 from pellucid.training.loop import Epoch
 
 KINDS = ("training", "validation")
@@ -43,7 +43,11 @@ def line_chart(title: str, history: list[Epoch], names: tuple[str, str], *, unit
         nudge = -6 if anchor == "end" else 6
         parts.append(
             _text(
-                x(best.epoch) + nudge, top - 9, said("best: %(epoch)s", epoch=best.epoch), anchor, "tick mark"
+                x(best.epoch) + nudge,
+                top - 9,
+                translate("best: %(epoch)s", epoch=best.epoch),
+                anchor,
+                "tick mark",
             )
         )
     curves = [(kind, values) for kind, values in zip(KINDS, series, strict=True) if values]
@@ -52,11 +56,11 @@ def line_chart(title: str, history: list[Epoch], names: tuple[str, str], *, unit
         points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in values.items())
         parts.append(f'<polyline class="{kind}" points="{points}"/>')
         for epoch, value in values.items():
-            told = said(
-                "epoch %(epoch)s: %(kind)s %(value)s", epoch=epoch, kind=said(kind), value=f"{value:.4f}"
+            told = translate(
+                "epoch %(epoch)s: %(kind)s %(value)s", epoch=epoch, kind=translate(kind), value=f"{value:.4f}"
             )
             parts.append(_dot((x(epoch), y(value)), 2.75, kind, told))
-        parts.append(_text(x(max(values)) + 10, end, said(kind), "start", f"label {kind}"))
+        parts.append(_text(x(max(values)) + 10, end, translate(kind), "start", f"label {kind}"))
     return _chart(title, width, height, parts)
 
 
@@ -72,7 +76,7 @@ def reliability_chart(bins: list[Bin]) -> str:
         across, up = ((max(low, value) - low) / (1 - low) for value in (confidence, accuracy))
         return left + across * span_x, top + (1 - up) * span_y
 
-    parts = [_text(0, 14, said("Right, by how sure it was"), "start", "name")]
+    parts = [_text(0, 14, translate("Right, by how sure it was"), "start", "name")]
     for share in _ticks(low, 1.0):
         across, up = at(share, share)
         parts.append(f'<path class="grid" d="M{left} {up:.1f}H{size - right}"/>')
@@ -85,13 +89,13 @@ def reliability_chart(bins: list[Bin]) -> str:
         across, up = at(part.confidence, part.accuracy)
         reach = f"M{across:.1f} {at(0, below)[1]:.1f}V{at(0, above)[1]:.1f}"
         parts.append(f'<path class="whisker" d="{reach}"/>')
-        says = said(
+        says = translate(
             "%(count)s answers: %(sure)s sure, %(right)s right",
             count=f"{part.count:,}", sure=f"{part.confidence:.1%}", right=f"{part.accuracy:.1%}",
         )  # fmt: skip
         parts.append(_dot((across, up), 4.5, "validation", says))
-    parts.append(_text(left + span_x / 2, size - 8, said("how sure it was"), "middle"))
-    return _chart(said("Confidence and accuracy"), size, size, parts)
+    parts.append(_text(left + span_x / 2, size - 8, translate("how sure it was"), "middle"))
+    return _chart(translate("Confidence and accuracy"), size, size, parts)
 
 
 def distribution_chart(title: str, parts: dict[str, Tensor], *, top: float = 255.0) -> str:
@@ -112,7 +116,7 @@ def distribution_chart(title: str, parts: dict[str, Tensor], *, top: float = 255
     for number, (name, curve) in enumerate(curves.items()):
         kind, place = marks.get(name, "training"), width - 250 + number * 90
         drawn.append(f'<polyline class="{kind}" points="{place},30 {place + 18},30"/>')
-        drawn.append(_text(place + 24, 34, said(name), "start", "label"))
+        drawn.append(_text(place + 24, 34, translate(name), "start", "label"))
         points = " ".join(at(step + 0.5, share) for step, share in enumerate(curve.tolist()))
         drawn.append(f'<polyline class="{kind}" points="{at(0, 0)} {points} {at(bins, 0)}"/>')
     drawn.append(f'<path class="axis" d="M{left} {height - below}H{width - right}"/>')
@@ -136,7 +140,7 @@ def interval_strip(low: float, share: float, high: float) -> str:
         parts.append(f'<path class="axis" d="M{x(value):.1f} 10V18"/>')
         parts.append(_text(x(value), 36, f"{value * 100:.3g} %", anchor))
     parts.append(f'<path class="range" d="M{x(low):.1f} 14H{x(high):.1f}"/>')
-    says = said(
+    says = translate(
         "%(share)s right, 95 %% interval %(low)s to %(high)s",
         share=f"{share:.2%}", low=f"{low:.2%}", high=f"{high:.2%}",
     )  # fmt: skip
@@ -241,7 +245,9 @@ def decades_chart(title: str, curves: dict[str, dict[int, float]]) -> str:
             f'<polyline class="validation" style="opacity:{1 - 0.1 * (number % 6):.1f}" points="{points}"/>'
         )
         for epoch, value in curve.items():
-            told = said("epoch %(epoch)s: %(kind)s %(value)s", epoch=epoch, kind=name, value=f"{value:.3g}")
+            told = translate(
+                "epoch %(epoch)s: %(kind)s %(value)s", epoch=epoch, kind=name, value=f"{value:.3g}"
+            )
             parts.append(_dot((x(epoch), y(value)), 2.5, "validation", told))
         parts.append(_text(x(max(curve)) + 10, ends[name], name, "start", "label"))
     return _chart(title, width, height, parts)

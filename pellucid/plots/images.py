@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from pellucid.language import said
+from pellucid.language import translate
 
 # Viridis at 33 even places (S. van der Walt and N. Smith): even in lightness, so readable in gray. Straight
 # lines between them stay within 4 of 255 of the full table.
@@ -76,7 +76,9 @@ def fitted_atlas(images: Tensor, *, budget: int, side: int = 64) -> Atlas:
     tiles = tiles[: (ATLAS_SIDE // tiles.shape[3]) * (ATLAS_SIDE // tiles.shape[2])]
     atlas = _atlas(tiles, exact=True)
     if len(atlas.address) > budget:
-        remarks.append(said("in 16 shades of gray") if images.shape[1] == 1 else said("in lossy compression"))
+        remarks.append(
+            translate("in 16 shades of gray") if images.shape[1] == 1 else translate("in lossy compression")
+        )
         atlas = _atlas(tiles, exact=False)
     while len(atlas.address) > budget and min(tiles.shape[2:]) >= 32:
         tiles = smaller(tiles, max(tiles.shape[2:]) // 2)
@@ -86,12 +88,14 @@ def fitted_atlas(images: Tensor, *, budget: int, side: int = 64) -> Atlas:
         tiles = tiles[: max(1, int(len(tiles) * min(0.95, budget / len(atlas.address))))]
         atlas = _atlas(tiles, exact=False)
     if len(tiles) < len(images):
-        remarks.append(said("%(shown)s of %(all)s pictures", shown=f"{len(tiles):,}", all=f"{len(images):,}"))
+        remarks.append(
+            translate("%(shown)s of %(all)s pictures", shown=f"{len(tiles):,}", all=f"{len(images):,}")
+        )
     return Atlas(atlas.address, atlas.columns, atlas.width, atlas.height, atlas.count, ", ".join(remarks))
 
 
 def _at_size(tiles: Tensor) -> str:
-    return said("at %(width)s × %(height)s pixels", width=tiles.shape[3], height=tiles.shape[2])
+    return translate("at %(width)s × %(height)s pixels", width=tiles.shape[3], height=tiles.shape[2])
 
 
 def zoom(atlas: Atlas, pixels: int) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from pellucid.language import said
+from pellucid.language import translate
 from pellucid.plots.images import fitted_atlas, zoom
 from pellucid.report.context import Material, cell
 from pellucid.training.augment import AUGMENTATIONS, named
@@ -34,7 +34,7 @@ def preview(material: Material) -> dict[str, Any] | None:
         "small": zoom(atlas, 64),
         "before": [(cell(atlas, place), label) for place, label in enumerate(labels)],
         "after": [(cell(atlas, shown + place), says) for place, says in enumerate(told)],
-        "phrases": [(name, said(AUGMENTATIONS[name].phrase.replace("%", "%%"))) for name in names],
+        "phrases": [(name, translate(AUGMENTATIONS[name].phrase.replace("%", "%%"))) for name in names],
         "remark": atlas.remark,
     }
 

@@ -15,7 +15,7 @@ from pellucid.data.audit.findings import KINDS, Audit, Finding, Place, tally
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.data.sources.reasons import told as told_reason
 from pellucid.files import write_text
-from pellucid.language import said, speaking
+from pellucid.language import translate, use_language
 from pellucid.plots import images
 from pellucid.plots.charts import distribution_chart
 from pellucid.plots.images import Atlas, zoom
@@ -78,7 +78,7 @@ def write_check(found: Audit, splits: Splits, path: Path, *, name: str = "", lan
 
 def render(subject: Subject) -> str:
     """The page as text, in the language of its subject."""
-    with speaking(subject.language):
+    with use_language(subject.language):
         return _rendered(subject)
 
 
@@ -90,19 +90,19 @@ def _rendered(subject: Subject) -> str:
         told = gather(subject)
         if told is not None:
             body = getattr(macros, key.replace("-", "_"))(told)
-            sections.append({"key": key, "title": said(title), "answer": told["answer"], "body": body})
+            sections.append({"key": key, "title": translate(title), "answer": told["answer"], "body": body})
     style = asset("shared/page.css") + asset("report/check.css")
     return environment.get_template("report/check.html").render(
         language=subject.language,
-        name=subject.name or said("pictures"),
+        name=subject.name or translate("pictures"),
         found=subject.found,
         grave=len([each for each in subject.found.findings if each.severity != "note"]),
         parts=[(name, len(part)) for name, part in subject.parts.items()],
         size=subject.splits.train.size,
-        kind=said("gray") if subject.splits.train.channels == 1 else said("colour"),
+        kind=translate("gray") if subject.splits.train.channels == 1 else translate("colour"),
         classes=len(subject.splits.train.classes),
         anchors={finding.kind: _anchor(finding.kind) for finding in subject.found.findings},
-        gravities={gravity: said(gravity) for gravity in KINDS.values()},
+        gravities={gravity: translate(gravity) for gravity in KINDS.values()},
         sections=sections,
         atlases=_atlases(subject),
         style=Markup(style),
@@ -125,7 +125,7 @@ def _classes(subject: Subject) -> dict[str, Any]:
     ]
     findings = subject.found.of("small-class", "absent-class", "imbalance")
     few, many = (pick(train.counts.items(), key=lambda item: item[1]) for pick in (min, max))
-    calm = said(
+    calm = translate(
         "From %(fewest)s training pictures (%(few)s) to %(most)s (%(many)s) a class.",
         fewest=f"{few[1]:,}",
         few=few[0],
@@ -161,13 +161,13 @@ def _light(subject: Subject) -> dict[str, Any]:
     contrast = {name: each.contrast for name, each in tones.items()}
     facts = subject.found.facts
     sizes = list(tally(f"{fact.width} × {fact.height}" for fact in facts).items())
-    middles = "; ".join(f"{said(name)} {_middle(values)}" for name, values in bright.items())
+    middles = "; ".join(f"{translate(name)} {_middle(values)}" for name, values in bright.items())
     charts = (
-        (said("Brightness: mean of a picture's values"), bright),
-        (said("Contrast: their standard deviation"), contrast),
+        (translate("Brightness: mean of a picture's values"), bright),
+        (translate("Contrast: their standard deviation"), contrast),
     )
     return {
-        "answer": said(
+        "answer": translate(
             "Middle brightness, of 255: %(middles)s. Parts of one source look alike here.", middles=middles
         ),
         "charts": [Markup(distribution_chart(title, curves)) for title, curves in charts],
@@ -189,7 +189,7 @@ def _unreadable(subject: Subject) -> dict[str, Any] | None:
         return None
     named = findings[0].named
     return {
-        "answer": f"{findings[0].sentence} {said('They are left out of everything that follows.')}",
+        "answer": f"{findings[0].sentence} {translate('They are left out of everything that follows.')}",
         "named": [(source, told_reason(why)) for source, why in named[:NAMED]],
         "more": max(0, len(named) - NAMED),
     }
@@ -223,8 +223,8 @@ def _block(subject: Subject, finding: Finding) -> dict[str, Any]:
         groups.append({"tiles": tiles, "more": len(group) - len(tiles), "same": same})
     return {
         "kind": finding.kind,
-        "title": said(TITLES[finding.kind]),
-        "says": said(EXPLAINED[finding.kind]),
+        "title": translate(TITLES[finding.kind]),
+        "says": translate(EXPLAINED[finding.kind]),
         "groups": [group for group in groups if group["tiles"]],
         "count": len(finding.groups),
         "labels": finding.kind in ("mislabelled-twins", "near-leak", "near-duplicate", "leak"),

@@ -14,7 +14,7 @@ from pellucid.comparison import Comparison
 from pellucid.explanation.activations import record
 from pellucid.explanation.similarity import CAVEAT, LayerSimilarity
 from pellucid.inference import scaled
-from pellucid.language import said, speaking
+from pellucid.language import translate, use_language
 from pellucid.plots import images
 from pellucid.plots.images import zoom
 from pellucid.report.templates import environment_of_pages
@@ -26,7 +26,7 @@ PICTURES_BUDGET = 600_000  # characters of the address that holds those
 
 def page(comparison: Comparison, first: Classifier, second: Classifier, *, language: str = "en") -> str:
     """The comparison as one HTML page that needs nothing else."""
-    with speaking(language):
+    with use_language(language):
         return _rendered(comparison, first, second, language)
 
 
@@ -59,7 +59,7 @@ def _rendered(comparison: Comparison, first: Classifier, second: Classifier, lan
             intervals=similarity.intervals,
             compared=comparison.compared,
             channels=_channels(comparison, first, second, dataset.images[places[:1]]),
-            caveat=said(CAVEAT),
+            caveat=translate(CAVEAT),
             style=Markup(style),
         )
     )  # fmt: skip

@@ -10,7 +10,7 @@ from pellucid.data.dataset import Splits
 from pellucid.errors import PellucidError
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.formatting import chance
-from pellucid.language import said
+from pellucid.language import translate
 from pellucid.plots import images
 from pellucid.plots.images import Atlas, zoom
 from pellucid.report.evidence import evidence
@@ -42,11 +42,11 @@ class Material:
         """Three pictures that tell most: a typical one, the hardest one got right, the worst mistake."""
         right = self.hardest_right
         wrong = self.evaluation.mistakes[:1].tolist()
-        examples = [(said("worst mistake"), index) for index in wrong]
+        examples = [(translate("worst mistake"), index) for index in wrong]
         if right:
             examples = [
-                (said("typical"), right[len(right) // 2]),
-                (said("hardest got right"), right[0]),
+                (translate("typical"), right[len(right) // 2]),
+                (translate("hardest got right"), right[0]),
                 *examples,
             ]
         return examples
@@ -133,8 +133,8 @@ def tile(material: Material, index: int) -> dict[str, Any]:
 def _says(source: str, true: str, predicted: str, sure: str, given: str) -> str:
     told = {"source": source, "true": true, "predicted": predicted, "sure": sure, "given": given}
     if true == predicted:
-        return said("%(source)s: labelled %(true)s, predicted %(predicted)s (%(sure)s)", **told)
-    return said(
+        return translate("%(source)s: labelled %(true)s, predicted %(predicted)s (%(sure)s)", **told)
+    return translate(
         "%(source)s: labelled %(true)s, predicted %(predicted)s (%(sure)s), %(true)s had %(given)s", **told
     )
 
@@ -146,4 +146,4 @@ def telling_pictures(material: Material) -> list[tuple[str, int]]:
     """The three examples of the page, then further mistakes, the worst first."""
     known = [index for _, index in material.examples]
     rest = [index for index in material.evaluation.mistakes.tolist()[:CHANGED] if index not in known]
-    return [*material.examples, *((said("mistake"), index) for index in rest)]
+    return [*material.examples, *((translate("mistake"), index) for index in rest)]

@@ -9,7 +9,7 @@ from torch import Tensor
 from pellucid.explanation.counterfactual import CAVEAT as CHANGE_CAVEAT
 from pellucid.explanation.counterfactual import Counterfactual, changes_to_others
 from pellucid.explanation.faithfulness import PICTURES
-from pellucid.language import said
+from pellucid.language import translate
 from pellucid.plots import images
 from pellucid.plots.images import zoom
 from pellucid.report.context import CHANGED, Material, cell, shown, telling_pictures, tile
@@ -59,7 +59,7 @@ def change(material: Material) -> dict[str, Any]:
         "others": len(classes) - 1,
         "shown_ways": min(number, len(classes) - 1),
         "remark": atlas.remark,
-        "caveat": said(CHANGE_CAVEAT),
+        "caveat": translate(CHANGE_CAVEAT),
     }
 
 

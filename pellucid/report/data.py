@@ -7,7 +7,7 @@ import torch
 from pellucid.data.dataset import Dataset
 from pellucid.data.sources.reasons import told as told_reason
 from pellucid.files import read_json
-from pellucid.language import retold, said
+from pellucid.language import message_from_json, translate
 from pellucid.plots import images
 from pellucid.plots.images import zoom
 from pellucid.report.context import Material, cell
@@ -41,11 +41,11 @@ def data(material: Material) -> dict[str, Any]:
         "remark": atlas.remark,
         "zoom": zoom(atlas, 64),
         "small": zoom(atlas, 32),
-        "name": run.data or said("pictures"),
+        "name": run.data or translate("pictures"),
         "parts": [(name, len(part)) for name, part in splits.items()],
         "height": train.size[0],
         "width": train.size[1],
-        "kind": said("gray") if train.channels == 1 else said("colour"),
+        "kind": translate("gray") if train.channels == 1 else translate("colour"),
         "classes": len(train.classes),
         "rows": rows,
         "fewest": min(train.counts.items(), key=lambda item: item[1]),
@@ -66,7 +66,7 @@ def _reading(told: dict[str, Any] | None) -> dict[str, Any] | None:
     """
     if told is None:
         return None
-    notes = [retold(one) for one in told.get("sayings", [])] or told["notes"]
+    notes = [message_from_json(one) for one in told.get("messages", [])] or told["notes"]
     unreadable = [{**one, "reason": told_reason(one["reason"])} for one in told["unreadable"]]
     return {**told, "notes": notes, "unreadable": unreadable}
 

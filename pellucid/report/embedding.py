@@ -7,7 +7,7 @@ import torch
 from pellucid.explanation.embedding import METHODS, flattened
 from pellucid.explanation.neighbours import hidden_features
 from pellucid.formatting import chance
-from pellucid.language import said
+from pellucid.language import translate
 from pellucid.plots import images
 from pellucid.report.context import Material, cell, shown
 
@@ -80,7 +80,7 @@ def _says(material: Material, index: int) -> str:
     true = evaluation.classes[int(evaluation.labels[index])]
     predicted = evaluation.classes[int(evaluation.predictions[index])]
     sure = chance(float(evaluation.confidence[index]))
-    return said(
+    return translate(
         "%(source)s: labelled %(true)s, predicted %(predicted)s (%(sure)s)",
         source=evaluation.sources[index], true=true, predicted=predicted, sure=sure,
     )  # fmt: skip

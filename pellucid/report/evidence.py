@@ -14,7 +14,7 @@ from pellucid.explanation.faithfulness import PICTURES, Method, judge_maps
 from pellucid.explanation.layer_stats import multiply_adds
 from pellucid.formatting import figure
 from pellucid.inference import scaled
-from pellucid.language import said
+from pellucid.language import translate
 from pellucid.plots import images
 
 FEWEST = 8  # pictures the maps are tested on, however large the network
@@ -33,19 +33,21 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
     shown = [
         {
             "name": test.method,
-            "title": said(test.method),
+            "title": translate(test.method),
             "supported": test.supported,
             "says": test.sentence.partition(": ")[2],
             "deletion": test.deletion,
             "insertion": test.insertion,
             "alike": test.alike,
-            "leads": [(said(lead.rival), lead.mean) for lead in test.leads],
-            "caveat": said(EXPLAINERS[test.method].caveat),
-            "paper": said(EXPLAINERS[test.method].paper),
+            "leads": [(translate(lead.rival), lead.mean) for lead in test.leads],
+            "caveat": translate(EXPLAINERS[test.method].caveat),
+            "paper": translate(EXPLAINERS[test.method].paper),
             "maps": [
                 drawn_map(
                     e.heatmaps[test.method],
-                    said("%(method)s for %(name)s", method=said(test.method), name=e.classes[e.target]),
+                    translate(
+                        "%(method)s for %(name)s", method=translate(test.method), name=e.classes[e.target]
+                    ),
                 )
                 for e in explained
             ],
@@ -54,7 +56,7 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
     ]
     return {
         "verdict": tested.verdict,
-        "caveat": said(tested.caveat),
+        "caveat": translate(tested.caveat),
         "pictures": tested.pictures,
         "methods": shown,
     }
@@ -80,5 +82,7 @@ def drawn_map(heat: Tensor, says: str) -> dict[str, Any]:
         "reach": end,
         "sum": figure(float(heat.sum())),
         "empty": reach == 0 or not math.isfinite(reach),
-        "says": said("Evidence by %(says)s, from −%(end)s (against) to %(end)s (for)", says=says, end=end),
+        "says": translate(
+            "Evidence by %(says)s, from −%(end)s (against) to %(end)s (for)", says=says, end=end
+        ),
     }

@@ -13,9 +13,9 @@ from pellucid.explanation.counterfactual import CAVEAT as CHANGE_CAVEAT
 from pellucid.explanation.counterfactual import Counterfactual, in_vain
 from pellucid.explanation.explanation import Explanation
 from pellucid.explanation.neighbours import CAVEAT as NEIGHBOUR_CAVEAT
-from pellucid.explanation.neighbours import Index, Neighbour, nearest, strangeness
+from pellucid.explanation.neighbours import Index, Neighbour, nearest, novelty
 from pellucid.formatting import digits, figure
-from pellucid.language import said, speaking
+from pellucid.language import translate, use_language
 from pellucid.plots import figures, images
 from pellucid.report.evidence import drawn_map
 from pellucid.report.templates import SCALES, environment_of_pages, gradient
@@ -56,7 +56,7 @@ def neighbours_of(
     """The training pictures most like uint8 (C, H, W), each with its pixels, and how unlike them it is."""
     found = nearest(index, image[None], count)[0]
     pictures = tuple((one, index.dataset.images[one.index]) for one in found)
-    return pictures, float(strangeness(index, image[None])[0])
+    return pictures, float(novelty(index, image[None])[0])
 
 
 def lines(one: Explained) -> list[str]:
@@ -120,7 +120,7 @@ def plotted(one: Explained, title: str) -> Any:
 
 def page(explained: Sequence[Explained], *, language: str = "en") -> str:
     """One HTML page that needs nothing else, in a language of LANGUAGES."""
-    with speaking(language):
+    with use_language(language):
         return _rendered(explained, language)
 
 
@@ -134,8 +134,8 @@ def _rendered(explained: Sequence[Explained], language: str) -> str:
             pictures=[_shown(one) for one in explained],
             style=Markup(style),
             ramp=Markup(gradient(SCALES["signed"])),
-            change_caveat=said(CHANGE_CAVEAT),
-            neighbour_caveat=said(NEIGHBOUR_CAVEAT),
+            change_caveat=translate(CHANGE_CAVEAT),
+            neighbour_caveat=translate(NEIGHBOUR_CAVEAT),
         )
     )
 
@@ -153,8 +153,8 @@ def _shown(one: Explained) -> dict[str, Any]:
             for k in explanation.probabilities.argsort(descending=True)[:5].tolist()
         ],
         "maps": [
-            {**drawn_map(heat, said(name)), "name": name, "caption": explanation.caption(name),
-             "paper": said(EXPLAINERS[name].paper), "sides": _sides(heat.shape[0], heat.shape[1], SHOWN)}
+            {**drawn_map(heat, translate(name)), "name": name, "caption": explanation.caption(name),
+             "paper": translate(EXPLAINERS[name].paper), "sides": _sides(heat.shape[0], heat.shape[1], SHOWN)}
             for name, heat in explanation.heatmaps.items()
         ],
         "notes": explanation.notes,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pellucid.explanation.explanation import DEFAULT_METHODS, explain
-from pellucid.language import said
+from pellucid.language import translate
 from pellucid.plots.images import zoom
 from pellucid.report.context import Material, shown, tile
 from pellucid.report.evidence import drawn_map
@@ -30,14 +30,14 @@ def guess(material: Material) -> dict[str, Any]:
         heat = explain(classifier, test.images[index], methods=[method]).heatmaps[method]
         classes = [evaluation.classes[k] for k in _choices(evaluation.probabilities[index])]
         questions.append(
-            {"tile": told, "map": drawn_map(heat, said("evidence for its answer")), "choices": classes}
+            {"tile": told, "map": drawn_map(heat, translate("evidence for its answer")), "choices": classes}
         )
     tested = {one["name"]: one["supported"] for one in material.tested["methods"]}
     return {
         **shown(material),
         "large": zoom(material.album.atlas, 168),
         "questions": questions,
-        "method": said(method),
+        "method": translate(method),
         "supported": tested.get(method, False),
         "mistakes": len(mistakes),
     }

@@ -5,12 +5,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pellucid.explanation.layer_stats import CAVEATS, LayerHealth, examine
+from pellucid.explanation.layer_stats import CAVEATS, LayerStats, examine
 from pellucid.formatting import figure
-from pellucid.language import said
+from pellucid.language import translate
 from pellucid.plots.charts import decades_chart
 from pellucid.report.context import Material
-from pellucid.training.diagnostics import Pulse
+from pellucid.training.diagnostics import LayerDiagnostics
 
 EXAMINED = 512  # test pictures, at most
 NAMED = 8  # channels named, at most
@@ -33,16 +33,16 @@ def health(material: Material) -> dict[str, Any]:
         "always_on": sum(len(layer.always_on) for layer in judged),
         "twins": sum(len(layer.twins) for layer in judged),
         "knowing": None if knowing is None else (knowing.name, _probe(knowing)),
-        "charts": [Markup(chart) for chart in _charts(run.pulses)],
-        "pulses": [
-            {**vars(pulse), "gradient": figure(pulse.gradient), "update": figure(pulse.update)}
-            for pulse in run.pulses
+        "charts": [Markup(chart) for chart in _charts(run.diagnostics)],
+        "diagnostics": [
+            {**vars(entry), "gradient": figure(entry.gradient), "update": figure(entry.update)}
+            for entry in run.diagnostics
         ],
-        "caveats": {name: said(caveat) for name, caveat in CAVEATS.items()},
+        "caveats": {name: translate(caveat) for name, caveat in CAVEATS.items()},
     }
 
 
-def _layer(layer: LayerHealth) -> dict[str, Any]:
+def _layer(layer: LayerStats) -> dict[str, Any]:
     """One row of the table."""
     return {
         "name": layer.name,
@@ -63,26 +63,29 @@ def _layer(layer: LayerHealth) -> dict[str, Any]:
 
 def _named(found: Sequence[object]) -> tuple[int, str]:
     """How many there are, and the first of them by name."""
-    more = "" if len(found) <= NAMED else said(" and %(count)s more", count=len(found) - NAMED)
+    more = "" if len(found) <= NAMED else translate(" and %(count)s more", count=len(found) - NAMED)
     return len(found), ", ".join(str(one) for one in found[:NAMED]) + more
 
 
-def _probe(layer: LayerHealth) -> float:
+def _probe(layer: LayerStats) -> float:
     return layer.probe or 0.0
 
 
-def _charts(pulses: list[Pulse]) -> list[str]:
+def _charts(diagnostics: list[LayerDiagnostics]) -> list[str]:
     """Gradient and update of each layer by epoch; none for a run that recorded none."""
-    if not pulses:
+    if not diagnostics:
         return []
-    layers = list(dict.fromkeys(pulse.layer for pulse in pulses))
+    layers = list(dict.fromkeys(entry.layer for entry in diagnostics))
     layers = layers[:: -(-len(layers) // CURVES)]
-    kinds = {"gradient": said("Length of the gradient"), "update": said("Update as a share of the weights")}
+    kinds = {
+        "gradient": translate("Length of the gradient"),
+        "update": translate("Update as a share of the weights"),
+    }
     return [
         decades_chart(
             title,
             {
-                layer: {pulse.epoch: getattr(pulse, kind) for pulse in pulses if pulse.layer == layer}
+                layer: {entry.epoch: getattr(entry, kind) for entry in diagnostics if entry.layer == layer}
                 for layer in layers
             },
         )

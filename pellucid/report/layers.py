@@ -11,7 +11,7 @@ from pellucid.explanation.activations import record
 from pellucid.explanation.explanation import DEFAULT_METHODS
 from pellucid.formatting import figure
 from pellucid.inference import scaled
-from pellucid.language import said
+from pellucid.language import translate
 from pellucid.plots.images import (
     SIGNED,
     VIRIDIS,
@@ -82,9 +82,9 @@ def _layer(name: str, outputs: Tensor, *, learned: bool) -> tuple[dict[str, Any]
     atlas = palette_atlas(places, shown.shape[1], SIGNED if signed else VIRIDIS)
     layer |= {
         "what": "units" if flat else "maps",
-        "says": said("%(count)s units", count=f"{outputs.shape[1]:,}")
+        "says": translate("%(count)s units", count=f"{outputs.shape[1]:,}")
         if flat
-        else said(
+        else translate(
             "%(count)s channels of %(size)s", count=f"{outputs.shape[1]:,}", size=f"{size[1]} × {size[0]}"
         ),
         "left_out": outputs.shape[1] - shown.shape[1],
@@ -124,8 +124,8 @@ def _grid(maps: Tensor, *, signed: bool) -> dict[str, Any]:
 
 def _range(low: float, high: float) -> str:
     if low == high:
-        return said("silent") if low == 0 else figure(low)
-    return said("%(low)s to %(high)s", low=figure(low), high=figure(high))
+        return translate("silent") if low == 0 else figure(low)
+    return translate("%(low)s to %(high)s", low=figure(low), high=figure(high))
 
 
 def first_kernels(network: nn.Module) -> dict[str, Any] | None:
@@ -143,7 +143,9 @@ def first_kernels(network: nn.Module) -> dict[str, Any] | None:
         "name": name,
         "number": len(weight),
         "shape": f"{weight.shape[3]} × {weight.shape[2]}",
-        "colours": (said("red"), said("green"), said("blue")) if kernels.shape[1] == 3 else ("",),
+        "colours": (translate("red"), translate("green"), translate("blue"))
+        if kernels.shape[1] == 3
+        else ("",),
         "zoom": zoom(atlas, 45 if kernels.shape[1] == 1 else 28),
         "says": [_range(float(kernel.min()), float(kernel.max())) for kernel in kernels],
         "reach": figure(reach),

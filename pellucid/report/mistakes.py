@@ -7,7 +7,7 @@ import torch
 
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.formatting import times
-from pellucid.language import said
+from pellucid.language import translate
 from pellucid.report.context import A_PAIR, MATRIX, Material, shown, tile
 
 SOURCES_BUDGET = 300_000  # bytes of the mistakes' sources, at most
@@ -86,8 +86,8 @@ def _matrix(material: Material, opened: set[str]) -> list[list[dict[str, Any]]] 
 
 def _told(true: str, predicted: str, count: int) -> str:
     if true == predicted:
-        return said("%(true)s recognised %(times)s", true=true, times=times(count))
-    return said(
+        return translate("%(true)s recognised %(times)s", true=true, times=times(count))
+    return translate(
         "%(true)s taken for %(predicted)s %(times)s", true=true, predicted=predicted, times=times(count)
     )
 

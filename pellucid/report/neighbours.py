@@ -4,8 +4,8 @@ from typing import Any
 
 from pellucid.explanation.faithfulness import PICTURES
 from pellucid.explanation.neighbours import CAVEAT as NEIGHBOUR_CAVEAT
-from pellucid.explanation.neighbours import index_sample, nearest, strangeness
-from pellucid.language import said
+from pellucid.explanation.neighbours import index_sample, nearest, novelty
+from pellucid.language import translate
 from pellucid.plots.images import fitted_atlas, zoom
 from pellucid.report.context import CHANGED, Material, cell, shown, telling_pictures, tile
 from pellucid.report.evidence import affordable
@@ -21,7 +21,7 @@ def neighbours(material: Material) -> dict[str, Any]:
     chosen = telling_pictures(material)[: max(2, int(CHANGED * share))]
     index = index_sample(material.run.classifier, splits.train, splits.validation)
     images = splits.test.images[[number for _, number in chosen]]
-    alike, unlike = nearest(index, images, ALIKE), strangeness(index, images)
+    alike, unlike = nearest(index, images, ALIKE), novelty(index, images)
     places = [one.index for row in alike for one in row]
     atlas = fitted_atlas(index.dataset.images[places], budget=NEIGHBOUR_BUDGET, side=64)
     rows = []
@@ -58,5 +58,5 @@ def neighbours(material: Material) -> dict[str, Any]:
         "strangest": max(rows, key=lambda row: row["unlike"])["unlike"] if rows else 0,
         "held_out": index.held_out,
         "remark": atlas.remark,
-        "caveat": said(NEIGHBOUR_CAVEAT),
+        "caveat": translate(NEIGHBOUR_CAVEAT),
     }

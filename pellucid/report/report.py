@@ -16,7 +16,7 @@ from pellucid.data.dataset import Splits
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.files import write_text
 from pellucid.formatting import percent
-from pellucid.language import said, speaking
+from pellucid.language import translate, use_language
 from pellucid.machine import keep_memory
 from pellucid.plots import charts
 from pellucid.plots.images import Atlas
@@ -82,7 +82,7 @@ def write_report(run: Run, splits: Splits, evaluation: Evaluation, *, language: 
 def render(material: Material) -> str:
     """The page as text, in the language of its material."""
     keep_memory()
-    with speaking(material.language):
+    with use_language(material.language):
         return _rendered(material)
 
 
@@ -92,7 +92,7 @@ def _rendered(material: Material) -> str:
     return environment.get_template("report/report.html").render(
         language=material.language,
         words=_script_words(),
-        title=f"{material.run.data or said('pictures')} · {material.run.recipe.model}",
+        title=f"{material.run.data or translate('pictures')} · {material.run.recipe.model}",
         folder=material.run.folder.resolve().name,
         begun=str(material.run.environment.get("begun", ""))[:10],
         evaluation=material.evaluation,
@@ -122,7 +122,14 @@ def _section(
     except Exception as error:  # noqa: BLE001  # a report must not fail a training for one picture
         failed = _macros(environment, "shared/parts.html").failed
         told, answer, body = {}, "", failed(f"{type(error).__name__}: {error}")
-    return {"key": key, "title": said(title), "number": number, "told": told, "answer": answer, "body": body}
+    return {
+        "key": key,
+        "title": translate(title),
+        "number": number,
+        "told": told,
+        "answer": answer,
+        "body": body,
+    }
 
 
 def _macros(environment: Environment, name: str) -> Any:
@@ -144,36 +151,36 @@ def _script_words() -> dict[str, str]:
     """What report.js and why.js say; they fill in {names}."""
     blank = {name: f"{{{name}}}" for name in BLANKS}
     return {
-        "guess.ask": said("What will the network answer?"),
-        "guess.again": said(
+        "guess.ask": translate("What will the network answer?"),
+        "guess.again": translate(
             "This is where its evidence lies. What will it answer, now that you see the map?"
         ),
-        "guess.told": said("You guessed %(first)s, then %(then)s.", **blank),
-        "guess.next": said("Next picture"),
-        "guess.end": said("Did the maps help?"),
-        "guess.helped": said("The maps helped you."),
-        "guess.misled": said("The maps misled you."),
-        "guess.luck": said("That the maps helped you cannot be told from luck."),
-        "guess.score": said(
+        "guess.told": translate("You guessed %(first)s, then %(then)s.", **blank),
+        "guess.next": translate("Next picture"),
+        "guess.end": translate("Did the maps help?"),
+        "guess.helped": translate("The maps helped you."),
+        "guess.misled": translate("The maps misled you."),
+        "guess.luck": translate("That the maps helped you cannot be told from luck."),
+        "guess.score": translate(
             "You knew %(before)s of %(count)s answers from the picture alone and %(after)s with the map: "
             "%(points)s points, 95 %% interval %(low)s to %(high)s. The map put %(helped)s right and "
             "%(hurt)s wrong.",
             **blank,
         ),
-        "map.class": said("%(count)s of %(name)s", **blank),
-        "map.chosen": said(
+        "map.class": translate("%(count)s of %(name)s", **blank),
+        "map.chosen": translate(
             "Chosen: %(count)s pictures, %(wrong)s of them mistakes. Labelled: %(classes)s.", **blank
         ),
-        "light": said("Light"),
-        "dark": said("Dark"),
-        "copied": said("Copied %(count)s", count="{count}"),
-        "uncopied": said("Could not copy"),
-        "tally": said("%(shown)s of %(all)s", shown="{shown}", all="{all}"),
-        "tile": said(
+        "light": translate("Light"),
+        "dark": translate("Dark"),
+        "copied": translate("Copied %(count)s", count="{count}"),
+        "uncopied": translate("Could not copy"),
+        "tally": translate("%(shown)s of %(all)s", shown="{shown}", all="{all}"),
+        "tile": translate(
             "%(source)s: labelled %(true)s, predicted %(predicted)s (%(sure)s), %(true)s had %(given)s",
             source="{source}", true="{true}", predicted="{predicted}", sure="{sure}", given="{given}",
         ),
-        "picture": said("test picture %(number)s", number="{number}"),
+        "picture": translate("test picture %(number)s", number="{number}"),
     }  # fmt: skip
 
 
@@ -182,9 +189,9 @@ def _about(material: Material) -> list[str]:
     run = material.run
     weights = sum(weight.numel() for weight in run.classifier.network.parameters())
     processor = run.environment.get("machine", {}).get("processor")
-    facts = [said("%(count)s weights", count=f"{weights:,}")]
+    facts = [translate("%(count)s weights", count=f"{weights:,}")]
     if run.history:
-        facts.append(said("trained in %(seconds)s s", seconds=f"{run.history[-1].seconds:.1f}"))
+        facts.append(translate("trained in %(seconds)s s", seconds=f"{run.history[-1].seconds:.1f}"))
     return [*facts, str(processor)] if processor else facts
 
 

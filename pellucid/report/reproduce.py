@@ -4,7 +4,7 @@ import shlex
 from typing import Any
 
 from pellucid.files import read_json
-from pellucid.language import said
+from pellucid.language import translate
 from pellucid.report.context import Material
 
 FILES = (
@@ -12,9 +12,9 @@ FILES = (
     ("environment.json", "versions, machine, threads, fingerprints, command"),
     ("split.csv", "every picture with its part and a hash of its pixels"),
     ("metrics.csv", "loss and accuracy by epoch"),
-    ("health.csv", "each layer's gradient and update halfway through every epoch"),
+    ("diagnostics.csv", "each layer's gradient and update halfway through every epoch"),
     ("model.safetensors", "the weights of the best epoch"),
-    ("moments.safetensors", "the weights along the way, 16 times at most"),
+    ("snapshots.safetensors", "the weights along the way, 16 times at most"),
     ("model.json", "classes, preprocessing, the SHA-256 of the weights"),
     ("evaluation.json", "every figure of this page's verdict"),
     ("predictions.csv", "all probabilities of every test picture"),
@@ -36,7 +36,7 @@ def reproduce(material: Material) -> dict[str, Any]:
         "weights": read_json(run.folder / "model.json")["sha256"],
         "opened": read_json(run.folder / "evaluation.json").get("opened", 1),
         "files": [
-            {"name": name, "says": said(says), "bytes": (run.folder / name).stat().st_size}
+            {"name": name, "says": translate(says), "bytes": (run.folder / name).stat().st_size}
             for name, says in FILES
             if (run.folder / name).is_file()
         ],

@@ -4,7 +4,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pellucid.language import said
+from pellucid.language import translate
 from pellucid.plots import charts
 from pellucid.report.augmentation import preview
 from pellucid.report.context import Material
@@ -15,8 +15,10 @@ def training(material: Material) -> dict[str, Any]:
     history = material.run.history
     augmented = preview(material)
     drawn = [
-        charts.line_chart(said("Loss by epoch, nats"), history, ("loss", "val_loss"), unit="nats"),
-        charts.line_chart(said("Accuracy by epoch"), history, ("accuracy", "val_accuracy"), unit="share"),
+        charts.line_chart(translate("Loss by epoch, nats"), history, ("loss", "val_loss"), unit="nats"),
+        charts.line_chart(
+            translate("Accuracy by epoch"), history, ("accuracy", "val_accuracy"), unit="share"
+        ),
     ]
     return {
         "atlases": {"augmented": augmented["atlas"]} if augmented else {},

@@ -30,7 +30,7 @@ from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoi
 from pellucid.runs.environment import environment_of
 from pellucid.runs.run import ENVIRONMENT, RECIPE, Run
 from pellucid.runs.stopping import Stopped, stop_requests
-from pellucid.runs.tables import SPLIT, SPLIT_HEADER, split_rows, write_history, write_pulses
+from pellucid.runs.tables import SPLIT, SPLIT_HEADER, split_rows, write_diagnostics, write_history
 from pellucid.training.loop import (
     Epoch,
     Progress,
@@ -39,7 +39,7 @@ from pellucid.training.loop import (
     resolved_augment,
     resolved_precision,
 )
-from pellucid.training.snapshots import MOMENTS, MOST, Recorder
+from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, Recorder
 from pellucid.training.transfer import learn
 
 Callback = Callable[[Step | Epoch], None]
@@ -54,7 +54,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     data: str = "",
     preprocess: Preprocess | None = None,
-    moments: int = MOST,
+    snapshots: int = MAX_SNAPSHOTS,
     about: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train to the end and leave a run's folder behind.
@@ -64,8 +64,8 @@ def fit(
     callbacks   called with every Step and Epoch
     data        what the pictures are called, as `load` takes it, so that a report finds them again
     preprocess  how further pictures are to be read; without it, as exactly the kind trained on
-    moments     how often, at most, the weights are kept along the way for pages that show how it formed;
-                a network of more than moments.MOST_WEIGHTS keeps none
+    snapshots     how often, at most, the weights are kept along the way for pages that show how it formed;
+                a network of more than snapshots.MOST_WEIGHTS keeps none
     about       what else environment.json is to tell of the pictures, as "reading": where they lie, what was
                 unreadable, and with which choices they are found again
 
@@ -93,7 +93,7 @@ def fit(
     rows = [*split_rows("train", train_set), *split_rows("validation", validation_set)]
     write_csv(folder / SPLIT, SPLIT_HEADER, rows)
     steps = math.ceil(len(train_set) / recipe.batch_size)
-    past = Recorder.beginning(folder / MOMENTS, network, recipe.epochs, steps, moments)
+    past = Recorder.beginning(folder / SNAPSHOTS, network, recipe.epochs, steps, snapshots)
     return _trained(
         folder, classifier, recipe, environment, train_set, validation_set, Progress(), past, callbacks
     )
@@ -160,7 +160,7 @@ def resume(
     )
     classifier = Classifier(network, train_set.classes, preprocess, recipe.model)
     done = (progress.epoch - 1) * math.ceil(len(train_set) / recipe.batch_size) + progress.step
-    past = Recorder.going_on(folder / MOMENTS, network, done)
+    past = Recorder.going_on(folder / SNAPSHOTS, network, done)
     return _trained(
         folder, classifier, recipe, environment, train_set, validation_set, progress, past, callbacks
     )
@@ -195,8 +195,8 @@ def _trained(
                 past.note(event)
                 if isinstance(event, Epoch):
                     write_history(folder, progress.history)
-                    write_pulses(folder, progress.pulses)
-                    past.write()  # before the checkpoint, so that no moment before it can be lost
+                    write_diagnostics(folder, progress.diagnostics)
+                    past.write()  # before the checkpoint, so that no snapshot before it can be lost
                     if not progress.finished(recipe):
                         write_checkpoint(folder / CHECKPOINT, progress, manifest)
                 for callback in callbacks:
@@ -221,7 +221,7 @@ def _save(folder: Path, classifier: Classifier, progress: Progress) -> None:
     why = "lowest validation loss" if best else "training stopped before its first epoch was judged"
     figures = {name: value for name, value in asdict(best).items() if name != "seconds"} if best else {}
     write_history(folder, progress.history)
-    write_pulses(folder, progress.pulses)
+    write_diagnostics(folder, progress.diagnostics)
     classifier.save(folder, training={"why": why, "epochs": len(progress.history), "best": figures})
 
 

@@ -15,10 +15,10 @@ from pellucid.evaluation.evaluation import EVALUATION, PREDICTIONS, Evaluation, 
 from pellucid.files import read_csv, read_object, write_csv
 from pellucid.recipe import Recipe, read_recipe
 from pellucid.runs.checkpoint import CHECKPOINT
-from pellucid.runs.tables import HEALTH, SPLIT, SPLIT_HEADER, read_history, read_split, split_rows
-from pellucid.training.diagnostics import Pulse
+from pellucid.runs.tables import DIAGNOSTICS, SPLIT, SPLIT_HEADER, read_history, read_split, split_rows
+from pellucid.training.diagnostics import LayerDiagnostics
 from pellucid.training.loop import Epoch
-from pellucid.training.snapshots import MOMENTS, Moment, read_moments
+from pellucid.training.snapshots import SNAPSHOTS, Snapshot, read_snapshots
 
 RECIPE, ENVIRONMENT = "recipe.json", "environment.json"
 
@@ -71,30 +71,32 @@ class Run:
         return next((epoch for epoch in reversed(self.history) if epoch.best), None)
 
     @property
-    def pulses(self) -> list[Pulse]:
+    def diagnostics(self) -> list[LayerDiagnostics]:
         """How long each layer's gradient was halfway through each epoch, and how far a step moved it.
 
-        Empty for a run that left no health.csv. Raises PellucidError when that is damaged.
+        Empty for a run that left no diagnostics.csv. Raises PellucidError when that is damaged.
         """
-        if not (self.folder / HEALTH).is_file():
+        if not (self.folder / DIAGNOSTICS).is_file():
             return []
         try:
             return [
-                Pulse(int(row["epoch"]), row["layer"], float(row["gradient"]), float(row["update"]))
-                for row in read_csv(self.folder / HEALTH)
+                LayerDiagnostics(
+                    int(row["epoch"]), row["layer"], float(row["gradient"]), float(row["update"])
+                )
+                for row in read_csv(self.folder / DIAGNOSTICS)
             ]
         except (KeyError, TypeError, ValueError) as error:
-            raise PellucidError(f"'{self.folder / HEALTH}' is damaged: {error!r}. Delete it.") from error
+            raise PellucidError(f"'{self.folder / DIAGNOSTICS}' is damaged: {error!r}. Delete it.") from error
 
     @property
-    def moments(self) -> list[Moment]:
+    def snapshots(self) -> list[Snapshot]:
         """The weights as they were on the way to those kept, oldest first; read anew each time.
 
-        Raises PellucidError when moments.safetensors is damaged.
+        Raises PellucidError when snapshots.safetensors is damaged.
         """
         steps = math.ceil(sum(self.environment["pictures"]["train"].values()) / self.recipe.batch_size)
         before = self.best.epoch * steps if self.best else None
-        return read_moments(self.folder / MOMENTS, self.classifier.network, before=before)
+        return read_snapshots(self.folder / SNAPSHOTS, self.classifier.network, before=before)
 
     @property
     def summary(self) -> str:

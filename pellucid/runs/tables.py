@@ -7,15 +7,15 @@ from pellucid.classifier import MANIFEST
 from pellucid.data.dataset import Dataset, content_hashes
 from pellucid.errors import PellucidError
 from pellucid.files import read_csv, read_object, write_csv
-from pellucid.training.diagnostics import Pulse
+from pellucid.training.diagnostics import LayerDiagnostics
 from pellucid.training.loop import Epoch
 
 METRICS = "metrics.csv"
 SPLIT = "split.csv"
-HEALTH = "health.csv"
+DIAGNOSTICS = "diagnostics.csv"
 SPLIT_HEADER = ("source", "label", "split", "content")
 METRICS_HEADER = ("epoch", "seconds", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
-HEALTH_HEADER = ("epoch", "layer", "gradient", "update")
+DIAGNOSTICS_HEADER = ("epoch", "layer", "gradient", "update")
 
 
 def split_rows(name: str, dataset: Dataset) -> Iterator[tuple[str, str, str, str]]:
@@ -39,10 +39,10 @@ def write_history(folder: Path, history: list[Epoch]) -> None:
     write_csv(folder / METRICS, METRICS_HEADER, rows)
 
 
-def write_pulses(folder: Path, pulses: list[Pulse]) -> None:
-    """health.csv holds a row for each layer and epoch."""
-    rows = [[getattr(pulse, name) for name in HEALTH_HEADER] for pulse in pulses]
-    write_csv(folder / HEALTH, HEALTH_HEADER, rows)
+def write_diagnostics(folder: Path, diagnostics: list[LayerDiagnostics]) -> None:
+    """diagnostics.csv holds a row for each layer and epoch."""
+    rows = [[getattr(entry, name) for name in DIAGNOSTICS_HEADER] for entry in diagnostics]
+    write_csv(folder / DIAGNOSTICS, DIAGNOSTICS_HEADER, rows)
 
 
 def read_history(folder: Path) -> list[Epoch]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Pulse:
+class LayerDiagnostics:
     """One layer at the step halfway through an epoch.
 
     gradient  the length of the loss's gradient for the layer's weights
@@ -27,14 +27,14 @@ def weights_now(network: nn.Module) -> dict[str, Tensor]:
     return {name: weight.detach().clone() for name, weight in network.named_parameters()}
 
 
-def pulses(network: nn.Module, before: Mapping[str, Tensor], epoch: int) -> list[Pulse]:
+def diagnostics(network: nn.Module, before: Mapping[str, Tensor], epoch: int) -> list[LayerDiagnostics]:
     """What the step from the weights `before` did, one entry a layer; it reads what the step left behind."""
     layers: dict[str, list[tuple[Tensor, Tensor, Tensor | None]]] = {}
     for name, weight in network.named_parameters():
         layer = name.rpartition(".")[0] or "network"
         layers.setdefault(layer, []).append((before[name], weight.detach(), weight.grad))
     return [
-        Pulse(
+        LayerDiagnostics(
             epoch,
             layer,
             _length([gradient for _, _, gradient in parts if gradient is not None]),

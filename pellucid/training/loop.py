@@ -23,7 +23,7 @@ from pellucid.models.kernels.build import prepare
 from pellucid.models.kernels.fused import unseen_layers
 from pellucid.recipe import DEFAULT, Precision, Recipe
 from pellucid.training.augment import augmented, named, suited
-from pellucid.training.diagnostics import Pulse, pulses, weights_now
+from pellucid.training.diagnostics import LayerDiagnostics, diagnostics, weights_now
 from pellucid.training.optimizers import Optimizers
 from pellucid.training.sampling import (
     balanced_order,
@@ -81,7 +81,7 @@ class Progress:
     step: int = 0
     seconds: float = 0.0
     history: list[Epoch] = field(default_factory=list)
-    pulses: list[Pulse] = field(default_factory=list)
+    diagnostics: list[LayerDiagnostics] = field(default_factory=list)
     weights: dict[str, Tensor] = field(default_factory=dict)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Tensor] = field(default_factory=dict)
@@ -101,15 +101,15 @@ class Progress:
         groups = {"weights": self.weights, "best_weights": self.best_weights, "optimizer": self.optimizer}
         tensors = {f"{group}/{name}": t for group, named in groups.items() for name, t in named.items()}
         facts = {"epoch": self.epoch, "step": self.step, "seconds": self.seconds}
-        epochs, steps = [asdict(one) for one in self.history], [asdict(one) for one in self.pulses]
-        return tensors, {**facts, "history": epochs, "pulses": steps}
+        epochs, steps = [asdict(one) for one in self.history], [asdict(one) for one in self.diagnostics]
+        return tensors, {**facts, "history": epochs, "diagnostics": steps}
 
     @staticmethod
     def from_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> "Progress":
         """What `to_tensors` took apart. Raises KeyError or TypeError when a piece is missing."""
         progress = Progress(facts["epoch"], facts["step"], facts["seconds"])
         progress.history = [Epoch(**epoch) for epoch in facts["history"]]
-        progress.pulses = [Pulse(**pulse) for pulse in facts.get("pulses", [])]
+        progress.diagnostics = [LayerDiagnostics(**entry) for entry in facts.get("diagnostics", [])]
         for name, tensor in tensors.items():
             group, _, key = name.partition("/")
             {
@@ -157,7 +157,7 @@ def train(
                 loss = _update(network, optimizers, train_set, batch, rate, recipe, progress)
                 progress.step += 1
                 if middle:
-                    progress.pulses += pulses(network, before, progress.epoch)
+                    progress.diagnostics += diagnostics(network, before, progress.epoch)
                 now = time.perf_counter()
                 progress.seconds = now - begun
                 yield Step(progress.epoch, progress.step, steps, loss, rate, len(batch) / (now - lap))

@@ -1,6 +1,6 @@
-"""A training's past: the weights as they were at a few moments, so that a page can show how it formed.
+"""A training's past: the weights as they were at a few snapshots, so that a page can show how it formed.
 
-The moments lie evenly on a logarithmic scale, because most is learned early: untrained, after 1, 2, 4, 8 …
+The snapshots lie evenly on a logarithmic scale, because most is learned early: untrained, after 1, 2, 4, 8 …
 updates, then at ends of epochs. They are copies beside the training and change nothing in it.
 """
 
@@ -19,15 +19,15 @@ from pellucid.errors import PellucidError
 from pellucid.files import write_bytes
 from pellucid.training.loop import Epoch, Step
 
-Moment = tuple[str, int, Mapping[str, Tensor]]  # what it is called ("epoch 2"), updates done, state_dict
+Snapshot = tuple[str, int, Mapping[str, Tensor]]  # what it is called ("epoch 2"), updates done, state_dict
 
-MOMENTS = "moments.safetensors"
-MOST = 16  # moments kept of a training, unless fewer are asked for
+SNAPSHOTS = "snapshots.safetensors"
+MAX_SNAPSHOTS = 16  # snapshots kept of a training, unless fewer are asked for
 MOST_WEIGHTS = 2_000_000  # of a larger network none are kept: 16 of 2 million weights are 64 MB
 FACTS = "pellucid"  # the one entry of the file's header: two would be written in any order
 
 
-def planned(epochs: int, steps: int, most: int = MOST) -> list[int]:
+def planned(epochs: int, steps: int, most: int = MAX_SNAPSHOTS) -> list[int]:
     """After how many updates the weights are kept, at most `most` times in `epochs` of `steps` each."""
     last = epochs * steps
     early = [2**power for power in range(steps.bit_length()) if 2**power < steps]
@@ -39,13 +39,13 @@ def planned(epochs: int, steps: int, most: int = MOST) -> list[int]:
     kept: set[int] = set()
     for place in range(most):
         target = math.log(last + 1) * place / (most - 1)
-        left = (moment for moment in wanted if moment not in kept)
-        kept.add(min(left, key=lambda moment: abs(math.log(moment + 1) - target)))
+        left = (snapshot for snapshot in wanted if snapshot not in kept)
+        kept.add(min(left, key=lambda snapshot: abs(math.log(snapshot + 1) - target)))
     return sorted(kept)
 
 
 class Recorder:
-    """Copies a network's weights at the moments of `plan` while it is trained, and writes them to `path`.
+    """Copies a network's weights at the snapshots of `plan` while it is trained, and writes them to `path`.
 
     Weights are kept as 16-bit floats (32 where 16 cannot hold them). With an empty plan it does nothing.
     """
@@ -57,7 +57,9 @@ class Recorder:
         self._keep(0)
 
     @staticmethod
-    def beginning(path: Path, network: nn.Module, epochs: int, steps: int, most: int = MOST) -> "Recorder":
+    def beginning(
+        path: Path, network: nn.Module, epochs: int, steps: int, most: int = MAX_SNAPSHOTS
+    ) -> "Recorder":
         """For a training of `epochs` of `steps` updates that is about to begin; none for a large network."""
         fits = sum(weight.numel() for weight in network.parameters()) <= MOST_WEIGHTS
         return Recorder(path, network, planned(epochs, steps, most) if fits else [], steps)
@@ -66,8 +68,8 @@ class Recorder:
     def going_on(path: Path, network: nn.Module, done: int) -> "Recorder":
         """For a training that goes on after `done` updates: what was kept until then stays kept.
 
-        One whose moments were not kept, or were removed, goes on without. Raises PellucidError when the file
-        is damaged.
+        One whose snapshots were not kept, or were removed, goes on without. Raises PellucidError when the
+        file is damaged.
         """
         if not path.is_file():
             return Recorder(path, network, [], 1)
@@ -82,7 +84,7 @@ class Recorder:
             self._keep((event.epoch - 1) * self._steps + event.step)
 
     def write(self) -> None:
-        """`path` holds every moment kept so far, durably."""
+        """`path` holds every snapshot kept so far, durably."""
         if self._written:
             return
         tensors = {f"{step}/{name}": t for step, state in self._kept.items() for name, t in state.items()}
@@ -96,8 +98,8 @@ class Recorder:
             self._written = False
 
 
-def read_moments(path: Path, network: nn.Module, *, before: int | None = None) -> list[Moment]:
-    """The moments in `path`, oldest first; none where there is no file.
+def read_snapshots(path: Path, network: nn.Module, *, before: int | None = None) -> list[Snapshot]:
+    """The snapshots in `path`, oldest first; none where there is no file.
 
     before  leaves out what was kept after so many updates or later
     Raises PellucidError when the file is damaged or is not of this network.
@@ -106,14 +108,14 @@ def read_moments(path: Path, network: nn.Module, *, before: int | None = None) -
         return []
     facts, kept = _read(path)
     shapes = {name: weight.shape for name, weight in network.state_dict().items()}
-    moments: list[Moment] = []
+    snapshots: list[Snapshot] = []
     for step, state in sorted(kept.items()):
         if {name: weight.shape for name, weight in state.items()} != shapes:
             raise PellucidError(f"'{path}' holds weights of another network. Remove it, or train again.")
         if before is None or step < before:
             whole = {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
-            moments.append((_called(step, facts["steps"]), step, whole))
-    return moments
+            snapshots.append((_called(step, facts["steps"]), step, whole))
+    return snapshots
 
 
 def _called(step: int, steps: int) -> str:
@@ -142,6 +144,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[int, dict[str, Tensor]]]:
                 kept.setdefault(int(step), {})[name] = file.get_tensor(key)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise PellucidError(
-            f"'{path}' is damaged: {error!r}. Remove it to go on without the moments of this training."
+            f"'{path}' is damaged: {error!r}. Remove it to go on without the snapshots of this training."
         ) from error
     return facts, kept

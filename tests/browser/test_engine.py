@@ -23,7 +23,7 @@ from pellucid.exporters.page import export_page
 from pellucid.inference import scaled
 from pellucid.models import build
 from pellucid.pad.program import lower
-from pellucid.pad.section import Subject, _packed_weights, pack_moments
+from pellucid.pad.section import Subject, _packed_weights, pack_snapshots
 from pellucid.pad.strokes import RULES, as_ink, measure, place, place_picture
 from pellucid.recipe import Recipe
 from pellucid.training.loop import Step, train
@@ -211,18 +211,18 @@ def test_a_thousand_real_pictures_give_torchs_values_in_every_layer(engine, real
     assert worst < 1e-4
 
 
-def test_moments_are_unpacked_as_python_unpacks_them(engine) -> None:
+def test_snapshots_are_unpacked_as_python_unpacks_them(engine) -> None:
     made = network("residual")
     program = lower(made, SHAPES["residual"])
     generator = torch.Generator().manual_seed(2)
     weights = program.weights(made.state_dict())
-    moments = [[w + 0.3 * n * torch.randn(w.shape, generator=generator) for w in weights] for n in range(4)]
-    content, unpacked = pack_moments(moments)
+    snapshots = [[w + 0.3 * n * torch.randn(w.shape, generator=generator) for w in weights] for n in range(4)]
+    content, unpacked = pack_snapshots(snapshots)
     shapes = [list(weight.shape) for weight in weights]
     found = engine.evaluate(
         """async ([data, shapes]) => {
-          const at = await PellucidNetwork.moments({ count: 4, data }, shapes);
-          return [0, 1, 2, 3].map((moment) => at(moment).map((values) => Array.from(values)));
+          const at = await PellucidNetwork.snapshots({ count: 4, data }, shapes);
+          return [0, 1, 2, 3].map((snapshot) => at(snapshot).map((values) => Array.from(values)));
         }""",
         [base64.b64encode(content).decode(), shapes],
     )
@@ -419,27 +419,27 @@ def test_the_past_answers_with_the_weights_of_then(opened, digits_page) -> None:
     draw(opened, DIGITS["0"])
     settled(opened)
     program = lower(subject.classifier.network, (1, 8, 8))
-    _, unpacked = pack_moments([program.weights(state) for _, _, state in subject.moments])
+    _, unpacked = pack_snapshots([program.weights(state) for _, _, state in subject.snapshots])
     image = torch.from_numpy(pixels(opened)).reshape(1, 1, 8, 8)
-    slider = opened.get_by_role("slider", name="Moment of training")
-    for moment in (0, 3):
-        slider.fill(str(moment))
+    slider = opened.get_by_role("slider", name="Snapshot of training")
+    for snapshot in (0, 3):
+        slider.fill(str(snapshot))
         settled(opened)
-        scores = program.run(scaled(image), unpacked[moment])[-1][0].detach()
+        scores = program.run(scaled(image), unpacked[snapshot])[-1][0].detach()
         found = opened.evaluate("Array.from(pellucid.app.net.values[pellucid.app.net.last])")
         assert torch.allclose(torch.tensor(found), scores, atol=1e-4)
     assert "untrained" in opened.locator(".live-past button").first.get_attribute("title")
-    assert len(opened.locator(".live-past button").all()) == len(subject.moments) + 1
+    assert len(opened.locator(".live-past button").all()) == len(subject.snapshots) + 1
     assert "First said 0 at " in opened.locator(".live-time").inner_text()
     opened.get_by_role("button", name="Play").click()
-    wait_for(opened, "pellucid.app.moment > 4")
+    wait_for(opened, "pellucid.app.snapshot > 4")
     opened.get_by_role("button", name="Stop").click()
 
 
-def test_an_address_opens_the_same_drawing_moment_and_channel(opened, watch, digits_page) -> None:
+def test_an_address_opens_the_same_drawing_snapshot_and_channel(opened, watch, digits_page) -> None:
     draw(opened, DIGITS["4"])
     opened.locator(".live-sheet").nth(2).click(position={"x": 75, "y": 20})
-    opened.get_by_role("slider", name="Moment of training").fill("5")
+    opened.get_by_role("slider", name="Snapshot of training").fill("5")
     opened.get_by_label("Switch this channel off").check()
     settled(opened)
     settled(opened)
@@ -449,7 +449,9 @@ def test_an_address_opens_the_same_drawing_moment_and_channel(opened, watch, dig
     other.page.goto(address)
     wait_for(other.page, "pellucid.app.past !== null")
     settled(other.page)
-    same = "(({ pixels, shares, moment }) => [Array.from(pixels), Array.from(shares), moment])(pellucid.app)"
+    same = (
+        "(({ pixels, shares, snapshot }) => [Array.from(pixels), Array.from(shares), snapshot])(pellucid.app)"
+    )
     assert other.page.evaluate(same) == opened.evaluate(same)
     assert other.page.get_by_label("Switch this channel off").is_checked()
     assert other.errors == []
@@ -619,11 +621,11 @@ def test_the_keyboard_alone_draws_opens_and_travels(opened) -> None:
     opened.keyboard.press("Escape")
     assert opened.locator(".live-channel").count() == 0
     assert opened.evaluate("document.activeElement.className") == "live-sheet"
-    slider = opened.get_by_role("slider", name="Moment of training")
+    slider = opened.get_by_role("slider", name="Snapshot of training")
     slider.focus()
     opened.keyboard.press("Home")
     settled(opened)
-    assert opened.evaluate("pellucid.app.moment") == 0
+    assert opened.evaluate("pellucid.app.snapshot") == 0
 
 
 def test_it_speaks_korean(opened) -> None:

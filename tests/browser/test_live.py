@@ -59,9 +59,9 @@ def runs(subject: Subject) -> list[Served]:
 
     untrained = replace(subject.classifier, network=build("tutorial", 1, 10, (8, 8), seed=9).eval())
     return [
-        served("digits-tutorial-1", replace(subject, moments=()), accuracy=0.98),
-        served("digits-tutorial-2", replace(subject, moments=()), torch_only=True),
-        served("untrained", replace(subject, classifier=untrained, moments=()), torch_only=True),
+        served("digits-tutorial-1", replace(subject, snapshots=()), accuracy=0.98),
+        served("digits-tutorial-2", replace(subject, snapshots=()), torch_only=True),
+        served("untrained", replace(subject, classifier=untrained, snapshots=()), torch_only=True),
     ]
 
 
@@ -262,7 +262,7 @@ def past_runs(subject: Subject) -> list[Served]:
         Classifier(made, subject.classifier.classes, Preprocess(1, 8, 8), "resnet"),
         "digits",
         test=splits.test,
-        moments=[("step 0", 0, untrained), ("epoch 1", 10, made.state_dict())],
+        snapshots=[("step 0", 0, untrained), ("epoch 1", 10, made.state_dict())],
     )
     return [
         served("page", subject, accuracy=0.98),
@@ -365,7 +365,7 @@ def test_every_column_goes_back_to_its_own_past(formed, past_runs) -> None:
         expected = then.predict(image)[0].numpy()
         tolerance = 0.02 if at == 0 else 1e-4  # the page keeps the past in few bits
         assert np.abs(shares(formed)[at] - expected).max() < tolerance
-        count = len(known.moments) + 1
+        count = len(known.snapshots) + 1
         wait_for(formed, f"pellucid.app.runs[{at}].pastAnswers")
         assert column.locator(".live-past button").count() == count
         past = formed.evaluate(f"pellucid.app.runs[{at}].pastAnswers.map((one) => one.label)")
@@ -374,13 +374,13 @@ def test_every_column_goes_back_to_its_own_past(formed, past_runs) -> None:
     assert "m=0,0,0" in formed.evaluate("location.hash")
     formed.keyboard.press("]")
     answered(formed)
-    assert formed.evaluate("pellucid.app.runs.map((run) => run.moment)") == [1, 1, 1]
+    assert formed.evaluate("pellucid.app.runs.map((run) => run.snapshot)") == [1, 1, 1]
 
 
 def build_then(subject: Subject) -> Classifier:
-    """A classifier with the weights of the first moment."""
+    """A classifier with the weights of the first snapshot."""
     network = copy.deepcopy(subject.classifier.network)
-    network.load_state_dict(dict(subject.moments[0][2]))
+    network.load_state_dict(dict(subject.snapshots[0][2]))
     return replace(subject.classifier, network=network)
 
 
@@ -392,7 +392,7 @@ def test_the_scale_over_test_pictures_is_counted_when_it_is_wanted(formed) -> No
 
 
 def test_a_network_too_large_to_keep_its_past_says_so(watch, subject: Subject) -> None:
-    run = served("large", replace(subject, moments=()), torch_only=True)
+    run = served("large", replace(subject, snapshots=()), torch_only=True)
     run.data["large"] = {"weights": 11_000_000, "most": 2_000_000}
     with serving([run], language="ko") as address:
         watched = watch()

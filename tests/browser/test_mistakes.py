@@ -109,7 +109,7 @@ def test_a_mistake_can_be_drawn_on_and_asked_about_then(
     other = watch().page
     other.goto(made[0].as_uri() + address, wait_until="load")
     other.wait_for_timeout(600)
-    state = "[Array.from(pellucid.app.pixels), pellucid.app.moment, pellucid.app.test]"
+    state = "[Array.from(pellucid.app.pixels), pellucid.app.snapshot, pellucid.app.test]"
     assert other.evaluate(state) == opened.evaluate(state)
 
 

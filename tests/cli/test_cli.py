@@ -100,7 +100,7 @@ def test_train_ends_with_a_judged_run_and_its_report(trained: tuple[Path, Any]) 
     assert (place / "runs" / "latest").resolve() == folder
     assert {path.name for path in folder.iterdir()} == {
         "recipe.json", "metrics.csv", "split.csv", "model.safetensors", "model.json", "environment.json",
-        "moments.safetensors", "evaluation.json", "predictions.csv", "report.html", "health.csv",
+        "snapshots.safetensors", "evaluation.json", "predictions.csv", "report.html", "diagnostics.csv",
     }  # fmt: skip
     assert "8x8 gray uint8, train 1,150, validation 287, test 360 pictures" in done.stdout
     assert len(re.findall(r"^epoch +\d/2 ", done.stdout, re.MULTILINE)) == 2
@@ -140,14 +140,14 @@ def test_pages_speak_the_language_of_the_locale_unless_told_otherwise(
     assert '<html lang="en">' in page.read_text(encoding="utf-8")
 
 
-def test_an_exported_page_carries_the_moments_of_the_training(
+def test_an_exported_page_carries_the_snapshots_of_the_training(
     trained: tuple[Path, Any], tmp_path: Path, call: Call
 ) -> None:
     run = trained[0] / "runs" / "latest"
     assert call("export", run, "--out", tmp_path / "page.html")[0] == 0
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     data = json.loads(page.partition('id="live-data">')[2].partition("</script>")[0])
-    assert data["moments"]["steps"] == [step for _, step, _ in Run.open(run).moments]
+    assert data["snapshots"]["steps"] == [step for _, step, _ in Run.open(run).snapshots]
     assert len(page) < 3_000_000
 
 
@@ -239,7 +239,7 @@ def test_a_bare_train_prints_three_examples(call: Call) -> None:
         (["train", "digits", "--config", "no.json"], "'no.json' is not a file."),
         (["train", "digits", "--resume", "x"], "--resume goes on with a run as it was begun"),
         (["train", "--resume", "x", "--epochs", "3"], "--resume goes on with a run as it was begun"),
-        (["train", "--resume", "x", "--moments", "3"], "--resume goes on with a run as it was begun"),
+        (["train", "--resume", "x", "--snapshots", "3"], "--resume goes on with a run as it was begun"),
         (["train", "digits", "--lang", "fr"], "Unknown language 'fr'. Known: en, ko."),
         (["report", "nowhere", "--lang", "fr"], "Unknown language 'fr'. Known: en, ko."),
         (["export", "nowhere", "--lang", "fr"], "Unknown language 'fr'. Known: en, ko."),

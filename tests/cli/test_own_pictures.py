@@ -29,7 +29,7 @@ QUICKLY = (
     "1",
     "--precision",
     "float32",
-    "--moments",
+    "--snapshots",
     "0",
 )
 TRAIN = (*QUICKLY, "--model", "tutorial", "--recipe", "tutorial")

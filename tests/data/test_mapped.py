@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.data import mapped as rows_module
 from pellucid.data.dataset import Dataset, content_hashes, split
-from pellucid.data.mapped import Mapped, Rows, in_blocks
+from pellucid.data.mapped import Mapped, MappedImages, in_blocks
 from pellucid.inference import fixed_batches, scaled
 
 R, SHAPE = 40, (3, 5, 4)
@@ -24,7 +24,7 @@ def pixels() -> np.ndarray:
 
 
 @pytest.fixture
-def mapped(pixels: np.ndarray, tmp_path: Path) -> Rows:
+def mapped(pixels: np.ndarray, tmp_path: Path) -> MappedImages:
     """Thirty of forty rows, in another order than they lie there, one of them twice."""
     path = tmp_path / "pixels"
     path.write_bytes(pixels.tobytes())
@@ -33,11 +33,11 @@ def mapped(pixels: np.ndarray, tmp_path: Path) -> Rows:
     dataset = Dataset(torch.from_numpy(pixels), torch.zeros(R, dtype=torch.int64), ("a",), [""] * R)
     contents = np.frombuffer(b"".join(content_hashes(dataset)), np.uint8).reshape(R, 16)
     with path.open("rb") as file:
-        return Rows(Mapped(file, (R, *SHAPE)), chosen, contents)
+        return MappedImages(Mapped(file, (R, *SHAPE)), chosen, contents)
 
 
 @pytest.fixture
-def plain(mapped: Rows, pixels: np.ndarray) -> Tensor:
+def plain(mapped: MappedImages, pixels: np.ndarray) -> Tensor:
     """The same pictures in memory."""
     return torch.from_numpy(pixels[mapped.rows])
 
@@ -52,13 +52,13 @@ INDICES: list[Any] = [
 
 
 @pytest.mark.parametrize("index", INDICES, ids=str)
-def test_an_index_gives_what_it_gives_on_a_tensor(mapped: Rows, plain: Tensor, index: Any) -> None:
+def test_an_index_gives_what_it_gives_on_a_tensor(mapped: MappedImages, plain: Tensor, index: Any) -> None:
     assert torch.equal(mapped[index], plain[index])
     assert type(mapped[index]) is Tensor
 
 
 @pytest.mark.parametrize("index", [30, -31, torch.tensor([30])], ids=str)
-def test_an_index_that_is_not_there_is_an_error(mapped: Rows, index: Any) -> None:
+def test_an_index_that_is_not_there_is_an_error(mapped: MappedImages, index: Any) -> None:
     with pytest.raises(IndexError):
         mapped[index]
 
@@ -83,19 +83,21 @@ OPERATIONS: list[Callable[[Tensor], Any]] = [
 
 
 @pytest.mark.parametrize("number", range(len(OPERATIONS)))
-def test_any_operation_gives_what_it_gives_on_a_tensor(mapped: Rows, plain: Tensor, number: int) -> None:
+def test_any_operation_gives_what_it_gives_on_a_tensor(
+    mapped: MappedImages, plain: Tensor, number: int
+) -> None:
     assert torch.equal(OPERATIONS[number](mapped), OPERATIONS[number](plain))
 
 
-def test_it_tells_of_itself_without_reading(mapped: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_tells_of_itself_without_reading(mapped: MappedImages, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapped, "source", None)
     assert (len(mapped), mapped.shape, mapped.dtype, mapped.dim()) == (30, (30, *SHAPE), torch.uint8, 4)
     assert (mapped.numel(), mapped.size(1), mapped.ndim) == (30 * 60, 3, 4)
-    assert repr(mapped) == "Rows((30, 3, 5, 4), uint8, read when asked for)"
+    assert repr(mapped) == "MappedImages((30, 3, 5, 4), uint8, read when asked for)"
     assert isinstance(mapped, Tensor)
 
 
-def test_only_the_pictures_asked_for_are_read(mapped: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_pictures_asked_for_are_read(mapped: MappedImages, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     source = mapped.source
 
@@ -116,7 +118,7 @@ def test_only_the_pictures_asked_for_are_read(mapped: Rows, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("dim", [0, 1, -1])
-def test_a_selection_gives_what_it_gives_on_a_tensor(mapped: Rows, plain: Tensor, dim: int) -> None:
+def test_a_selection_gives_what_it_gives_on_a_tensor(mapped: MappedImages, plain: Tensor, dim: int) -> None:
     chosen = torch.tensor([2, 0, 2])
     assert torch.equal(mapped.index_select(dim, chosen), plain.index_select(dim, chosen))
     assert torch.equal(torch.index_select(mapped, dim, chosen), plain.index_select(dim, chosen))
@@ -126,7 +128,7 @@ def test_a_selection_gives_what_it_gives_on_a_tensor(mapped: Rows, plain: Tensor
     "change",
     [lambda i: i.fill_(1), lambda i: i.__setitem__(0, 1), lambda i: i.add_(1), lambda i: i[0:2].zero_()],
 )
-def test_nothing_changes_what_lies_in_the_file(mapped: Rows, plain: Tensor, change: Any) -> None:
+def test_nothing_changes_what_lies_in_the_file(mapped: MappedImages, plain: Tensor, change: Any) -> None:
     try:
         change(mapped)
     except TypeError as error:
@@ -134,7 +136,7 @@ def test_nothing_changes_what_lies_in_the_file(mapped: Rows, plain: Tensor, chan
     assert torch.equal(mapped.whole(), plain)
 
 
-def test_a_dataset_of_rows_is_the_dataset(mapped: Rows, plain: Tensor) -> None:
+def test_a_dataset_of_rows_is_the_dataset(mapped: MappedImages, plain: Tensor) -> None:
     labels = torch.arange(30) % 2
     sources = [f"{n}.png" for n in range(30)]
     there, here = (Dataset(images, labels, ("a", "b"), sources) for images in (mapped, plain))
@@ -142,19 +144,19 @@ def test_a_dataset_of_rows_is_the_dataset(mapped: Rows, plain: Tensor) -> None:
     assert content_hashes(there) == content_hashes(here)
     assert content_hashes(there, key=b"k") == content_hashes(here, key=b"k")
     for ours, theirs in zip(split(there), split(here), strict=True):
-        assert isinstance(ours.images, Rows)
+        assert isinstance(ours.images, MappedImages)
         assert ours.fingerprint == theirs.fingerprint
         assert ours.sources == theirs.sources
 
 
-def test_known_hashes_are_not_computed_again(mapped: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_hashes_are_not_computed_again(mapped: MappedImages, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapped, "source", None)
     dataset = Dataset(mapped, torch.zeros(30, dtype=torch.int64), ("a",), [""] * 30)
     assert len(content_hashes(dataset)) == 30
 
 
 def test_pages_that_were_read_are_given_back(
-    mapped: Rows, plain: Tensor, monkeypatch: pytest.MonkeyPatch
+    mapped: MappedImages, plain: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rows_module, "KEPT_BYTES", 3 * rows_module.AROUND_BYTES)
     for n in [*range(30), *range(30)]:
@@ -162,13 +164,15 @@ def test_pages_that_were_read_are_given_back(
         assert mapped.source.touched <= 3 * rows_module.AROUND_BYTES  # type: ignore[union-attr]
 
 
-def test_in_blocks_never_holds_more_than_a_block(monkeypatch: pytest.MonkeyPatch, mapped: Rows) -> None:
+def test_in_blocks_never_holds_more_than_a_block(
+    monkeypatch: pytest.MonkeyPatch, mapped: MappedImages
+) -> None:
     monkeypatch.setattr(rows_module, "BLOCK_BYTES", 600)
     assert [len(block) for block in in_blocks(mapped)] == [10, 10, 10]
 
 
-def test_an_empty_choice_is_an_empty_dataset(mapped: Rows) -> None:
+def test_an_empty_choice_is_an_empty_dataset(mapped: MappedImages) -> None:
     nothing = mapped.at(torch.tensor([], dtype=torch.int64))
     dataset = Dataset(nothing, torch.tensor([], dtype=torch.int64), ("a",), [])
     assert (len(dataset), dataset.size, len(dataset.fingerprint)) == (0, (5, 4), 64)
-    assert io.StringIO(repr(nothing)).read().startswith("Rows((0, 3, 5, 4)")
+    assert io.StringIO(repr(nothing)).read().startswith("MappedImages((0, 3, 5, 4)")

@@ -11,7 +11,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import record
-from pellucid.explanation.neighbours import hidden_features, index_pictures, nearest, strangeness
+from pellucid.explanation.neighbours import hidden_features, index_pictures, nearest, novelty
 from tests.explanation.test_attribution import Seeing, seeded, unchanged
 
 
@@ -52,11 +52,11 @@ def test_a_training_picture_is_its_own_neighbour_and_noise_is_unlike_all(
     index = index_pictures(reader, digits.train, digits.validation)
     assert index.held_out
     assert nearest(index, digits.train.images[5:6], 1)[0][0].similarity == pytest.approx(1, abs=1e-5)
-    assert strangeness(index, digits.test.images).mean() == pytest.approx(50, abs=8)
-    assert strangeness(index, strangers.images).mean() > 90
+    assert novelty(index, digits.test.images).mean() == pytest.approx(50, abs=8)
+    assert novelty(index, strangers.images).mean() > 90
     alone = index_pictures(reader, digits.train)
     assert not alone.held_out
-    assert strangeness(alone, digits.test.images).mean() == pytest.approx(55, abs=10)
+    assert novelty(alone, digits.test.images).mean() == pytest.approx(55, abs=10)
 
 
 def test_too_few_pictures_are_refused_and_the_network_is_left_alone(

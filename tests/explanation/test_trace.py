@@ -7,17 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.explanation.activations import Grid, grid_of, layers_of, listening, record
-from pellucid.explanation.trace import WHOLE, Reach, Worker, Working, fields
+from pellucid.explanation.trace import WHOLE, CellTrace, Reach, Tracer, fields
 from pellucid.inference import evaluating
 from pellucid.models import build
 from tests.networks import SHAPES, network, pictures
 
 
-def worked(net: nn.Module, image: Tensor, key: str, cell: tuple[int, int, int]) -> Working:
+def worked(net: nn.Module, image: Tensor, key: str, cell: tuple[int, int, int]) -> CellTrace:
     """The working of one cell, asked as the live page asks it."""
     output = record(net, image, [key])[key]
     grid = grid_of(tuple(output.shape), tuple(image.shape[2:])) if output.dim() > 2 else None  # type: ignore
-    worker = Worker(key, grid, *cell)
+    worker = Tracer(key, grid, *cell)
     modules = layers_of(net) | {key.partition("#")[0]: net.get_submodule(key.partition("#")[0])}
     handle = net.get_submodule(key.partition("#")[0]).register_forward_pre_hook(worker.begin)
 
@@ -30,7 +30,7 @@ def worked(net: nn.Module, image: Tensor, key: str, cell: tuple[int, int, int]) 
     return worker.finished()
 
 
-def after(working: Working, value: float) -> float:
+def after(working: CellTrace, value: float) -> float:
     """What becomes of the sum by what is said to follow."""
     for step in working.after:
         if "factor" in step:

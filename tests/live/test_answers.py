@@ -44,11 +44,11 @@ def question(
     *,
     contrast: int = 0,
     run: int = 0,
-    moment: int = NOW,
+    snapshot: int = NOW,
     chosen: tuple[int, ...] = (),
 ) -> bytes:
     numbers = [*opened, *(number for pair in silenced for number in pair), *chosen]
-    head = HEAD.pack(run, contrast, moment, bool(chosen), len(opened), len(silenced))
+    head = HEAD.pack(run, contrast, snapshot, bool(chosen), len(opened), len(silenced))
     return head + struct.pack(f"<{len(numbers)}H", *numbers) + image.numpy().tobytes()
 
 
@@ -222,7 +222,7 @@ def test_the_middle_of_what_a_cell_shown_stands_for_is_taken_apart() -> None:
     assert (seen[0][10], seen[1][41]) == ([19, 22], [81, 83])
 
 
-def test_a_moment_answers_with_the_weights_of_then() -> None:
+def test_a_snapshot_answers_with_the_weights_of_then() -> None:
     one, image = classifier("residual"), picture("residual")
     torch.manual_seed(5)
     states = [
@@ -238,16 +238,16 @@ def test_a_moment_answers_with_the_weights_of_then() -> None:
     content = answerer.past(Question.read(question(image)))
     (length,) = struct.unpack_from("<I", content)
     rows = np.frombuffer(content, np.float32, offset=4 + length).reshape(4, 5)
-    for moment, state in [*enumerate(states), (NOW, before)]:
+    for snapshot, state in [*enumerate(states), (NOW, before)]:
         other = classifier("residual")
         other.network.load_state_dict(state)
-        asked = question(image, every, moment=moment, chosen=(place, 1, 2, 3))
+        asked = question(image, every, snapshot=snapshot, chosen=(place, 1, 2, 3))
         _, parts = understood(answerer.answer(Question.read(asked)))
         _, known = understood(
             Answerer(other).answer(Question.read(question(image, every, chosen=(place, 1, 2, 3))))
         )
         assert all(np.abs(mine - theirs).max() < 1e-5 for mine, theirs in zip(parts, known, strict=True))
-        assert np.abs(rows[min(moment, 3)] - other.logits(image[None])[0].numpy()).max() < 1e-4
+        assert np.abs(rows[min(snapshot, 3)] - other.logits(image[None])[0].numpy()).max() < 1e-4
     assert all(torch.equal(value, before[name]) for name, value in one.network.state_dict().items())
 
 
@@ -267,8 +267,8 @@ def test_a_moment_answers_with_the_weights_of_then() -> None:
         question(picture("tutorial"), [999]),
         question(picture("tutorial"), silenced=[(0, 999)]),
         question(picture("tutorial"), silenced=[(999, 0)]),
-        question(picture("tutorial"), moment=0),
-        question(picture("tutorial"), moment=254),
+        question(picture("tutorial"), snapshot=0),
+        question(picture("tutorial"), snapshot=254),
         question(picture("tutorial"), chosen=(999, 0, 0, 0)),
         question(picture("tutorial"), chosen=(0, 16, 0, 0)),
         question(picture("tutorial"), chosen=(0, 0, 28, 0)),

@@ -150,11 +150,11 @@ def test_a_channel_chosen_later_ends_the_counting_of_one_before() -> None:
     assert asyncio.run(both()) == [409, 200]
 
 
-def test_moments_are_told_and_asked() -> None:
+def test_snapshots_are_told_and_asked() -> None:
     one = classifier("tutorial")
     past = [("step 0", 0, build("tutorial", 1, 10, (28, 28), seed=8).state_dict())]
-    run = served("small", Subject(one, moments=past), torch_only=True)
-    told = run.data["moments"]
+    run = served("small", Subject(one, snapshots=past), torch_only=True)
+    told = run.data["snapshots"]
     assert (told["count"], told["labels"], told["steps"]) == (1, ["step 0"], [0])
     app, body = application([run], port=PORT), question(picture("tutorial"))
     answer = ask(app, "POST", b"/past", posting(PLAIN, len(body)), body=body)

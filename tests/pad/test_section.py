@@ -16,13 +16,13 @@ from pellucid.exporters.page import export_page
 from pellucid.live.app import PAGE_SCRIPTS
 from pellucid.pad.program import lower
 from pellucid.pad.section import (
-    MOMENT_BYTES,
+    SNAPSHOT_BYTES,
     Section,
     Subject,
-    _moments,
     _pictures,
+    _snapshots,
     drawing_section,
-    pack_moments,
+    pack_snapshots,
 )
 from tests.networks import SHAPES, Sorting, network
 from tests.toys import CLASSES, SIZE, toy_splits
@@ -124,11 +124,11 @@ def test_what_a_channel_is_worth_is_what_is_lost_without_it(subject: Subject, se
     assert section.data["channels"]["dense1"]["off"][7][0] == round(lost * 1000)
 
 
-def test_moments_come_out_as_they_went_in_but_for_half_a_step(subject: Subject) -> None:
+def test_snapshots_come_out_as_they_went_in_but_for_half_a_step(subject: Subject) -> None:
     program = lower(subject.classifier.network, (1, SIZE, SIZE))
-    moments = [program.weights(state) for _, _, state in subject.moments]
-    _, unpacked = pack_moments(moments)
-    for before, after in zip(moments, unpacked, strict=True):
+    snapshots = [program.weights(state) for _, _, state in subject.snapshots]
+    _, unpacked = pack_snapshots(snapshots)
+    for before, after in zip(snapshots, unpacked, strict=True):
         for exact, rounded in zip(before, after, strict=True):
             if exact.dim() > 1:
                 most = torch.stack([m.flatten(1).abs().amax() for m in [exact]]).max() * 1.5
@@ -142,17 +142,17 @@ def test_the_past_is_thinned_out_to_fit_and_keeps_both_ends(subject: Subject) ->
     state = subject.classifier.network.state_dict()
     past = [(f"epoch {number}", number, _shaken(state, 0.1 * number)) for number in range(9)]
     pictures = _pictures(subject, (1, SIZE, SIZE))
-    whole = _moments(program, past, pictures, MOMENT_BYTES)
+    whole = _snapshots(program, past, pictures, SNAPSHOT_BYTES)
     assert (whole["count"], whole["given"], whole["bits"]) == (9, 9, 8)
     packed = len(base64.b64decode(whole["data"]))
-    coarser = _moments(program, past, pictures, int(packed * 0.9))
+    coarser = _snapshots(program, past, pictures, int(packed * 0.9))
     assert (coarser["count"], coarser["bits"]) == (9, 7)  # first coarser, and only then fewer
     assert coarser["difference"] > whole["difference"]
     assert len(whole["accuracy"]) == 9
-    fewer = _moments(program, past, pictures, MOMENT_BYTES // 20)
+    fewer = _snapshots(program, past, pictures, SNAPSHOT_BYTES // 20)
     assert fewer["count"] < 9
     assert (fewer["steps"][0], fewer["steps"][-1]) == (0, 8)
-    assert _moments(program, [], pictures, MOMENT_BYTES) is None
+    assert _snapshots(program, [], pictures, SNAPSHOT_BYTES) is None
 
 
 def test_a_page_without_any_picture_still_checks_itself(subject: Subject) -> None:
@@ -188,8 +188,8 @@ def test_other_networks_pack_too() -> None:
     made = network("residual")
     classifier = Classifier(made, tuple("abcde"), Preprocess(3, *SHAPES["residual"][1:]), "tutorial")
     past = [("untrained", 0, made.state_dict()), ("epoch 1", 1, made.state_dict())]
-    data = drawing_section(Subject(classifier, moments=past)).data
-    assert data["moments"]["agreement"] > 0.9
+    data = drawing_section(Subject(classifier, snapshots=past)).data
+    assert data["snapshots"]["agreement"] > 0.9
     assert data["rule"] is None
 
 

@@ -27,7 +27,7 @@ from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.counterfactual import Dab, changes_to_others
 from pellucid.explanation.explanation import explain
 from pellucid.explanation.neighbours import index_sample
-from pellucid.language import saying, speaking
+from pellucid.language import lazy_gettext, use_language
 from pellucid.machine import processor
 from pellucid.report import layers, report, templates
 from pellucid.report.check_page import Subject, render
@@ -52,18 +52,18 @@ NO_WORDS = re.compile(  # what is quoted, names, flags, files, sizes, numbers, r
 )
 PROCESSOR = set(re.findall(r"[A-Za-z][A-Za-z0-9'_-]+", processor()))
 NOTES = (  # all that `explain` may note of a network
-    saying(
+    lazy_gettext(
         "The network ends in a softmax: it puts out probabilities, so the evidence is for a probability and "
         "fades where the network is sure."
     ),
-    saying("The network puts out log-probabilities: lowering other classes counts as evidence."),
-    saying("The picture is shown from its lowest to its highest value: the network takes others."),
-    saying(
+    lazy_gettext("The network puts out log-probabilities: lowering other classes counts as evidence."),
+    lazy_gettext("The picture is shown from its lowest to its highest value: the network takes others."),
+    lazy_gettext(
         "%(layer)s puts out %(tokens)s tokens, read as %(height)s x %(width)s places; %(extra)s in front "
         "left out, such as the class token.",
         layer="conv1", tokens=17, height=4, width=4, extra=1,
     ),
-    saying(
+    lazy_gettext(
         "%(layer)s puts out %(tokens)s tokens, read as %(height)s x %(width)s places.",
         layer="conv1", tokens=16, height=4, width=4,
     ),
@@ -185,19 +185,19 @@ def test_what_was_understood_is_korean_in_the_report_of_a_run_and_old_runs_keep_
     reading: Reading, run: Run, splits: Splits
 ) -> None:
     told = {**about("그림", Choices(1, 0.2, 0, "", None, "skip"), reading), "path": "그림"}
-    for written in (told, {name: value for name, value in told.items() if name != "sayings"}):
+    for written in (told, {name: value for name, value in told.items() if name != "messages"}):
         kept = replace(run, environment={**run.environment, "reading": json.loads(json.dumps(written))})
         material = Material(kept, splits, kept.evaluate(splits.test), "ko")
         page = section(material, "data")
         assert english_in(page, "train", "test") == []
         assert KOREAN["This part could not be made:"] not in page
-        assert ('<li lang="en" translate="no">' in page) == ("sayings" not in written)
+        assert ('<li lang="en" translate="no">' in page) == ("messages" not in written)
 
 
 def section(material: Material, key: str) -> str:
     """One section of a report."""
     entry = next(entry for entry in report.SECTIONS if entry[0] == key)
-    with speaking(material.language):
+    with use_language(material.language):
         made = report._section(templates.environment_of_pages(), 1, *entry, material)
     return f"{made['answer']}{made['body']}"
 
@@ -236,7 +236,7 @@ def test_a_network_without_evidence_and_one_that_is_covered_are_explained_in_kor
     assert english_in(explained_page([empty], language="ko")) == []
     kinds = [("add", "erase"), ("add", "add"), ("erase",), ("cover",), ("cover", "cover")]
     way = changes_to_others(run.classifier, splits.test.images[0])[0]
-    with speaking("ko"):
+    with use_language("ko"):
         for dabs in kinds:
             made = replace(way, confirmed=True, dabs=tuple(Dab(kind, 1, 1, 1.0) for kind in dabs))
             assert english_in(made.sentence) == []
@@ -282,7 +282,7 @@ def test_a_report_is_all_korean_whether_its_maps_passed_or_not(
     run: Run, splits: Splits, supported: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     material = Material(run, splits, run.evaluate(splits.test), "ko")
-    with speaking("ko"):
+    with use_language("ko"):
         told = Material(run, splits, material.evaluation, "ko").tested
     methods = [{**method, "supported": supported} for method in told["methods"]]
     monkeypatch.setattr(Material, "tested", {**told, "methods": methods})

@@ -300,7 +300,7 @@ def test_it_draws_with_the_runs_own_network_and_past(page: str, made: tuple[Run,
     assert found is not None
     data = json.loads(found[1])
     assert data["classes"] == list(made[1].train.classes)
-    assert data["moments"]["steps"] == [step for _, step, _ in made[0].moments]
+    assert data["snapshots"]["steps"] == [step for _, step, _ in made[0].snapshots]
     assert Elements(page).of_class("part")[0]["id"] == "draw"
 
 
@@ -319,11 +319,11 @@ def test_a_network_the_page_cannot_run_still_gets_a_full_report(
     assert 'class="matrix' in page
 
 
-def test_damaged_moments_are_told_in_their_place(
+def test_damaged_snapshots_are_told_in_their_place(
     monkeypatch: pytest.MonkeyPatch, made: tuple[Run, Splits, Evaluation], tmp_path: Path
 ) -> None:
-    (tmp_path / "moments.safetensors").write_bytes(b"no tensors")
-    monkeypatch.setattr("pellucid.runs.run.MOMENTS", str(tmp_path / "moments.safetensors"))
+    (tmp_path / "snapshots.safetensors").write_bytes(b"no tensors")
+    monkeypatch.setattr("pellucid.runs.run.SNAPSHOTS", str(tmp_path / "snapshots.safetensors"))
     page = report.render(report.Material(*made))
     assert page.count("could not be made") == 1
-    assert "moments.safetensors&#39; is damaged" in page
+    assert "snapshots.safetensors&#39; is damaged" in page

@@ -107,7 +107,7 @@ def at(event_number: int, what: int | BaseException) -> Callback:
 def left(folder: Path) -> dict[str, Any]:
     """What a run left behind, but for the times it took and what depends on when and where it ran."""
     metrics = [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(folder / "metrics.csv")]
-    names = ("model.safetensors", "model.json", "recipe.json", "health.csv", "moments.safetensors")
+    names = ("model.safetensors", "model.json", "recipe.json", "diagnostics.csv", "snapshots.safetensors")
     return {"metrics": metrics, **{name: (folder / name).read_bytes() for name in names}}
 
 
@@ -227,7 +227,7 @@ class Disk:
         self.fsync(descriptor)
 
 
-@pytest.mark.parametrize("times", [2, 10_000], ids=["for a moment", "for good"])
+@pytest.mark.parametrize("times", [2, 10_000], ids=["for a snapshot", "for good"])
 def test_a_disk_that_fills_at_any_write_is_told_and_loses_nothing(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
@@ -257,7 +257,7 @@ def test_a_folder_tells_how_it_came_to_be(finished: Path) -> None:
     run = Run.open(finished)
     assert names_in(finished) == {
         "recipe.json", "metrics.csv", "split.csv", "model.safetensors", "model.json", "environment.json",
-        "moments.safetensors", "evaluation.json", "predictions.csv", "health.csv",
+        "snapshots.safetensors", "evaluation.json", "predictions.csv", "diagnostics.csv",
     }  # fmt: skip
     assert replace(run.recipe, threads=1) == replace(SHORT, augment="crop")  # what "auto" meant for them
     assert run.recipe == read_recipe(finished / "recipe.json")

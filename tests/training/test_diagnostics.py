@@ -10,7 +10,7 @@ from pellucid.errors import PellucidError
 from pellucid.recipe import Recipe
 from pellucid.runs.fit import fit
 from pellucid.runs.run import Run
-from pellucid.training.diagnostics import pulses, weights_now
+from pellucid.training.diagnostics import diagnostics, weights_now
 from pellucid.training.loop import Progress, train
 from tests.toys import toy_splits
 
@@ -23,25 +23,25 @@ def test_lengths_are_those_of_gradient_and_step() -> None:
     network[0].weight.grad = torch.tensor([[5.0, 12.0]])
     with torch.no_grad():
         network[0].weight -= torch.tensor([[0.03, 0.04]])
-    (pulse,) = pulses(network, before, 7)
-    assert (pulse.epoch, pulse.layer) == (7, "0")
-    assert pulse.gradient == pytest.approx(13)
-    assert pulse.update == pytest.approx(0.01, rel=1e-4)
+    (entry,) = diagnostics(network, before, 7)
+    assert (entry.epoch, entry.layer) == (7, "0")
+    assert entry.gradient == pytest.approx(13)
+    assert entry.update == pytest.approx(0.01, rel=1e-4)
 
 
 def test_every_epoch_leaves_one_entry_a_layer_and_the_folder_keeps_them(tmp_path: Path) -> None:
     splits = toy_splits()
     run = fit(splits.train, splits.validation, Recipe(epochs=2), folder=tmp_path / "run", data="toy")
-    found = Run.open(run.folder).pulses
-    layers = [pulse.layer for pulse in found if pulse.epoch == 1]
-    assert {pulse.epoch for pulse in found} == {1, 2}
+    found = Run.open(run.folder).diagnostics
+    layers = [entry.layer for entry in found if entry.epoch == 1]
+    assert {entry.epoch for entry in found} == {1, 2}
     assert len(set(layers)) == len(layers) == len(found) / 2
-    assert all(pulse.gradient > 0 and 0 < pulse.update < 1 for pulse in found)
-    (run.folder / "health.csv").write_text("epoch,layer\nnone,conv1\n")
+    assert all(entry.gradient > 0 and 0 < entry.update < 1 for entry in found)
+    (run.folder / "diagnostics.csv").write_text("epoch,layer\nnone,conv1\n")
     with pytest.raises(PellucidError, match="damaged"):
-        _ = run.pulses
-    (run.folder / "health.csv").unlink()
-    assert run.pulses == []
+        _ = run.diagnostics
+    (run.folder / "diagnostics.csv").unlink()
+    assert run.diagnostics == []
 
 
 def test_a_progress_put_into_a_file_and_back_keeps_its_pulses() -> None:
@@ -52,5 +52,5 @@ def test_a_progress_put_into_a_file_and_back_keeps_its_pulses() -> None:
     for _ in train(network, splits.train, splits.validation, Recipe(epochs=1), progress=progress):
         pass
     tensors, facts = progress.to_tensors()
-    assert progress.pulses
-    assert Progress.from_tensors(tensors, facts).pulses == progress.pulses
+    assert progress.diagnostics
+    assert Progress.from_tensors(tensors, facts).diagnostics == progress.diagnostics

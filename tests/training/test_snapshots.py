@@ -12,7 +12,7 @@ from pellucid.runs.fit import fit, resume
 from pellucid.runs.run import Run
 from pellucid.training import snapshots
 from pellucid.training.loop import Step, train
-from pellucid.training.snapshots import MOMENTS, MOST, Recorder, planned, read_moments
+from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, Recorder, planned, read_snapshots
 from tests.toys import CLASSES, QUICK, economical, same_weights, toy_splits
 
 SPLITS = toy_splits()
@@ -30,10 +30,10 @@ def started(folder: Path, **options) -> Run:
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (2, 3), (4, 375), (20, 1500), (30, 18), (500, 2)])
-def test_moments_begin_untrained_are_dense_early_and_end_at_the_end(epochs: int, steps: int) -> None:
+def test_snapshots_begin_untrained_are_dense_early_and_end_at_the_end(epochs: int, steps: int) -> None:
     plan = planned(epochs, steps)
     assert plan == sorted(set(plan))
-    assert len(plan) <= MOST
+    assert len(plan) <= MAX_SNAPSHOTS
     assert (plan[0], plan[1], plan[-1]) == (0, 1, epochs * steps)
     ratios = [(after + 1) / (before + 1) for before, after in zip(plan, plan[1:], strict=False)]
     assert max(ratios) <= 8  # no long gap on a logarithmic scale
@@ -48,68 +48,68 @@ def test_fewer_can_be_asked_for(most: int, kept: list[int]) -> None:
     assert planned(4, 375, most) == kept
 
 
-def test_each_moment_holds_the_weights_of_then(tmp_path: Path) -> None:
+def test_each_snapshot_holds_the_weights_of_then(tmp_path: Path) -> None:
     network = build("tutorial", 1, len(CLASSES), SPLITS.train.size, seed=SHORT.seed)
-    past = Recorder.beginning(tmp_path / MOMENTS, network, SHORT.epochs, 3)
+    past = Recorder.beginning(tmp_path / SNAPSHOTS, network, SHORT.epochs, 3)
     seen = [network.conv1.weight.detach().half().float()]
     for event in train(network, SPLITS.train, SPLITS.validation, SHORT):
         past.note(event)
         if isinstance(event, Step):
             seen.append(network.conv1.weight.detach().half().float())
     past.write()
-    kept = read_moments(tmp_path / MOMENTS, network)
+    kept = read_snapshots(tmp_path / SNAPSHOTS, network)
     assert [step for _, step, _ in kept] == planned(2, 3)
     assert [name for name, _, _ in kept] == ["step 0", "step 1", "step 2", "epoch 1", "epoch 2"]
     for _, step, state in kept:
         assert torch.equal(state["conv1.weight"], seen[step])
 
 
-def test_keeping_moments_changes_no_bit_of_the_training(tmp_path: Path) -> None:
-    with_past, without = started(tmp_path / "with"), started(tmp_path / "without", moments=0)
+def test_keeping_snapshots_changes_no_bit_of_the_training(tmp_path: Path) -> None:
+    with_past, without = started(tmp_path / "with"), started(tmp_path / "without", snapshots=0)
     assert same_weights(with_past.classifier.network, without.classifier.network)
-    assert not (without.folder / MOMENTS).exists()
-    assert without.moments == []
+    assert not (without.folder / SNAPSHOTS).exists()
+    assert without.snapshots == []
 
 
-def test_a_runs_moments_come_before_the_weights_it_kept(tmp_path: Path) -> None:
+def test_a_runs_snapshots_come_before_the_weights_it_kept(tmp_path: Path) -> None:
     run = started(tmp_path / "run")
     assert run.best is not None
-    assert [step for _, step, _ in run.moments] == [s for s in planned(2, 3) if s < run.best.epoch * 3]
+    assert [step for _, step, _ in run.snapshots] == [s for s in planned(2, 3) if s < run.best.epoch * 3]
 
 
 def test_a_large_network_keeps_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "MOST_WEIGHTS", 100)
-    assert not (started(tmp_path / "run").folder / MOMENTS).exists()
+    assert not (started(tmp_path / "run").folder / SNAPSHOTS).exists()
 
 
-def test_a_training_whose_moments_were_removed_goes_on_without(tmp_path: Path) -> None:
+def test_a_training_whose_snapshots_were_removed_goes_on_without(tmp_path: Path) -> None:
     def stop(event) -> None:
         if not isinstance(event, Step):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         started(tmp_path / "run", callbacks=[stop])
-    (tmp_path / "run" / MOMENTS).unlink()
+    (tmp_path / "run" / SNAPSHOTS).unlink()
     run = resume(tmp_path / "run", SPLITS.train, SPLITS.validation)
-    assert not (run.folder / MOMENTS).exists()
+    assert not (run.folder / SNAPSHOTS).exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors", None])
-def test_damaged_moments_are_refused_with_their_name_and_the_run_still_opens(
+def test_damaged_snapshots_are_refused_with_their_name_and_the_run_still_opens(
     tmp_path: Path, content: bytes | None
 ) -> None:
     run = started(tmp_path / "run")
-    path = run.folder / MOMENTS
+    path = run.folder / SNAPSHOTS
     path.write_bytes(path.read_bytes()[:-10] if content is None else content)
-    with pytest.raises(PellucidError, match=r"moments\.safetensors' is damaged.*Remove it"):
-        _ = Run.open(run.folder).moments
+    with pytest.raises(PellucidError, match=r"snapshots\.safetensors' is damaged.*Remove it"):
+        _ = Run.open(run.folder).snapshots
 
 
-def test_moments_of_another_network_are_refused(tmp_path: Path) -> None:
+def test_snapshots_of_another_network_are_refused(tmp_path: Path) -> None:
     run = started(tmp_path / "run")
     other = build("tutorial", 1, 7, SPLITS.train.size, seed=1)
     with pytest.raises(PellucidError, match="another network"):
-        read_moments(run.folder / MOMENTS, other)
+        read_snapshots(run.folder / SNAPSHOTS, other)
 
 
 def test_numbers_too_large_for_half_precision_are_kept_whole() -> None:

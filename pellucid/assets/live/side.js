@@ -54,7 +54,7 @@ const PellucidSide = (() => {
           app[name] = kept[name];
         }
         app.runs.forEach((mine, place) => {
-          mine.moment = kept.runs[place].moment;
+          mine.snapshot = kept.runs[place].snapshot;
         });
       } else restore(app);
       frame(app);
@@ -65,8 +65,8 @@ const PellucidSide = (() => {
       if (event.ctrlKey || event.metaKey || event.altKey || !["[", "]"].includes(event.key)) return;
       if (event.target.closest("input:not([type=range]), textarea, select, dialog")) return;
       for (const mine of app.runs) {
-        const moment = mine.moment + (event.key === "[" ? -1 : 1);
-        if (moment >= 0 && moment <= mine.count) PellucidLive.go(mine, moment);
+        const snapshot = mine.snapshot + (event.key === "[" ? -1 : 1);
+        if (snapshot >= 0 && snapshot <= mine.count) PellucidLive.go(mine, snapshot);
       }
     });
     addEventListener("hashchange", () => {
@@ -216,8 +216,8 @@ const PellucidSide = (() => {
       chosen: null,
       contrast: false,
       heads: ["h3", "h4"],
-      count: data.moments ? data.moments.count : 0,
-      moment: data.moments ? data.moments.count : 0,
+      count: data.snapshots ? data.snapshots.count : 0,
+      snapshot: data.snapshots ? data.snapshots.count : 0,
       past: null,
       weightsAt: null,
       remembered: new Map(),
@@ -457,8 +457,8 @@ const PellucidSide = (() => {
     const begun = performance.now();
     mine.asked = true;
     const { pixels, contrast, off, chosen } = mine,
-      moment = mine.moment < mine.count ? mine.moment : null;
-    mine.net.ask({ pixels, contrast, off, chosen, moment }, (error) => {
+      snapshot = mine.snapshot < mine.count ? mine.snapshot : null;
+    mine.net.ask({ pixels, contrast, off, chosen, snapshot }, (error) => {
       mine.asked = false;
       mine.failed.hidden = !error;
       if (error) {
@@ -581,7 +581,7 @@ const PellucidSide = (() => {
     }, 150);
   }
 
-  // #draw;s=strokes;e=example;w=class meant, of the first run;p=pen;f=1 (free);m=moment of each run
+  // #draw;s=strokes;e=example;w=class meant, of the first run;p=pen;f=1 (free);m=snapshot of each run
   function remember(app) {
     const parts = ["#draw"];
     const meant = app.data.classes.indexOf(app.meantName);
@@ -590,8 +590,8 @@ const PellucidSide = (() => {
     if (meant >= 0 && app.example === null) parts.push(`w=${meant}`);
     if (app.pen !== "usual") parts.push(`p=${app.pen}`);
     if (app.data.rule && !app.placed) parts.push("f=1");
-    if (app.runs.some((mine) => mine.moment < mine.count)) {
-      parts.push(`m=${app.runs.map((mine) => mine.moment).join(",")}`);
+    if (app.runs.some((mine) => mine.snapshot < mine.count)) {
+      parts.push(`m=${app.runs.map((mine) => mine.snapshot).join(",")}`);
     }
     if (location.hash !== parts.join(";")) history.replaceState(null, "", parts.join(";"));
   }
@@ -614,10 +614,10 @@ const PellucidSide = (() => {
       const pixels = N.bytesOf(check.pictures).subarray(example * each, (example + 1) * each);
       start(app, pixels, check.labels[example], example);
     } else if (parts.s) app.strokes = D.fromText(parts.s);
-    const moments = (parts.m || "").split(",");
+    const snapshots = (parts.m || "").split(",");
     app.runs.forEach((mine, place) => {
-      const moment = integer(moments[place], mine.count);
-      mine.moment = moment === null ? mine.count : moment;
+      const snapshot = integer(snapshots[place], mine.count);
+      mine.snapshot = snapshot === null ? mine.count : snapshot;
     });
     app.pen = Object.hasOwn(PENS, parts.p || "") ? parts.p : "usual";
     app.placed = Boolean(app.data.rule) && parts.f !== "1";

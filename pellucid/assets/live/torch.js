@@ -5,7 +5,7 @@
 const PellucidTorch = (() => {
   const { size, softmax, summed } = PellucidNetwork;
   const { argmax } = PellucidParts;
-  const NOW = 255; // the moment that is not past
+  const NOW = 255; // the snapshot that is not past
   const AGAIN = 40; // milliseconds until what another page's question displaced is asked again
 
   // create(run, told, data): run is its place among the runs served, told what the server says of it.
@@ -48,7 +48,7 @@ const PellucidTorch = (() => {
       return net.taken && net.taken.key === key ? net.taken.found : null;
     };
 
-    // past({pixels, off}): what each moment says, {label, share}; the answer before, while the drawing is the same.
+    // past({pixels, off}): what each snapshot says, {label, share}; the answer before, while the drawing is the same.
     let before = null;
     net.past = async ({ pixels, off }) => {
       const body = asked(run, [], { pixels, off });
@@ -57,10 +57,10 @@ const PellucidTorch = (() => {
       }
       const content = await asking("past", body);
       const { head, rest } = opened(content),
-        [moments, classes] = head.scores;
-      const scores = new Float32Array(content, rest, moments * classes);
-      const answers = Array.from({ length: moments }, (_, moment) =>
-        PellucidLive.best(softmax(scores.subarray(moment * classes, (moment + 1) * classes))),
+        [snapshots, classes] = head.scores;
+      const scores = new Float32Array(content, rest, snapshots * classes);
+      const answers = Array.from({ length: snapshots }, (_, snapshot) =>
+        PellucidLive.best(softmax(scores.subarray(snapshot * classes, (snapshot + 1) * classes))),
       );
       before = { body, answers };
       return answers;
@@ -75,7 +75,7 @@ const PellucidTorch = (() => {
     let wanted = null,
       flying = false;
 
-    // ask({pixels, contrast, off, moment, chosen}, done): done(null), or done(error), unless a newer drawing came meanwhile.
+    // ask({pixels, contrast, off, snapshot, chosen}, done): done(null), or done(error), unless a newer drawing came meanwhile.
     net.ask = (question, done) => {
       wanted = { question, done };
       if (!flying) fly();
@@ -160,14 +160,14 @@ const PellucidTorch = (() => {
     };
   }
 
-  function asked(run, open, { pixels, off, contrast = false, moment = null, chosen = null }) {
+  function asked(run, open, { pixels, off, contrast = false, snapshot = null, chosen = null }) {
     const silenced = [...off].flatMap(([layer, channels]) => [...channels].map((channel) => [layer, channel]));
     const cell = chosen ? [chosen.layer.value, chosen.channel, chosen.row, chosen.column] : [];
     const numbers = [...open, ...silenced.flat(), ...cell],
       start = 8 + 2 * numbers.length;
     const body = new Uint8Array(start + pixels.length),
       view = new DataView(body.buffer);
-    [run, contrast ? 1 : 0, moment === null ? NOW : moment, chosen ? 1 : 0].forEach((one, at) => view.setUint8(at, one));
+    [run, contrast ? 1 : 0, snapshot === null ? NOW : snapshot, chosen ? 1 : 0].forEach((one, at) => view.setUint8(at, one));
     view.setUint16(4, open.length, true);
     view.setUint16(6, silenced.length, true);
     numbers.forEach((number, place) => view.setUint16(8 + 2 * place, number, true));

@@ -92,8 +92,8 @@ const PellucidDraw = (() => {
   }
 
   function offset(sums, size) {
-    const moment = sums.reduce((sum, value, at) => sum + value * (2 * at + 1), 0);
-    return Math.trunc(size / 2 + 1 - moment / (2 * sums.reduce((sum, value) => sum + value, 0)));
+    const snapshot = sums.reduce((sum, value, at) => sum + value * (2 * at + 1), 0);
+    return Math.trunc(size / 2 + 1 - snapshot / (2 * sums.reduce((sum, value) => sum + value, 0)));
   }
 
   function centred(inked, height, width, size) {
@@ -185,17 +185,17 @@ const PellucidDraw = (() => {
   function otsu(ink) {
     const counts = Array(256).fill(0);
     for (const value of ink) counts[value] += 1;
-    const moment = counts.reduce((sum, count, level) => sum + level * count, 0);
+    const snapshot = counts.reduce((sum, count, level) => sum + level * count, 0);
     let best = -1,
       found = 1,
       below = 0,
-      belowMoment = 0;
+      belowSnapshot = 0;
     for (let level = 1; level < 256; level++) {
       below += counts[level - 1];
-      belowMoment += (level - 1) * counts[level - 1];
+      belowSnapshot += (level - 1) * counts[level - 1];
       const above = ink.length - below;
       if (below === 0 || above === 0) continue;
-      const apart = belowMoment / below - (moment - belowMoment) / above;
+      const apart = belowSnapshot / below - (snapshot - belowSnapshot) / above;
       const between = below * above * apart * apart;
       if (between > best) {
         best = between;

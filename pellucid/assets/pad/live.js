@@ -40,8 +40,8 @@ const PellucidLive = (() => {
     addEventListener("keydown", (event) => {
       if (!app || !app.count || event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.target.closest("input:not([type=range]), textarea, select, dialog")) return;
-      if (event.key === "[") go(app, Math.max(0, app.moment - 1));
-      else if (event.key === "]") go(app, Math.min(app.count, app.moment + 1));
+      if (event.key === "[") go(app, Math.max(0, app.snapshot - 1));
+      else if (event.key === "]") go(app, Math.min(app.count, app.snapshot + 1));
     });
     if (app && location.hash.startsWith("#draw;")) root.scrollIntoView();
     addEventListener("hashchange", () => {
@@ -85,8 +85,8 @@ const PellucidLive = (() => {
       chosen: null,
       contrast: false,
       heads: document.getElementById("live-title") ? ["h2", "h3"] : ["h3", "h4"], // below the page's own heading
-      count: data.moments ? data.moments.count : 0,
-      moment: data.moments ? data.moments.count : 0,
+      count: data.snapshots ? data.snapshots.count : 0,
+      snapshot: data.snapshots ? data.snapshots.count : 0,
       undo: [],
       waiting: false,
       frames: [],
@@ -188,12 +188,12 @@ const PellucidLive = (() => {
   }
 
   async function loadPast(app) {
-    if (!app.data.moments) return;
+    if (!app.data.snapshots) return;
     try {
-      app.weightsAt = await N.moments(app.data.moments, app.data.program.tensors);
+      app.weightsAt = await N.snapshots(app.data.snapshots, app.data.program.tensors);
       app.past = N.create(app.data.program, app.weights);
       app.settle();
-      if (app.moment < app.count) app.changed();
+      if (app.snapshot < app.count) app.changed();
     } catch (error) {
       app.timeNote.textContent = app.say("failed", { error: String(error) });
     }
@@ -208,10 +208,10 @@ const PellucidLive = (() => {
     if (app.chosen) openChannel(app);
   }
 
-  function weightsOf(app, moment) {
-    if (moment >= app.count) return app.weights;
-    if (!app.remembered.has(moment)) app.remembered.set(moment, app.weightsAt(moment));
-    return app.remembered.get(moment);
+  function weightsOf(app, snapshot) {
+    if (snapshot >= app.count) return app.weights;
+    if (!app.remembered.has(snapshot)) app.remembered.set(snapshot, app.weightsAt(snapshot));
+    return app.remembered.get(snapshot);
   }
 
   // --- one frame: place, run, find the evidence, paint
@@ -247,9 +247,9 @@ const PellucidLive = (() => {
     if (app.frames.length > 500) app.frames.shift();
   }
 
-  // The network as it was at the chosen moment, run on what it receives.
+  // The network as it was at the chosen snapshot, run on what it receives.
   function run(app) {
-    app.net.weights = app.weightsAt || app.moment >= app.count ? weightsOf(app, app.moment) : app.weights;
+    app.net.weights = app.weightsAt || app.snapshot >= app.count ? weightsOf(app, app.snapshot) : app.weights;
     app.net.run(scaled(app.pixels), app.off);
     judged(app);
   }
@@ -535,19 +535,19 @@ const PellucidLive = (() => {
 
   // --- the past
 
-  function momentName(app, moment) {
-    const { moments } = app.data;
-    if (moment >= app.count) return app.say("time.now");
-    if (moments.steps[moment] === 0) return app.say("time.untrained");
-    const epoch = /^epoch ([\d.]+)$/.exec(moments.labels[moment]);
-    const step = app.say("time.step", { step: whole(moments.steps[moment]) });
+  function snapshotName(app, snapshot) {
+    const { snapshots } = app.data;
+    if (snapshot >= app.count) return app.say("time.now");
+    if (snapshots.steps[snapshot] === 0) return app.say("time.untrained");
+    const epoch = /^epoch ([\d.]+)$/.exec(snapshots.labels[snapshot]);
+    const step = app.say("time.step", { step: whole(snapshots.steps[snapshot]) });
     return epoch ? `${app.say("time.epoch", { epoch: epoch[1] })} (${step})` : step;
   }
 
   function timeRoom(app, section) {
     const { say, data } = app;
     section.append(make(app.heads[0], { class: "live-head" }, say("time")));
-    if (!data.moments) {
+    if (!data.snapshots) {
       const { large } = data; // {weights, most}: too many to keep
       const why = large ? say("time.large", { weights: whole(large.weights), most: whole(large.most) }) : say("time.none");
       section.append(make("p", { class: "live-quiet" }, why));
@@ -565,27 +565,27 @@ const PellucidLive = (() => {
     const label = make("p", {}),
       strip = make("div", { class: "live-past", role: "group", "aria-label": say("time.strip") });
     app.timeNote = make("p", {});
-    app.cells = Array.from({ length: app.count + 1 }, (_, moment) => {
+    app.cells = Array.from({ length: app.count + 1 }, (_, snapshot) => {
       const fill = make("i", {}),
         name = make("span", {});
-      const button = make("button", { type: "button", onclick: () => go(app, moment) }, fill, name);
+      const button = make("button", { type: "button", onclick: () => go(app, snapshot) }, fill, name);
       strip.append(button);
       return { button, fill, name };
     });
     app.refreshers.push(() => {
-      slider.value = app.moment;
-      const name = momentName(app, app.moment);
+      slider.value = app.snapshot;
+      const name = snapshotName(app, app.snapshot);
       slider.setAttribute("aria-valuetext", name);
       const right =
-        data.moments.accuracy && app.moment < app.count
-          ? ` · ${say("time.accuracy", { share: percent(data.moments.accuracy[app.moment]) })}`
+        data.snapshots.accuracy && app.snapshot < app.count
+          ? ` · ${say("time.accuracy", { share: percent(data.snapshots.accuracy[app.snapshot]) })}`
           : "";
       label.textContent = `${name}${right}`;
-      app.cells.forEach(({ button }, moment) =>
-        button.setAttribute("aria-pressed", String(moment === app.moment)),
+      app.cells.forEach(({ button }, snapshot) =>
+        button.setAttribute("aria-pressed", String(snapshot === app.snapshot)),
       );
     });
-    const { agreement, bits, difference, looked, exact } = data.moments;
+    const { agreement, bits, difference, looked, exact } = data.snapshots;
     const how = () =>
       say("time.how", { bits, agreement: percent(agreement), difference: number(difference), looked: whole(looked) });
     section.append(
@@ -597,9 +597,9 @@ const PellucidLive = (() => {
     );
   }
 
-  function go(app, moment) {
+  function go(app, snapshot) {
     app.touched = true;
-    app.moment = moment;
+    app.snapshot = snapshot;
     app.changed();
     app.settle();
   }
@@ -612,18 +612,18 @@ const PellucidLive = (() => {
       return;
     }
     button.textContent = app.say("time.stop");
-    go(app, app.moment >= app.count ? 0 : app.moment + 1);
+    go(app, app.snapshot >= app.count ? 0 : app.snapshot + 1);
     app.player = setInterval(() => {
-      if (app.moment >= app.count) playing(app, button);
-      else go(app, app.moment + 1);
+      if (app.snapshot >= app.count) playing(app, button);
+      else go(app, app.snapshot + 1);
     }, 700);
   }
 
-  // What every moment says of this drawing, {label, share} each, run here.
+  // What every snapshot says of this drawing, {label, share} each, run here.
   function pastOf(app) {
     const input = scaled(app.pixels);
-    return Array.from({ length: app.count + 1 }, (_, moment) => {
-      app.past.weights = weightsOf(app, moment);
+    return Array.from({ length: app.count + 1 }, (_, snapshot) => {
+      app.past.weights = weightsOf(app, snapshot);
       app.past.run(input, app.off);
       return best(N.probabilities(app.past));
     });
@@ -634,7 +634,7 @@ const PellucidLive = (() => {
     return { label, share: shares[label] };
   }
 
-  // What every moment says of this drawing, and when it first said what was meant.
+  // What every snapshot says of this drawing, and when it first said what was meant.
   function askPast(app) {
     app.askPast((answers) => showPast(app, answers));
   }
@@ -643,15 +643,15 @@ const PellucidLive = (() => {
     const nothing = empty(app);
     const wanted = app.meant === null ? answers[app.count].label : app.meant,
       { classes } = app.data;
-    app.cells.forEach(({ button, fill, name }, moment) => {
-      const { label, share } = answers[moment];
+    app.cells.forEach(({ button, fill, name }, snapshot) => {
+      const { label, share } = answers[snapshot];
       const says = app.say("time.cell", {
-        moment: momentName(app, moment),
+        snapshot: snapshotName(app, snapshot),
         name: classes[label],
         share: percent(share),
       });
       button.className = label === wanted ? "live-right" : "";
-      button.title = nothing ? momentName(app, moment) : says;
+      button.title = nothing ? snapshotName(app, snapshot) : says;
       button.setAttribute("aria-label", button.title);
       fill.style.height = nothing ? "0" : `${share * 100}%`;
       name.textContent = nothing ? "" : classes[label];
@@ -662,8 +662,8 @@ const PellucidLive = (() => {
     while (since > 0 && answers[since - 1].label === wanted) since -= 1;
     const values = {
       name: classes[wanted],
-      moment: momentName(app, Math.max(0, first)),
-      since: momentName(app, Math.min(app.count, since)),
+      snapshot: snapshotName(app, Math.max(0, first)),
+      since: snapshotName(app, Math.min(app.count, since)),
     };
     const told = () => {
       if (first < 0) return app.say("time.never", values);
@@ -675,14 +675,14 @@ const PellucidLive = (() => {
     app.timeNote.textContent = nothing ? "" : told();
   }
 
-  // --- the address: #draw;s=strokes;e=example;t=test picture of the report;m=moment;c=layer,channel,row,column;p=pen;f=1 (free);o=silenced
+  // --- the address: #draw;s=strokes;e=example;t=test picture of the report;m=snapshot;c=layer,channel,row,column;p=pen;f=1 (free);o=silenced
 
   function address(app) {
     const parts = ["#draw"];
     if (app.strokes.length && !app.picture) parts.push(`s=${D.toText(app.strokes)}`);
     if (app.example !== null) parts.push(`e=${app.example}`);
     if (app.test !== null) parts.push(`t=${app.test}`);
-    if (app.moment < app.count) parts.push(`m=${app.moment}`);
+    if (app.snapshot < app.count) parts.push(`m=${app.snapshot}`);
     if (app.meant !== null && app.example === null && app.test === null) parts.push(`w=${app.meant}`);
     if (app.pen !== "usual") parts.push(`p=${app.pen}`);
     if (app.data.rule && !app.placed) parts.push("f=1");
@@ -727,8 +727,8 @@ const PellucidLive = (() => {
         );
       } else if (parts.s) app.strokes = D.fromText(parts.s);
       else if (integer(parts.t, 1e6) !== null) fetchTest(app, Number(parts.t));
-      const moment = integer(parts.m, app.count);
-      app.moment = moment === null ? app.count : moment;
+      const snapshot = integer(parts.m, app.count);
+      app.snapshot = snapshot === null ? app.count : snapshot;
       app.pen = Object.hasOwn(PENS, parts.p || "") ? parts.p : "usual";
       app.placed = Boolean(app.data.rule) && parts.f !== "1";
       app.off = new Map();

@@ -873,9 +873,9 @@ const PellucidNetwork = (() => {
     return new Uint8Array(await new Response(stream).arrayBuffer());
   }
 
-  // moments(packed, shapes): a function that gives the weights at moment n. Each matrix is kept as whole
-  // steps of one size a channel, moment after moment as the change since the one before; vectors are halves.
-  async function moments(packed, shapes) {
+  // snapshots(packed, shapes): a function that gives the weights at snapshot n. Each matrix is kept as whole
+  // steps of one size a channel, snapshot after snapshot as the change since the one before; vectors are halves.
+  async function snapshots(packed, shapes) {
     const bytes = await inflate(packed.data);
     const matrices = shapes.filter((shape) => shape.length > 1);
     const vectors = shapes.filter((shape) => shape.length <= 1);
@@ -886,11 +886,11 @@ const PellucidNetwork = (() => {
     const each = changes + rest * 2,
       kept = [];
     const levels = new Int8Array(changes);
-    for (let moment = 0, at = scales * 4; moment < packed.count; moment++, at += each) {
+    for (let snapshot = 0, at = scales * 4; snapshot < packed.count; snapshot++, at += each) {
       for (let place = 0; place < changes; place++) levels[place] += bytes[at + place];
       kept.push({ levels: levels.slice(), vectors: halves(bytes.slice(at + changes, at + each)) });
     }
-    return (moment) => weightsOf(kept[moment], steps, shapes);
+    return (snapshot) => weightsOf(kept[snapshot], steps, shapes);
   }
 
   function weightsOf({ levels, vectors }, steps, shapes) {
@@ -917,7 +917,7 @@ const PellucidNetwork = (() => {
     evidenceLayer,
     field,
     inflate,
-    moments,
+    snapshots,
     bytesOf,
     probabilities,
     scoresOf,

@@ -71,8 +71,8 @@ def _runs(thumbnails: Tensor, lines: list[list[int]]) -> list[list[int]]:
 
 def _stretches(line: list[int], near: list[bool]) -> list[list[int]]:
     runs, run = [], [line[0]]
-    for index, joined in zip(line[1:], near, strict=True):
-        if not joined:
+    for index, connected in zip(line[1:], near, strict=True):
+        if not connected:
             runs.append(run)
             run = []
         run.append(index)

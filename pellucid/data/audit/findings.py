@@ -15,7 +15,7 @@ from pellucid.data.dataset import Dataset, Splits, content_hashes
 from pellucid.data.own import Reading
 from pellucid.data.store.headers import Facts
 from pellucid.errors import UsageError, did_you_mean
-from pellucid.language import Saying, counted, saying
+from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
 Severity = Literal["error", "warning", "note"]
 
@@ -61,7 +61,7 @@ class Finding:
     """
 
     kind: str
-    says: Saying
+    says: Message
     groups: tuple[tuple[Place, ...], ...] = ()
     distances: tuple[float, ...] = ()
     named: tuple[tuple[str, str], ...] = ()
@@ -126,8 +126,8 @@ class Audit:
     findings: tuple[Finding, ...]
     tones: dict[str, Tones]
     facts: tuple[Facts, ...] = ()
-    looked: Saying = field(default_factory=lambda: Saying(""))
-    notes: tuple[Saying, ...] = ()
+    looked: Message = field(default_factory=lambda: Message(""))
+    notes: tuple[Message, ...] = ()
 
     def __repr__(self) -> str:
         return f"Audit({', '.join(f'{each.kind} {each.count:,}' for each in self.findings) or 'no findings'})"
@@ -208,7 +208,7 @@ class _Look:
         self.tones = {name: _tones(part) for name, part in splits.items()}
 
     def quick(self) -> Audit:
-        looked = saying(
+        looked = lazy_gettext(
             "Identical pictures were searched for, almost identical ones not: pellucid check does."
         )
         return self._audit(looked, [])
@@ -222,7 +222,7 @@ class _Look:
         near = [((self.places[pair.first], self.places[pair.second]), pair.distance) for pair in pairs]
         across = [(group, distance) for group, distance in near if group[0].split != group[1].split]
         within = [(group, distance) for group, distance in near if group[0].split == group[1].split]
-        looked = saying(
+        looked = lazy_gettext(
             "All %(all)s pictures were compared, by their pixels and by perceptual hashes.",
             all=len(self.places),
         )
@@ -235,7 +235,7 @@ class _Look:
             ],
         )
 
-    def _audit(self, looked: Saying, more: list[Finding]) -> Audit:
+    def _audit(self, looked: Message, more: list[Finding]) -> Audit:
         twins = [tuple(self.places[index] for index in group) for group in self.twins if len(group) > 1]
         blank = [(self.places[index],) for index in self._blank()]
         nothing = {place for (place,) in blank}  # a black picture of two labels is no question of labels
@@ -289,14 +289,14 @@ def _of_twins(twins: Sequence[tuple[Place, ...]], blank: set[Place]) -> list[Fin
     if leaks:
         found.append(Finding("leak", _leak(leaks), leaks))
     if doubtful:
-        says = counted(
+        says = lazy_ngettext(
             "%(count)s picture has more than one label, though the same pixel for pixel.",
             "%(count)s pictures have more than one label, though the same pixel for pixel.",
             len(doubtful),
         )
         found.append(Finding("mislabelled-twins", says, doubtful))
     if repeated:
-        says = counted(
+        says = lazy_ngettext(
             "%(count)s picture is there more than once in one part.",
             "%(count)s pictures are there more than once in one part.",
             len(repeated),
@@ -305,10 +305,10 @@ def _of_twins(twins: Sequence[tuple[Place, ...]], blank: set[Place]) -> list[Fin
     return found
 
 
-def _leak(leaks: Sequence[tuple[Place, ...]]) -> Saying:
+def _leak(leaks: Sequence[tuple[Place, ...]]) -> Message:
     test = sum(place.split == "test" for group in leaks for place in group)
     if test:
-        return counted(
+        return lazy_ngettext(
             "%(count)s test picture is also in training or validation, pixel for pixel: the test score "
             "flatters.",
             "%(count)s test pictures are also in training or validation, pixel for pixel: the test score "
@@ -316,7 +316,7 @@ def _leak(leaks: Sequence[tuple[Place, ...]]) -> Saying:
             test,
         )
     chosen = sum(place.split == "validation" for group in leaks for place in group)
-    return counted(
+    return lazy_ngettext(
         "%(count)s validation picture is also in training, pixel for pixel: the epoch is chosen by what it "
         "learned.",
         "%(count)s validation pictures are also in training, pixel for pixel: the epoch is chosen by what it "
@@ -330,13 +330,13 @@ def _near(kind: str, near: list[tuple[tuple[Place, Place], float]]) -> list[Find
         return []
     groups, distances = zip(*near, strict=True)
     if kind == "near-leak":
-        says = counted(
+        says = lazy_ngettext(
             "%(count)s pair in two parts, almost the same: stored twice, the score flatters.",
             "%(count)s pairs in two parts, almost the same: stored twice, the score flatters.",
             len(near),
         )
     else:
-        says = counted(
+        says = lazy_ngettext(
             "%(count)s pair in one part, almost the same.",
             "%(count)s pairs in one part, almost the same.",
             len(near),
@@ -348,11 +348,11 @@ def _burst(runs: list[tuple[Place, ...]]) -> list[Finding]:
     if not runs:
         return []
     across = sum(len({place.split for place in run}) > 1 for run in runs)
-    says = counted(
+    says = lazy_ngettext(
         "%(count)s group looks like a burst, with consecutive names and similar pictures%(rest)s.",
         "%(count)s groups look like a burst, with consecutive names and similar pictures%(rest)s.",
         len(runs),
-        rest=counted(
+        rest=lazy_ngettext(
             "; %(count)s lies in more than one part: keep them together",
             "; %(count)s lie in more than one part: keep them together",
             across,
@@ -368,7 +368,7 @@ def _of_classes(splits: Splits) -> list[Finding]:
     named = {name: count for name, count in counts.items() if count < FEW}
     found = []
     if named:
-        says = counted(
+        says = lazy_ngettext(
             "%(count)s class has fewer than %(few)s training pictures: %(classes)s.",
             "%(count)s classes have fewer than %(few)s training pictures: %(classes)s.",
             len(named),
@@ -389,7 +389,7 @@ def _of_classes(splits: Splits) -> list[Finding]:
     return found + _uneven({name: count for name, count in counts.items() if count})
 
 
-def _absent(absent: list[tuple[str, str]]) -> Saying:
+def _absent(absent: list[tuple[str, str]]) -> Message:
     """Which classes lack a picture, part by part."""
     parts = {
         part: _some([name for name, where in absent if where == part])
@@ -397,21 +397,21 @@ def _absent(absent: list[tuple[str, str]]) -> Saying:
     }
     validation, test = parts.get("validation"), parts.get("test")
     if validation and test:
-        return saying(
+        return lazy_gettext(
             "No picture of %(validation)s to choose by, none of %(test)s to judge by.",
             validation=validation,
             test=test,
         )
     if validation:
-        return saying("No picture of %(classes)s to choose by.", classes=validation)
-    return saying("No picture of %(classes)s to judge by.", classes=test)
+        return lazy_gettext("No picture of %(classes)s to choose by.", classes=validation)
+    return lazy_gettext("No picture of %(classes)s to judge by.", classes=test)
 
 
 def _uneven(counts: dict[str, int]) -> list[Finding]:
     if not counts or max(counts.values()) < UNEVEN * min(counts.values()):
         return []
     few, many = min(counts, key=lambda name: counts[name]), max(counts, key=lambda name: counts[name])
-    says = saying(
+    says = lazy_gettext(
         "Classes are uneven: %(many)s has %(most)s training pictures, %(ratio)s times the %(fewest)s of "
         "%(few)s.",
         many=many,
@@ -426,7 +426,7 @@ def _uneven(counts: dict[str, int]) -> list[Finding]:
 def _of_blank(blank: list[tuple[Place]]) -> list[Finding]:
     if not blank:
         return []
-    says = counted(
+    says = lazy_ngettext(
         "%(count)s picture is of one shade: nothing can be seen.",
         "%(count)s pictures are of one shade: nothing can be seen.",
         len(blank),
@@ -438,7 +438,7 @@ def _unreadable(reading: Reading | None) -> list[Finding]:
     if reading is None or not reading.packed.unreadable:
         return []
     named = tuple((each.source, each.reason) for each in reading.packed.unreadable)
-    says = counted(
+    says = lazy_ngettext(
         "%(count)s file of %(all)s cannot be read.",
         "%(count)s files of %(all)s cannot be read.",
         len(named),
@@ -447,12 +447,12 @@ def _unreadable(reading: Reading | None) -> list[Finding]:
     return [Finding("unreadable", says, named=named)]
 
 
-def _some(words: Sequence[str]) -> Saying | str:
+def _some(words: Sequence[str]) -> Message | str:
     """The first five, and how many more there are."""
     shown = ", ".join(words[:NAMED])
     if len(words) <= NAMED:
         return shown
-    return saying("%(names)s and %(count)s more", names=shown, count=len(words) - NAMED)
+    return lazy_gettext("%(names)s and %(count)s more", names=shown, count=len(words) - NAMED)
 
 
 def _quartiles(values: Tensor) -> list[float]:

@@ -140,10 +140,10 @@ def _candidates(points: Tensor) -> tuple[Tensor, Tensor]:
     found: list[NDArray[np.int64]] = []
     for _ in range(TABLES):
         planes = torch.randn(points.shape[1], bits, generator=generator)
-        sides = points @ planes  # (N, bits)
-        code = ((sides > 0) * weights).sum(dim=1).numpy()
+        assign_splits = points @ planes  # (N, bits)
+        code = ((assign_splits > 0) * weights).sum(dim=1).numpy()
         order = np.lexsort(
-            (sides[:, 0].numpy(), code)
+            (assign_splits[:, 0].numpy(), code)
         )  # within one hash, neighbours along a line are compared
         found.append(_neighbours(order, code[order], number))
     pairs = torch.from_numpy(np.unique(np.concatenate(found)))

@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 from pellucid.data.sources.tree import Tree, hidden, stamp_of, tree_of, unreadable_tree
 from pellucid.errors import UsageError
-from pellucid.language import Saying, counted
+from pellucid.language import Message, lazy_ngettext
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 BLOCK = 512  # bytes: everything in a tar file begins at a multiple of it
@@ -278,11 +278,11 @@ def _tidy(name: str) -> str:
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
-def _note_links(links: int) -> tuple[Saying, ...]:
+def _note_links(links: int) -> tuple[Message, ...]:
     if not links:
         return ()
     return (
-        counted(
+        lazy_ngettext(
             "%(count)s link or device is passed over", "%(count)s links and devices are passed over", links
         ),
     )

@@ -18,7 +18,7 @@ from pellucid.data.sources.listing import SPLIT_NAMES, Content, Found, Picture
 from pellucid.data.sources.tree import Tree
 from pellucid.errors import PellucidError, UsageError
 from pellucid.formatting import listed
-from pellucid.language import Saying, saying
+from pellucid.language import Message, lazy_gettext
 
 LARGEST_ARRAY = 64 << 30  # bytes an archive may declare
 UNSIGNED_BYTE = 0x08  # of the idx format
@@ -41,7 +41,7 @@ class Part(NamedTuple):
 
 
 def arrays_found(
-    layout: Saying, parts: Sequence[Part], notes: Sequence[Saying] = (), *, stamp: str = ""
+    layout: Message, parts: Sequence[Part], notes: Sequence[Message] = (), *, stamp: str = ""
 ) -> Found:
     """What arrays hold: picture n of a part is named "train/n"."""
     starts = [0, *accumulate(len(part.labels) for part in parts)]
@@ -73,12 +73,12 @@ def values_found(data: Any) -> Found:
         )
     names = {1: ("train",), 2: ("train", "test"), 3: ("train", "validation", "test")}[len(pairs)]
     splits = names if len(pairs) > 1 else ("",)
-    notes: list[Saying] = []
+    notes: list[Message] = []
     parts = [
         _part(split, name, _array(pair[0]), _array(pair[1]), None, notes)
         for split, name, pair in zip(splits, names, pairs, strict=True)
     ]
-    return arrays_found(saying("arrays"), parts, notes)
+    return arrays_found(lazy_gettext("arrays"), parts, notes)
 
 
 def npz_found(name: str, content: Any, *, stamp: str = "") -> Found:
@@ -120,7 +120,7 @@ def idx_pairs(tree: Tree) -> dict[str, tuple[str, str]]:
 def idx_found(tree: Tree) -> Found:
     """The pictures of idx files as MNIST's, plain or .gz; EMNIST's, which lie on their side, are set up."""
     parts: list[Part] = []
-    notes: list[Saying] = []
+    notes: list[Message] = []
     names = _emnist_names(tree)
     for images, (word, labels) in idx_pairs(tree).items():
         if not labels:
@@ -129,14 +129,16 @@ def idx_found(tree: Tree) -> Found:
         if "emnist" in images.lower():
             pixels = pixels.transpose(0, 2, 1)
             notes.append(
-                saying("'%(name)s': EMNIST's pictures are stored on their side and are set up", name=images)
+                lazy_gettext(
+                    "'%(name)s': EMNIST's pictures are stored on their side and are set up", name=images
+                )
             )
         split = "test" if word == "t10k" else SPLIT_NAMES[word]
         if any(part.split == split for part in parts):
             raise UsageError(f"'{tree.name}' has two files of {split} pictures. Keep one set in a folder.")
         parts.append(_part(split, split, pixels, _idx(tree, labels, 1), names, notes))
     stamp = "-".join(tree.stamp(name) for name in tree.sizes)
-    return arrays_found(saying("idx files"), parts, notes, stamp=stamp)
+    return arrays_found(lazy_gettext("idx files"), parts, notes, stamp=stamp)
 
 
 def is_cifar(tree: Tree) -> bool:
@@ -164,13 +166,15 @@ def cifar_found(tree: Tree) -> Found:
         images = rows[:, marks:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         parts.append(_part(split, split, images, rows[:, marks - 1], names, []))
     stamp = "-".join(tree.stamp(name) for name in tree.sizes)
-    return arrays_found(saying("CIFAR-%(classes)s's binary files", classes=len(names)), parts, stamp=stamp)
+    return arrays_found(
+        lazy_gettext("CIFAR-%(classes)s's binary files", classes=len(names)), parts, stamp=stamp
+    )
 
 
 def _of_names(name: str, arrays: Mapping[str, NDArray[Any]], *, stamp: str = "") -> Found:
     classes = next((arrays[key] for key in NPZ_CLASSES if key in arrays), None)
     names = None if classes is None else [str(value) for value in classes.tolist()]
-    notes: list[Saying] = []
+    notes: list[Message] = []
     parts, used = [], {key for key in NPZ_CLASSES if key in arrays}
     for word, split in SPLIT_NAMES.items():
         images, labels = (_key(arrays, forms, word) for forms in NPZ_NAMES)
@@ -189,8 +193,10 @@ def _of_names(name: str, arrays: Mapping[str, NDArray[Any]], *, stamp: str = "")
             "x_train, y_train, x_test, y_test."
         )
     if rest := sorted(set(arrays) - used):
-        notes.append(saying("passed over arrays %(names)s", names=listed(rest)))
-    return arrays_found(saying("arrays %(names)s", names=listed(sorted(used))), parts, notes, stamp=stamp)
+        notes.append(lazy_gettext("passed over arrays %(names)s", names=listed(rest)))
+    return arrays_found(
+        lazy_gettext("arrays %(names)s", names=listed(sorted(used))), parts, notes, stamp=stamp
+    )
 
 
 def _key(arrays: Mapping[str, NDArray[Any]], forms: Sequence[str], word: str) -> str:
@@ -203,7 +209,7 @@ def _part(
     images: NDArray[Any],
     labels: NDArray[Any],
     classes: Sequence[str] | None,
-    notes: list[Saying],
+    notes: list[Message],
 ) -> Part:
     """One part, its pictures as uint8 and its labels as names."""
     pixels = _pixels(name, images, notes)
@@ -212,7 +218,7 @@ def _part(
         labels = labels[:, 0]
     if labels.ndim == 2 and labels.shape[1] > 1 and _is_one_hot(labels):
         labels = labels.argmax(axis=1)
-        notes.append(saying("%(name)s: labels were one-hot", name=name))
+        notes.append(lazy_gettext("%(name)s: labels were one-hot", name=name))
     if labels.shape != pixels.shape[:1]:
         raise UsageError(
             f"Expected {len(pixels):,} labels of {name}, one a picture; got shape {labels.shape}."
@@ -231,11 +237,11 @@ def _part(
     return Part(split, name, pixels, [classes[value] for value in values])
 
 
-def _pixels(name: str, images: NDArray[Any], notes: list[Saying]) -> NDArray[np.uint8]:
+def _pixels(name: str, images: NDArray[Any], notes: list[Message]) -> NDArray[np.uint8]:
     """Pictures as uint8 (N, H, W) or (N, H, W, C): 0..1 scaled up, channels moved last; each with a note."""
     if images.ndim == 4 and images.shape[3] not in (1, 3) and images.shape[1] in (1, 3):
         images = images.transpose(0, 2, 3, 1)
-        notes.append(saying("%(name)s: read as (N, C, H, W)", name=name))
+        notes.append(lazy_gettext("%(name)s: read as (N, C, H, W)", name=name))
     if (
         images.ndim not in (3, 4)
         or (images.ndim == 4 and images.shape[3] not in (1, 3))
@@ -250,7 +256,7 @@ def _pixels(name: str, images: NDArray[Any], notes: list[Saying]) -> NDArray[np.
     if images.dtype.kind in "iu" and low >= 0 and high <= 255:
         return images.astype(np.uint8)
     if images.dtype.kind == "b" or (images.dtype.kind == "f" and low >= 0 and 0 < high <= 1):
-        notes.append(saying("%(name)s: 0..1 was scaled to 0..255", name=name))
+        notes.append(lazy_gettext("%(name)s: 0..1 was scaled to 0..255", name=name))
         return np.round(images.astype(np.float64) * 255).astype(np.uint8)
     if images.dtype.kind == "f" and low >= 0 and high <= 255 and bool((images == np.round(images)).all()):
         return images.astype(np.uint8)

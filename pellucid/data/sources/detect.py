@@ -14,7 +14,7 @@ from pellucid.data.sources.tables import dataset_found, frame_found, is_table, t
 from pellucid.data.sources.tree import Tree, folder_tree, stamp_of, unwrapped
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
-from pellucid.language import counted, saying
+from pellucid.language import lazy_gettext, lazy_ngettext
 
 METADATA = "metadata.csv"
 
@@ -100,7 +100,7 @@ def _of_parts(datasets: Mapping[str, Any], group_by: str) -> Found:
             f"are such; got {listed(datasets)}."
         )
     found = dataset_found({part: datasets[name] for part, name in names.items()}, group_by=group_by)
-    told = saying("passed over %(names)s, which tells of no part", names=listed(others))
+    told = lazy_gettext("passed over %(names)s, which tells of no part", names=listed(others))
     return replace(found, notes=(*found.notes, told) if others else found.notes)
 
 
@@ -172,14 +172,14 @@ def _grouped(found: Found, group_by: str) -> Found:
             f"--group-by '{group_by}' is no column and is found in no name, such as '{example}'."
         )
     groups = len({picture.group for picture in pictures if picture.group})
-    note = counted("%(count)s group by '%(by)s'", "%(count)s groups by '%(by)s'", groups, by=group_by)
+    note = lazy_ngettext("%(count)s group by '%(by)s'", "%(count)s groups by '%(by)s'", groups, by=group_by)
     if alone:
-        single = counted(
+        single = lazy_ngettext(
             "%(count)s picture has none and stands alone",
             "%(count)s pictures have none and stand alone",
             alone,
         )
-        note = saying("%(groups)s; %(alone)s", groups=note, alone=single)
+        note = lazy_gettext("%(groups)s; %(alone)s", groups=note, alone=single)
     return replace(found, pictures=pictures, notes=(*found.notes, note))
 
 

@@ -7,7 +7,7 @@ from pellucid.data.sources.listing import SPLIT_NAMES, Found, Picture, natural
 from pellucid.data.sources.tree import Tree
 from pellucid.errors import UsageError
 from pellucid.formatting import listed, plural
-from pellucid.language import Saying, counted, enumerated, saying
+from pellucid.language import Message, comma_joined, lazy_gettext, lazy_ngettext
 
 
 def folder_found(tree: Tree) -> Found:
@@ -22,9 +22,9 @@ def folder_found(tree: Tree) -> Found:
         raise UsageError(_nothing(tree))
     notes += _left_out(tree, {picture.source for picture in pictures})
     sources = [picture.source for picture in pictures]
-    layout = saying("one folder per class")
+    layout = lazy_gettext("one folder per class")
     if parts:
-        layout = saying(
+        layout = lazy_gettext(
             "%(parts)s with one folder per class in each", parts=listed(sorted(parts, key=natural))
         )
     return Found(
@@ -82,7 +82,7 @@ def _in_classes(tree: Tree, part: str, prefix: str = "") -> list[Picture]:
     return [Picture(prefix + name, name.split("/", 1)[0], part) for name in tree.pictures() if "/" in name]
 
 
-def _left_out(tree: Tree, taken: set[str]) -> list[Saying]:
+def _left_out(tree: Tree, taken: set[str]) -> list[Message]:
     """Sentences on what is no picture of a class: stray pictures, other files, folders without pictures."""
     stray = [name for name in tree.pictures() if name not in taken]
     others = [name for name in tree.sizes if name not in taken and name not in set(stray)]
@@ -95,7 +95,7 @@ def _left_out(tree: Tree, taken: set[str]) -> list[Saying]:
     notes = []
     if stray:
         notes.append(
-            counted(
+            lazy_ngettext(
                 "passed over %(count)s picture that lies in no class's folder: %(names)s",
                 "passed over %(count)s pictures that lie in no class's folder: %(names)s",
                 len(stray),
@@ -103,9 +103,9 @@ def _left_out(tree: Tree, taken: set[str]) -> list[Saying]:
             )
         )
     if others:
-        notes.append(saying("passed over what is no picture: %(files)s", files=_by_suffix(others)))
+        notes.append(lazy_gettext("passed over what is no picture: %(files)s", files=_by_suffix(others)))
     if empty:
-        notes.append(saying("passed over folders without pictures: %(names)s", names=listed(empty)))
+        notes.append(lazy_gettext("passed over folders without pictures: %(names)s", names=listed(empty)))
     return notes
 
 
@@ -123,12 +123,12 @@ def _nothing(tree: Tree) -> str:
     return f"{expected}; found nothing."
 
 
-def _by_suffix(names: list[str]) -> Saying:
+def _by_suffix(names: list[str]) -> Message:
     """How many files there are of each kind, the commonest first."""
     counts = Counter(PurePosixPath(name).suffix.lower() for name in names)
-    return enumerated(
-        counted("%(count)s %(suffix)s file", "%(count)s %(suffix)s files", count, suffix=suffix)
+    return comma_joined(
+        lazy_ngettext("%(count)s %(suffix)s file", "%(count)s %(suffix)s files", count, suffix=suffix)
         if suffix
-        else counted("%(count)s file without a suffix", "%(count)s files without a suffix", count)
+        else lazy_ngettext("%(count)s file without a suffix", "%(count)s files without a suffix", count)
         for suffix, count in counts.most_common(5)
     )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
-from pellucid.language import Saying, saying
+from pellucid.language import Message, lazy_gettext
 
 SPLIT_NAMES = {
     "train": "train",
@@ -63,7 +63,7 @@ class Listing:
     name: str
     pictures: Sequence[Picture]
     classes: tuple[str, ...]
-    notes: tuple[Saying, ...]
+    notes: tuple[Message, ...]
     read: Callable[[int], Content]
     stamp: Callable[[int], str]
 
@@ -79,11 +79,11 @@ class Found:
     columns   of a table: any of them can be asked for as the group
     """
 
-    layout: Saying
+    layout: Message
     pictures: Sequence[Picture]
     read: Callable[[int], Content]
     stamp: Callable[[int], str]
-    notes: tuple[Saying, ...] = ()
+    notes: tuple[Message, ...] = ()
     columns: tuple[str, ...] = ()
 
 
@@ -123,11 +123,15 @@ def settled(name: str, found: Found) -> Listing:
         )
     counts = {"pictures": len(pictures), "classes": len(classes)}
     notes = [
-        saying("%(layout)s: %(pictures)s pictures of %(classes)s classes", layout=found.layout, **counts)
+        lazy_gettext(
+            "%(layout)s: %(pictures)s pictures of %(classes)s classes", layout=found.layout, **counts
+        )
     ]
     notes += [*found.notes, *_merged(found.pictures)]
     notes += [
-        saying("%(part)s has no pictures of %(classes)s", part=saying(part), classes=listed(missing))
+        lazy_gettext(
+            "%(part)s has no pictures of %(classes)s", part=lazy_gettext(part), classes=listed(missing)
+        )
         for part in PARTS[1:]
         if part in by_part and (missing := [label for label in classes if not by_part[part][label]])
     ]
@@ -140,7 +144,7 @@ def _class_name(label: str) -> str:
     return unicodedata.normalize("NFC", label)
 
 
-def _merged(pictures: Sequence[Picture]) -> list[Saying]:
+def _merged(pictures: Sequence[Picture]) -> list[Message]:
     """A note of the classes that were written in more than one way of composing their letters."""
     spellings: dict[str, set[str]] = defaultdict(set)
     for picture in pictures:
@@ -148,7 +152,7 @@ def _merged(pictures: Sequence[Picture]) -> list[Saying]:
     twice = [name for name, ways in spellings.items() if len(ways) > 1]
     if not twice:
         return []
-    return [saying("%(names)s: composed and decomposed letters are the same name", names=listed(twice))]
+    return [lazy_gettext("%(names)s: composed and decomposed letters are the same name", names=listed(twice))]
 
 
 def _refuse_nothing_to_learn(name: str, by_part: dict[str, Counter[str]]) -> None:

@@ -17,7 +17,7 @@ from pellucid.data.sources.listing import SPLIT_NAMES, Content, Found, Picture
 from pellucid.data.sources.tree import Tree, read_file, stamp_of
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
-from pellucid.language import Saying, counted, saying
+from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
 PATH_COLUMNS = ("path", "file_name", "filename", "filepath", "file", "image_path", "image", "img")
 LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target")
@@ -66,7 +66,7 @@ def table_found(path: Path, *, group_by: str = "") -> Found:
     )
     columns = read_table(path.name, read_file(path))
     rows = _named(path.name, columns, "", group_by, outside=True)
-    return _found(saying("table %(names)s", names=f"'{path.name}'"), rows, place, columns)
+    return _found(lazy_gettext("table %(names)s", names=f"'{path.name}'"), rows, place, columns)
 
 
 def tables_in(tree: Tree, tables: Mapping[str, str], *, group_by: str = "") -> Found:
@@ -78,11 +78,11 @@ def tables_in(tree: Tree, tables: Mapping[str, str], *, group_by: str = "") -> F
         folder = name.rpartition("/")[0]
         columns = read_table(name, tree.read(name))
         rows += _named(name, columns, part, group_by, prefix=f"{folder}/" if folder else "")
-    found = _found(saying("table %(names)s", names=listed(tables)), rows, place, columns)
+    found = _found(lazy_gettext("table %(names)s", names=listed(tables)), rows, place, columns)
     unnamed = len(set(tree.pictures()) - {row.address for row in rows})
     notes = (*tree.notes, *found.notes)
     if unnamed:
-        passed = counted(
+        passed = lazy_ngettext(
             "passed over %(count)s picture that no row names",
             "passed over %(count)s pictures that no row names",
             unnamed,
@@ -131,7 +131,7 @@ def frame_found(frame: Any, *, group_by: str = "") -> Found:
     """The pictures of a pandas DataFrame: paths, bytes, arrays or Pillow images, with their labels."""
     columns = {str(name): list(frame[name]) for name in frame.columns}
     rows = _rows_of_values("The DataFrame", columns, "", group_by)
-    return _found(Saying("DataFrame"), rows, _anywhere(), columns)
+    return _found(Message("DataFrame"), rows, _anywhere(), columns)
 
 
 def dataset_found(parts: Mapping[str, Any], *, group_by: str = "") -> Found:
@@ -151,7 +151,7 @@ def dataset_found(parts: Mapping[str, Any], *, group_by: str = "") -> Found:
         pictures = _as_files(dataset.select_columns([image]), image)
         lazy = [_Lazy(pictures, image, number) for number in range(len(dataset))]
         rows += _rows_of_values("The Dataset", {image: lazy, **others}, part, group_by)
-    return _found(Saying("Hugging Face Dataset"), rows, _anywhere(), others)
+    return _found(Message("Hugging Face Dataset"), rows, _anywhere(), others)
 
 
 def _as_files(dataset: Any, column: str) -> Any:
@@ -214,10 +214,10 @@ def _rows(
             source,
             address,
             _label(name, number, label),
-            _split(name, number, said) or part,
+            _split(name, number, translate) or part,
             "" if _is_nothing(member) else str(member),
         )
-        for number, (source, address, label, said, member) in enumerate(
+        for number, (source, address, label, translate, member) in enumerate(
             zip(
                 sources,
                 addresses,
@@ -231,7 +231,7 @@ def _rows(
     ]
 
 
-def _found(layout: Saying, rows: list[Row], place: Place, columns: Iterable[str]) -> Found:
+def _found(layout: Message, rows: list[Row], place: Place, columns: Iterable[str]) -> Found:
     rows, repeated = _once(rows)
     missing = [
         row.source
@@ -245,7 +245,7 @@ def _found(layout: Saying, rows: list[Row], place: Place, columns: Iterable[str]
     notes = []
     if repeated:
         notes.append(
-            counted(
+            lazy_ngettext(
                 "%(count)s row repeats another and counts once",
                 "%(count)s rows repeat another and count once",
                 repeated,
@@ -253,19 +253,19 @@ def _found(layout: Saying, rows: list[Row], place: Place, columns: Iterable[str]
         )
     if missing:
         notes.append(
-            counted(
+            lazy_ngettext(
                 "%(count)s picture named but not there: %(names)s",
                 "%(count)s pictures named but not there: %(names)s",
                 len(missing),
                 names=listed(missing),
             )
         )
-    if any(row.split for row in rows) and (silent := sum(not row.split for row in rows)):
+    if any(row.split for row in rows) and (no_progress := sum(not row.split for row in rows)):
         notes.append(
-            counted(
+            lazy_ngettext(
                 "%(count)s row tells no part: taken for training",
                 "%(count)s rows tell no part: taken for training",
-                silent,
+                no_progress,
             )
         )
     pictures = [Picture(row.source, row.label, row.split, row.group) for row in rows]

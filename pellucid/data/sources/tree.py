@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from pellucid.data.sources.listing import natural
 from pellucid.errors import PellucidError, UsageError
-from pellucid.language import Saying, counted
+from pellucid.language import Message, lazy_ngettext
 
 SUFFIXES = tuple(
     ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm".split()
@@ -39,7 +39,7 @@ class Tree:
     folders: tuple[str, ...]
     read: Callable[[str], bytes]
     stamp: Callable[[str], str]
-    notes: tuple[Saying, ...] = ()
+    notes: tuple[Message, ...] = ()
 
     def top(self) -> list[str]:
         """Names of the folders that stand at the top, in natural order."""
@@ -88,13 +88,13 @@ def tree_of(
     folders: Iterator[str],
     read: Callable[[str], bytes],
     stamp: Callable[[str], str],
-    notes: tuple[Saying, ...] = (),
+    notes: tuple[Message, ...] = (),
 ) -> Tree:
     """A Tree without its hidden files; a note tells how many pictures are among those."""
     seen = {file: size for file, size in sizes.items() if not hidden(file)}
     unseen = sum(1 for file in sizes if hidden(file) and is_picture(file) and not _is_shadow(file))
     if unseen:
-        passed = counted(
+        passed = lazy_ngettext(
             "%(count)s hidden picture is passed over", "%(count)s hidden pictures are passed over", unseen
         )
         notes = (*notes, passed)
@@ -125,21 +125,21 @@ def folder_tree(path: Path) -> Tree:
 
 
 # What a folder may hold that no picture is read from.
-PASSED: Mapping[str, Callable[[int], Saying]] = {
-    "loop": lambda count: counted(
+PASSED: Mapping[str, Callable[[int], Message]] = {
+    "loop": lambda count: lazy_ngettext(
         "%(count)s link to a folder it lies in is passed over",
         "%(count)s links to a folder they lie in are passed over",
         count,
     ),
-    "hidden": lambda count: counted(
+    "hidden": lambda count: lazy_ngettext(
         "%(count)s hidden folder is passed over", "%(count)s hidden folders are passed over", count
     ),
-    "dangling": lambda count: counted(
+    "dangling": lambda count: lazy_ngettext(
         "%(count)s link that leads nowhere is passed over",
         "%(count)s links that lead nowhere are passed over",
         count,
     ),
-    "device": lambda count: counted(
+    "device": lambda count: lazy_ngettext(
         "%(count)s pipe, socket or device is passed over",
         "%(count)s pipes, sockets or devices are passed over",
         count,

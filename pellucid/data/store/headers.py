@@ -18,9 +18,17 @@ from pellucid import files
 from pellucid.cache import cache_folder
 from pellucid.data.sources.listing import Listing
 from pellucid.data.store.index import hashed, read_record, write_record
-from pellucid.data.store.parallel import UNREAD, Content, Progress, hands, over_cores, silent, worked_on
+from pellucid.data.store.parallel import (
+    UNREAD,
+    Content,
+    Progress,
+    no_progress,
+    over_cores,
+    worked_on,
+    worker_count,
+)
 from pellucid.decode.images import header
-from pellucid.decode.workers import NAMELESS, Answer, crew, digest_of_file
+from pellucid.decode.workers import NAMELESS, Answer, digest_of_file, worker_pool
 from pellucid.errors import PellucidError, UsageError
 
 FACTS = "facts.json"
@@ -54,7 +62,7 @@ class Facts:
 
 
 @dataclass(frozen=True, eq=False)
-class Survey:
+class Headers:
     """What the pictures of a listing are, by their headers: for choosing size and channels.
 
     facts       one a picture of the listing; None where there is no header to be read
@@ -91,7 +99,7 @@ class Known(NamedTuple):
 NO_HEADERS: Mapping[str, Facts] = {}
 
 
-def survey(listing: Listing, *, cache: Path | None = None, progress: Progress | None = None) -> Survey:
+def read_headers(listing: Listing, *, cache: Path | None = None, progress: Progress | None = None) -> Headers:
     """Sizes and modes of all pictures, from their headers; what is known from the last time is not read.
 
     cache     the folder of all stores; without it PELLUCID_CACHE, else pellucid's folder in the user's cache
@@ -101,21 +109,21 @@ def survey(listing: Listing, *, cache: Path | None = None, progress: Progress | 
     """
     path = folder_of(listing, cache) / FACTS
     book = _opened(path)
-    seen = _looked_at(listing, book, progress or silent)
+    seen = _looked_at(listing, book, progress or no_progress)
     sources = [picture.source for picture in listing.pictures]
     if dict(zip(sources, seen, strict=True)) != book:
         write_down(listing, seen, cache)
-    return survey_of(listing, seen)
+    return headers_from(listing, seen)
 
 
-def survey_of(listing: Listing, seen: Sequence[Known]) -> Survey:
+def headers_from(listing: Listing, seen: Sequence[Known]) -> Headers:
     """A survey from what is known of every picture."""
     bad = [
         Unreadable(picture.source, known.reason)
         for picture, known in zip(listing.pictures, seen, strict=True)
         if known.facts is None
     ]
-    return Survey([known.facts for known in seen], tuple(bad))
+    return Headers([known.facts for known in seen], tuple(bad))
 
 
 def digest_of(content: Content) -> str:
@@ -143,7 +151,7 @@ def _looked_at(listing: Listing, book: Mapping[str, Known], progress: Progress) 
     def look(n: int, content: Content | Known, answer: Answer | None) -> Known:
         return known_of(stamps[n], content, answer, headers)
 
-    with crew(hands(listing, fresh, FEWEST_LOOKED_AT)) as workers:
+    with worker_pool(worker_count(listing, fresh, FEWEST_LOOKED_AT)) as workers:
         found = over_cores(
             lambda some: worked_on(some, partial(read_of, listing), workers.ask, look),
             fresh,

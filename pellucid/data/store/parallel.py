@@ -94,7 +94,7 @@ def worked_on(
     return made
 
 
-def hands(listing: Listing, numbers: Sequence[int], fewest: int) -> int:
+def worker_count(listing: Listing, numbers: Sequence[int], fewest: int) -> int:
     """How many workers are worth their start for these pictures: one a core, or none.
 
     None for few pictures, nor for arrays, which nothing has to be decoded of.
@@ -115,5 +115,5 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def silent(what: str, done: int, count: int) -> None:
+def no_progress(what: str, done: int, count: int) -> None:
     """Progress told to nobody."""

@@ -31,31 +31,39 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid import files
-from pellucid.data.mapped import Held, Mapped, Rows
+from pellucid.data.mapped import Held, Mapped, MappedImages
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.listing import Listing
 from pellucid.data.store.headers import (
     FACTS,
     Facts,
+    Headers,
     Known,
-    Survey,
     Unreadable,
     digest_of,
     folder_of,
+    headers_from,
     known_of,
+    read_headers,
     read_of,
     reason_of,
     root,
-    survey,
-    survey_of,
     write_down,
 )
 from pellucid.data.store.index import CHANGED, PASSING, Index, Row, hashed, read_record, write_record
-from pellucid.data.store.parallel import UNREAD, Content, Progress, hands, over_cores, silent, worked_on
+from pellucid.data.store.parallel import (
+    UNREAD,
+    Content,
+    Progress,
+    no_progress,
+    over_cores,
+    worked_on,
+    worker_count,
+)
 from pellucid.decode.images import DECODER, Seen
-from pellucid.decode.workers import NAMELESS, Answer, crew, hash_of
+from pellucid.decode.workers import NAMELESS, Answer, hash_of, worker_pool
 from pellucid.errors import PellucidError, UsageError
-from pellucid.language import Saying, counted, saying
+from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
 CHECKED_BYTES = 4 << 20  # about what one check sum speaks for
 IN_MEMORY_BYTES = 1 << 30  # what is kept in memory when the cache takes nothing
@@ -88,7 +96,7 @@ class Packed:
     facts: list[Facts]
     sketches: list[bytes]
     unreadable: tuple[Unreadable, ...]
-    notes: tuple[Saying, ...] = ()
+    notes: tuple[Message, ...] = ()
 
 
 def pack(
@@ -98,7 +106,7 @@ def pack(
     cache: Path | None = None,
     on_unreadable: OnUnreadable = "skip",
     progress: Progress | None = None,
-    looked: Survey | None = None,
+    looked: Headers | None = None,
 ) -> Packed:
     """All readable pictures of a listing, decoded by `preprocess` now or in an earlier call.
 
@@ -110,12 +118,12 @@ def pack(
     memory, which `notes` then tells. Raises UsageError, naming them, when there are unreadable pictures and
     `on_unreadable` is "stop", or when no picture is left; PellucidError when there is no room anywhere.
     """
-    looked = looked or survey(listing, cache=cache, progress=progress)
+    looked = looked or read_headers(listing, cache=cache, progress=progress)
     wanted = {facts.digest: n for n, facts in enumerate(looked.facts) if facts}
     place = _Place.of(listing, preprocess, folder_of(listing, cache))
     store = _opened(place)
     if not store.knows(wanted):
-        work = _Work(listing, preprocess, wanted, progress or silent)
+        work = _Work(listing, preprocess, wanted, progress or no_progress)
         store = _made(place, store, work)
     _tidy(place)
     packed = _packed(listing, looked, store)
@@ -128,25 +136,25 @@ def pack(
 
 def look_through(
     listing: Listing,
-    choose: Callable[[Survey], Preprocess],
+    choose: Callable[[Headers], Preprocess],
     *,
     cache: Path | None = None,
     progress: Progress | None = None,
-) -> Survey:
+) -> Headers:
     """What `survey` gives; many pictures of which nothing is known yet are decoded at the same reading.
 
     choose  the preprocessing by a survey. It is asked by a sample first: where it says the same of all,
             `pack` finds them decoded; where it does not, that was for nothing, and they are decoded there.
     """
     place, seen = None, None
-    if hands(listing, range(len(listing.pictures)), FEWEST_AT_ONCE):
+    if worker_count(listing, range(len(listing.pictures)), FEWEST_AT_ONCE):
         with suppress(PellucidError):  # whatever it is, the ordinary way tells it
             place = _Place.of(listing, choose(_sample(listing)), folder_of(listing, cache))
-            seen = _foreseen(place, listing, progress or silent)
+            seen = _foreseen(place, listing, progress or no_progress)
     if place is None or seen is None:
-        return survey(listing, cache=cache, progress=progress)
+        return read_headers(listing, cache=cache, progress=progress)
     write_down(listing, seen, cache)
-    looked = survey_of(listing, seen)
+    looked = headers_from(listing, seen)
     if choose(looked) != place.preprocess:
         _forget(place)
     return looked
@@ -231,7 +239,7 @@ class _Store:
     sketches: NDArray[np.uint8]
     broken: dict[str, str]
     damaged: int = 0
-    notes: tuple[Saying, ...] = ()
+    notes: tuple[Message, ...] = ()
 
     def knows(self, wanted: Iterable[str]) -> bool:
         """Whether every content is here, or is known to be no picture."""
@@ -333,16 +341,18 @@ def _held(old: _Store, work: _Work, why: str) -> _Store:
             held[len(index.digests) - 1] = row.pixels
     rows = {digest: row for row, digest in enumerate(index.digests)}
     contents, sketches = (_sixteens(b"".join(hashes)) for hashes in (index.contents, index.sketches))
-    note = saying("The pictures are kept in memory and will be decoded again the next time. %(why)s", why=why)
+    note = lazy_gettext(
+        "The pictures are kept in memory and will be decoded again the next time. %(why)s", why=why
+    )
     broken = index.broken | index.passing
     return _Store(Held(held), rows, contents, sketches, broken, notes=(*_mended(old), note))
 
 
-def _mended(old: _Store) -> tuple[Saying, ...]:
+def _mended(old: _Store) -> tuple[Message, ...]:
     if not old.damaged:
         return ()
     return (
-        counted(
+        lazy_ngettext(
             "The store was damaged on the disk: %(count)s picture was decoded again.",
             "The store was damaged on the disk: %(count)s pictures were decoded again.",
             old.damaged,
@@ -377,7 +387,7 @@ def _rows(old: _Store, work: _Work) -> Iterator[Row]:
             return Row(digest, CHANGED)
         return _made_of(digest, content, answer, work.preprocess)
 
-    with crew(hands(work.listing, fresh, FEWEST_DECODED)) as workers:
+    with worker_pool(worker_count(work.listing, fresh, FEWEST_DECODED)) as workers:
         yield from over_cores(
             lambda some: worked_on(some, read, partial(workers.ask, form=work.preprocess.form), row),
             wanted,
@@ -386,10 +396,10 @@ def _rows(old: _Store, work: _Work) -> Iterator[Row]:
         )
 
 
-def _sample(listing: Listing) -> Survey:
+def _sample(listing: Listing) -> Headers:
     """The survey of some pictures from the whole of a listing."""
     numbers = range(0, len(listing.pictures), max(1, len(listing.pictures) // SAMPLED))
-    return Survey([known_of("", read_of(listing, n), None).facts for n in numbers], ())
+    return Headers([known_of("", read_of(listing, n), None).facts for n in numbers], ())
 
 
 def _foreseen(place: _Place, listing: Listing, progress: Progress) -> list[Known] | None:
@@ -422,7 +432,7 @@ def _rows_of_all(
             return known, None
         return known, _made_of(known.facts.digest, content, answer, preprocess)
 
-    with crew(hands(listing, numbers, FEWEST_AT_ONCE)) as workers:
+    with worker_pool(worker_count(listing, numbers, FEWEST_AT_ONCE)) as workers:
         for known, row in over_cores(
             lambda some: worked_on(some, read, partial(workers.ask, form=preprocess.form), both),
             numbers,
@@ -519,7 +529,7 @@ def _refuse_without_room(place: _Place, count: int) -> None:
         )
 
 
-def _packed(listing: Listing, looked: Survey, store: _Store) -> Packed:
+def _packed(listing: Listing, looked: Headers, store: _Store) -> Packed:
     kept, facts, rows, unreadable = list[int](), list[Facts](), list[int](), list[Unreadable]()
     reasons = {bad.source: bad.reason for bad in looked.unreadable}
     for n, (picture, known) in enumerate(zip(listing.pictures, looked.facts, strict=True)):
@@ -531,7 +541,7 @@ def _packed(listing: Listing, looked: Survey, store: _Store) -> Packed:
             rows.append(store.rows[known.digest])
         else:
             unreadable.append(Unreadable(picture.source, store.broken[known.digest]))
-    images = Rows(store.source, np.array(rows, np.int64), store.contents)
+    images = MappedImages(store.source, np.array(rows, np.int64), store.contents)
     sketches = [sketch.tobytes() for sketch in store.sketches[images.rows]]
     return Packed(images, kept, facts, sketches, tuple(unreadable), store.notes)
 

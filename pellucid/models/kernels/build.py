@@ -19,7 +19,7 @@ import torch
 
 from pellucid.cache import cache_folder
 from pellucid.errors import PellucidError
-from pellucid.files import make_folder, workshop, write_bytes
+from pellucid.files import make_folder, temporary_folder, write_bytes
 from pellucid.machine import instructions
 
 SOURCE = Path(__file__).with_name("fused.c")
@@ -64,7 +64,7 @@ def _compiled(compiler: str, bits: int) -> Path:
     library = cache_folder() / f"fused-{key[:16]}-{bits}.so"
     if not library.is_file():
         make_folder(library.parent)
-        with workshop() as folder:
+        with temporary_folder() as folder:
             parts = [str(folder / "fused.o"), str(folder / "fused.so")]
             flags = ["-O3", "-march=native", "-fopenmp", "-fPIC", f"-DBITS={bits}"]
             for words in ([*flags, "-c", str(SOURCE), "-o", parts[0]], ["-shared", parts[0], "-o", parts[1]]):

@@ -17,7 +17,7 @@ from pellucid.data.sources.listing import Listing, Picture
 from pellucid.data.store.headers import Facts, Unreadable
 from pellucid.data.store.pixels import Packed
 from pellucid.errors import UsageError
-from pellucid.language import saying
+from pellucid.language import lazy_gettext
 from tests.photographs import CHANGES, photographs
 from tests.photographs import changed as change
 from tests.toys import only_class
@@ -217,7 +217,7 @@ def reading_of(splits: Splits, unreadable: tuple[Unreadable, ...] = ()) -> Readi
     names = [source for _, part in splits.items() for source in part.sources]
     pictures = [Picture(name, "cat") for name in [*names, *(each.source for each in unreadable)]]
     listing = Listing(
-        "photos", pictures, ANIMALS, (saying("one folder per class"),), lambda _: b"", lambda _: ""
+        "photos", pictures, ANIMALS, (lazy_gettext("one folder per class"),), lambda _: b"", lambda _: ""
     )
     facts = [Facts(640, 480, "RGB", 20_000, str(number)) for number in range(len(names))]
     images = torch.cat([part.images for _, part in splits.items()])

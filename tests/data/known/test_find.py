@@ -642,7 +642,7 @@ def at_first(fault: Fault) -> Fault:
     return lambda handler, body: (fault if body == PACKED[NAMES[0]] else ranged)(handler, body)
 
 
-def silent(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+def no_progress(handler: BaseHTTPRequestHandler, body: bytes) -> None:
     threading.Event().wait(1.5)
 
 
@@ -694,7 +694,7 @@ FAULTS: dict[str, tuple[Fault, str]] = {
         "answered with the range",
     ),
     "stalled": (at_first(stalled), "does not answer"),
-    "silent": (at_first(silent), "does not answer"),
+    "silent": (at_first(no_progress), "does not answer"),
     "hung up": (hung_up, "broke off|cannot be reached"),
     "no http": (nonsense, "broke off"),
     "too many headers": (many_headers, "broke off"),

@@ -20,7 +20,7 @@ from PIL import Image
 from pellucid import files
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset, content_hashes, split
-from pellucid.data.mapped import Held, Mapped, Rows
+from pellucid.data.mapped import Held, Mapped, MappedImages
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.listing import Listing, Picture
 from pellucid.data.store import headers, index, parallel, pixels
@@ -87,7 +87,7 @@ def test_every_picture_is_there_to_the_pixel(photos: Path, cache: Path) -> None:
     assert packed.kept == list(range(24))
     assert (packed.unreadable, packed.notes) == ((), ())
     assert is_right(packed, listing)
-    assert isinstance(packed.images, Rows)
+    assert isinstance(packed.images, MappedImages)
     assert isinstance(packed.images.source, Mapped)
     facts = packed.facts[0]
     content = listing.read(0)
@@ -310,7 +310,7 @@ def test_what_a_picture_shows_is_known_from_the_store_however_it_came_there(
     assert of_rest.sketches == sketches(photos)
     monkeypatch.setattr(pixels.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
     in_memory = pack(listed(photos), replace(SMALL, height=4), cache=cache)
-    assert isinstance(in_memory.images, Rows)
+    assert isinstance(in_memory.images, MappedImages)
     assert isinstance(in_memory.images.source, Held)
     assert in_memory.sketches == sketches(photos)
 
@@ -387,7 +387,7 @@ def test_without_room_the_pictures_are_kept_in_memory_and_a_note_says_so(
 ) -> None:
     monkeypatch.setattr(pixels.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
     packed = pack(listed(photos), SMALL, cache=cache)
-    assert isinstance(packed.images, Rows)
+    assert isinstance(packed.images, MappedImages)
     assert isinstance(packed.images.source, Held)
     assert is_right(packed, listed(photos))
     (note,) = packed.notes
@@ -460,7 +460,7 @@ def test_a_survey_decodes_nothing_and_tells_sizes_and_modes(
 ) -> None:
     (photos / "cat" / "gray.png").write_bytes(file_bytes(60, size=(9, 7), mode="L"))
     (photos / "cat" / "bad.png").write_text("x")
-    looked = pixels.survey(listed(photos), cache=cache)
+    looked = pixels.read_headers(listed(photos), cache=cache)
     assert looked.sizes == {(20, 14): 24, (9, 7): 1}
     assert looked.modes == {"RGB": 24, "L": 1}
     assert looked.channels == 3
@@ -468,7 +468,7 @@ def test_a_survey_decodes_nothing_and_tells_sizes_and_modes(
     assert [n for n, facts in enumerate(looked.facts) if facts is None] == [12]
     assert not decodes
     heard: list[str] = []
-    pixels.survey(listed(photos, heard=heard.append), cache=cache)
+    pixels.read_headers(listed(photos, heard=heard.append), cache=cache)
     assert heard == []
 
 
@@ -477,7 +477,7 @@ def test_only_gray_modes_are_one_channel(tmp_path: Path, cache: Path) -> None:
         path = tmp_path / "photos" / "a" / f"{n}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(file_bytes(n, mode=mode))
-    assert pixels.survey(listed(tmp_path / "photos"), cache=cache).channels == 1
+    assert pixels.read_headers(listed(tmp_path / "photos"), cache=cache).channels == 1
 
 
 def test_progress_ends_at_the_whole(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -576,7 +576,7 @@ forking = pytest.mark.skipif(not hasattr(os, "fork"), reason="builders are forke
 
 
 def killed_at_random(photos: Path, cache: Path, count: int, times: int, fewest: int) -> Iterator[int]:
-    """Kill `times` builds at random moments of their work; afterwards nothing wrong is ever used.
+    """Kill `times` builds at random snapshots of their work; afterwards nothing wrong is ever used.
 
     fewest  pictures for which they start workers, of which none is left either
     """
@@ -590,8 +590,8 @@ def killed_at_random(photos: Path, cache: Path, count: int, times: int, fewest: 
             changed = photos / "dog" / f"{2 * generator.integers(0, count // 2):05d}.png"
             changed.write_bytes(file_bytes(10_000 + number))
             if number % 3 == 0:  # from nothing, too, and not only a change of what is there
-                for index in cache.rglob("*.json" if number % 2 else "3x8x8-*.json"):
-                    index.unlink()
+                for record in cache.rglob("*.json" if number % 2 else "3x8x8-*.json"):
+                    record.unlink()
             (child,) = builders.begin()
             # The first early: on a busy machine the others may all have ended by then.
             time.sleep(generator.uniform(0, length if number else length / 20))
@@ -600,7 +600,7 @@ def killed_at_random(photos: Path, cache: Path, count: int, times: int, fewest: 
             (ended,) = builders.numbers()
             assert until(lambda child=child: not workers_of(child))
             listing = listed(photos)
-            assert all(index.read_record(index) for index in cache.rglob("*.json"))  # whole, or not there
+            assert all(index.read_record(record) for record in cache.rglob("*.json"))  # whole, or not there
             assert is_right(pack(listing, SMALL, cache=cache), listing)
             assert not list(cache.rglob("*.part"))
             assert len(list(cache.rglob("*.pixels"))) == 1
@@ -612,7 +612,7 @@ in_workers = pytest.mark.parametrize("fewest", [1, 10_000], ids=["workers", "thr
 
 @forking
 @in_workers
-def test_killed_at_five_random_moments_nothing_wrong_is_used(
+def test_killed_at_five_random_snapshots_nothing_wrong_is_used(
     tmp_path: Path, cache: Path, fewest: int
 ) -> None:
     photos = folder_of_pictures(tmp_path / "photos", 120)
@@ -625,7 +625,7 @@ def test_killed_at_five_random_moments_nothing_wrong_is_used(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @in_workers
-def test_killed_at_fifty_random_moments_nothing_wrong_is_used(
+def test_killed_at_fifty_random_snapshots_nothing_wrong_is_used(
     tmp_path: Path, cache: Path, fewest: int
 ) -> None:
     photos = folder_of_pictures(tmp_path / "photos", 400)
@@ -665,10 +665,10 @@ def test_training_and_judging_never_read_the_whole(
     images = pack(listed(folder_of_pictures(tmp_path / "photos", 60)), SMALL, cache=cache).images
     parts = split(Dataset(images, torch.arange(60) % 2, ("cat", "dog"), [str(n) for n in range(60)]))
 
-    def whole(self: Rows) -> None:
+    def whole(self: MappedImages) -> None:
         raise AssertionError(f"all {len(self)} pictures were read at once")
 
-    monkeypatch.setattr(Rows, "whole", whole)
+    monkeypatch.setattr(MappedImages, "whole", whole)
     network = build("tutorial", 3, 2, (8, 8), seed=0)
     epochs = [*train(network, parts.rest, parts.held_out, replace(QUICK, epochs=1, batch_size=16))]
     assert len(epochs) == 4  # three steps and their judgement
@@ -809,9 +809,9 @@ def test_arrays_and_few_pictures_start_no_worker() -> None:
     pictures = [Picture(f"{n}", "a") for n in range(9)]
     of_arrays = Listing("arrays", pictures, ("a",), (), arrays.__getitem__, lambda n: "")
     of_files = replace(of_arrays, read=lambda n: b"file")
-    assert parallel.hands(of_arrays, range(9), 5) == 0
-    assert parallel.hands(of_files, range(9), 5) == parallel.cores()
-    assert parallel.hands(of_files, range(9), 10) == 0
+    assert parallel.worker_count(of_arrays, range(9), 5) == 0
+    assert parallel.worker_count(of_files, range(9), 5) == parallel.cores()
+    assert parallel.worker_count(of_files, range(9), 10) == 0
 
 
 SLOW_WORK = """
@@ -871,12 +871,12 @@ def test_one_reading_gives_what_looking_and_decoding_give(
     photos: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     listing = listed(mixed(photos))
-    looked = pixels.survey(listing, cache=tmp_path / "two")
+    looked = pixels.read_headers(listing, cache=tmp_path / "two")
     two = pack(listing, SMALL, cache=tmp_path / "two")
     request.getfixturevalue("at_once")
     heard: list[str] = []
     hearing = listed(photos, heard=heard.append)
-    seen = pixels.look_through(hearing, lambda survey: SMALL, cache=tmp_path / "one")
+    seen = pixels.look_through(hearing, lambda read_headers: SMALL, cache=tmp_path / "one")
     assert set(Counter(heard[len(heard) - len(listing.pictures) :]).values()) == {1}  # behind the sample
     heard.clear()
     one = pack(hearing, SMALL, cache=tmp_path / "one", looked=seen)
@@ -899,7 +899,7 @@ def test_a_wrong_guess_costs_time_and_leaves_nothing(
     (photos / "cat" / "00000-first.png").write_bytes(file_bytes(70, size=(40, 40)))
     listing = listed(photos)
 
-    def choose(seen: pixels.Survey) -> Preprocess:
+    def choose(seen: pixels.Headers) -> Preprocess:
         return replace(SMALL, height=40 if len(seen.sizes) == 1 else 8)
 
     looked = pixels.look_through(listing, choose, cache=cache)
@@ -911,8 +911,8 @@ def test_a_wrong_guess_costs_time_and_leaves_nothing(
 @pytest.mark.usefixtures("at_once")
 def test_pictures_of_which_something_is_known_are_not_guessed_at(photos: Path, cache: Path) -> None:
     listing = listed(photos)
-    pixels.survey(listing, cache=cache)
-    looked = pixels.look_through(listing, lambda survey: SMALL, cache=cache)
+    pixels.read_headers(listing, cache=cache)
+    looked = pixels.look_through(listing, lambda read_headers: SMALL, cache=cache)
     assert len(looked.facts) == 24
     assert not list(cache.rglob("*.pixels"))
 
@@ -921,7 +921,7 @@ def test_pictures_of_which_something_is_known_are_not_guessed_at(photos: Path, c
 def test_a_cache_that_takes_nothing_is_told_by_the_ordinary_way(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     below = tmp_path / "file" / "below"
-    looked = pixels.look_through(listed(photos), lambda survey: SMALL, cache=below)
+    looked = pixels.look_through(listed(photos), lambda read_headers: SMALL, cache=below)
     packed = pack(listed(photos), SMALL, cache=below, looked=looked)
     assert "Cannot write" in str(packed.notes[0])
     assert is_right(packed, listed(photos))
@@ -936,6 +936,6 @@ def test_interrupted_at_one_reading_nothing_is_there(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Index, "takes", failing)
-        pixels.look_through(listed(photos), lambda survey: SMALL, cache=cache)
+        pixels.look_through(listed(photos), lambda read_headers: SMALL, cache=cache)
     assert {path.name for path in cache.rglob("*") if path.is_file()} == {"lock"}
     assert not workers_of(os.getpid())
