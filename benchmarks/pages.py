@@ -43,7 +43,9 @@ def main() -> None:
     asked.add_argument("--repeat", type=int, default=5)
     given = asked.parse_args()
     run = Run.open(given.run)
-    splits = find_splits(run, lambda: load(run.data, seed=run.recipe.seed, validation=run.recipe.validation))
+    splits = find_splits(
+        run, lambda: load(run.origin.data, seed=run.recipe.seed, validation=run.recipe.validation)
+    )
     evaluation = run.evaluation() or run.evaluate(splits.test)
     with tempfile.TemporaryDirectory() as folder:
         pages = written(run, splits, evaluation, Path(folder))
@@ -54,8 +56,8 @@ def written(run: Run, splits: Splits, evaluation: Evaluation, folder: Path) -> d
     """The four pages, with what each took to write and weighs."""
     pages = {}
     past = read_snapshots(run.folder / SNAPSHOTS, run.classifier.network)
-    subject = Subject(run.classifier, run.data, splits.train, splits.test, past)
-    alone = Subject(run.classifier, run.data, splits.train, splits.test)
+    subject = Subject(run.classifier, run.origin.data, splits.train, splits.test, past)
+    alone = Subject(run.classifier, run.origin.data, splits.train, splits.test)
     makers = {
         "report": (
             lambda path: path.write_text(render(Material(run, splits, evaluation)), "utf-8"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -15,13 +16,14 @@ from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_object, write_bytes, write_json
 from pellucid.inference import evaluating, fixed_batches
 from pellucid.machine import keep_memory
-from pellucid.models import MODELS, build, description_of
+from pellucid.models import MODELS, OWN, Build, build, description_of, own_network
 from pellucid.models.kernels.build import prepare
 from pellucid.models.kernels.fused import unseen_layers
 from pellucid.models.pretrained import PREFIX
 
 FORMAT = 1
 WEIGHTS, MANIFEST = "model.safetensors", "model.json"
+MOST_CLASSES, MOST_PIXELS = 100_000, 16_384  # pixels per side
 MANY = 40_000  # pictures worth keeping memory for
 
 
@@ -40,17 +42,31 @@ class Classifier:
     preprocess: Preprocess
     model: str
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Probabilities (N, K), float32, of uint8 pictures (N, C, H, W).
+    def __post_init__(self) -> None:
+        if fault := _fault(self.classes, self.preprocess):
+            raise UsageError(f"This classifier could not be saved and loaded again: {fault}")
+
+    def __repr__(self) -> str:
+        size = f"{self.preprocess.width}x{self.preprocess.height}"
+        kind = "gray" if self.preprocess.channels == 1 else "colour"
+        return f"Classifier({self.model}, {size} {kind}, {len(self.classes)} classes)"
+
+    def predict(self, pictures: Any) -> Tensor:
+        """Probabilities (N, K), float32, of one picture or many.
+
+        pictures  uint8 (N, C, H, W), or float 0..1 of that shape, as the network receives them; or one
+                  picture, or a list of any: a path, the bytes of an image file, a PIL image, a uint8
+                  array (H, W) or (H, W, C), a tensor (C, H, W). An array of four dimensions is (N, H, W, C)
 
         A picture gets the same answer to the last digit whatever pictures come with it: the network always
-        works on batches of one shape. Raises UsageError when the pictures are of another shape or type.
+        works on batches of one shape. Raises UsageError, naming the picture, for one that cannot be read or
+        does not fit.
         """
-        return self.logits(images).softmax(dim=1)
+        return self.logits(pictures).softmax(dim=1)
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Scores (N, K) before the softmax, float32, of uint8 pictures (N, C, H, W)."""
-        self._refuse_unlike(images)
+    def logits(self, pictures: Any) -> Tensor:
+        """Scores (N, K) before the softmax, float32, of what `predict` takes."""
+        images = self.received(pictures)
         prepare()
         if len(images) >= MANY:
             keep_memory()
@@ -60,8 +76,26 @@ class Classifier:
                 scores[start : start + filled] = self.network(batch)[:filled]
         return scores
 
-    def save(self, folder: Path, *, training: dict[str, Any] | None = None) -> None:
-        """`folder` holds model.safetensors and model.json, durably; `training` tells how it came to be."""
+    def received(self, pictures: Any) -> Tensor:
+        """What the network receives of what `predict` takes: uint8 (N, C, H, W), or float 0..1 as given.
+
+        Raises UsageError, naming the picture, for one that cannot be read or does not fit.
+        """
+        if isinstance(pictures, Tensor) and pictures.dim() != 3:
+            return self._fitting(pictures)
+        if isinstance(pictures, np.ndarray) and pictures.ndim == 4:
+            pictures = list(pictures)
+        if not isinstance(pictures, list | tuple):
+            pictures = [pictures]
+        if not pictures:
+            return torch.empty(0, *self._shape, dtype=torch.uint8)
+        if all(isinstance(picture, Tensor) and picture.is_floating_point() for picture in pictures):
+            return self._fitting(torch.stack(list(pictures)))
+        return torch.stack([self.preprocess.read(picture) for picture in pictures])
+
+    def save(self, folder: str | Path, *, training: dict[str, Any] | None = None) -> None:
+        """`folder` holds model.safetensors and model.json, durably; `training` says how it came to be."""
+        folder = Path(folder)
         weights = save(_plain(self.network.state_dict()))
         write_bytes(folder / WEIGHTS, weights)
         manifest = {
@@ -77,12 +111,17 @@ class Classifier:
         write_json(folder / MANIFEST, manifest)
 
     @staticmethod
-    def load(folder: Path) -> "Classifier":
+    def load(folder: str | Path, *, model: nn.Module | Build | None = None) -> "Classifier":
         """The classifier that `save` left in `folder`. No code comes from the files: the network is one of
         MODELS, the weights are checked against their SHA-256 before they are read.
 
-        Raises UsageError when the folder holds no classifier, PellucidError when it is damaged.
+        model  where it is a network of your own: that network, whose weights are replaced, or the function
+               that builds it
+
+        Raises UsageError when the folder holds no classifier, or its network is not given; PellucidError when
+        it is damaged.
         """
+        folder = Path(folder)
         if not (folder / MANIFEST).is_file():
             raise UsageError(
                 f"'{folder}' holds no {MANIFEST}. Expected a run's folder, such as 'runs/latest'."
@@ -91,23 +130,43 @@ class Classifier:
         classes, preprocess = _understood(manifest, folder / MANIFEST)
         tensors = _verified(folder / WEIGHTS, manifest["sha256"])
         shape = (preprocess.channels, len(classes), (preprocess.height, preprocess.width))
-        with torch.device("meta"):  # shapes without memory: a manifest may claim a network of any size
-            expected = build(
-                manifest["model"], *shape, seed=0, description=manifest.get("network")
-            ).state_dict()
+        if manifest["model"].startswith(OWN):
+            if model is None:
+                name = manifest["model"].removeprefix(OWN)
+                raise UsageError(
+                    f"'{folder}' holds the weights of your own network '{name}'. "
+                    "Code is not kept in a run: give the network, as in Run.open(folder, model=network)."
+                )
+            network = own_network(model, *shape, seed=0)
+            expected = network.state_dict()
+        else:
+            with torch.device("meta"):  # shapes without memory: a manifest may claim a network of any size
+                expected = build(
+                    manifest["model"], *shape, seed=0, description=manifest.get("network")
+                ).state_dict()
         _refuse_unfit(tensors, expected, folder / WEIGHTS)
-        network = build(manifest["model"], *shape, seed=0, description=manifest.get("network"))
+        if not manifest["model"].startswith(OWN):
+            network = build(manifest["model"], *shape, seed=0, description=manifest.get("network"))
         network.load_state_dict(tensors)
         return Classifier(network.eval(), classes, preprocess, manifest["model"])
 
-    def _refuse_unlike(self, images: Tensor) -> None:
-        expected = (self.preprocess.channels, self.preprocess.height, self.preprocess.width)
-        if images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1:] == expected:
-            return
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return self.preprocess.channels, self.preprocess.height, self.preprocess.width
+
+    def _fitting(self, images: Tensor) -> Tensor:
+        kind = str(images.dtype).removeprefix("torch.")
+        if images.dim() == 4 and images.shape[1:] == self._shape:
+            if images.dtype == torch.uint8:
+                return images
+            if images.is_floating_point():
+                low, high = (float(images.min()), float(images.max())) if images.numel() else (0.0, 1.0)
+                if low >= 0 and high <= 1:
+                    return images.float().contiguous(memory_format=torch.channels_last)
+                kind = f"{kind} from {low:.3g} to {high:.3g}"
         raise UsageError(
-            f"Expected pictures as uint8 {('N', *expected)}; got "
-            f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}. "
-            "classifier.preprocess.read(file) makes one from a file; torch.stack() joins several."
+            f"Expected pictures as uint8 {('N', *self._shape)}, or float 0..1 of that shape; got "
+            f"{kind} {tuple(images.shape)}. Of files, arrays and PIL images predict takes any size."
         )
 
 
@@ -123,21 +182,13 @@ def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], 
                 f"'{path}' has format {manifest['format']!r}; this pellucid reads format {FORMAT}. "
                 "Open it with the version that wrote it."
             )
-        classes = manifest["classes"]
-        preprocess = Preprocess(**manifest["preprocess"])
-        numbers = (preprocess.channels, preprocess.height, preprocess.width)
+        classes, preprocess = manifest["classes"], Preprocess(**manifest["preprocess"])
         sound = (
             isinstance(classes, list)
-            and 1 < len(classes) <= 100_000
-            and all(isinstance(name, str) and _encodable(name) for name in classes)
-            and len(set(classes)) == len(classes)
-            and all(type(number) is int and 0 < number <= 16_384 for number in numbers)
-            and preprocess.channels in (1, 3)
-            and preprocess.scaling in SCALING
-            and type(preprocess.background) is int
-            and 0 <= preprocess.background <= 255
-            and _of_a_kind_known(manifest["model"], manifest.get("network"))
+            and not _fault(tuple(classes), preprocess)
+            and _is_known(manifest["model"], manifest.get("network"))
             and isinstance(manifest["sha256"], str)
+            and isinstance(manifest["training"], dict)
         )
     except (KeyError, TypeError) as error:
         raise PellucidError(
@@ -152,10 +203,33 @@ def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], 
     return tuple(classes), preprocess
 
 
-def _of_a_kind_known(model: object, description: object) -> bool:
-    """One of MODELS, or a pretrained network with what is needed to build it without asking anyone."""
+def _fault(classes: tuple[object, ...], preprocess: Preprocess) -> str:
+    """What stands against saving these and loading them again; "" where nothing does."""
+    if not 1 < len(classes) <= MOST_CLASSES:
+        return f"expected from 2 to {MOST_CLASSES:,} classes; got {len(classes):,}."
+    for name in classes:
+        if not isinstance(name, str):
+            return f"expected class names as text; got {name!r}."
+        if any("\ud800" <= character <= "\udfff" for character in name):
+            return f"the class name {name!r} is not valid Unicode. Rename its folder in UTF-8."
+    if len(set(classes)) != len(classes):
+        return "expected class names that differ."
+    numbers = (preprocess.channels, preprocess.height, preprocess.width)
+    if not all(type(number) is int and 0 < number <= MOST_PIXELS for number in numbers):
+        return f"expected sizes from 1 to {MOST_PIXELS:,} pixels; got {numbers[1:]}."
+    if preprocess.channels not in (1, 3):
+        return f"expected pictures of 1 channel (gray) or 3 (colour); got {preprocess.channels}."
+    if preprocess.scaling not in SCALING:
+        return f"unknown scaling '{preprocess.scaling}'."
+    if type(preprocess.background) is not int or not 0 <= preprocess.background <= 255:
+        return f"expected a background from 0 to 255; got {preprocess.background!r}."
+    return ""
+
+
+def _is_known(model: object, description: object) -> bool:
+    """One of MODELS, one's own, or a pretrained network with what is needed to build it offline."""
     if description is None:
-        return model in MODELS
+        return model in MODELS or (isinstance(model, str) and model.startswith(OWN))
     return isinstance(model, str) and model.startswith(PREFIX) and isinstance(description, dict)
 
 
@@ -188,8 +262,3 @@ def _refuse_unfit(tensors: dict[str, Tensor], expected: dict[str, Tensor], path:
         found, wanted = ((t.dtype, tuple(t.shape)) for t in (tensor, expected[name]))
         if found != wanted:
             raise PellucidError(f"'{path}' does not fit the network: {name} is {found}, expected {wanted}.")
-
-
-def _encodable(name: str) -> bool:
-    """No half of a surrogate pair, which no file and no terminal could be given."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)

@@ -6,7 +6,12 @@ PellucidError            something went wrong; the command line exits with 1
 """
 
 import difflib
-from collections.abc import Iterable
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+Record = TypeVar("Record")
 
 
 class PellucidError(Exception):
@@ -36,3 +41,19 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
     suggestion = f"Did you mean '{nearest[0]}'? " if nearest else ""
     return f"{suggestion}Known: {', '.join(names)}."
+
+
+def suggest_names(record: type[Record]) -> type[Record]:
+    """A dataclass whose constructor answers a misspelt field with UsageError and the nearest name."""
+    construct: Callable[..., None] = record.__init__
+    names = [field.name for field in fields(record)]  # type: ignore[arg-type]
+
+    @functools.wraps(construct)
+    def checked(self: Any, *args: Any, **values: Any) -> None:
+        for name in values:
+            if name not in names:
+                raise UsageError(f"{record.__name__} has no setting '{name}'. {did_you_mean(name, names)}")
+        construct(self, *args, **values)
+
+    record.__init__ = checked  # type: ignore[method-assign]
+    return record

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pellucid.errors import UsageError, did_you_mean
+from pellucid.errors import UsageError, did_you_mean, suggest_names
 from pellucid.files import read_json
 
 Optimizer = Literal["adam", "adamw", "muon"]
@@ -16,6 +16,7 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Balance = Literal["none", "weights", "sampler"]
 
 
+@suggest_names
 @dataclass(frozen=True)
 class Recipe:
     """Every choice that decides a training run. The same recipe on the same data, machine and number of
@@ -82,6 +83,35 @@ class Recipe:
         """The fields by name, as plain numbers and words."""
         return asdict(self)
 
+    @staticmethod
+    def named(name: str, **settings: Any) -> "NamedRecipe":
+        """A recipe of RECIPES by name, with some settings changed: `Recipe.named("fast", epochs=20)`.
+
+        It becomes a Recipe when `fit` knows how many pictures there are. Raises UsageError with the nearest
+        name for an unknown recipe or setting, and for a value out of range.
+        """
+        named = NamedRecipe(name, settings)
+        named.resolve(1)
+        return named
+
+
+@dataclass(frozen=True)
+class NamedRecipe:
+    """A recipe by name, and the settings changed in it, before it is known how many pictures there are."""
+
+    name: str
+    settings: dict[str, Any]
+
+    def __repr__(self) -> str:
+        settings = "".join(f", {name}={value!r}" for name, value in self.settings.items())
+        return f"Recipe.named('{self.name}'{settings})"
+
+    def resolve(self, pictures: int, shape: tuple[int, int, int] = (1, 28, 28)) -> Recipe:
+        """The recipe for so many training pictures of that shape (C, H, W)."""
+        if self.name not in RECIPES:
+            raise UsageError(f"Unknown recipe '{self.name}'. {did_you_mean(self.name, RECIPES)}")
+        return changed(RECIPES[self.name](pictures, shape, self.settings.get("model")), self.settings)
+
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": get_args(Optimizer),
@@ -119,8 +149,8 @@ def fast(pictures: int, shape: Shape = SMALL_AND_GRAY, model: str | None = None)
     coloured pictures and those with a side over 32 pixels get the resnet.
     """
     model = model or ("tutorial" if shape[0] == 1 and max(shape[1:]) <= 32 else "resnet")
-    if model == "resnet":
-        return _residual(pictures)
+    if model == "resnet" or model.startswith("own:"):  # AdamW suits any network
+        return replace(_residual(pictures), model=model)
     if model.startswith("hf:"):  # the last layer alone, on features: an epoch takes no time
         return Recipe(model=model, batch_size=64, epochs=30)
     swift = Recipe(
@@ -192,16 +222,6 @@ RECIPES: dict[str, Callable[[int, Shape, str | None], Recipe]] = {
     "accurate": accurate,
     "tutorial": tutorial,
 }
-
-
-def recipe_named(
-    name: str, *, pictures: int, shape: Shape = SMALL_AND_GRAY, model: str | None = None
-) -> Recipe:
-    """The recipe of that name for so many training pictures of (C, H, W) `shape`, and for the network
-    `model` where one was chosen. Raises UsageError with the nearest name."""
-    if name not in RECIPES:
-        raise UsageError(f"Unknown recipe '{name}'. {did_you_mean(name, RECIPES)}")
-    return RECIPES[name](pictures, shape, model)
 
 
 def read_recipe(path: Path) -> Recipe:

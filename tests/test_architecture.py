@@ -15,6 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "pellucid"
 
 ROWS = """
 errors.py
+public.py
 assets/__init__.py
 language.py
 formatting.py
@@ -27,8 +28,8 @@ decode/__init__.py
 decode/images.py
 decode/workers.py
 data/mapped.py
-data/dataset.py
 data/preprocess.py
+data/dataset.py
 data/sources/__init__.py
 data/sources/listing.py
 data/sources/tree.py
@@ -92,12 +93,14 @@ explanation/trace.py
 explanation/similarity.py
 explanation/embedding.py
 runs/__init__.py
+runs/history.py
 runs/tables.py
 runs/checkpoint.py
 runs/environment.py
-runs/run.py
 runs/stopping.py
+runs/run.py
 runs/fit.py
+prediction.py
 comparison.py
 pad/__init__.py
 pad/strokes.py

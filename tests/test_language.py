@@ -12,7 +12,7 @@ from jinja2 import Environment, nodes
 
 from pellucid import Recipe, fit, language
 from pellucid.data.audit.findings import KINDS
-from pellucid.data.dataset import Dataset, Splits
+from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.errors import UsageError
 from pellucid.explanation import counterfactual, layer_stats, neighbours, similarity
 from pellucid.explanation.attribution import EXPLAINERS
@@ -72,7 +72,7 @@ def sentences_of(template: str) -> Iterator[str]:
 
 
 def said_in(module: ast.Module) -> Iterator[str]:
-    """Every sentence written out in a call of `translate`, `lazy_gettext` or `lazy_ngettext`: of a number, the plural."""
+    """Every sentence written out in a call of the three functions of language.py: of a number, the plural."""
     places = {"translate": 0, "lazy_gettext": 0, "lazy_ngettext": 1}
     for node in ast.walk(module):
         if isinstance(node, ast.Call) and (place := places.get(getattr(node.func, "id", ""))) is not None:
@@ -195,7 +195,7 @@ def korean_page(tmp_path_factory: pytest.TempPathFactory) -> str:
         )
     )
     folder = tmp_path_factory.mktemp("run") / "한글"
-    run = fit(splits.train, splits.validation, Recipe(epochs=2), folder=folder, data="장난감")
+    run = fit(splits.train, splits.validation, Recipe(epochs=2), folder=folder, origin=Origin("장난감"))
     return report.write_report(run, splits, run.evaluate(splits.test), language="ko").read_text("utf-8")
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pellucid.data import load
-from pellucid.data.dataset import Dataset, Splits
+from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.models import MODELS, build, resnet
 from pellucid.recipe import Recipe, recipe_named
 from pellucid.runs.fit import fit
@@ -58,7 +58,7 @@ def test_shuffled_labels_stay_at_chance(tmp_path: Path) -> None:
 def test_the_digits_are_read_at_97_percent_with_the_default_recipe(tmp_path: Path) -> None:
     splits = load("digits")
     recipe = replace(recipe_named("fast", pictures=len(splits.train)), threads=1)
-    run = fit(splits.train, splits.validation, recipe, folder=tmp_path / "run", data="digits")
+    run = fit(splits.train, splits.validation, recipe, folder=tmp_path / "run", origin=Origin("digits"))
     found = run.evaluate(splits.test)
     assert found.count == 360
     assert found.accuracy >= 0.97

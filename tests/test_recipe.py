@@ -9,7 +9,7 @@ import pytest
 
 from pellucid.errors import UsageError
 from pellucid.files import write_json
-from pellucid.recipe import CHOICES, RANGES, RECIPES, Recipe, changed, read_recipe, recipe_named
+from pellucid.recipe import CHOICES, RANGES, RECIPES, Recipe, changed, read_recipe
 
 
 def test_every_setting_is_a_plain_value_with_a_rule() -> None:
@@ -26,24 +26,23 @@ def test_a_recipe_cannot_be_changed_behind_ones_back() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("pictures", [1, 100, 1150, 48_000, 10_000_000])
 def test_a_recipe_comes_back_from_its_file(tmp_path: Path, name: str, pictures: int) -> None:
-    recipe = replace(recipe_named(name, pictures=pictures), learning_rate=0.1 + 0.2, seed=-(2**63))
+    recipe = replace(Recipe.named(name).resolve(pictures), learning_rate=0.1 + 0.2, seed=-(2**63))
     write_json(tmp_path / "recipe.json", recipe.to_json())
     assert read_recipe(tmp_path / "recipe.json") == recipe
 
 
 def test_the_accurate_recipe_takes_its_time_and_the_network_that_suits() -> None:
-    large = recipe_named("accurate", pictures=57_000)
+    large = Recipe.named("accurate").resolve(57_000)
     assert (large.model, large.epochs, large.augment, large.validation) == ("compact", 9, "handwriting", 0.05)
-    assert recipe_named("accurate", pictures=1_150).epochs == 60
-    assert recipe_named("accurate", pictures=57_000, model="tutorial").model == "tutorial"
-    colour = {"pictures": 800, "shape": (3, 32, 32)}
-    quick, slow = recipe_named("fast", **colour), recipe_named("accurate", **colour)  # type: ignore[arg-type]
+    assert Recipe.named("accurate").resolve(1_150).epochs == 60
+    assert Recipe.named("accurate", model="tutorial").resolve(57_000).model == "tutorial"
+    quick, slow = (Recipe.named(name).resolve(800, (3, 32, 32)) for name in ("fast", "accurate"))
     assert slow == replace(quick, epochs=2 * quick.epochs)
 
 
 def test_the_tutorial_recipe_is_the_course_pages() -> None:
     for pictures in (10, 48_000):
-        page = asdict(recipe_named("tutorial", pictures=pictures))
+        page = asdict(Recipe.named("tutorial").resolve(pictures))
         expected = {"model": "tutorial", "epochs": 20, "batch_size": 32, "optimizer": "adam", "patience": 3}
         expected |= {"learning_rate": 1e-3, "schedule": "constant", "label_smoothing": 0.0, "seed": 42}
         assert expected.items() <= page.items()
@@ -102,7 +101,7 @@ def test_an_unknown_setting_is_answered_with_the_nearest() -> None:
 
 def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"Unknown recipe 'tutorail'\. Did you mean 'tutorial'\?"):
-        recipe_named("tutorail", pictures=1)
+        Recipe.named("tutorail").resolve(1)
 
 
 @pytest.mark.parametrize("content", ["[]", "3", '"fast"', "null"])

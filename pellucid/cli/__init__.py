@@ -9,7 +9,9 @@ import io
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -30,6 +32,7 @@ from pellucid.cli import (
     report,
     train,
 )
+from pellucid.cli.output import with_flags
 from pellucid.errors import PellucidError, UsageError
 from pellucid.formatting import plain
 
@@ -78,8 +81,29 @@ def application() -> typer.Typer:
     )
     app.callback(invoke_without_command=True)(root)
     for command in COMMANDS:
-        app.command()(command)
+        app.command()(_interruptible(command))
     return app
+
+
+class Interrupted(PellucidError):
+    """Ctrl-C, or a Stopped training that says what was saved and how to go on."""
+
+    def __init__(self, interrupt: KeyboardInterrupt) -> None:
+        super().__init__(str(interrupt) or "Stopped before the end. Run the command again to do it anew.")
+        self.exit_code = getattr(interrupt, "exit_code", 130)
+
+
+def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command, whose interruption is an error with words and an exit code, not a traceback."""
+
+    @wraps(command)
+    def run(*args: Any, **options: Any) -> Any:
+        try:
+            return command(*args, **options)
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted(interrupt) from None
+
+    return run
 
 
 def main() -> NoReturn:
@@ -91,11 +115,12 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _show_warning
     try:
         _refuse_assignments(sys.argv[1:])
         application()()
     except PellucidError as error:
-        print(plain(f"pellucid: {error}"), file=sys.stderr)
+        print(plain(with_flags(f"pellucid: {error}")), file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader of our output has left, as in `pellucid datasets | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -104,6 +129,10 @@ def main() -> NoReturn:
         print(plain(f"pellucid: '{error.filename}': {error.strerror or error}."), file=sys.stderr)
         sys.exit(1)
     sys.exit(0)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(plain(f"pellucid: {message}"), file=sys.stderr)
 
 
 def _refuse_assignments(words: list[str]) -> None:

@@ -19,14 +19,13 @@ from pellucid.cli.options import (
     requested_language,
 )
 from pellucid.cli.output import Voice, facts_of
-from pellucid.cli.pictures import Choices, read
+from pellucid.cli.pictures import load
 from pellucid.errors import CheckFailed, UsageError, did_you_mean
 from pellucid.recipe import Recipe
 
 if TYPE_CHECKING:
     from pellucid.data.audit.findings import Audit
     from pellucid.data.dataset import Splits
-    from pellucid.data.own import Reading
 
 
 def check(
@@ -54,20 +53,22 @@ def check(
 ) -> None:
     """Look at DATA before training: leaks, copies, unreadable files, uneven classes. Writes a page."""
     from pellucid.data.audit.findings import audit
+    from pellucid.data.dataset import Choices
     from pellucid.report.check_page import write_check
 
     kinds, language = _kinds(fail_on), requested_language(lang)
     path = None if no_page else _page_path(data, out)
-    choices = Choices(seed, validation, size or 0, group_by or "", split, on_unreadable or "skip")
-    splits, reading = read(data, data_dir, choices)
-    found = audit(splits, reading)
+    split_file = str(split.resolve()) if split else ""
+    choices = Choices(seed, validation, size or 0, group_by or "", split_file, on_unreadable or "skip")
+    splits = load(data, choices, data_dir)
+    found = audit(splits)
     if path is not None:
         write_check(found, splits, path, name=_name(data), language=language)
     say = Voice(quiet, False)
     if as_json and not quiet:
-        print(json.dumps(_facts(data, splits, reading, found, path), ensure_ascii=False))
+        print(json.dumps(_facts(data, splits, found, path), ensure_ascii=False))
     elif not quiet:
-        _tell(say, data, splits, reading, found)
+        _tell(say, data, splits, found)
         if path is not None:
             say.line(f"Page: {path}")
         elif not no_page:
@@ -78,8 +79,8 @@ def check(
         raise CheckFailed(f"'{data}' has what --fail-on names: {words}.")
 
 
-def _tell(say: Voice, data: str, splits: "Splits", reading: "Reading | None", found: "Audit") -> None:
-    say.reading(reading)
+def _tell(say: Voice, data: str, splits: "Splits", found: "Audit") -> None:
+    say.origin(splits.origin)
     say.data(data, splits)
     say.counts(splits)
     repeated = ", ".join(f"{name} {count}" for name, count in found.repeated.items())
@@ -93,15 +94,13 @@ def _tell(say: Voice, data: str, splits: "Splits", reading: "Reading | None", fo
     say.findings(found)
 
 
-def _facts(
-    data: str, splits: "Splits", reading: "Reading | None", found: "Audit", path: Path | None
-) -> dict[str, object]:
+def _facts(data: str, splits: "Splits", found: "Audit", path: Path | None) -> dict[str, object]:
     return {
         "data": data,
         **facts_of(splits),
         "test_pictures_seen_in_training": len(found.leaking),
         "repeated": found.repeated,
-        **({"reading": reading.to_json()} if reading else {}),
+        "origin": splits.origin.to_json(),
         **found.to_json(),
         "page": None if path is None else str(path),
     }

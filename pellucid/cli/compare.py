@@ -2,18 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pellucid.cli.options import AsJson, DataDir, Language, requested_language
-from pellucid.cli.pictures import splits_of
-from pellucid.errors import UsageError
 from pellucid.formatting import plain
-
-if TYPE_CHECKING:
-    from pellucid.data.dataset import Dataset
-    from pellucid.runs.run import Run
 
 SHOWN = 10  # disagreements on the screen
 
@@ -27,18 +21,13 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Lay two runs side by side: how alike their layers are, and the pictures on which they disagree."""
-    from pellucid.comparison import compare as compare_classifiers
-    from pellucid.files import write_text
     from pellucid.formatting import percent
-    from pellucid.report.compare_page import page
-    from pellucid.runs.run import Run
+    from pellucid.report.compare_page import compare as compare_runs
 
-    first, second = Run.open(first_folder), Run.open(second_folder)
-    short, long = ((path.resolve().name, str(path)) for path in (first_folder, second_folder))
-    names = (short[0], long[0]) if short[0] != long[0] else (short[1], long[1])
-    test = _shared_test(first, second, data_dir)
-    found = compare_classifiers(first.classifier, second.classifier, test, names=names)
-    write_text(out, page(found, first.classifier, second.classifier, language=requested_language(lang)))
+    found = compare_runs(
+        first_folder, second_folder, out, data_dir=data_dir, language=requested_language(lang)
+    )
+    test = found.dataset
     if as_json:
         print(json.dumps({**found.to_json(), "page": str(out)}, ensure_ascii=False))
         return
@@ -58,19 +47,3 @@ def compare(
     for name, pairs in found.pairs.items():
         print(f"  {name}: {len(pairs)} channels paired, correlation {found.alike(name):.2f} on average")
     print(plain(f"Page: {out}"))
-
-
-def _shared_test(first: "Run", second: "Run", data_dir: Path | None) -> "Dataset":
-    """The test pictures of both runs, from which neither learned."""
-    if first.data != second.data:
-        raise UsageError(
-            f"'{second.folder}' was trained on '{second.data}', '{first.folder}' on '{first.data}'. "
-            "Expected two runs of the same data."
-        )
-    test, other = (splits_of(run, data_dir).test for run in (first, second))
-    if test.fingerprint != other.fingerprint:
-        raise UsageError(
-            f"'{first.folder}' and '{second.folder}' have other test pictures: one may have learned from the "
-            "other's. Train both with the same --seed for the split."
-        )
-    return test

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pellucid.cli.options import AsJson, DataDir, Language, RunArgument, Scaling, requested_language
-from pellucid.cli.pictures import splits_of, with_scaling
+from pellucid.cli.pictures import splits_of
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.formatting import plain
 
@@ -60,7 +60,7 @@ def explain(
     kind = _format(kind, out)
     _refuse_unwritable(files, out, kind)
     classifier = Classifier.load(run_folder)
-    preprocess = with_scaling(classifier.preprocess, scaling)
+    preprocess = classifier.preprocess.with_scaling(scaling)
     ask = _asker(classifier, run_folder, data_dir, neighbours, change=change)
     explained, failed = [], 0
     for file in files:

@@ -7,7 +7,6 @@ import typer
 
 from pellucid.cli.options import DataDir, Language, RunArgument, requested_language
 from pellucid.cli.pictures import splits_of
-from pellucid.errors import UsageError
 from pellucid.formatting import plain
 
 if TYPE_CHECKING:
@@ -22,17 +21,11 @@ def export(
     data_dir: DataDir = None,
 ) -> None:
     """Write RUN's network as one page in which a drawing is answered by every layer, without a network."""
-    from pellucid.errors import did_you_mean
     from pellucid.exporters import EXPORTERS
-    from pellucid.pad.section import Subject
+    from pellucid.exporters import export as export_run
     from pellucid.runs.run import Run
 
-    if kind not in EXPORTERS:
-        raise UsageError(f"Unknown format '{kind}'. {did_you_mean(kind, EXPORTERS)}")
     language = requested_language(lang)
     run = Run.open(run_folder)
-    splits = splits_of(run, data_dir)
-    exporter = EXPORTERS[kind]
-    subject = Subject(run.classifier, run.data, splits.train, splits.test, run.snapshots)
-    path = exporter.write(subject, out or run.folder / f"{kind}{exporter.suffix}", language=language)
-    print(plain(f"{exporter.phrase}: {path}"))
+    path = export_run(run, out, format=kind, splits=splits_of(run, data_dir), language=language)
+    print(plain(f"{EXPORTERS[kind].phrase}: {path}"))

@@ -60,7 +60,7 @@ def _opened(folder: Path, data_dir: Path | None, say: Voice) -> "Served":
         train, test = splits.train, splits.test
     except UsageError as error:
         say.line(f"Without test pictures to start from: {error}")
-    subject = Subject(run.classifier, run.data, train, test, run.snapshots)
+    subject = Subject(run.classifier, run.origin.data, train, test, run.snapshots())
     accuracy = None if evaluation is None else float(evaluation.accuracy)
     found = served(run.folder.resolve().name, subject, accuracy=accuracy)
     where = "the page itself" if found.answerer is None else "torch"

@@ -1,6 +1,7 @@
 """What a command says: progress on a terminal, plain lines in a pipe, JSON lines for a program."""
 
 import json
+import re
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,8 +15,7 @@ from pellucid.recipe import Recipe
 
 if TYPE_CHECKING:
     from pellucid.data.audit.findings import Audit
-    from pellucid.data.dataset import Dataset, Splits
-    from pellucid.data.own import Reading
+    from pellucid.data.dataset import Dataset, Origin, Splits
     from pellucid.evaluation.evaluation import Evaluation
     from pellucid.runs.run import Run
     from pellucid.training.loop import Epoch, Step
@@ -32,23 +32,24 @@ class Voice:
     def line(self, text: str) -> None:
         """One line for a person."""
         if not self.quiet and not self.as_json:
-            self.console.print(plain(text), markup=False)
+            self.console.print(plain(with_flags(text)), markup=False)
 
     def event(self, kind: str, **facts: Any) -> None:
         """One JSON object for a program."""
         if self.as_json and not self.quiet:
             print(json.dumps({"event": kind, **facts}, ensure_ascii=False), flush=True)
 
-    def reading(self, reading: "Reading | None") -> None:
+    def origin(self, origin: "Origin") -> None:
         """What was understood of one's own pictures, before anything is made of them."""
-        if reading is None:
+        if origin.known:
             return
-        self.event("reading", **reading.to_json())
-        for note in reading.notes:
+        self.event("origin", **origin.to_json())
+        for note in origin.notes:
             # one line a note, whatever a file is called
             self.line(f"{str(note).rstrip('.')}.".replace("\n", "\\n"))
-        found, read = len(reading.listing.pictures), len(reading.packed.kept)
-        self.line(f"Pictures found: {found:,} = {read:,} read + {found - read:,} unreadable.")
+        unreadable = len(origin.unreadable)
+        read = origin.found - unreadable
+        self.line(f"Pictures found: {origin.found:,} = {read:,} read + {unreadable:,} unreadable.")
 
     def data(self, name: str, splits: "Splits", found: "Audit | None" = None) -> None:
         """What the pictures are: shape, type, classes and how many; and what is wrong with them."""
@@ -151,3 +152,16 @@ def facts_of(splits: "Splits") -> dict[str, Any]:
         "pictures": {name: len(part) for name, part in parts.items()},
         "counts": {name: part.counts for name, part in parts.items()},
     }
+
+
+FLAGS = {"split_file": "split"}  # settings whose flag has another name
+
+
+def with_flags(text: str) -> str:
+    """What the library says in Python's words, in those of the command line: `size=64` as --size 64."""
+
+    def flag(found: "re.Match[str]") -> str:
+        value = "" if found[2] is None else f" {found[2]}"
+        return f"--{FLAGS.get(found[1], found[1]).replace('_', '-')}{value}"
+
+    return re.sub(r"`([a-z_]+)(?:=([^`]*))?`", flag, text)

@@ -1,25 +1,14 @@
-"""Commands that ask a trained network: evaluate, predict."""
+"""The command that asks a trained network: predict."""
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pellucid.cli.options import AsJson, RunArgument, Scaling
-from pellucid.cli.pictures import pictures_in, with_scaling
-from pellucid.errors import UsageError
 from pellucid.formatting import plain
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from pellucid.classifier import Classifier
-    from pellucid.data.preprocess import Preprocess
-
-TOGETHER = 1024  # files read before they go through the network
 
 
 def predict(
@@ -33,50 +22,27 @@ def predict(
     from pellucid.classifier import Classifier
     from pellucid.files import write_csv
     from pellucid.formatting import digits, percent
+    from pellucid.prediction import predict_files
 
     classifier = Classifier.load(run_folder)
-    preprocess = with_scaling(classifier.preprocess, scaling)
-    rows, errors = [], []
-    wanted = [picture for given in files for picture in pictures_in(given)]
-    for file, probabilities in _answers(classifier, preprocess, wanted):
-        if isinstance(probabilities, UsageError):
-            errors.append(probabilities)
-            print(plain(f"pellucid: {probabilities}"), file=sys.stderr)
+    rows, errors = [], 0
+    for answer in predict_files(classifier, files, scaling=scaling):
+        if answer.probabilities is None:
+            errors += 1
+            print(plain(f"pellucid: {answer.error}"), file=sys.stderr)
             continue
-        order = probabilities.argsort(descending=True).tolist()
-        texts = digits(probabilities)
-        rows.append([str(file), classifier.classes[order[0]], *texts])
+        texts = digits(answer.probabilities)
+        rows.append([answer.source, answer.prediction, *texts])
         if as_json:
-            named = {name: float(text) for name, text in zip(classifier.classes, texts, strict=True)}
-            answer = {"file": str(file), "prediction": classifier.classes[order[0]], "probabilities": named}
-            print(json.dumps(answer, ensure_ascii=False))
+            named = {name: float(text) for name, text in zip(answer.classes, texts, strict=True)}
+            facts = {"source": answer.source, "prediction": answer.prediction, "probabilities": named}
+            print(json.dumps(facts, ensure_ascii=False))
         elif csv is None:
-            best = [f"{classifier.classes[k]} {percent(float(probabilities[k]))}" for k in order[:3]]
-            name = str(file).replace("\n", "\\n")  # one line a file, whatever it is called
+            order = answer.probabilities.argsort(descending=True)[:3].tolist()
+            best = [f"{answer.classes[k]} {percent(float(answer.probabilities[k]))}" for k in order]
+            name = answer.source.replace("\n", "\\n")  # one line per file, whatever it is called
             print(plain(f"{name}: {best[0]}" + (f" (then {', '.join(best[1:])})" if best[1:] else "")))
     if csv is not None:
-        write_csv(csv, ["file", "prediction", *(f"p({name})" for name in classifier.classes)], rows)
+        write_csv(csv, ["source", "prediction", *(f"p({name})" for name in classifier.classes)], rows)
     if errors:
         raise typer.Exit(2)
-
-
-def _answers(
-    classifier: "Classifier", preprocess: "Preprocess", files: list[Path]
-) -> "Iterator[tuple[Path, Tensor | UsageError]]":
-    """Each file with its probabilities (K,), or with why it has none; the network takes many together."""
-    import torch
-
-    for start in range(0, len(files), TOGETHER):
-        some = files[start : start + TOGETHER]
-        read = [_picture(preprocess, file) for file in some]
-        pictures = [picture for picture in read if not isinstance(picture, UsageError)]
-        answers = iter(classifier.predict(torch.stack(pictures)) if pictures else ())
-        for file, picture in zip(some, read, strict=True):
-            yield file, picture if isinstance(picture, UsageError) else next(answers)
-
-
-def _picture(preprocess: "Preprocess", file: Path) -> "Tensor | UsageError":
-    try:
-        return preprocess.read(file)
-    except UsageError as error:
-        return error

@@ -1,7 +1,6 @@
 """The command that trains: train."""
 
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,10 +19,10 @@ from pellucid.cli.options import (
     requested_language,
 )
 from pellucid.cli.output import Voice
-from pellucid.cli.pictures import Choices, about, loaded, read, read_again
+from pellucid.cli.pictures import load, progress
 from pellucid.cli.report import write_and_tell
 from pellucid.errors import UsageError
-from pellucid.recipe import RECIPES, SMALL_AND_GRAY, Recipe, Shape, changed, read_recipe, recipe_named
+from pellucid.recipe import RECIPES, NamedRecipe, Recipe, changed, read_recipe
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Splits
@@ -88,11 +87,11 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train on DATA, judge the result once on the test set, and write the report."""
-    settings = {name: value for name, value in locals().items() if name in asdict(Recipe())}
+    flags = {name: value for name, value in locals().items() if name in asdict(Recipe())}
     if data is None and resume is None:
         print(EXAMPLES, end="", file=sys.stderr)
         raise typer.Exit(2)
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value is not None}
     others = (data, config, out, snapshots, split, on_unreadable)
     if resume is not None and (given or any(word is not None for word in others)):
         raise UsageError(
@@ -100,21 +99,19 @@ def train(
             "Leave them out, or train anew."
         )
 
-    def choose(pictures: int, shape: Shape) -> Recipe:
-        start = (
-            read_recipe(config)
-            if config
-            else recipe_named(recipe, pictures=pictures, shape=shape, model=model)
-        )
-        return changed(start, given)
-
+    start = changed(read_recipe(config), given) if config else Recipe.named(recipe, **given)
     language = requested_language(lang)
     say = Voice(quiet, as_json)
     if resume is not None:
         run, splits = _resumed(resume, data_dir, say)
     else:
-        table = (split, on_unreadable or "skip")
-        run, splits = _begun(str(data), choose, out, data_dir, table, snapshots, say)
+        settings = start if isinstance(start, Recipe) else start.resolve(1)
+        split_file = str(split.resolve()) if split else ""
+        choices = (settings.seed, settings.validation, settings.size, settings.group_by, split_file,
+                   on_unreadable or "skip")  # fmt: skip
+        run, splits = _begun(
+            str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots, say=say
+        )
     evaluation = run.evaluate(splits.test)
     say.evaluation(run, evaluation)
     write_and_tell(run, splits, evaluation, say, language)
@@ -122,67 +119,53 @@ def train(
 
 def _begun(
     data: str,
-    choose: Callable[[int, Shape], Recipe],
+    recipe: Recipe | NamedRecipe,
+    *,
+    choices: tuple[int, float, int, str, str, str],
     out: Path | None,
     data_dir: Path | None,
-    table: tuple[Path | None, str],
     snapshots: int | None,
     say: Voice,
 ) -> "tuple[Run, Splits]":
     from pellucid.data.audit.findings import quick_audit
+    from pellucid.data.dataset import Choices
     from pellucid.models import model_named
     from pellucid.runs.fit import fit, resolved
     from pellucid.training.augment import named
     from pellucid.training.snapshots import MAX_SNAPSHOTS
 
-    # Seed and share decide the split, and the split how many pictures there are.
-    draft = choose(1, SMALL_AND_GRAY)
-    model_named(draft.model)  # a misspelt one is told before anything is loaded, perhaps downloaded
+    draft = recipe if isinstance(recipe, Recipe) else recipe.resolve(1)
+    model_named(draft.model)  # a misspelt one is named before anything is loaded, perhaps downloaded
     named("none" if draft.augment == "auto" else draft.augment)
-    choices = Choices(draft.seed, draft.validation, draft.size, draft.group_by, *table)
-    splits, reading = read(data, data_dir, choices)
-    say.reading(reading)
-    say.data(data, splits, quick_audit(splits, reading))
-    recipe = choose(len(splits.train), (splits.train.channels, *splits.train.size))
-    preprocess = reading.preprocess if reading else None
-    if preprocess is not None and preprocess.scaling == "stretch":
-        recipe = changed(recipe, {"size": preprocess.height})  # nothing is left to be chosen by a replay
-    say.recipe(resolved(recipe, splits.train, data))
+    splits = load(data, Choices(*choices), data_dir)
+    say.origin(splits.origin)
+    say.data(data, splits, quick_audit(splits))
+    if isinstance(recipe, NamedRecipe):
+        recipe = recipe.resolve(len(splits.train), (splits.train.channels, *splits.train.size))
+    say.recipe(resolved(recipe, splits.train, splits.origin))
     with say.training(recipe) as show:
-        run = fit(
-            splits.train,
-            splits.validation,
-            recipe,
-            folder=out,
-            callbacks=[show],
-            data=data,
-            preprocess=preprocess,
-            about=about(data, choices, reading) if reading else None,
-            snapshots=MAX_SNAPSHOTS if snapshots is None else snapshots,
-        )
+        kept = MAX_SNAPSHOTS if snapshots is None else snapshots
+        run = fit(splits, recipe, folder=out, callbacks=[show], snapshots=kept)
     say.line(f"{run.folder}: {run.summary}")
     return run, splits
 
 
 def _resumed(folder: Path, data_dir: Path | None, say: Voice) -> "tuple[Run, Splits]":
+    from pellucid.data import load_again
     from pellucid.files import read_object
     from pellucid.runs.checkpoint import CHECKPOINT
     from pellucid.runs.fit import resume
-    from pellucid.runs.run import ENVIRONMENT, RECIPE
+    from pellucid.runs.run import ENVIRONMENT, RECIPE, origin_in
+    from pellucid.runs.tables import SPLIT
 
     if not (folder / CHECKPOINT).is_file():
         raise UsageError(
-            f"'{folder}' has nothing to resume: it is no run's folder, or its training is finished."
+            f"'{folder}' has nothing to resume: it is not a run's folder, or its training is finished."
         )
-    recipe = read_recipe(folder / RECIPE)
-    environment = read_object(folder / ENVIRONMENT)
-    data = str(environment.get("data", ""))
-    if told := environment.get("reading"):
-        splits = read_again(told, folder, data_dir).splits
-    else:
-        splits = loaded(data, data_dir, recipe.seed, recipe.validation)
-    say.data(data, splits)
-    with say.training(recipe) as show:
-        run = resume(folder, splits.train, splits.validation, callbacks=[show])
+    origin = origin_in(read_object(folder / ENVIRONMENT), folder)
+    splits = load_again(origin, data_dir=data_dir, split_file=folder / SPLIT, progress=progress(origin.known))
+    say.data(origin.data, splits)
+    with say.training(read_recipe(folder / RECIPE)) as show:
+        run = resume(folder, splits, callbacks=[show])
     say.line(f"{run.folder}: {run.summary}")
     return run, splits

@@ -1,25 +1,28 @@
 """Pictures in: the data sets pellucid knows and your own, and `load`, which gives them in three parts."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pellucid.data.dataset import Dataset, Splits, split
+from pellucid.data.dataset import Choices, Dataset, Origin, Splits, split
 from pellucid.data.known import catalogue, find
 from pellucid.data.known.download import Progress, Transfer
 from pellucid.data.known.find import Known
-from pellucid.data.own import Reading, read_pictures
+from pellucid.data.own import read_own
+from pellucid.data.preprocess import Preprocess
+from pellucid.data.store.pixels import OnUnreadable
 from pellucid.errors import UsageError, did_you_mean
 
 __all__ = [
     "DATASETS",
     "Dataset",
     "Known",
-    "Reading",
     "Splits",
     "is_known",
     "load",
+    "load_again",
+    "load_by",
     "locate",
-    "read_pictures",
     "split",
 ]
 
@@ -44,37 +47,96 @@ def load(
     validation: float = 0.2,
     size: int = 0,
     group_by: str = "",
+    split_file: str | Path = "",
+    on_unreadable: OnUnreadable = "skip",
     progress: Progress | None = None,
 ) -> Splits:
-    """Pictures in three parts that share no picture: to learn from, to choose by, to judge with.
+    """Pictures in three parts that share no picture, for training, validation and one final test.
 
-    data      a known data set's name, such as "mnist"; or your own pictures: a folder, a table, an archive, a
-              pandas DataFrame, NumPy arrays, a Hugging Face Dataset. A name that is known is never a folder:
-              write "./mnist" for one
-    data_dir  a folder to look for known data sets in first, then in PELLUCID_DATA, pellucid's cache, Keras'
-              and torchvision's
-    size      pixels a side of your own pictures; 0: chosen by their sizes
-    group_by  a column, or a pattern in the names, of your own pictures that stay on one side
-    progress  called with what is done, how much so far and how much in all
+    data        a known data set's name, such as "mnist"; or your own pictures: a folder, a table, an
+                archive, a pandas DataFrame, NumPy arrays, a Hugging Face Dataset. A name that is known is
+                never a folder: write "./mnist" for one
+    data_dir    a folder to look for known data sets in first, then in PELLUCID_DATA, pellucid's cache,
+                Keras' and torchvision's
+    size        pixels per side of your own pictures; 0: chosen by their sizes
+    group_by    a column, or a pattern in the names, of your own pictures that stay on one side
+    split_file  a run's split.csv: your own pictures are split as it says
+    on_unreadable  "skip" passes over pictures that cannot be read, "stop" refuses them
+    progress    called with what is done, how much so far and how much in all
 
     Where the data bring no validation part, the share `validation` of the training pictures is held out by
-    `seed`. The test part depends on neither. `read_pictures` tells more, and takes more settings.
+    `seed`. The test part depends on neither. `splits.origin` says where they come from and how they were
+    read.
 
     Raises UsageError when the name is unknown, a setting is not one, or it is not clear what they are;
     PellucidError when a known data set is nowhere and cannot be downloaded.
     """
+    split_path = str(Path(split_file).resolve()) if split_file else ""
+    choices = Choices(seed, validation, size, group_by, split_path, on_unreadable)
+    return load_by(data, choices, data_dir=data_dir, progress=progress)
+
+
+def load_by(
+    data: Any,
+    choices: Choices,
+    *,
+    data_dir: str | Path | None = None,
+    preprocess: Preprocess | None = None,
+    progress: Progress | None = None,
+) -> Splits:
+    """What `load` gives, its settings in one record.
+
+    preprocess  how an earlier run read its pictures, in place of the size in `choices`
+    """
     if not is_known(data):
-        reading = read_pictures(
-            data, size=size, seed=seed, validation=validation, group_by=group_by, progress=progress
+        return read_own(data, choices, preprocess=preprocess, progress=progress).splits
+    given = [name for name in ("size", "group_by", "split_file") if getattr(choices, name)]
+    if given:
+        raise UsageError(
+            f"{' and '.join(f'`{name}`' for name in given)} is for your own pictures; "
+            f"'{data}' is known and comes as it is."
         )
-        return reading.splits
-    if size or group_by:
-        raise UsageError(f"'{data}' comes as it is: size and group_by are for your pictures.")
-    splits = find.read(_known(data), _path(data_dir), transfer=Transfer(progress=progress))
-    if len(splits.validation):
-        return splits
-    rest, held_out = split(splits.train, fraction=validation, seed=seed)
-    return Splits(rest, held_out, splits.test)
+    known = DATASETS[data]
+    splits = find.read(known, _path(data_dir), transfer=Transfer(progress=progress))
+    train, validation = splits.train, splits.validation
+    if not len(validation):
+        train, validation = split(train, fraction=choices.validation, seed=choices.seed)
+    origin = Origin(
+        name=data,
+        known=True,
+        choices=choices,
+        preprocess=Preprocess(train.channels, *train.size),
+        augmentation=known.augment,
+        found=len(train) + len(validation) + len(splits.test),
+    )
+    return Splits(train, validation, splits.test, origin)
+
+
+def load_again(
+    origin: Origin,
+    *,
+    data_dir: str | Path | None = None,
+    split_file: str | Path = "",
+    progress: Progress | None = None,
+) -> Splits:
+    """The pictures of an earlier `load`, found and read as they were then.
+
+    data_dir    where they lie now, should they have been moved
+    split_file  a table of parts that stands in for the one in `origin`, should that be gone
+
+    Raises UsageError when they came from values in memory, or are not where they were.
+    """
+    if not origin.data:
+        raise UsageError(
+            f"'{origin.name}' came from memory, not from files or a known data set. Pass the pictures "
+            "again, as in run.evaluate(test)."
+        )
+    choices = origin.choices
+    if choices.split_file and not Path(choices.split_file).is_file():
+        choices = replace(choices, split_file=str(split_file))
+    if origin.known:
+        return load_by(origin.name, origin.choices, data_dir=data_dir, progress=progress)
+    return load_by(str(data_dir or origin.location), choices, preprocess=origin.preprocess, progress=progress)
 
 
 def is_known(data: Any) -> bool:

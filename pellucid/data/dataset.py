@@ -1,20 +1,32 @@
-"""Pictures and labels as two tensors, and the honest way to part them.
+"""Pictures and labels as two tensors, where they come from, and the honest way to split them.
 
 Decoded and resized once, a data set is an index away from a batch: no workers, exactly repeatable.
 """
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor
 
 from pellucid.data.mapped import MappedImages, in_blocks
-from pellucid.errors import UsageError
+from pellucid.data.preprocess import Preprocess
+from pellucid.errors import PellucidError, UsageError
+from pellucid.language import Message, message_from_json
+
+Indices = Tensor | Sequence[int] | slice
+
+
+class Example(NamedTuple):
+    """One picture of a Dataset: uint8 (C, H, W), its label as an index into `classes`, and its source."""
+
+    image: Tensor
+    label: int
+    source: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +59,9 @@ class Dataset:
             )
         if len(self.sources) != len(self.images):
             raise UsageError(f"Expected {len(self.images)} sources, one a picture; got {len(self.sources)}.")
+        for name in self.classes:
+            if not isinstance(name, str):
+                raise UsageError(f"Expected class names as text; got {name!r}. Write str({name!r}).")
         if len(set(self.classes)) != len(self.classes):
             raise UsageError(f"Expected class names that differ; got {', '.join(self.classes)}.")
         if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
@@ -57,6 +72,27 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def __repr__(self) -> str:
+        kind = {1: "gray", 3: "colour"}.get(self.channels, f"{self.channels} channels")
+        height, width = self.size
+        pictures = "picture" if len(self) == 1 else "pictures"
+        return f"Dataset({len(self):,} {pictures}, {width}x{height} {kind}, {len(self.classes)} classes)"
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Dataset": ...
+    def __getitem__(self, index: int | slice) -> "Example | Dataset":
+        """One picture by its position, negative from the end, or a Dataset of those in a slice."""
+        if isinstance(index, slice):
+            return self.subset(index)
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} pictures")
+        return Example(self.images[index], int(self.labels[index]), self.sources[index])
+
+    def __iter__(self) -> Iterator[Example]:
+        return (self[index] for index in range(len(self)))
 
     @property
     def channels(self) -> int:
@@ -83,20 +119,145 @@ class Dataset:
         digest.update(self.labels.contiguous().numpy().data)
         return digest.hexdigest()
 
-    def subset(self, indices: Tensor) -> "Dataset":
-        """The pictures at `indices` (int64), in that order; of pictures in a file, none is read."""
-        sources = [self.sources[index] for index in indices.tolist()]
-        images = self.images.at(indices) if isinstance(self.images, MappedImages) else self.images[indices]
-        return Dataset(images, self.labels[indices], self.classes, sources)
+    def subset(self, indices: Indices) -> "Dataset":
+        """The pictures at `indices`, in that order; of pictures in a file, none is read.
+
+        indices  any sequence of int, an int64 or bool tensor, or a slice
+        """
+        positions = self._positions(indices)
+        sources = [self.sources[position] for position in positions.tolist()]
+        mapped = isinstance(self.images, MappedImages)
+        images = self.images.at(positions) if mapped else self.images[positions]  # type: ignore[attr-defined]
+        return Dataset(images, self.labels[positions], self.classes, sources)
+
+    def _positions(self, indices: Indices) -> Tensor:
+        if isinstance(indices, slice):
+            return torch.arange(len(self))[indices]
+        positions = torch.as_tensor(indices)
+        if positions.dtype == torch.bool and positions.shape == self.labels.shape:
+            return torch.nonzero(positions)[:, 0]
+        if positions.dim() != 1 or (positions.is_floating_point() and len(positions)):
+            raise UsageError(
+                "Expected indices as one row of whole numbers, or one bool per picture; "
+                f"got {_described(positions)}."
+            )
+        return positions.to(torch.int64)
+
+
+class Unreadable(NamedTuple):
+    """A picture that was passed over, and why."""
+
+    source: str
+    reason: str
+
+
+class FileHeader(NamedTuple):
+    """A picture as it was stored: its size in pixels, Pillow's mode ("RGB", "L" ...), its file's bytes."""
+
+    width: int
+    height: int
+    mode: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How pictures were asked to be read and split, as `load` takes it.
+
+    seed, validation  the share of training pictures held out for validation where the data bring none
+    size           pixels per side of your own pictures; 0: chosen by their sizes
+    group_by       a column, or a pattern in the names: what it finds stays on one side of a split
+    split_file     the path of a table that names every picture's part; "" for none
+    on_unreadable  "skip" or "stop"
+    """
+
+    seed: int = 42
+    validation: float = 0.2
+    size: int = 0
+    group_by: str = ""
+    split_file: str = ""
+    on_unreadable: str = "skip"
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """Where pictures come from and how they were read: it travels with them into the run.
+
+    name          what a person calls them: "mnist", "photos"
+    location      the absolute path of your own pictures; "" for a known data set, and for values in memory
+    known         whether `name` is one of DATASETS
+    choices       how they were asked to be read and split
+    preprocess    how a further picture is to be read; None: exactly the kind trained on
+    augmentation  what a recipe's "auto" means for them: names of AUGMENTATIONS, or "none"
+    found         how many pictures there were, readable or not
+    unreadable    those passed over
+    notes         what was understood, passed over and decided
+    headers       of the pictures that were read, where they are files
+    """
+
+    name: str = "pictures"
+    location: str = ""
+    known: bool = False
+    choices: Choices = field(default_factory=Choices)
+    preprocess: Preprocess | None = None
+    augmentation: str = "none"
+    found: int = 0
+    unreadable: tuple[Unreadable, ...] = ()
+    notes: tuple[Message, ...] = ()
+    headers: tuple[FileHeader, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Origin('{self.name}'{f', {self.location!r}' if self.location else ''})"
+
+    @property
+    def data(self) -> str:
+        """What `load` and the command line take to find the pictures again; "" for values in memory."""
+        return self.name if self.known else self.location
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values; the headers are left out."""
+        return {
+            "name": self.name,
+            "location": self.location,
+            "known": self.known,
+            "choices": asdict(self.choices),
+            "preprocess": self.preprocess.to_json() if self.preprocess else None,
+            "augmentation": self.augmentation,
+            "found": self.found,
+            "read": self.found - len(self.unreadable),
+            "unreadable": [unreadable._asdict() for unreadable in self.unreadable],
+            "notes": [str(note) for note in self.notes],
+            "messages": [note.to_json() for note in self.notes],
+        }
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Origin":
+        """What `to_json` wrote. Raises PellucidError when a value is missing or of another kind."""
+        try:
+            preprocess = values["preprocess"]
+            return Origin(
+                name=str(values["name"]),
+                location=str(values["location"]),
+                known=values["known"] is True,
+                choices=Choices(**values["choices"]),
+                preprocess=Preprocess(**preprocess) if preprocess else None,
+                augmentation=str(values["augmentation"]),
+                found=int(values["found"]),
+                unreadable=tuple(Unreadable(**unreadable) for unreadable in values["unreadable"]),
+                notes=tuple(message_from_json(message) for message in values["messages"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise PellucidError(f"The origin of these pictures is damaged: {error!r}.") from error
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """One data set in three parts that share no picture: to learn from, to choose by, to judge with once."""
+    """One data set in three parts that share no picture: for training, for validation, for one final test."""
 
     train: Dataset
     validation: Dataset
     test: Dataset
+    origin: Origin = field(default_factory=Origin)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} {len(part):,}" for name, part in self.items())

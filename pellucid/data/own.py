@@ -13,7 +13,15 @@ from typing import Any
 import torch
 
 from pellucid import files
-from pellucid.data.dataset import Dataset, Splits, content_hashes
+from pellucid.data.dataset import (
+    Choices,
+    Dataset,
+    FileHeader,
+    Origin,
+    Splits,
+    Unreadable,
+    content_hashes,
+)
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.detect import list_pictures
 from pellucid.data.sources.listing import PARTS, SPLIT_NAMES, Listing, Picture
@@ -21,7 +29,7 @@ from pellucid.data.sources.reasons import told as told_reason
 from pellucid.data.split_by_content import Fractions, Hashes, assign_splits
 from pellucid.data.store.headers import Headers
 from pellucid.data.store.parallel import Progress
-from pellucid.data.store.pixels import OnUnreadable, Packed, look_through, pack
+from pellucid.data.store.pixels import Packed, look_through, pack
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
 from pellucid.language import Message, comma_joined, lazy_gettext, lazy_ngettext
@@ -33,96 +41,74 @@ SHOWN_REASONS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
-    """What was made of the pictures that were given.
-
-    splits      to learn from, to choose by, to judge with
-    preprocess  how a picture became what the network receives
-    listing     every picture by name
-    packed      those that could be read, and those that could not
-    notes       what was understood, passed over and decided, a sentence each
-    """
+class OwnPictures:
+    """Your own pictures as they were read: the splits, every picture by name, and the decoded ones."""
 
     splits: Splits
-    preprocess: Preprocess
     listing: Listing
     packed: Packed
-    notes: tuple[Message, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """What there was and what was read, as plain values; found = read + unreadable, always."""
-        return {
-            "found": len(self.listing.pictures),
-            "read": len(self.packed.kept),
-            "unreadable": [{"source": one.source, "reason": one.reason} for one in self.packed.unreadable],
-            "classes": list(self.listing.classes),
-            "preprocess": self.preprocess.to_json(),
-            "notes": [str(note) for note in self.notes],
-        }
 
 
-def read_pictures(
+def read_own(
     data: Any,
+    choices: Choices | None = None,
     *,
-    size: int = 0,
-    seed: int = 42,
-    validation: float = 0.2,
-    group_by: str = "",
-    split_file: str | Path | None = None,
-    on_unreadable: OnUnreadable = "skip",
     cache: Path | None = None,
     progress: Progress | None = None,
     preprocess: Preprocess | None = None,
-) -> Reading:
-    """Your own pictures in three parts, with all that there is to say about how they were read.
+) -> OwnPictures:
+    """Your own pictures in three parts, with their Origin.
 
-    data           a path or a value, as `list_pictures` takes it; nothing is ever written there
-    size           pixels a side; 0: the pictures' own where they have one, else chosen by their sizes
-    seed, validation  which share of the training pictures is held out to choose by, where the data bring none
-    group_by       a column, or a pattern in the pictures' names: what it finds stays on one side
-    split_file     a table with the columns source, split and content that tells every picture's part
-    on_unreadable  "skip" passes over pictures that cannot be read, "stop" refuses them
+    data        a path or a value, as `list_pictures` takes it; nothing is ever written there
+    choices     how they are to be read and split
     cache, progress  as `store.pack` takes them
-    preprocess     how an earlier run read them, in place of `size`
+    preprocess  how an earlier run read them, in place of the size in `choices`
 
-    Raises UsageError, before anything is decoded where it can be told by then, when it is not clear what the
-    pictures are, or when too few are left.
+    Raises UsageError, before anything is decoded where that can be known by then, when it is not clear what
+    the pictures are, or when too few are left.
     """
-    _refuse_settings(size, validation, on_unreadable)
-    listing = list_pictures(data, group_by=group_by)
+    choices = choices or Choices()
+    _refuse_settings(choices)
+    listing = list_pictures(data, group_by=choices.group_by)
     chosen, sized, looked = preprocess, list[Message](), None
     if chosen is None:
         looked = look_through(
-            listing, lambda seen: _stretched(_chosen(seen, size)[0]), cache=cache, progress=progress
+            listing, lambda seen: _stretched(_chosen(seen, choices.size)[0]), cache=cache, progress=progress
         )
-        chosen, sized = _chosen(looked, size)
+        chosen, sized = _chosen(looked, choices.size)
     packed = pack(
         listing,
         _stretched(chosen),
         cache=cache,
-        on_unreadable=on_unreadable,
+        on_unreadable="stop" if choices.on_unreadable == "stop" else "skip",
         progress=progress,
         looked=looked,
     )
     whole = _whole(listing, packed)
     pictures = [listing.pictures[number] for number in packed.kept]
     pixels = [digest.hex() for digest in content_hashes(whole)]
-    fixed, told = _replayed(pictures, pixels, Path(split_file)) if split_file is not None else (None, [])
+    fixed, replayed = None, list[Message]()
+    if choices.split_file:
+        fixed, replayed = _replayed(pictures, pixels, Path(choices.split_file))
     contents = [
         Hashes(facts.digest, content, sketch.hex())
         for facts, content, sketch in zip(packed.facts, pixels, packed.sketches, strict=True)
     ]
-    parted = assign_splits(pictures, contents, Fractions(validation, seed), fixed=fixed)
+    assigned = assign_splits(pictures, contents, Fractions(choices.validation, choices.seed), fixed=fixed)
     _refuse_unreadable_classes(listing, pictures)
-    notes = (
-        *listing.notes,
-        *sized,
-        *_of_unreadable(packed),
-        *packed.notes,
-        *told,
-        *parted.notes,
+    path = Path(data).resolve() if isinstance(data, str | Path) else None
+    origin = Origin(
+        name=(path.name or str(path)) if path else "pictures",
+        location=str(path) if path else "",
+        choices=choices,
+        preprocess=chosen,
+        augmentation="crop,flip,colour" if chosen.channels == 3 else "crop",
+        found=len(listing.pictures),
+        unreadable=tuple(Unreadable(each.source, each.reason) for each in packed.unreadable),
+        notes=(*listing.notes, *sized, *_of_unreadable(packed), *packed.notes, *replayed, *assigned.notes),
+        headers=tuple(FileHeader(each.width, each.height, each.mode, each.bytes) for each in packed.facts),
     )
-    return Reading(_splits(whole, parted.parts), chosen, listing, packed, notes)
+    return OwnPictures(_splits(whole, assigned.parts, origin), listing, packed)
 
 
 def chosen_size(sizes: Mapping[tuple[int, int], int]) -> tuple[int, int]:
@@ -140,7 +126,8 @@ def chosen_size(sizes: Mapping[tuple[int, int], int]) -> tuple[int, int]:
     return side, side
 
 
-def _refuse_settings(size: int, validation: float, on_unreadable: str) -> None:
+def _refuse_settings(choices: Choices) -> None:
+    size, validation, on_unreadable = choices.size, choices.validation, choices.on_unreadable
     if size and not SMALLEST <= size <= LARGEST:
         raise UsageError(
             f"Expected a size from {SMALLEST} to {LARGEST} pixels, or 0 to have it chosen; got {size}."
@@ -168,12 +155,7 @@ def _chosen(seen: Headers, size: int) -> tuple[Preprocess, list[Message]]:
     small, large = (f"{one[0]}x{one[1]}" for one in (min(sizes, key=min), max(sizes, key=min)))
     found = lazy_gettext("%(low)s to %(high)s", low=small, high=large) if small != large else small
     taken = {"sizes": found, "size": f"{width}x{height}", "kind": kind}
-    if size:
-        note = lazy_gettext("pictures of %(sizes)s are read as %(size)s, %(kind)s", **taken)
-    else:
-        note = lazy_gettext(
-            "pictures of %(sizes)s are read as %(size)s, %(kind)s; --size takes another", **taken
-        )
+    note = lazy_gettext("pictures of %(sizes)s are read as %(size)s, %(kind)s", **taken)
     return Preprocess(seen.channels, height, width, "stretch"), [note]
 
 
@@ -189,12 +171,11 @@ def _whole(listing: Listing, packed: Packed) -> Dataset:
     return Dataset(packed.images, labels, listing.classes, [picture.source for picture in pictures])
 
 
-def _splits(whole: Dataset, parts: Sequence[str]) -> Splits:
-    chosen = [
-        whole.subset(torch.tensor([at for at, said in enumerate(parts) if said == part], dtype=torch.int64))
-        for part in PARTS
-    ]
-    return Splits(*chosen)
+def _splits(whole: Dataset, parts: Sequence[str], origin: Origin) -> Splits:
+    train, validation, test = (
+        whole.subset([index for index, its_part in enumerate(parts) if its_part == part]) for part in PARTS
+    )
+    return Splits(train, validation, test, origin)
 
 
 def _of_unreadable(packed: Packed) -> list[Message]:
@@ -244,7 +225,7 @@ def _replayed(pictures: list[Picture], pixels: list[str], path: Path) -> tuple[l
     if changed:
         raise UsageError(
             f"'{path}' speaks of other pictures under the names {listed(changed)}: they have changed since. "
-            "Bring them back, or leave --split out."
+            "Bring them back, or leave `split_file` out."
         )
     known = sum(map(bool, parts))
     if not known:
@@ -276,7 +257,7 @@ def _replayed(pictures: list[Picture], pixels: list[str], path: Path) -> tuple[l
 
 def _rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
-        raise UsageError(f"--split '{path}' is no file. Expected a run's split.csv.")
+        raise UsageError(f"`split_file={path}` is not a file. Expected a run's split.csv.")
     rows = files.read_csv(path)
     missing = [name for name in ("source", "split") if not rows or name not in rows[0]]
     if missing:

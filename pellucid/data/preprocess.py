@@ -4,7 +4,7 @@ Training, evaluation, the command line and the store all read through `Preproces
 decoding in processes of its own, so a picture is the same tensor wherever it is met.
 """
 
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +14,23 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from pellucid.decode.images import Form, Header, Seen, decoded, fitted, name_of, read_through, sketch_of
+from pellucid.decode.images import (
+    Form,
+    Header,
+    Seen,
+    decoded,
+    eight_bit,
+    fitted,
+    name_of,
+    read_through,
+    sketch_of,
+)
 from pellucid.errors import UsageError
 
 SCALING = ("none", "stretch")
 
 Scaling = Literal["none", "stretch"]
+AnyPicture = str | Path | bytes | NDArray[Any] | Tensor | Image.Image
 
 
 @dataclass(frozen=True)
@@ -39,16 +50,20 @@ class Preprocess:
     scaling: Scaling = "none"
     background: int = 0
 
-    def read(self, picture: str | Path | bytes | NDArray[Any] | Tensor, *, name: str = "") -> Tensor:
+    def read(self, picture: AnyPicture, *, name: str = "") -> Tensor:
         """The picture as uint8 (C, H, W).
 
-        A path or the bytes of an image file; a NumPy array (H, W) or (H, W, C) of uint8; or a tensor
-        (C, H, W) of uint8. Of bytes and arrays `name` is what an error calls them. Raises UsageError,
+        A path or the bytes of an image file; a PIL image; a NumPy array (H, W) or (H, W, C) of uint8; or a
+        tensor (C, H, W) of uint8. `name` is what an error calls all but a path. Raises UsageError,
         naming the picture, when it is absent, unreadable, of another kind than this network was trained
         on, or larger than 25 million pixels.
         """
         if isinstance(picture, Tensor):
             picture = _array_of(picture)
+        if isinstance(picture, Image.Image):
+            return self._fitted(
+                name or "The image", eight_bit(picture, self.background, name=name or "The image")
+            )
         if isinstance(picture, np.ndarray):
             return self._fitted(name or "The array", _from_array(picture))
         name = name_of(picture, name)
@@ -64,6 +79,14 @@ class Preprocess:
         except UsageError as error:
             return Seen(None, str(error))
         return Seen(Header(image.width, image.height, image.mode), "", sketch_of(image), pixels)
+
+    def with_scaling(self, scaling: str | None) -> "Preprocess":
+        """The same with another scaling; None changes nothing. Raises UsageError for an unknown one."""
+        if scaling is None:
+            return self
+        if scaling not in SCALING:
+            raise UsageError(f"Unknown scaling '{scaling}'. Known: {', '.join(SCALING)}.")
+        return replace(self, scaling="stretch" if scaling == "stretch" else "none")
 
     @property
     def form(self) -> Form:

@@ -89,6 +89,14 @@ def decoded(picture: str | Path | bytes, background: int, *, name: str = "") -> 
         return _eight_bit(_loaded(name, image), background)
 
 
+def eight_bit(image: Image.Image, background: int, *, name: str) -> Image.Image:
+    """An open PIL image as `decoded` gives a file: upright, 8 bits a channel, "L" or "RGB".
+
+    Raises UsageError, naming the picture, when its values have no known black and white.
+    """
+    return _eight_bit(_loaded(name, image), background)
+
+
 def read_through(content: bytes, form: Form, *, name: str) -> Seen:
     """What `header`, `sketch_of` and `fitted` give of a file, which is opened once."""
     declared = None

@@ -4,7 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from pellucid.data.dataset import Splits
+from pellucid.errors import UsageError, did_you_mean
 from pellucid.exporters.page import export_page
+from pellucid.pad.section import Subject
+from pellucid.runs.run import Run
 
 
 class Exporter(NamedTuple):
@@ -18,3 +22,31 @@ class Exporter(NamedTuple):
 EXPORTERS: dict[str, Exporter] = {
     "page": Exporter(export_page, "one HTML file to draw in, with every layer open", ".html"),
 }
+
+
+def export(
+    run: Run | str | Path,
+    path: str | Path | None = None,
+    *,
+    format: str = "page",
+    splits: Splits | None = None,
+    language: str = "en",
+) -> Path:
+    """Write a run's network as a file that works without pellucid, and give its path.
+
+    run     a Run, or its folder
+    path    the file to write; `<format>` in the run's folder unless given
+    format  a name of EXPORTERS: "page" is one HTML file to draw in
+    splits  the run's pictures where they are at hand; without them they are loaded again
+
+    Raises UsageError for an unknown format and for a network that cannot be written so, PellucidError when
+    the file cannot be written.
+    """
+    if format not in EXPORTERS:
+        raise UsageError(f"Unknown format '{format}'. {did_you_mean(format, EXPORTERS)}")
+    run = run if isinstance(run, Run) else Run.open(run)
+    splits = splits or run.splits()
+    exporter = EXPORTERS[format]
+    target = Path(path) if path is not None else run.folder / f"{format}{exporter.suffix}"
+    subject = Subject(run.classifier, run.origin.data, splits.train, splits.test, run.snapshots())
+    return exporter.write(subject, target, language=language)

@@ -11,6 +11,7 @@ from pellucid.errors import UsageError, did_you_mean
 from pellucid.models import compact, pretrained, resnet, tutorial
 
 Build = Callable[[int, int, tuple[int, int]], nn.Module]
+OWN = "own:"  # begins the name of a network that is a person's own
 
 
 class Model(NamedTuple):
@@ -68,3 +69,43 @@ def model_named(name: str) -> Model:
 def description_of(network: nn.Module) -> dict[str, Any] | None:
     """What `build` needs beside its name to build a network again, as plain values; None: nothing."""
     return network.to_json() if isinstance(network, pretrained.Pretrained) else None
+
+
+def own_name(model: nn.Module | Build) -> str:
+    """What a person's own network, or the function that builds it, is called in a recipe: "own:MyNet"."""
+    named = type(model) if isinstance(model, nn.Module) else model
+    return f"{OWN}{getattr(named, '__name__', type(named).__name__)}"
+
+
+def own_network(
+    model: nn.Module | Build, channels: int, num_classes: int, size: tuple[int, int], *, seed: int
+) -> nn.Module:
+    """A person's own network: the module itself, or what the function builds, its weights drawn by `seed`.
+
+    Raises UsageError when it does not turn float (B, channels, H, W) into scores (B, num_classes).
+    """
+    if isinstance(model, nn.Module):
+        network = model
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = model(channels, num_classes, size)
+    name = own_name(model).removeprefix(OWN)
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        with torch.no_grad():
+            scores = network.eval()(torch.zeros(2, channels, *size))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise UsageError(
+            f"{name} cannot take pictures (B, {channels}, {size[0]}, {size[1]}): {error}"
+        ) from error
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    shape = tuple(scores.shape) if isinstance(scores, torch.Tensor) else type(scores).__name__
+    if shape != (2, num_classes):
+        raise UsageError(
+            f"{name} gives {shape} for 2 pictures; expected scores (2, {num_classes}), one per class, "
+            "before any softmax."
+        )
+    return network

@@ -1,6 +1,7 @@
 """Charts for pages: SVG whose text stays text."""
 
 import math
+from collections.abc import Sequence
 from html import escape
 
 import torch
@@ -13,7 +14,7 @@ from pellucid.training.loop import Epoch
 KINDS = ("training", "validation")
 
 
-def line_chart(title: str, history: list[Epoch], names: tuple[str, str], *, unit: str) -> str:
+def line_chart(title: str, history: Sequence[Epoch], names: tuple[str, str], *, unit: str) -> str:
     """Two curves by epoch, training dashed and validation whole, the best epoch marked, as inline SVG.
 
     unit  "nats": from zero up; "share": 0..1 shown in percent, up to 100 %
@@ -148,7 +149,7 @@ def interval_strip(low: float, share: float, high: float) -> str:
     return _chart(says, width, height, parts)
 
 
-def _finite_by_epoch(history: list[Epoch], name: str) -> dict[int, float]:
+def _finite_by_epoch(history: Sequence[Epoch], name: str) -> dict[int, float]:
     """A figure of each epoch that has it as a number."""
     values = {epoch.epoch: float(getattr(epoch, name)) for epoch in history}
     return {epoch: value for epoch, value in values.items() if math.isfinite(value)}

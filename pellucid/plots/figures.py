@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def sheet_columns(channels: int) -> int:
     return 4 if channels <= 16 else 8 if channels <= 64 else 16
 
 
-def plot_history(history: list[Epoch]) -> Any:
+def plot_history(history: Sequence[Epoch]) -> Any:
     """Loss and accuracy by epoch, best epoch marked, as a matplotlib figure."""
     from matplotlib.figure import Figure
 

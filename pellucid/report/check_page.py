@@ -11,7 +11,8 @@ from markupsafe import Markup
 from torch import Tensor
 
 from pellucid.assets import asset
-from pellucid.data.audit.findings import KINDS, Audit, Finding, Place, tally
+from pellucid.data import load
+from pellucid.data.audit.findings import KINDS, Audit, Finding, Place, audit, tally
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.data.sources.reasons import told as told_reason
 from pellucid.files import write_text
@@ -62,6 +63,22 @@ class Subject:
     def sheet(self) -> tuple[Atlas, dict[str, list[int]]]:
         """Training pictures of every class in one image, and the numbers of each class there."""
         return _sheet(self.splits.train)
+
+
+def check(data: Any, path: str | Path | None = None, *, language: str = "en", **settings: Any) -> Audit:
+    """What is wrong with pictures before anyone trains on them: leaks, copies, unreadable files, classes.
+
+    data      what `load` takes, or Splits
+    path      a page to write, with the pictures of every finding; none without it
+    settings  as `load` takes them: data_dir, seed, validation, size, group_by, split_file, on_unreadable
+
+    Raises what `load` raises, and PellucidError when the page cannot be written.
+    """
+    splits = data if isinstance(data, Splits) else load(data, **settings)
+    found = audit(splits)
+    if path is not None:
+        write_check(found, splits, Path(path), name=splits.origin.name, language=language)
+    return found
 
 
 def write_check(found: Audit, splits: Splits, path: Path, *, name: str = "", language: str = "en") -> Path:

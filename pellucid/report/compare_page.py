@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -11,17 +12,64 @@ from torch import Tensor
 from pellucid.assets import asset
 from pellucid.classifier import Classifier
 from pellucid.comparison import Comparison
+from pellucid.comparison import compare as compare_classifiers
+from pellucid.data.dataset import Dataset
+from pellucid.errors import UsageError
 from pellucid.explanation.activations import record
 from pellucid.explanation.similarity import CAVEAT, LayerSimilarity
+from pellucid.files import write_text
 from pellucid.inference import scaled
 from pellucid.language import translate, use_language
 from pellucid.plots import images
 from pellucid.plots.images import zoom
 from pellucid.report.templates import environment_of_pages
+from pellucid.runs.run import Run
 
 PAIRS_SHOWN = 16
 SHOWN = 60  # pictures of disagreement
 PICTURES_BUDGET = 600_000  # characters of the address that holds those
+
+
+def compare(
+    first: Run | str | Path,
+    second: Run | str | Path,
+    path: str | Path | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    language: str = "en",
+) -> Comparison:
+    """Two runs of the same data side by side, on the test pictures that neither was trained on.
+
+    first, second  a Run each, or its folder
+    path           a page to write; none without it
+    data_dir       where the pictures lie now, as `Run.splits` takes it
+
+    Raises UsageError when the two were trained on other data, or have other test pictures.
+    """
+    runs = [run if isinstance(run, Run) else Run.open(run) for run in (first, second)]
+    test = _shared_test(runs[0], runs[1], data_dir)
+    short, long = ([run.folder.resolve().name for run in runs], [str(run.folder) for run in runs])
+    one, other = short if short[0] != short[1] else long
+    comparison = compare_classifiers(runs[0].classifier, runs[1].classifier, test, names=(one, other))
+    if path is not None:
+        write_text(Path(path), page(comparison, runs[0].classifier, runs[1].classifier, language=language))
+    return comparison
+
+
+def _shared_test(first: Run, second: Run, data_dir: str | Path | None) -> Dataset:
+    """The test pictures of both runs, from which neither learned."""
+    if first.origin.data != second.origin.data:
+        raise UsageError(
+            f"'{second.folder}' was trained on '{second.origin.data}', '{first.folder}' on "
+            f"'{first.origin.data}'. Expected two runs of the same data."
+        )
+    test, other = (run.splits(data_dir).test for run in (first, second))
+    if test.fingerprint != other.fingerprint:
+        raise UsageError(
+            f"'{first.folder}' and '{second.folder}' have other test pictures: one may have learned from the "
+            "other's. Train both with the same seed for the split."
+        )
+    return test
 
 
 def page(comparison: Comparison, first: Classifier, second: Classifier, *, language: str = "en") -> str:

@@ -4,10 +4,10 @@ from typing import Any
 
 import torch
 
-from pellucid.data.dataset import Dataset
+from pellucid.data.dataset import Dataset, Origin
 from pellucid.data.sources.reasons import told as told_reason
 from pellucid.files import read_json
-from pellucid.language import message_from_json, translate
+from pellucid.language import translate
 from pellucid.plots import images
 from pellucid.plots.images import zoom
 from pellucid.report.context import Material, cell
@@ -41,7 +41,7 @@ def data(material: Material) -> dict[str, Any]:
         "remark": atlas.remark,
         "zoom": zoom(atlas, 64),
         "small": zoom(atlas, 32),
-        "name": run.data or translate("pictures"),
+        "name": run.origin.name,
         "parts": [(name, len(part)) for name, part in splits.items()],
         "height": train.size[0],
         "width": train.size[1],
@@ -50,7 +50,7 @@ def data(material: Material) -> dict[str, Any]:
         "rows": rows,
         "fewest": min(train.counts.items(), key=lambda item: item[1]),
         "most": max(train.counts.items(), key=lambda item: item[1]),
-        "reading": _reading(run.environment.get("reading")),
+        "reading": _reading(run.origin),
         "leaking": len(leaking),
         "leaking_sources": leaking,
         "without": material.evaluation.without(leaking) if leaking else None,
@@ -59,16 +59,13 @@ def data(material: Material) -> dict[str, Any]:
     }
 
 
-def _reading(told: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What a run wrote down of how its pictures were read, to be said in the language of the page.
-
-    A run of before it wrote down sentences that can be said in another language has them in English.
-    """
-    if told is None:
+def _reading(origin: Origin) -> dict[str, Any] | None:
+    """How own pictures were read, in the language of the page; None for a known data set."""
+    if not origin.location:
         return None
-    notes = [message_from_json(one) for one in told.get("messages", [])] or told["notes"]
-    unreadable = [{**one, "reason": told_reason(one["reason"])} for one in told["unreadable"]]
-    return {**told, "notes": notes, "unreadable": unreadable}
+    unreadable = [{"source": one.source, "reason": told_reason(one.reason)} for one in origin.unreadable]
+    read = origin.found - len(unreadable)
+    return {"found": origin.found, "read": read, "unreadable": unreadable, "notes": origin.notes}
 
 
 def _spread(dataset: Dataset, label: int) -> list[int]:

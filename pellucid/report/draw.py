@@ -11,7 +11,7 @@ SNAPSHOTS_BUDGET = 800_000  # bytes of the past, packed, at most: the report has
 def draw(material: Material) -> dict[str, Any]:
     """The network itself, for the page to run; or why a page cannot run it."""
     run, splits = material.run, material.splits
-    subject = Subject(run.classifier, run.data, splits.train, splits.test, run.snapshots)
+    subject = Subject(run.classifier, run.origin.data, splits.train, splits.test, run.snapshots())
     section = drawing_section(subject, language=material.language, snapshot_bytes=SNAPSHOTS_BUDGET)
     past = section.data.get("snapshots")
     return {

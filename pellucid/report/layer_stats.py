@@ -33,10 +33,10 @@ def health(material: Material) -> dict[str, Any]:
         "always_on": sum(len(layer.always_on) for layer in judged),
         "twins": sum(len(layer.twins) for layer in judged),
         "knowing": None if knowing is None else (knowing.name, _probe(knowing)),
-        "charts": [Markup(chart) for chart in _charts(run.diagnostics)],
+        "charts": [Markup(chart) for chart in _charts(run.diagnostics())],
         "diagnostics": [
             {**vars(entry), "gradient": figure(entry.gradient), "update": figure(entry.update)}
-            for entry in run.diagnostics
+            for entry in run.diagnostics()
         ],
         "caveats": {name: translate(caveat) for name, caveat in CAVEATS.items()},
     }

@@ -68,12 +68,23 @@ BLANKS = (
 )  # fmt: skip
 
 
-def write_report(run: Run, splits: Splits, evaluation: Evaluation, *, language: str = "en") -> Path:
+def write_report(
+    run: Run,
+    splits: Splits | None = None,
+    evaluation: Evaluation | None = None,
+    *,
+    language: str = "en",
+) -> Path:
     """`report.html` in the run's folder, made anew, in a language of LANGUAGES; gives its path.
+
+    splits      the run's pictures where they are at hand; without them they are loaded again
+    evaluation  without it, the one that was saved; the test set is opened where there is none
 
     A part that cannot be made says so in its place on the page. Raises PellucidError when the file cannot
     be written, UsageError for an unknown language.
     """
+    splits = splits or run.splits()
+    evaluation = evaluation or run.evaluation() or run.evaluate(splits.test)
     path = run.folder / REPORT
     write_text(path, render(Material(run, splits, evaluation, language)))
     return path
@@ -92,7 +103,7 @@ def _rendered(material: Material) -> str:
     return environment.get_template("report/report.html").render(
         language=material.language,
         words=_script_words(),
-        title=f"{material.run.data or translate('pictures')} · {material.run.recipe.model}",
+        title=f"{material.run.origin.name} · {material.run.recipe.model}",
         folder=material.run.folder.resolve().name,
         begun=str(material.run.environment.get("begun", ""))[:10],
         evaluation=material.evaluation,

@@ -3,6 +3,7 @@
 import shlex
 from typing import Any
 
+from pellucid.data.dataset import Origin
 from pellucid.files import read_json
 from pellucid.language import translate
 from pellucid.report.context import Material
@@ -26,7 +27,7 @@ def reproduce(material: Material) -> dict[str, Any]:
     run = material.run
     facts = run.environment
     return {
-        "command": f"pellucid train {shlex.quote(run.data)} --config recipe.json",
+        "command": _command(run.origin),
         "given": facts.get("command", ""),
         "begun": facts.get("begun", ""),
         "machine": facts.get("machine", {}),
@@ -41,3 +42,8 @@ def reproduce(material: Material) -> dict[str, Any]:
             if (run.folder / name).is_file()
         ],
     }
+
+
+def _command(origin: Origin) -> str:
+    """The command that trains on the same pictures again; "" where they came from memory."""
+    return f"pellucid train {shlex.quote(origin.data)} --config recipe.json" if origin.data else ""

@@ -1,17 +1,19 @@
 """Train to the end and leave a run's folder behind; go on with one that was stopped."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from pellucid.classifier import Classifier
-from pellucid.data import DATASETS
-from pellucid.data.dataset import Dataset
+from pellucid.data import load_again, load_by
+from pellucid.data.dataset import Choices, Dataset, Origin, Splits
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import (
@@ -24,13 +26,21 @@ from pellucid.files import (
     write_json,
 )
 from pellucid.machine import cores
-from pellucid.models import build, description_of
-from pellucid.recipe import Recipe, fast, read_recipe
+from pellucid.models import OWN, Build, build, description_of, own_name, own_network
+from pellucid.recipe import NamedRecipe, Recipe, read_recipe
 from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from pellucid.runs.environment import environment_of
-from pellucid.runs.run import ENVIRONMENT, RECIPE, Run
-from pellucid.runs.stopping import Stopped, stop_requests
-from pellucid.runs.tables import SPLIT, SPLIT_HEADER, split_rows, write_diagnostics, write_history
+from pellucid.runs.history import History
+from pellucid.runs.run import ENVIRONMENT, RECIPE, Run, origin_in
+from pellucid.runs.stopping import Stopped, StopTraining, stop_requests
+from pellucid.runs.tables import (
+    SPLIT,
+    SPLIT_HEADER,
+    split_rows,
+    write_diagnostics,
+    write_history,
+)
+from pellucid.training.augment import suited
 from pellucid.training.loop import (
     Epoch,
     Progress,
@@ -43,97 +53,111 @@ from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, Recorder
 from pellucid.training.transfer import learn
 
 Callback = Callable[[Step | Epoch], None]
+AnyRecipe = Recipe | NamedRecipe | str
 
 
 def fit(
-    train_set: Dataset,
-    validation_set: Dataset,
-    recipe: Recipe | None = None,
+    pictures: Any,
+    validation: "Dataset | AnyRecipe | None" = None,
+    recipe: AnyRecipe | None = None,
     *,
-    folder: Path | None = None,
+    folder: str | Path | None = None,
+    model: nn.Module | Build | None = None,
     callbacks: Sequence[Callback] = (),
-    data: str = "",
-    preprocess: Preprocess | None = None,
     snapshots: int = MAX_SNAPSHOTS,
-    about: Mapping[str, Any] | None = None,
+    origin: Origin | None = None,
+    data_dir: str | Path | None = None,
 ) -> Run:
-    """Train to the end and leave a run's folder behind.
+    """Train to the end and leave a run's folder behind: `fit(splits)`, `fit(splits, "accurate")`.
 
-    recipe      without one, `recipe.fast` for so many pictures of their shape
-    folder      new or empty; without one, the next free `runs/<data>-<model>-<n>` under the current folder
-    callbacks   called with every Step and Epoch
-    data        what the pictures are called, as `load` takes it, so that a report finds them again
-    preprocess  how further pictures are to be read; without it, as exactly the kind trained on
-    snapshots     how often, at most, the weights are kept along the way for pages that show how it formed;
-                a network of more than snapshots.MOST_WEIGHTS keeps none
-    about       what else environment.json is to tell of the pictures, as "reading": where they lie, what was
-                unreadable, and with which choices they are found again
+    pictures    Splits as `load` gives them; or a training Dataset, followed by the validation Dataset; or
+                anything `load` takes, such as "mnist" or "./photos", split by the recipe's own settings
+    recipe      a Recipe, a name of RECIPES or `Recipe.named("fast", epochs=20)`; "fast" without one
+    folder      new or empty; without one, the next free `runs/<name>-<model>-<n>` in the working folder
+    model       a network of your own: a module that turns float 0..1 (B, C, H, W) into scores (B, K), trained
+                in place, or a function (channels, num_classes, (height, width)) that builds one
+    callbacks   called with every Step and Epoch; one that raises StopTraining ends the training there
+    snapshots   how often, at most, the weights are kept on the way, for pages that show how they formed;
+                none are kept of a network of more than snapshots.MOST_WEIGHTS weights
+    origin      of two Datasets: where they come from, so that a report finds them again
+    data_dir    a folder of known data sets, where `pictures` is a name
 
     Ctrl-C or SIGTERM ends it after the step at hand, saves, and raises Stopped. Raises UsageError for
     pictures that cannot be trained on, PellucidError when the loss is no longer finite or a file cannot be
-    written; what was reached before is saved.
+    written. Whatever is raised, by a callback too, what was reached before is saved.
     """
-    refuse_untrainable(train_set, validation_set)
-    recipe = resolved(recipe or fast(len(train_set), (train_set.channels, *train_set.size)), train_set, data)
-    shape = (train_set.channels, len(train_set.classes), train_set.size)
-    network = build(recipe.model, *shape, seed=recipe.seed)
-    preprocess = preprocess or Preprocess(train_set.channels, *train_set.size)
-    classifier = Classifier(network, train_set.classes, preprocess, recipe.model)
-    if folder is None:
-        called = Path(data).resolve().name if data else ""
-        folder = claim_numbered_folder(Path("runs"), f"{called or 'data'}-{_short(recipe.model)}")
-        point(folder.parent / "latest", folder)
+    if not isinstance(pictures, Dataset):
+        if validation is not None and recipe is not None:
+            raise UsageError("Splits bring their own validation pictures: expected fit(splits, recipe).")
+        recipe = recipe if validation is None else validation  # type: ignore[assignment]
+        validation = None
+    chosen = _chosen(recipe, model)
+    if isinstance(pictures, Dataset):
+        if not isinstance(validation, Dataset):
+            raise UsageError(
+                f"Expected validation pictures as a Dataset after the training pictures; got {validation!r}. "
+                "Or give both at once: fit(splits, recipe)."
+            )
+        train, held_out = pictures, validation
     else:
-        claim_empty_folder(folder)
-    environment = {"data": data, **environment_of(train_set, validation_set, recipe)}
-    if about is not None:
-        environment["reading"] = dict(about)
-    write_json(folder / RECIPE, recipe.to_json())
-    write_json(folder / ENVIRONMENT, environment)
-    rows = [*split_rows("train", train_set), *split_rows("validation", validation_set)]
-    write_csv(folder / SPLIT, SPLIT_HEADER, rows)
-    steps = math.ceil(len(train_set) / recipe.batch_size)
-    past = Recorder.beginning(folder / SNAPSHOTS, network, recipe.epochs, steps, snapshots)
-    return _trained(
-        folder, classifier, recipe, environment, train_set, validation_set, Progress(), past, callbacks
+        splits = pictures if isinstance(pictures, Splits) else _loaded(pictures, chosen, data_dir)
+        train, held_out, origin = splits.train, splits.validation, origin or splits.origin
+    refuse_untrainable(train, held_out)
+    if isinstance(chosen, NamedRecipe):
+        chosen = chosen.resolve(len(train), (train.channels, *train.size))
+    origin = origin or Origin(augmentation=suited(train.channels))
+    resolved_recipe = resolved(chosen, train, origin)
+    network = _network(resolved_recipe, train, model)
+    preprocess = origin.preprocess or Preprocess(train.channels, *train.size)
+    classifier = Classifier(network, train.classes, preprocess, resolved_recipe.model)
+    place = _claimed(folder, origin, resolved_recipe)
+    environment = {"origin": origin.to_json(), **environment_of(train, held_out, resolved_recipe)}
+    write_json(place / RECIPE, resolved_recipe.to_json())
+    write_json(place / ENVIRONMENT, environment)
+    rows = [*split_rows("train", train), *split_rows("validation", held_out)]
+    write_csv(place / SPLIT, SPLIT_HEADER, rows)
+    steps = math.ceil(len(train) / resolved_recipe.batch_size)
+    recorder = Recorder.beginning(place / SNAPSHOTS, network, resolved_recipe.epochs, steps, snapshots)
+    session = _Session(
+        place, classifier, resolved_recipe, environment, origin, train, held_out, Progress(), recorder
     )
-
-
-def resolved(recipe: Recipe, train_set: Dataset, data: str = "") -> Recipe:
-    """`recipe` with nothing left at "auto": what it means for these pictures on this machine.
-
-    Raises UsageError for an unknown augmentation, and when there is nothing to fine-tune.
-    """
-    if recipe.fine_tune and not recipe.model.startswith("hf:"):
-        raise UsageError(
-            f"--fine-tune goes on with a pretrained network, such as --model hf:NAME; '{recipe.model}' is "
-            "trained as a whole from the start."
-        )
-    if recipe.augment == "auto" and data in DATASETS:
-        recipe = replace(recipe, augment=DATASETS[data].augment)
-    return replace(
-        recipe,
-        augment=resolved_augment(recipe, train_set, own=bool(data)),
-        precision=resolved_precision(recipe),
-        threads=recipe.threads or cores(),
-    )
+    return _trained(session, callbacks)
 
 
 def resume(
-    folder: Path, train_set: Dataset, validation_set: Dataset, *, callbacks: Sequence[Callback] = ()
+    folder: str | Path,
+    pictures: Splits | Dataset | None = None,
+    validation: Dataset | None = None,
+    *,
+    model: nn.Module | Build | None = None,
+    callbacks: Sequence[Callback] = (),
+    data_dir: str | Path | None = None,
 ) -> Run:
     """Go on with a run that was stopped or killed; its end is byte for byte that of one never stopped.
+
+    pictures  the run's Splits, or its training and validation Dataset; without them they are loaded again
+    model, data_dir  as `fit` takes them
 
     Raises UsageError when the run is finished or the data are not those it began with, PellucidError when
     its checkpoint is damaged.
     """
+    folder = Path(folder)
     if not (folder / CHECKPOINT).is_file():
         raise UsageError(
-            f"'{folder}' has nothing to resume: it is no run's folder, or its training is finished."
+            f"'{folder}' has nothing to resume: it is not a run's folder, or its training is finished."
         )
     recipe = read_recipe(folder / RECIPE)
     environment = read_object(folder / ENVIRONMENT)
-    now = environment_of(train_set, validation_set, recipe)
+    origin = origin_in(environment, folder)
+    if pictures is None:
+        pictures = load_again(origin, data_dir=data_dir, split_file=folder / SPLIT)
+    if isinstance(pictures, Splits):
+        train, held_out = pictures.train, pictures.validation
+    elif isinstance(validation, Dataset):
+        train, held_out = pictures, validation
+    else:
+        raise UsageError("Expected both training and validation pictures, or the run's Splits.")
+    now = environment_of(train, held_out, recipe)
     for name in ("fingerprints", "versions"):
         if environment.get(name) != now[name]:
             raise UsageError(
@@ -146,83 +170,174 @@ def resume(
             f"'{folder / CHECKPOINT}' belongs to another run, or '{RECIPE}' was changed. "
             "Bring the right file back, or train anew."
         )
+    # Of a pretrained network whose last layer alone has been trained, the checkpoint holds no other.
+    whole = any(name.startswith("backbone.") for name in progress.weights)
+    network = _network(recipe, train, model, description=manifest.get("network") if whole else None)
     preprocess = Preprocess(**manifest["preprocess"])
-    whole = any(
-        name.startswith("backbone.") for name in progress.weights
-    )  # else only its last layer is there
-    network = build(
-        recipe.model,
-        train_set.channels,
-        len(train_set.classes),
-        train_set.size,
-        seed=recipe.seed,
-        description=manifest.get("network") if whole else None,
+    classifier = Classifier(network, train.classes, preprocess, recipe.model)
+    done = (progress.epoch - 1) * math.ceil(len(train) / recipe.batch_size) + progress.step
+    recorder = Recorder.going_on(folder / SNAPSHOTS, network, done)
+    session = _Session(folder, classifier, recipe, environment, origin, train, held_out, progress, recorder)
+    return _trained(session, callbacks)
+
+
+def resolved(recipe: Recipe, train: Dataset, origin: Origin) -> Recipe:
+    """`recipe` with nothing left at "auto": what it means for these pictures on this machine.
+
+    Settings that decide how pictures are read and split are those by which they were.
+
+    Raises UsageError for an unknown augmentation, and when there is nothing to fine-tune.
+    """
+    if recipe.fine_tune and not recipe.model.startswith("hf:"):
+        raise UsageError(
+            f"`fine_tune` goes on with a pretrained network, such as hf:NAME; '{recipe.model}' is trained "
+            "as a whole from the start."
+        )
+    if recipe.augment == "auto":
+        recipe = replace(recipe, augment=origin.augmentation)
+    if origin.found:
+        stretched = origin.preprocess is not None and origin.preprocess.scaling == "stretch"
+        size = origin.preprocess.height if origin.preprocess and stretched else origin.choices.size
+        recipe = replace(
+            recipe, validation=origin.choices.validation, size=size, group_by=origin.choices.group_by
+        )
+    return replace(
+        recipe,
+        augment=resolved_augment(recipe, train),
+        precision=resolved_precision(recipe),
+        threads=recipe.threads or cores(),
     )
-    classifier = Classifier(network, train_set.classes, preprocess, recipe.model)
-    done = (progress.epoch - 1) * math.ceil(len(train_set) / recipe.batch_size) + progress.step
-    past = Recorder.going_on(folder / SNAPSHOTS, network, done)
-    return _trained(
-        folder, classifier, recipe, environment, train_set, validation_set, progress, past, callbacks
-    )
 
 
-def _short(model: str) -> str:
-    """What a folder can be called: of "hf:google/vit-base" the last word."""
-    return model.removeprefix("hf:").rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1] or "pretrained"
+@dataclass(frozen=True, eq=False)
+class _Session:
+    """All that a training works on: its folder, its network, its pictures and where it stands."""
+
+    folder: Path
+    classifier: Classifier
+    recipe: Recipe
+    environment: dict[str, Any]
+    origin: Origin
+    train: Dataset
+    validation: Dataset
+    progress: Progress
+    recorder: Recorder
 
 
-def _trained(
-    folder: Path,
-    classifier: Classifier,
+def _chosen(recipe: AnyRecipe | None, model: nn.Module | Build | None) -> Recipe | NamedRecipe:
+    """The recipe, by name where it was named, with a network of one's own under its name."""
+    chosen = recipe if recipe is not None else "fast"
+    if isinstance(chosen, str):
+        chosen = Recipe.named(chosen)
+    if not isinstance(chosen, Recipe | NamedRecipe):
+        raise UsageError(f"Expected a Recipe or the name of one, such as 'fast'; got {chosen!r}.")
+    if model is None:
+        return chosen
+    if isinstance(chosen, NamedRecipe):
+        return NamedRecipe(chosen.name, {**chosen.settings, "model": own_name(model)})
+    return replace(chosen, model=own_name(model))
+
+
+def _loaded(data: Any, recipe: Recipe | NamedRecipe, data_dir: str | Path | None) -> Splits:
+    """The pictures, read and split as the recipe says: what `pellucid train` does."""
+    settings = recipe if isinstance(recipe, Recipe) else recipe.resolve(1)
+    choices = Choices(settings.seed, settings.validation, settings.size, settings.group_by)
+    return load_by(data, choices, data_dir=data_dir)
+
+
+def _network(
     recipe: Recipe,
-    environment: dict[str, Any],
-    train_set: Dataset,
-    validation_set: Dataset,
-    progress: Progress,
-    past: Recorder,
-    callbacks: Sequence[Callback],
-) -> Run:
+    train: Dataset,
+    model: nn.Module | Build | None,
+    *,
+    description: dict[str, Any] | None = None,
+) -> nn.Module:
+    shape = (train.channels, len(train.classes), train.size)
+    if model is not None:
+        return own_network(model, *shape, seed=recipe.seed)
+    if recipe.model.startswith(OWN):
+        raise UsageError(
+            f"This run trains your own network '{recipe.model.removeprefix(OWN)}': give it as model=..."
+        )
+    return build(recipe.model, *shape, seed=recipe.seed, description=description)
+
+
+def _claimed(folder: str | Path | None, origin: Origin, recipe: Recipe) -> Path:
+    """The run's folder, new or empty; without a wish, a numbered one that `runs/latest` points to."""
+    if folder is not None:
+        claim_empty_folder(Path(folder))
+        return Path(folder)
+    model = recipe.model.removeprefix("hf:").removeprefix(OWN).rstrip("/\\").replace("\\", "/")
+    name = f"{origin.name}-{model.rsplit('/', 1)[-1] or 'pretrained'}"
+    claimed = claim_numbered_folder(Path("runs"), name)
+    point(claimed.parent / "latest", claimed)
+    return claimed
+
+
+def _trained(session: _Session, callbacks: Sequence[Callback]) -> Run:
+    folder, classifier, recipe, progress = (
+        session.folder, session.classifier, session.recipe, session.progress,
+    )  # fmt: skip
     manifest = {
         "preprocess": classifier.preprocess.to_json(),
         "recipe": recipe.to_json(),
-        "data": environment["fingerprints"],
+        "data": session.environment["fingerprints"],
         "network": description_of(classifier.network),
     }
-    events = learn(classifier.network, train_set, validation_set, recipe, progress=progress)
+    events = learn(classifier.network, session.train, session.validation, recipe, progress=progress)
+    ended = ""
     with _threads(recipe.threads), stop_requests() as requests:
         try:
             for event in events:
-                past.note(event)
+                session.recorder.note(event)
                 if isinstance(event, Epoch):
                     write_history(folder, progress.history)
-                    write_diagnostics(folder, progress.diagnostics)
-                    past.write()  # before the checkpoint, so that no snapshot before it can be lost
+                    # Before the checkpoint, so that no snapshot older than it can be lost.
+                    _write_what_can_be_spared(session)
                     if not progress.finished(recipe):
                         write_checkpoint(folder / CHECKPOINT, progress, manifest)
                 for callback in callbacks:
                     callback(event)
                 if requests and not progress.finished(recipe):
-                    past.write()
+                    _write_what_can_be_spared(session)
                     write_checkpoint(folder / CHECKPOINT, progress, manifest)
                     raise Stopped(folder, requests[0])
-        except PellucidError:
+        except StopTraining as wish:
             events.close()  # type: ignore[attr-defined]  # puts the best weights into the network
-            _save(folder, classifier, progress)
+            ended = str(wish) or "a callback ended it"
+        except Exception as error:
+            events.close()  # type: ignore[attr-defined]
+            _save(session, ended=str(error) or type(error).__name__)
             raise
-        _save(folder, classifier, progress)
+        except Stopped:
+            events.close()  # type: ignore[attr-defined]
+            _save(session)
+            raise
+        _save(session, ended=ended)
         remove(folder / CHECKPOINT)
         if requests:
             raise Stopped(folder, requests[0])
-    return Run(folder, classifier, recipe, list(progress.history), environment)
+    return Run(
+        folder, classifier, recipe, History(progress.history), session.environment, session.origin, ended
+    )
 
 
-def _save(folder: Path, classifier: Classifier, progress: Progress) -> None:
-    best = progress.best
+def _write_what_can_be_spared(session: _Session) -> None:
+    """Snapshots and diagnostics; where they cannot be written, training goes on without them."""
+    try:
+        write_diagnostics(session.folder, session.progress.diagnostics)
+        session.recorder.write()
+    except PellucidError as error:
+        warnings.warn(f"Training goes on without what pages show of its past. {error}", stacklevel=3)
+
+
+def _save(session: _Session, *, ended: str = "") -> None:
+    best = session.progress.best
     why = "lowest validation loss" if best else "training stopped before its first epoch was judged"
     figures = {name: value for name, value in asdict(best).items() if name != "seconds"} if best else {}
-    write_history(folder, progress.history)
-    write_diagnostics(folder, progress.diagnostics)
-    classifier.save(folder, training={"why": why, "epochs": len(progress.history), "best": figures})
+    write_history(session.folder, session.progress.history)
+    training = {"why": why, "epochs": len(session.progress.history), "best": figures}
+    session.classifier.save(session.folder, training={**training, **({"ended": ended} if ended else {})})
 
 
 @contextmanager

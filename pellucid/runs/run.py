@@ -1,20 +1,26 @@
-"""The folder a training leaves behind: fit() fills it, Run reads it, and either can go on with it."""
+"""The folder a training leaves behind, as one handle: its classifier, its choices, how it went."""
 
 import math
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from pellucid.classifier import MANIFEST, Classifier
-from pellucid.data.dataset import Dataset, Splits
+from pellucid.data import load_again
+from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation.evaluation import EVALUATION, PREDICTIONS, Evaluation, evaluate
 from pellucid.files import read_csv, read_object, write_csv
+from pellucid.models import Build
+from pellucid.public import public
 from pellucid.recipe import Recipe, read_recipe
 from pellucid.runs.checkpoint import CHECKPOINT
+from pellucid.runs.history import History
 from pellucid.runs.tables import DIAGNOSTICS, SPLIT, SPLIT_HEADER, read_history, read_split, split_rows
 from pellucid.training.diagnostics import LayerDiagnostics
 from pellucid.training.loop import Epoch
@@ -27,18 +33,22 @@ RECIPE, ENVIRONMENT = "recipe.json", "environment.json"
 class Run:
     """A training that was done: its classifier, the choices that led to it, and how it went.
 
-    folder       where it lies
+    folder       its folder
     classifier   with the weights of the best epoch
     recipe       every choice, with nothing left at "auto"
-    history      one Epoch each
+    history      one Epoch each; `history["val_loss"]` is a list of figures
     environment  versions, machine, threads, fingerprints of the data, the command
+    origin       where the pictures came from, and how they were read
+    ended        why training ended before its time, such as a loss that was not finite; "" where it did not
     """
 
     folder: Path
     classifier: Classifier
     recipe: Recipe
-    history: list[Epoch]
+    history: History
     environment: dict[str, Any]
+    origin: Origin
+    ended: str = ""
 
     def __repr__(self) -> str:
         return f"Run('{self.folder}', {self.summary})"
@@ -47,23 +57,27 @@ class Run:
         return f"<p><b>{escape(str(self.folder))}</b><br>{escape(self.summary)}</p>"
 
     @staticmethod
-    def open(folder: Path) -> "Run":
-        """The run in `folder`. Raises UsageError when there is none, PellucidError when it is damaged."""
+    def open(folder: str | Path, *, model: nn.Module | Build | None = None) -> "Run":
+        """The run in `folder`, such as "runs/latest".
+
+        model  where the run trained a network of your own: that network again, or the function that builds it
+
+        Raises UsageError when there is no run, PellucidError when it is damaged.
+        """
+        folder = Path(folder)
         if not folder.is_dir():
-            raise UsageError(f"'{folder}' is no folder. Expected a run's folder, such as 'runs/latest'.")
+            raise UsageError(f"'{folder}' is not a folder. Expected a run's folder, such as 'runs/latest'.")
         if not (folder / MANIFEST).is_file() and (folder / CHECKPOINT).is_file():
             raise UsageError(
                 f"'{folder}' was cut off before its model was saved. "
                 f"Go on with: pellucid train --resume {shlex.quote(str(folder))}"
             )
-        classifier = Classifier.load(folder)
+        classifier = Classifier.load(folder, model=model)
         recipe = read_recipe(folder / RECIPE)
-        return Run(folder, classifier, recipe, read_history(folder), read_object(folder / ENVIRONMENT))
-
-    @property
-    def data(self) -> str:
-        """What was trained on, as `load` takes it: "mnist"."""
-        return str(self.environment.get("data", ""))
+        environment = read_object(folder / ENVIRONMENT)
+        origin = origin_in(environment, folder)
+        ended = str(read_object(folder / MANIFEST)["training"].get("ended", ""))
+        return Run(folder, classifier, recipe, read_history(folder), environment, origin, ended)
 
     @property
     def best(self) -> Epoch | None:
@@ -71,6 +85,17 @@ class Run:
         return next((epoch for epoch in reversed(self.history) if epoch.best), None)
 
     @property
+    def summary(self) -> str:
+        """The training in one sentence."""
+        if self.best is None:
+            return "stopped before its first epoch was judged"
+        epochs = "the only epoch" if len(self.history) == 1 else f"best of {len(self.history)} epochs"
+        number = "" if len(self.history) == 1 else f" is {self.best.epoch}"
+        return (
+            f"{epochs}{number}: validation loss {self.best.val_loss:.4f}, "
+            f"accuracy {self.best.val_accuracy:.4f}, after {self.best.seconds:.1f} s"
+        )
+
     def diagnostics(self) -> list[LayerDiagnostics]:
         """How long each layer's gradient was halfway through each epoch, and how far a step moved it.
 
@@ -88,9 +113,8 @@ class Run:
         except (KeyError, TypeError, ValueError) as error:
             raise PellucidError(f"'{self.folder / DIAGNOSTICS}' is damaged: {error!r}. Delete it.") from error
 
-    @property
     def snapshots(self) -> list[Snapshot]:
-        """The weights as they were on the way to those kept, oldest first; read anew each time.
+        """The weights as they were on the way to those kept, oldest first.
 
         Raises PellucidError when snapshots.safetensors is damaged.
         """
@@ -98,25 +122,60 @@ class Run:
         before = self.best.epoch * steps if self.best else None
         return read_snapshots(self.folder / SNAPSHOTS, self.classifier.network, before=before)
 
-    @property
-    def summary(self) -> str:
-        """The training in one sentence."""
-        if self.best is None:
-            return "stopped before its first epoch was judged"
-        return (
-            f"best of {len(self.history)} epochs is {self.best.epoch}: "
-            f"validation loss {self.best.val_loss:.4f}, accuracy {self.best.val_accuracy:.4f}, "
-            f"after {self.best.seconds:.1f} s"
-        )
+    def splits(
+        self,
+        data_dir: str | Path | None = None,
+        *,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Splits:
+        """The pictures of this run, loaded again.
+
+        data_dir  where they lie now: your own pictures that were moved, or a folder of known data sets
+        progress  called with what is done, how much so far and how much in all
+
+        Raises UsageError when they are not those it was trained on, or came from memory.
+        """
+
+        def again(origin: Origin) -> Splits:
+            return load_again(origin, data_dir=data_dir, split_file=self.folder / SPLIT, progress=progress)
+
+        try:
+            return self._same(again(self.origin))
+        except UsageError as first:
+            # Where pictures are split otherwise now, as after an update, the run's own table decides.
+            if self.origin.known or not self.origin.data:
+                raise
+            choices = replace(self.origin.choices, split_file=str(self.folder / SPLIT))
+            try:
+                return self._same(again(replace(self.origin, choices=choices)))
+            except UsageError:
+                raise first from None
+
+    def _same(self, splits: Splits) -> Splits:
+        found = {"train": splits.train.fingerprint, "validation": splits.validation.fingerprint}
+        if found != self.environment.get("fingerprints"):
+            raise UsageError(
+                f"'{self.origin.data}' is no longer what '{self.folder}' was trained on: its fingerprint has "
+                "changed. Bring the pictures back as they were, or train again."
+            )
+        return splits
 
     def plot(self) -> Any:
         """Loss and accuracy by epoch as a matplotlib figure."""
-        from pellucid.plots.figures import plot_history
+        from pellucid.plots.figures import plot_history  # matplotlib is slow to load: only who plots needs it
 
         return plot_history(self.history)
 
+    def report(self, splits: Splits | None = None, *, language: str = "en") -> Path:
+        """Write report.html into the run's folder and give its path; the test set is opened where it was not.
+
+        splits  the run's pictures where they are at hand; without them they are loaded again
+        """
+        path: Path = public("write_report")(self, splits, language=language)
+        return path
+
     def evaluation(self) -> Evaluation | None:
-        """What `evaluate` found and wrote down, or None when the test set has not been opened.
+        """What `evaluate` found and saved, or None when the test set has not been opened.
 
         Raises PellucidError when evaluation.json or predictions.csv is damaged.
         """
@@ -134,12 +193,16 @@ class Run:
             )
         return evaluation
 
-    def evaluate(self, test_set: Dataset) -> Evaluation:
+    def evaluate(self, test_set: Dataset | None = None) -> Evaluation:
         """Open the test set: judge the classifier on it, note the result and that it was opened once more.
 
-        Test pictures that were trained on or chosen by are named as "leaking" in evaluation.json, and what
-        the others give stands in "without_leaking".
+        test_set  without it, the run's own, loaded again
+
+        Test pictures that were trained on or validated with are named as "leaking" in evaluation.json, and
+        the result on the others stands in "without_leaking".
         """
+        if test_set is None:
+            test_set = self.splits().test
         kept = [row for row in read_split(self.folder / SPLIT) if row[2] != "test"]
         seen = {row[3] for row in kept}
         rows = list(split_rows("test", test_set))
@@ -157,8 +220,8 @@ class Run:
         return evaluation
 
     def without_leaking(self) -> str:
-        """The verdict on the test pictures that were neither trained on nor chosen by; empty when all were so
-        or the test set has not been opened."""
+        """The verdict on the test pictures that were neither trained on nor validated with; "" when all were,
+        or when the test set has not been opened."""
         if not self._was_opened:
             return ""
         figures = read_object(self.folder / EVALUATION).get("without_leaking")
@@ -182,16 +245,15 @@ class Run:
         return str(read_object(self.folder / MANIFEST).get("sha256"))
 
 
-def find_splits(run: Run, load: Callable[[], Splits]) -> Splits:
-    """The pictures of a run, loaded again. Raises UsageError when they are not those it was trained on."""
-    splits = load()
-    found = {"train": splits.train.fingerprint, "validation": splits.validation.fingerprint}
-    if found != run.environment.get("fingerprints"):
-        raise UsageError(
-            f"'{run.data}' is no longer what '{run.folder}' was trained on: its fingerprint has changed. "
-            "Bring the pictures back as they were, or train again."
-        )
-    return splits
+def origin_in(environment: dict[str, Any], folder: Path) -> Origin:
+    """The origin that a run's environment.json holds. Raises PellucidError when it is damaged."""
+    try:
+        return Origin.from_json(environment["origin"])
+    except (KeyError, PellucidError) as error:
+        raise PellucidError(
+            f"'{folder / ENVIRONMENT}' is damaged: it does not say where the pictures come from ({error}). "
+            "Restore it or train again."
+        ) from error
 
 
 def _figures(evaluation: Evaluation | None) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the step at hand is finished, then everything is saved."""
+"""How a training ends early: by Ctrl-C or SIGTERM after the step at hand, or by a callback's wish."""
 
 import shlex
 import signal
@@ -8,20 +8,28 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from pellucid.errors import PellucidError
 from pellucid.runs.checkpoint import CHECKPOINT
 
 
-class Stopped(PellucidError):
-    """Training was asked to stop (Ctrl-C or SIGTERM), finished its step and saved what it had."""
+class StopTraining(Exception):
+    """Raise it in a callback of `fit` to end the training there; the best weights are kept."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Training was interrupted (Ctrl-C or SIGTERM), finished its step and saved what it had.
+
+    folder     the run's folder, from which `resume` goes on
+    exit_code  128 and the signal's number, as shells have it
+    """
 
     def __init__(self, folder: Path, signal_number: int) -> None:
-        place = shlex.quote(str(folder))
+        path = shlex.quote(str(folder))
         unfinished = (folder / CHECKPOINT).is_file()
-        rest = f" Go on with: pellucid train --resume {place};" if unfinished else ""
+        rest = f" Go on with: pellucid train --resume {path};" if unfinished else ""
         super().__init__(
-            f"Stopped and saved in '{folder}'.{rest} Judge what was reached with: pellucid evaluate {place}"
+            f"Stopped and saved in '{folder}'.{rest} Judge what was reached with: pellucid evaluate {path}"
         )
+        self.folder = folder
         self.exit_code = 128 + signal_number
 
 

@@ -1,12 +1,13 @@
 """The tables of a run's folder: each picture's part, the history by epoch, each layer's diagnostics."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pellucid.classifier import MANIFEST
 from pellucid.data.dataset import Dataset, content_hashes
 from pellucid.errors import PellucidError
 from pellucid.files import read_csv, read_object, write_csv
+from pellucid.runs.history import History
 from pellucid.training.diagnostics import LayerDiagnostics
 from pellucid.training.loop import Epoch
 
@@ -33,7 +34,7 @@ def read_split(path: Path) -> list[tuple[str, ...]]:
         raise PellucidError(f"'{path}' is damaged: no column {error}. Restore it or train again.") from error
 
 
-def write_history(folder: Path, history: list[Epoch]) -> None:
+def write_history(folder: Path, history: Sequence[Epoch]) -> None:
     """metrics.csv holds a row for each epoch."""
     rows = [[getattr(epoch, name) for name in METRICS_HEADER] for epoch in history]
     write_csv(folder / METRICS, METRICS_HEADER, rows)
@@ -45,7 +46,7 @@ def write_diagnostics(folder: Path, diagnostics: list[LayerDiagnostics]) -> None
     write_csv(folder / DIAGNOSTICS, DIAGNOSTICS_HEADER, rows)
 
 
-def read_history(folder: Path) -> list[Epoch]:
+def read_history(folder: Path) -> History:
     """What `write_history` wrote. Raises PellucidError when it is damaged or epochs are missing."""
     history: list[Epoch] = []
     lowest = float("inf")
@@ -60,4 +61,4 @@ def read_history(folder: Path) -> list[Epoch]:
         raise PellucidError(
             f"'{folder / METRICS}' is damaged: {error!r}. Restore it or train again."
         ) from error
-    return history
+    return History(history)

@@ -93,13 +93,10 @@ def named(text: str) -> list[str]:
     return ordered(words)
 
 
-def suited(channels: int, *, own: bool) -> str:
-    """What "auto" means for pictures no data set of ours: they may be letters, or X-rays, where a mirror
-    image is another thing, unless they are coloured; and what is `own`, read from a folder, is seldom much.
-    """
-    if channels == 3:
-        return "crop,flip,colour"
-    return "crop" if own else "none"
+def suited(channels: int) -> str:
+    """What "auto" means for pictures of unknown origin: gray ones may be letters or X-rays, where a mirrored
+    picture is another thing, so they are left alone."""
+    return "crop,flip,colour" if channels == 3 else "none"
 
 
 def crop(images: Tensor, generator: Generator) -> Tensor:

@@ -184,12 +184,9 @@ def first_batch(train_set: Dataset, recipe: Recipe) -> tuple[Tensor, Tensor, Ten
     return batch, *_batch(train_set, batch, recipe, Progress())
 
 
-def resolved_augment(recipe: Recipe, train_set: Dataset, *, own: bool = False) -> str:
-    """The augmentations by name, or "none": what "auto" means for these pictures, `own` ones from a folder.
-
-    Raises UsageError for an unknown name.
-    """
-    names = suited(train_set.channels, own=own) if recipe.augment == "auto" else recipe.augment
+def resolved_augment(recipe: Recipe, train_set: Dataset) -> str:
+    """The augmentations by name, or "none". Raises UsageError for an unknown name."""
+    names = suited(train_set.channels) if recipe.augment == "auto" else recipe.augment
     return ",".join(named(names)) or "none"
 
 

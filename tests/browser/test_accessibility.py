@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 import pellucid
 from pellucid import Recipe, Run, explain, fit, write_report
 from pellucid.comparison import compare
-from pellucid.data.dataset import Splits
+from pellucid.data.dataset import Origin, Splits
 from pellucid.explanation.counterfactual import changes_to_others
 from pellucid.exporters.page import export_page
 from pellucid.files import write_text
@@ -76,7 +76,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         for seed in (1, 2):
             recipe = Recipe(epochs=3, batch_size=32, threads=1, seed=seed)
             runs.append(
-                fit(splits.train, splits.validation, recipe, folder=folder / str(seed), data="digits")
+                fit(
+                    splits.train,
+                    splits.validation,
+                    recipe,
+                    folder=folder / str(seed),
+                    origin=Origin("digits"),
+                )
             )
     return Made(folder, splits, (runs[0], runs[1]))
 

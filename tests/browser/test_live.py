@@ -387,13 +387,13 @@ def build_then(subject: Subject) -> Classifier:
 def test_the_scale_over_test_pictures_is_counted_when_it_is_wanted(formed) -> None:
     formed.locator(".side-run").nth(1).get_by_label("Colours").select_option("fixed")
     wait_for(formed, "Object.keys(pellucid.app.runs[1].data.scales).length > 0")
-    mine, theirs = formed.evaluate("pellucid.app.runs.slice(0, 2).map((run) => run.data.scales.conv2)")
+    mine, theirs = formed.evaluate("pellucid.app.runs.slice(0, 2).map((run) => run.origin.data.scales.conv2)")
     assert mine == pytest.approx(theirs, rel=0.05, abs=1e-3)
 
 
 def test_a_network_too_large_to_keep_its_past_says_so(watch, subject: Subject) -> None:
     run = served("large", replace(subject, snapshots=()), torch_only=True)
-    run.data["large"] = {"weights": 11_000_000, "most": 2_000_000}
+    run.origin.data["large"] = {"weights": 11_000_000, "most": 2_000_000}
     with serving([run], language="ko") as address:
         watched = watch()
         watched.page.goto(address)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pellucid import Dataset, Recipe, Run, Splits, fit, write_report
+from pellucid.data.dataset import Origin
 from tests.toys import toy_splits
 
 pytestmark = pytest.mark.browser
@@ -25,7 +26,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Splits]:
         *(Dataset(part.images, part.labels, NAMES, list(part.sources)) for _, part in toy_splits().items())
     )
     run: Run = fit(
-        splits.train, splits.validation, Recipe(epochs=1), folder=tmp_path_factory.mktemp("run"), data="toy"
+        splits.train,
+        splits.validation,
+        Recipe(epochs=1),
+        folder=tmp_path_factory.mktemp("run"),
+        origin=Origin("toy"),
     )
     return write_report(run, splits, run.evaluate(splits.test)), splits
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pellucid import Recipe, fit, write_report
+from pellucid.data.dataset import Origin
 from tests.toys import toy_splits
 
 pytestmark = pytest.mark.browser
@@ -16,7 +17,11 @@ pytestmark = pytest.mark.browser
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     splits = toy_splits()
     run = fit(
-        splits.train, splits.validation, Recipe(epochs=1), folder=tmp_path_factory.mktemp("run"), data="toy"
+        splits.train,
+        splits.validation,
+        Recipe(epochs=1),
+        folder=tmp_path_factory.mktemp("run"),
+        origin=Origin("toy"),
     )
     return write_report(run, splits, run.evaluate(splits.test))
 

@@ -10,7 +10,7 @@ import torch
 import pellucid
 from pellucid import Recipe, fit, write_report
 from pellucid.classifier import Classifier
-from pellucid.data.dataset import Dataset, Splits
+from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.exporters.page import export_page
 from pellucid.pad.section import Subject
 from tests.toys import economical
@@ -25,7 +25,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, Path, Pa
     folder = tmp_path_factory.mktemp("why") / "run"
     with economical():
         run = fit(
-            splits.train, splits.validation, Recipe(epochs=8, batch_size=32), folder=folder, data="digits"
+            splits.train,
+            splits.validation,
+            Recipe(epochs=8, batch_size=32),
+            folder=folder,
+            origin=Origin("digits"),
         )
         page = export_page(
             Subject(run.classifier, "digits", splits.train, splits.test), folder.parent / "page.html"
@@ -89,7 +93,7 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, Path
     recipe = Recipe(model="tutorial", epochs=6, batch_size=16)
     with economical():
         folder = tmp_path_factory.mktemp("coloured") / "run"
-        run = fit(splits.train, splits.validation, recipe, folder=folder, data="meadows")
+        run = fit(splits.train, splits.validation, recipe, folder=folder, origin=Origin("meadows"))
         evaluation = run.evaluate(splits.test)
         assert evaluation.accuracy > 0.9
         return run.classifier, write_report(run, splits, evaluation)

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 import torch
 
-from pellucid import cli, data
+from pellucid import cli, data, prediction
 from pellucid.classifier import Classifier
-from pellucid.cli import predict, train
+from pellucid.cli import train
 from pellucid.cli.output import Voice
 from pellucid.data import DATASETS, load
-from pellucid.data.dataset import Splits
+from pellucid.data.dataset import Origin, Splits
 from pellucid.errors import PellucidError
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.files import sha256
@@ -57,7 +57,7 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("toys") / "run"
     splits = toy_splits()
     with economical():
-        fit(splits.train, splits.validation, replace(QUICK, epochs=1), folder=folder, data="toys")
+        fit(splits.train, splits.validation, replace(QUICK, epochs=1), folder=folder, origin=Origin("toys"))
     return folder
 
 
@@ -147,7 +147,7 @@ def test_an_exported_page_carries_the_snapshots_of_the_training(
     assert call("export", run, "--out", tmp_path / "page.html")[0] == 0
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     data = json.loads(page.partition('id="live-data">')[2].partition("</script>")[0])
-    assert data["snapshots"]["steps"] == [step for _, step, _ in Run.open(run).snapshots]
+    assert data["snapshots"]["steps"] == [step for _, step, _ in Run.open(run).snapshots()]
     assert len(page) < 3_000_000
 
 
@@ -169,7 +169,7 @@ def test_predict_evaluate_and_report_agree_with_python_to_the_last_digit(
     rows = rows_of(tmp_path / "table.csv")
     found = [[float(row[f"p({name})"]) for name in test.classes] for row in rows]
     assert torch.equal(torch.tensor(found), expected)
-    assert [row["file"] for row in rows] == [str(file) for file in files]
+    assert [row["source"] for row in rows] == [str(file) for file in files]
     code, out, _ = call("predict", run, *files)
     assert [line.partition(": ")[0] for line in out.splitlines()] == [str(file) for file in files]
 
@@ -178,7 +178,7 @@ def test_predict_evaluate_and_report_agree_with_python_to_the_last_digit(
 def test_many_files_get_the_answers_each_would_get_alone(
     toy_run: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "TOGETHER", 3)
+    monkeypatch.setattr(prediction, "READ_AT_ONCE", 3)
     files = [write_picture(Path(f"{n}.png"), image) for n, image in enumerate(toy_dataset(7).images)]
     files.insert(4, Path("absent.png"))
     code, out, err = call("predict", toy_run, *files, "--json")
@@ -244,9 +244,12 @@ def test_a_bare_train_prints_three_examples(call: Call) -> None:
         (["report", "nowhere", "--lang", "fr"], "Unknown language 'fr'. Known: en, ko."),
         (["export", "nowhere", "--lang", "fr"], "Unknown language 'fr'. Known: en, ko."),
         (["train", "--resume", "nowhere"], "'nowhere' has nothing to resume"),
-        (["evaluate", "nowhere"], "'nowhere' is no folder. Expected a run's folder, such as 'runs/latest'."),
+        (
+            ["evaluate", "nowhere"],
+            "'nowhere' is not a folder. Expected a run's folder, such as 'runs/latest'.",
+        ),
         (["evaluate", "."], "'.' holds no model.json. Expected a run's folder"),
-        (["report", "nowhere"], "'nowhere' is no folder."),
+        (["report", "nowhere"], "'nowhere' is not a folder."),
         (["predict", "nowhere", "x.png"], "'nowhere' holds no model.json."),
         (["explain", "nowhere", "x.png"], "'nowhere' holds no model.json."),
     ],
@@ -343,8 +346,8 @@ def leaky(monkeypatch: pytest.MonkeyPatch) -> Splits:
     splits = toy_splits()
     images = splits.test.images.clone()
     images[:3] = splits.train.images[:3]
-    leaky = replace(splits, test=replace(splits.test, images=images))
-    monkeypatch.setattr(data, "load", lambda *_, **__: leaky)
+    leaky = replace(splits, test=replace(splits.test, images=images), origin=Origin("toys", known=True))
+    monkeypatch.setattr(data, "load_by", lambda *_, **__: leaky)
     monkeypatch.setitem(DATASETS, "toys", DATASETS["digits"])
     return leaky
 
@@ -434,7 +437,7 @@ def test_one_class_only_is_refused_and_leaves_nothing(
 ) -> None:
     splits = toy_splits()
     one = replace(splits, train=only_class(splits.train, "box"))
-    monkeypatch.setattr(data, "load", lambda *_, **__: one)
+    monkeypatch.setattr(data, "load_by", lambda *_, **__: one)
     code, _, err = call("train", "toys")
     assert code == 2
     assert "Expected training pictures of at least two classes; got 36 pictures of box." in err
@@ -538,8 +541,8 @@ def test_no_file_name_steers_the_terminal(toy_run: Path, call: Call) -> None:
         write_picture(Path("plain.png"), image).rename(name)
     code, out, err = call("predict", toy_run, *NAMES, "--csv", "table.csv", "--json")
     assert (code, err) == (0, "")
-    assert [json.loads(line)["file"] for line in out.splitlines()] == NAMES
-    assert [row["file"] for row in rows_of(Path("table.csv"))][:-1] == NAMES[:-1]
+    assert [json.loads(line)["source"] for line in out.splitlines()] == NAMES
+    assert [row["source"] for row in rows_of(Path("table.csv"))][:-1] == NAMES[:-1]
     code, out, err = call("predict", toy_run, *NAMES)
     assert (code, err) == (0, "")
     assert len(out.splitlines()) == len(NAMES)
@@ -570,7 +573,7 @@ def test_an_error_of_our_own_is_one_line_and_its_code(call: Call, monkeypatch: p
     def fails(*_: Any, **__: Any) -> None:
         raise Peculiar("it \x1b[2J went wrong")
 
-    monkeypatch.setattr(data, "load", fails)
+    monkeypatch.setattr(data, "load_by", fails)
     assert call("check", "digits") == (77, "", "pellucid: it \\x1b[2J went wrong\n")
 
 

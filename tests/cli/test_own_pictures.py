@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.cli import application
-from pellucid.cli.pictures import read_again, splits_of
-from pellucid.data import split_by_content
+from pellucid.data import load_again, split_by_content
 from pellucid.errors import UsageError
 from pellucid.files import read_json
 from pellucid.report import data as data_section
@@ -97,7 +96,7 @@ def test_no_command_touches_the_folder(messy: Path, tmp_path: Path, monkeypatch:
 
 def test_the_report_counts_what_is_unreadable_and_names_it(run: Path, messy: Path) -> None:
     opened = Run.open(run)
-    splits = read_again(opened.environment["reading"], run, None).splits
+    splits = opened.splits()
     evaluation = opened.evaluation() or opened.evaluate(splits.test)
     told = data_section.data(Material(opened, splits, evaluation))
     assert told["reading"]["unreadable"][0]["source"] == "train/dark/cut.png"
@@ -111,15 +110,14 @@ def test_a_run_whose_pictures_an_earlier_pellucid_parted_otherwise_is_still_read
     monkeypatch.setattr(split_by_content, "TEST_KEY", b"as it was")
     asked("train", folder, "--out", tmp_path / "run", "--quiet", *TRAIN)
     opened = Run.open(tmp_path / "run")
-    then = splits_of(opened, None)
+    then = opened.splits()
     monkeypatch.undo()
-    told = opened.environment["reading"]
-    assert read_again(told, opened.folder, None).splits.test.sources != then.test.sources
-    now = splits_of(opened, None)
+    assert load_again(opened.origin).test.sources != then.test.sources
+    now = opened.splits()
     assert [part.sources for _, part in now.items()] == [part.sources for _, part in then.items()]
     (folder / now.train.sources[0]).unlink()
     with pytest.raises(UsageError, match="its fingerprint has changed"):
-        splits_of(opened, None)
+        opened.splits()
 
 
 def test_what_was_understood_is_said_before_training(
@@ -144,10 +142,10 @@ def test_what_was_understood_is_said_before_training(
 def test_a_run_tells_where_its_pictures_lie_and_finds_them_again(
     messy: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = read_json(run / ENVIRONMENT)["reading"]
-    assert told["path"] == str(messy)
+    told = read_json(run / ENVIRONMENT)["origin"]
+    assert told["location"] == str(messy)
     assert (told["found"], told["read"], len(told["unreadable"])) == (49, 48, 1)
-    assert told["classes"] == ["bright", "dark"]
+    assert Run.open(run).classifier.classes == ("bright", "dark")
     assert {row["split"] for row in rows_of(run / SPLIT)} == {"train", "validation", "test"}
     monkeypatch.chdir(tmp_path)
     asked("evaluate", run, "--again")
@@ -191,7 +189,7 @@ def test_size_and_groups_are_part_of_the_recipe(messy: Path, tmp_path: Path) -> 
 
 
 def test_settings_of_your_own_pictures_are_refused_for_known_ones(run: Path, messy: Path) -> None:
-    with pytest.raises(UsageError, match="--size is for your own pictures; 'digits' is known"):
+    with pytest.raises(UsageError, match="`size` is for your own pictures; 'digits' is known"):
         asked("train", "digits", "--size", "32")
     with pytest.raises(UsageError, match="as skip or stop; got 'ask'"):
         asked("check", messy, "--on-unreadable", "ask")
@@ -203,7 +201,7 @@ def test_settings_of_your_own_pictures_are_refused_for_known_ones(run: Path, mes
 
 def test_check_counts_in_json(messy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked("check", messy, "--json")
-    facts = json.loads(capsys.readouterr().out)["reading"]
+    facts = json.loads(capsys.readouterr().out)["origin"]
     assert facts["found"] == facts["read"] + len(facts["unreadable"]) == 49
 
 
@@ -221,7 +219,7 @@ def test_a_stopped_run_goes_on_with_its_pictures(
     class Killed(Exception):
         pass
 
-    def killed(*arguments: object) -> None:
+    def killed(*arguments: object, **_: object) -> None:
         raise Killed
 
     folder = tmp_path / "run"

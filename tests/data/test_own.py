@@ -12,8 +12,8 @@ from PIL import Image
 
 from pellucid import load
 from pellucid.data import is_known
-from pellucid.data.dataset import content_hashes
-from pellucid.data.own import Reading, chosen_size, read_pictures
+from pellucid.data.dataset import Choices, content_hashes
+from pellucid.data.own import OwnPictures, chosen_size, read_own
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
 from pellucid.runs.fit import fit
@@ -22,28 +22,30 @@ from tests.data.folders import picture, planted, shapes, state
 from tests.toys import QUICK, rows_of
 
 
-def parts(reading: Reading) -> dict[str, str]:
+def parts(reading: OwnPictures) -> dict[str, str]:
     return {source: name for name, part in reading.splits.items() for source in part.sources}
 
 
 def test_a_folder_becomes_three_parts_of_one_size_that_share_no_picture(tmp_path: Path) -> None:
     folder = shapes(tmp_path / "pictures", count=40)
     planted(folder, {"bright/twin.png": (folder / "dark" / "001.png").read_bytes()})
-    reading = read_pictures(folder)
+    reading = read_own(folder)
     hashes = [set(content_hashes(part)) for _, part in reading.splits.items()]
     assert sum(map(len, hashes)) == len(set().union(*hashes)) == 80
     assert all(len(part) for _, part in reading.splits.items())
-    assert reading.preprocess == Preprocess(3, 16, 16)
+    assert reading.splits.origin.preprocess == Preprocess(3, 16, 16)
     assert reading.splits.train.classes == ("bright", "dark")
-    assert any(note.startswith("held out of training by content") for note in map(str, reading.notes))
+    assert any(
+        note.startswith("held out of training by content") for note in map(str, reading.splits.origin.notes)
+    )
 
 
 def test_what_is_unreadable_is_named_and_counted_and_the_rest_is_read(tmp_path: Path) -> None:
     folder = shapes(tmp_path / "pictures")
     cut = (folder / "dark" / "000.png").read_bytes()[:-40]
     planted(folder, {"dark/cut.png": cut, "dark/empty.png": b"", "bright/text.jpg": b"not a picture"})
-    reading = read_pictures(folder)
-    facts = reading.to_json()
+    reading = read_own(folder)
+    facts = reading.splits.origin.to_json()
     assert {one["source"] for one in facts["unreadable"]} == {
         "dark/cut.png",
         "dark/empty.png",
@@ -53,27 +55,27 @@ def test_what_is_unreadable_is_named_and_counted_and_the_rest_is_read(tmp_path: 
     assert facts["read"] == sum(len(part) for _, part in reading.splits.items())
     assert any(
         "3 pictures are unreadable and passed over: 'bright/text.jpg'" in note
-        for note in map(str, reading.notes)
+        for note in map(str, reading.splits.origin.notes)
     )
     with pytest.raises(UsageError, match=r"bright/text\.jpg"):
-        read_pictures(folder, on_unreadable="stop")
+        read_own(folder, Choices(on_unreadable="stop"))
 
 
 def test_a_class_of_which_nothing_can_be_read_is_refused(tmp_path: Path) -> None:
     folder = planted(shapes(tmp_path / "pictures", count=5), {"owl/1.png": b"", "owl/2.png": b""})
     with pytest.raises(UsageError, match="Not one picture of 'owl' can be read"):
-        read_pictures(folder)
+        read_own(folder)
     with pytest.raises(UsageError, match="None of the 2 pictures can be read"):
-        read_pictures(planted(tmp_path / "none", {"a/1.png": b"", "b/1.png": b""}))
+        read_own(planted(tmp_path / "none", {"a/1.png": b"", "b/1.png": b""}))
 
 
 def test_adding_pictures_and_renaming_moves_none(tmp_path: Path) -> None:
     folder = shapes(tmp_path / "pictures")
-    before = parts(read_pictures(folder))
+    before = parts(read_own(folder))
     for path in sorted((folder / "dark").iterdir())[:10]:
         path.rename(path.with_name(f"renamed {path.name}"))
     planted(folder, {f"bright/new{n}.png": picture(n) for n in range(6)})
-    after = parts(read_pictures(folder))
+    after = parts(read_own(folder))
     now = {source: after.get(source) or after[source.replace("/", "/renamed ")] for source in before}
     assert now == before
     assert len(after) == len(before) + 6
@@ -110,18 +112,18 @@ def test_pictures_saved_again_and_new_ones_move_none_and_the_size_is_no_matter(t
     generator = random.Random(11)
     for number in range(6):
         folder = planted(tmp_path / str(number), {f"{n % 2}/{n}.png": photo(generator) for n in range(120)})
-        before = parts(read_pictures(folder, size=32))
+        before = parts(read_own(folder, Choices(size=32)))
         twins = {}
         for old in generator.sample(sorted(before), 30):
             name = f"{old[0]}/{generator.randbytes(4).hex()}.png"
             twins[name] = old
             planted(folder, {name: saved_again((folder / old).read_bytes(), generator)})
         planted(folder, {f"{n % 2}/new{n}.png": photo(generator) for n in range(12)})
-        after = parts(read_pictures(folder, size=32))
+        after = parts(read_own(folder, Choices(size=32)))
         assert before.items() <= after.items()
         assert len(after) == 162
         assert [after[twin] for twin in twins] == [before[old] for old in twins.values()]
-        assert parts(read_pictures(folder, size=64)) == after
+        assert parts(read_own(folder, Choices(size=64))) == after
 
 
 def test_arrays_are_parted_as_files_of_the_same_pixels_are(tmp_path: Path) -> None:
@@ -132,8 +134,8 @@ def test_arrays_are_parted_as_files_of_the_same_pixels_are(tmp_path: Path) -> No
         file = io.BytesIO()
         Image.fromarray(pixels[n]).save(file, "PNG")
         files[f"{label}/{n}.png"] = file.getvalue()
-    of_files = parts(read_pictures(planted(tmp_path / "files", files)))
-    of_arrays = parts(read_pictures((pixels, np.array(labels))))
+    of_files = parts(read_own(planted(tmp_path / "files", files)))
+    of_arrays = parts(read_own((pixels, np.array(labels))))
     assert {name.split("/")[1].removesuffix(".png"): part for name, part in of_files.items()} == {
         name.split("/")[1]: part for name, part in of_arrays.items()
     }
@@ -163,73 +165,75 @@ def test_pictures_of_many_sizes_and_kinds_are_read_alike(tmp_path: Path) -> None
         size, mode = ((50, 40), "L") if number % 3 else ((90, 70), "RGB")
         files[f"{'ab'[number % 2]}/{number}.png"] = picture(number, size=size, mode=mode)
     folder = planted(tmp_path / "pictures", files)
-    reading = read_pictures(folder)
-    assert reading.preprocess == Preprocess(3, 32, 32, "stretch")
+    reading = read_own(folder)
+    assert reading.splits.origin.preprocess == Preprocess(3, 32, 32, "stretch")
     assert reading.splits.train.images.shape[1:] == (3, 32, 32)
     assert any(
         "pictures of 50x40 to 90x70 are read as 32x32, colour; --size" in note
-        for note in map(str, reading.notes)
+        for note in map(str, reading.splits.origin.notes)
     )
     gray = planted(
         tmp_path / "gray", {name: content for name, content in files.items() if int(name[2:-4]) % 3}
     )
-    assert read_pictures(gray).preprocess == Preprocess(1, 40, 50)
-    assert read_pictures(gray, size=24).preprocess == Preprocess(1, 24, 24, "stretch")
+    assert read_own(gray).splits.origin.preprocess == Preprocess(1, 40, 50)
+    assert read_own(gray, Choices(size=24)).splits.origin.preprocess == Preprocess(1, 24, 24, "stretch")
     one = reading.splits.test.sources[0]
-    assert torch.equal(reading.preprocess.read(folder / one), reading.splits.test.images[0])
+    assert torch.equal(reading.splits.origin.preprocess.read(folder / one), reading.splits.test.images[0])
 
 
 def test_settings_that_are_none_are_refused(tmp_path: Path) -> None:
     folder = shapes(tmp_path / "pictures", count=4)
     with pytest.raises(UsageError, match="Expected a size from 8 to 1024 pixels"):
-        read_pictures(folder, size=4)
+        read_own(folder, Choices(size=4))
     with pytest.raises(UsageError, match="as skip or stop; got 'ask'"):
-        read_pictures(folder, on_unreadable="ask")  # type: ignore[arg-type]
+        read_own(folder, Choices(on_unreadable="ask"))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="validation share between 0 and 1"):
-        read_pictures(folder, validation=1.0)
+        read_own(folder, Choices(validation=1.0))
 
 
 def test_a_run_writes_its_split_and_the_split_replays_it(tmp_path: Path) -> None:
     folder = shapes(tmp_path / "pictures")
-    reading = read_pictures(folder, seed=3)
+    reading = read_own(folder, Choices(seed=3))
     run = fit(reading.splits.train, reading.splits.validation, QUICK, folder=tmp_path / "run")
     run.evaluate(reading.splits.test)
     table = run.folder / SPLIT
-    replayed = read_pictures(folder, seed=99, validation=0.5, split_file=table)
+    replayed = read_own(folder, Choices(seed=99, validation=0.5, split_file=str(table)))
     assert parts(replayed) == parts(reading)
-    assert any("by pixels: 60 pictures" in note for note in map(str, replayed.notes))
-    assert parts(read_pictures(folder, seed=99, size=32, split_file=table)) == parts(reading)  # by names
+    assert any("by pixels: 60 pictures" in note for note in map(str, replayed.splits.origin.notes))
+    assert parts(read_own(folder, Choices(seed=99, size=32, split_file=str(table)))) == parts(
+        reading
+    )  # by names
     planted(
         folder, {"bright/twin.png": (folder / "bright" / "000.png").read_bytes(), "dark/new.png": picture(9)}
     )
-    more = parts(read_pictures(folder, seed=99, split_file=table))
+    more = parts(read_own(folder, Choices(seed=99, split_file=str(table))))
     assert parts(reading).items() <= more.items()
     assert more["bright/twin.png"] == more["bright/000.png"]
 
 
 def test_a_split_of_other_data_or_of_changed_pictures_is_refused(tmp_path: Path) -> None:
     folder = shapes(tmp_path / "pictures")
-    reading = read_pictures(folder)
+    reading = read_own(folder)
     run = fit(reading.splits.train, reading.splits.validation, QUICK, folder=tmp_path / "run")
     changed = rows_of(run.folder / SPLIT)[0]["source"]
     planted(folder, {changed: picture(5)})
     with pytest.raises(UsageError, match=f"other pictures under the names '{changed}'"):
-        read_pictures(folder, split_file=run.folder / SPLIT)
+        read_own(folder, Choices(split_file=str(run.folder / SPLIT)))
     other = planted(
         tmp_path / "other", {f"{label}/x{n}.png": picture(ord(label) + n) for label in "ab" for n in range(9)}
     )
     with pytest.raises(UsageError, match="knows none of these pictures"):
-        read_pictures(other, split_file=run.folder / SPLIT)
+        read_own(other, Choices(split_file=str(run.folder / SPLIT)))
     (tmp_path / "t.csv").write_text("name,side\n1,train\n")
     with pytest.raises(UsageError, match="has no column 'source', 'split'"):
-        read_pictures(folder, split_file=tmp_path / "t.csv")
+        read_own(folder, Choices(split_file=str(tmp_path / "t.csv")))
     with pytest.raises(UsageError, match="is no file"):
-        read_pictures(folder, split_file=tmp_path / "none.csv")
+        read_own(folder, Choices(split_file=str(tmp_path / "none.csv")))
 
 
 def test_load_takes_a_folder_arrays_or_a_frame_and_knows_its_names_first(tmp_path: Path) -> None:
     folder = shapes(tmp_path / "pictures")
-    assert load(folder).train.fingerprint == read_pictures(folder).splits.train.fingerprint
+    assert load(folder).train.fingerprint == read_own(folder).splits.train.fingerprint
     random = np.random.default_rng(0)
     splits = load((random.integers(0, 256, (60, 9, 9), np.uint8), np.arange(60) % 3))
     assert Counter(len(part) > 0 for _, part in splits.items()) == {True: 3}
@@ -239,7 +243,7 @@ def test_load_takes_a_folder_arrays_or_a_frame_and_knows_its_names_first(tmp_pat
         load("minst")
     with pytest.raises(UsageError, match="Unknown data set ''"):
         load("")
-    with pytest.raises(UsageError, match="size and group_by are for your pictures"):
+    with pytest.raises(UsageError, match="`size` is for your own pictures"):
         load("digits", size=16)
 
 
@@ -248,6 +252,6 @@ def test_reading_leaves_no_trace_in_the_folder(tmp_path: Path) -> None:
         shapes(tmp_path / "pictures"), {"dark/cut.png": b"", ".hidden/1.png": b"", "empty/": b""}
     )
     before = state(tmp_path)
-    read_pictures(folder)
-    read_pictures(folder, size=24, group_by=r"/(\d\d\d)")
+    read_own(folder)
+    read_own(folder, Choices(size=24, group_by="/(\\d\\d\\d)"))
     assert state(tmp_path) == before

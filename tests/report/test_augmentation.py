@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid.data.dataset import Splits
+from pellucid.data.dataset import Origin, Splits
 from pellucid.evaluation.evaluation import Evaluation, evaluate
 from pellucid.report.augmentation import SHOWN, preview
 from pellucid.report.context import Material
@@ -26,7 +26,7 @@ def cheaply() -> Iterator[None]:
 def material(folder: Path, augment: str, splits: Splits | None = None) -> Material:
     splits = splits or toy_splits(120, channels=3)
     recipe = replace(QUICK, epochs=1, augment=augment)
-    run = fit(splits.train, splits.validation, recipe, folder=folder, data="toys")
+    run = fit(splits.train, splits.validation, recipe, folder=folder, origin=Origin("toys"))
     return Material(run, splits, run.evaluate(splits.test))
 
 

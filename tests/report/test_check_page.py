@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from pellucid.data.audit.findings import Audit, audit
-from pellucid.data.dataset import Dataset, Splits
-from pellucid.data.store.headers import Unreadable
+from pellucid.data.dataset import Dataset, Splits, Unreadable
 from pellucid.report.check_page import GROUPS, SECTIONS, Subject, render, write_check
-from tests.data.audit.test_findings import ANIMALS, dataset_of, reading_of, splits_of, tensor_of
+from tests.data.audit.test_findings import ANIMALS, as_files, dataset_of, splits_of, tensor_of
 from tests.photographs import CHANGES, photographs
 from tests.photographs import changed as change
 from tests.report.test_report import HOSTILE, Elements
@@ -35,7 +34,8 @@ def faulty(names: tuple[str, ...] = ANIMALS) -> tuple[Audit, Splits]:
     others = (Dataset(part.images, part.labels, names, part.sources) for part in (splits.validation, test))
     splits = Splits(train, *others)
     broken = (Unreadable(f"{names[1]}/1.jpg", "cut off"),)
-    return audit(splits, reading_of(splits, broken)), splits
+    splits = as_files(splits, broken)
+    return audit(splits), splits
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from pellucid import cli
 from pellucid.classifier import Classifier
 from pellucid.comparison import compare
 from pellucid.data import load
-from pellucid.data.dataset import Splits
+from pellucid.data.dataset import Origin, Splits
 from pellucid.errors import UsageError
 from pellucid.explanation.counterfactual import changes_to_others
 from pellucid.explanation.explanation import explain
@@ -42,7 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, digits: Splits) -> Path:
         for name, seed in (("one", 1), ("two", 2)):
             recipe = Recipe(epochs=2, batch_size=32, learning_rate=0.004, threads=1, seed=seed)
             splits = load("digits", seed=seed)
-            fit(splits.train, splits.validation, recipe, folder=folder / name, data="digits")
+            fit(splits.train, splits.validation, recipe, folder=folder / name, origin=Origin("digits"))
     for number in (0, 1):
         write_picture(folder / f"{number}.png", digits.test.images[number])
     return folder

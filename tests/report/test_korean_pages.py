@@ -17,11 +17,10 @@ import pytest
 import torch
 from torch import nn
 
-from pellucid.cli.pictures import Choices, about
 from pellucid.comparison import compare
 from pellucid.data.audit.findings import audit
-from pellucid.data.dataset import Dataset, Splits
-from pellucid.data.own import Reading, read_pictures
+from pellucid.data.dataset import Choices, Dataset, Origin, Splits
+from pellucid.data.own import OwnPictures, read_own
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.counterfactual import Dab, changes_to_others
@@ -114,7 +113,9 @@ def splits() -> Splits:
 @pytest.fixture(scope="module")
 def run(splits: Splits, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("run") / "한글"
-    return fit(splits.train, splits.validation, replace(QUICK, epochs=4), folder=folder, data="장난감")
+    return fit(
+        splits.train, splits.validation, replace(QUICK, epochs=4), folder=folder, origin=Origin("장난감")
+    )
 
 
 def test_a_check_with_every_kind_of_finding_is_all_korean() -> None:
@@ -156,13 +157,13 @@ def messy(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reading(tmp_path_factory: pytest.TempPathFactory) -> Reading:
+def reading(tmp_path_factory: pytest.TempPathFactory) -> OwnPictures:
     folder = tmp_path_factory.mktemp("pictures")
-    return read_pictures(messy(folder / "그림"), cache=folder / "cache", group_by=r"(00\d)\.png")
+    return read_own(messy(folder / "그림"), Choices(group_by="(00\\d)\\.png"), cache=folder / "cache")
 
 
-def test_what_was_understood_of_ones_own_pictures_is_korean_on_the_check_page(reading: Reading) -> None:
-    page = render(Subject(audit(reading.splits, reading), reading.splits, "그림", "ko"))
+def test_what_was_understood_of_ones_own_pictures_is_korean_on_the_check_page(reading: OwnPictures) -> None:
+    page = render(Subject(audit(reading.splits), reading.splits, "그림", "ko"))
     kinds = {
         "small-class",
         "unreadable",
@@ -176,22 +177,19 @@ def test_what_was_understood_of_ones_own_pictures_is_korean_on_the_check_page(re
         "test",
     }
     assert english_in(page, *kinds) == []
-    assert len(reading.notes) >= 7
-    assert all(KOREAN[note.sentence] for note in reading.notes)
-    assert all(str(note) not in page for note in reading.notes)
+    assert len(reading.splits.origin.notes) >= 7
+    assert all(KOREAN[note.sentence] for note in reading.splits.origin.notes)
+    assert all(str(note) not in page for note in reading.splits.origin.notes)
 
 
-def test_what_was_understood_is_korean_in_the_report_of_a_run_and_old_runs_keep_theirs(
-    reading: Reading, run: Run, splits: Splits
+def test_what_was_understood_is_korean_in_the_report_of_a_run(
+    reading: OwnPictures, run: Run, splits: Splits
 ) -> None:
-    told = {**about("그림", Choices(1, 0.2, 0, "", None, "skip"), reading), "path": "그림"}
-    for written in (told, {name: value for name, value in told.items() if name != "messages"}):
-        kept = replace(run, environment={**run.environment, "reading": json.loads(json.dumps(written))})
-        material = Material(kept, splits, kept.evaluate(splits.test), "ko")
-        page = section(material, "data")
-        assert english_in(page, "train", "test") == []
-        assert KOREAN["This part could not be made:"] not in page
-        assert ('<li lang="en" translate="no">' in page) == ("messages" not in written)
+    written = json.loads(json.dumps(replace(reading.splits.origin, name="그림").to_json()))
+    kept = replace(run, origin=Origin.from_json(written))
+    page = section(Material(kept, splits, kept.evaluate(splits.test), "ko"), "data")
+    assert english_in(page, "train", "test") == []
+    assert KOREAN["This part could not be made:"] not in page
 
 
 def section(material: Material, key: str) -> str:
@@ -305,7 +303,7 @@ def test_a_report_of_leaking_pictures_and_of_a_class_that_is_missing_is_all_kore
 def test_a_report_of_colour_and_every_augmentation_is_all_korean(tmp_path: Path) -> None:
     splits = named(toy_splits(channels=3))
     recipe = replace(QUICK, epochs=1, augment=",".join(AUGMENTATIONS))
-    run = fit(splits.train, splits.validation, recipe, folder=tmp_path / "한글", data="장난감")
+    run = fit(splits.train, splits.validation, recipe, folder=tmp_path / "한글", origin=Origin("장난감"))
     page = rendered(run, splits)
     assert english_in(page, *AUGMENTATIONS) == []
     assert KOREAN["This part could not be made:"] not in page

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pellucid import formatting
-from pellucid.data.dataset import Dataset, Splits
+from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.errors import UsageError
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.formatting import percent
@@ -48,7 +48,11 @@ class Elements(HTMLParser):
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Splits, Evaluation]:
     splits = toy_splits()
     run = fit(
-        splits.train, splits.validation, Recipe(epochs=2), folder=tmp_path_factory.mktemp("run"), data="toy"
+        splits.train,
+        splits.validation,
+        Recipe(epochs=2),
+        folder=tmp_path_factory.mktemp("run"),
+        origin=Origin("toy"),
     )
     return run, splits, run.evaluate(splits.test)
 
@@ -155,7 +159,9 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     for number, classes in enumerate((HOSTILE[:4], HOSTILE[2:])):
         hostile = Splits(*(renamed(part, classes) for _, part in splits.items()))
         folder = tmp_path / str(number)
-        run = fit(hostile.train, hostile.validation, Recipe(epochs=1), folder=folder, data="<u>toy</u>")
+        run = fit(
+            hostile.train, hostile.validation, Recipe(epochs=1), folder=folder, origin=Origin("<u>toy</u>")
+        )
         evaluation = run.evaluate(hostile.test)
         page = report.write_report(run, hostile, evaluation).read_text(encoding="utf-8")
         elements = Elements(page)
@@ -248,7 +254,9 @@ def test_many_classes_become_a_list_of_pairs_and_colour_is_shown(tmp_path: Path)
         for part in ("train", "validation", "test")
     ]  # fmt: skip
     splits = Splits(*parts)
-    run = fit(splits.train, splits.validation, Recipe(epochs=1), folder=tmp_path / "run", data="many")
+    run = fit(
+        splits.train, splits.validation, Recipe(epochs=1), folder=tmp_path / "run", origin=Origin("many")
+    )
     page = report.render(report.Material(run, splits, run.evaluate(splits.test)))
     assert "could not be made" not in page
     assert '<table class="matrix' not in page

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pellucid.data.dataset import Dataset, Splits
+from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.recipe import Recipe
 from pellucid.report import counterfactual, embedding, guess, layer_stats, neighbours, report
@@ -22,7 +22,7 @@ OURS = ("guess", "counterfactual", "neighbours", "embedding", "layer_stats")
 def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
     splits = toy_splits()
     folder = tmp_path_factory.mktemp("run")
-    run = fit(splits.train, splits.validation, Recipe(epochs=2), folder=folder, data="toy")
+    run = fit(splits.train, splits.validation, Recipe(epochs=2), folder=folder, origin=Origin("toy"))
     return Material(run, splits, run.evaluate(splits.test))
 
 
@@ -134,7 +134,7 @@ def test_colour_pictures_are_covered_and_everything_is_drawn() -> None:
         sources = [f"{part}/{n}" for n in range(count)]
         parts.append(Dataset(images.to(torch.uint8), labels, ("plain", "red"), sources))
     splits = Splits(*parts)
-    run = fit(splits.train, splits.validation, Recipe(epochs=2, batch_size=16), data="colours")
+    run = fit(splits.train, splits.validation, Recipe(epochs=2, batch_size=16), origin=Origin("colours"))
     page = report.render(Material(run, splits, run.evaluate(splits.test)))
     for key in OURS:
         assert 'class="failed"' not in section(page, key)

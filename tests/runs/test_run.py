@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from pellucid.classifier import Classifier
-from pellucid.data.dataset import Dataset, Splits
+from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation.evaluation import evaluate
@@ -28,7 +28,7 @@ from pellucid.files import read_json, sha256
 from pellucid.models.tutorial import Tutorial
 from pellucid.recipe import Recipe, read_recipe
 from pellucid.runs.fit import Callback, fit, resume
-from pellucid.runs.run import Run, find_splits
+from pellucid.runs.run import Run
 from pellucid.runs.stopping import Stopped
 from pellucid.training.loop import Epoch, Step
 from tests.toys import (
@@ -43,6 +43,7 @@ from tests.toys import (
 )
 
 SPLITS = toy_splits()
+TOYS = Origin("toys", augmentation="crop")
 SHORT = replace(QUICK, epochs=2)
 EVENTS = 2 * 4  # an epoch of SHORT has three steps and a judgement
 
@@ -84,7 +85,7 @@ def cut_off(unfinished: Path, tmp_path: Path) -> Path:
 
 
 def started(folder: Path, *callbacks: Callback, recipe: Recipe = SHORT) -> Run:
-    return fit(SPLITS.train, SPLITS.validation, recipe, folder=folder, callbacks=callbacks, data="toys")
+    return fit(SPLITS.train, SPLITS.validation, recipe, folder=folder, callbacks=callbacks, origin=TOYS)
 
 
 def resumed(folder: Path) -> Run:
@@ -192,8 +193,11 @@ def test_what_an_error_tears_off_can_be_resumed(
         with pytest.raises(UsageError):
             resumed(folder)
         return
-    with pytest.raises(UsageError, match=r"was cut off before its model was saved.*train --resume"):
-        Run.open(folder)
+    if isinstance(error, KeyboardInterrupt):
+        with pytest.raises(UsageError, match=r"was cut off before its model was saved.*train --resume"):
+            Run.open(folder)
+    else:  # what was reached is saved
+        assert Run.open(folder).ended == "a callback failed"
     resumed(folder)
     assert left(folder) == left(finished)
 
@@ -270,7 +274,7 @@ def test_a_folder_tells_how_it_came_to_be(finished: Path) -> None:
         manifest["training"]["best"]["val_loss"] == run.best.val_loss == min(e.val_loss for e in run.history)
     )
     assert manifest["sha256"] == sha256(finished / "model.safetensors")
-    assert run.data == run.environment["data"] == "toys"
+    assert run.origin.name == run.environment["origin"]["name"] == "toys"
     assert run.environment["fingerprints"]["train"] == SPLITS.train.fingerprint
     assert run.environment["machine"]["threads"] == 1
     assert {"python", "torch", "numpy", "pellucid"} <= run.environment["versions"].keys()
@@ -425,19 +429,23 @@ def test_what_is_no_run_is_said_to_be_none(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for place in (tmp_path / "nowhere", tmp_path / "file"):
         with pytest.raises(
-            UsageError, match=r"is no folder\. Expected a run's folder, such as 'runs/latest'"
+            UsageError, match=r"is not a folder\. Expected a run's folder, such as 'runs/latest'"
         ):
             Run.open(place)
     with pytest.raises(UsageError, match=r"holds no model\.json"):
         Run.open(tmp_path)
 
 
-def test_pictures_that_changed_are_not_taken_for_those_of_the_run(finished: Path) -> None:
+def test_pictures_that_changed_are_not_taken_for_those_of_the_run(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = Run.open(finished)
-    assert find_splits(run, lambda: SPLITS) is SPLITS
-    changed = toy_splits(seed=5)
+    monkeypatch.setattr("pellucid.runs.run.load_again", lambda *_, **__: SPLITS)
+    assert run.splits() is SPLITS
+    others = Splits(SPLITS.train, toy_splits(seed=5).validation, SPLITS.test)
+    monkeypatch.setattr("pellucid.runs.run.load_again", lambda *_, **__: others)
     with pytest.raises(UsageError, match="no longer what"):
-        find_splits(run, lambda: Splits(SPLITS.train, changed.validation, SPLITS.test))
+        run.splits()
 
 
 def test_a_finished_run_is_not_resumed(folder: Path, tmp_path: Path) -> None:
@@ -519,10 +527,10 @@ def test_a_folder_that_holds_something_is_refused_and_left_alone(folder: Path) -
 def test_runs_are_numbered_and_the_latest_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for number in (1, 2):
-        run = fit(SPLITS.train, SPLITS.validation, replace(SHORT, epochs=1), data="toys")
+        run = fit(SPLITS.train, SPLITS.validation, replace(SHORT, epochs=1), origin=Origin("toys"))
         assert run.folder == Path(f"runs/toys-tutorial-{number}")
         assert Path("runs/latest").resolve() == (tmp_path / run.folder).resolve()
-    assert Run.open(Path("runs/latest")).data == "toys"
+    assert Run.open("runs/latest").origin.name == "toys"
 
 
 @pytest.mark.parametrize("number", [None, 2, 5])
@@ -559,7 +567,7 @@ def test_callbacks_hear_every_event_in_order(tmp_path: Path) -> None:
     heard: list[Step | Epoch] = []
     run = started(tmp_path / "run", heard.append)
     assert len(heard) == EVENTS
-    assert [event for event in heard if isinstance(event, Epoch)] == run.history
+    assert [event for event in heard if isinstance(event, Epoch)] == list(run.history)
 
 
 def test_a_loss_that_is_no_number_ends_with_the_good_weights_saved(tmp_path: Path) -> None:
@@ -585,5 +593,11 @@ def test_a_loss_that_is_no_number_ends_with_the_good_weights_saved(tmp_path: Pat
 def test_the_preprocessing_given_travels_with_the_classifier(tmp_path: Path) -> None:
     preprocess = Preprocess(1, 16, 16, "stretch")
     recipe = replace(SHORT, epochs=1)
-    fit(SPLITS.train, SPLITS.validation, recipe, folder=tmp_path / "run", preprocess=preprocess)
+    fit(
+        SPLITS.train,
+        SPLITS.validation,
+        recipe,
+        folder=tmp_path / "run",
+        origin=Origin("toys", preprocess=preprocess),
+    )
     assert Classifier.load(tmp_path / "run").preprocess == preprocess

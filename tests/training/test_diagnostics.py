@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from pellucid.data.dataset import Origin
 from pellucid.errors import PellucidError
 from pellucid.recipe import Recipe
 from pellucid.runs.fit import fit
@@ -31,17 +32,19 @@ def test_lengths_are_those_of_gradient_and_step() -> None:
 
 def test_every_epoch_leaves_one_entry_a_layer_and_the_folder_keeps_them(tmp_path: Path) -> None:
     splits = toy_splits()
-    run = fit(splits.train, splits.validation, Recipe(epochs=2), folder=tmp_path / "run", data="toy")
-    found = Run.open(run.folder).diagnostics
+    run = fit(
+        splits.train, splits.validation, Recipe(epochs=2), folder=tmp_path / "run", origin=Origin("toy")
+    )
+    found = Run.open(run.folder).diagnostics()
     layers = [entry.layer for entry in found if entry.epoch == 1]
     assert {entry.epoch for entry in found} == {1, 2}
     assert len(set(layers)) == len(layers) == len(found) / 2
     assert all(entry.gradient > 0 and 0 < entry.update < 1 for entry in found)
     (run.folder / "diagnostics.csv").write_text("epoch,layer\nnone,conv1\n")
     with pytest.raises(PellucidError, match="damaged"):
-        _ = run.diagnostics
+        _ = run.diagnostics()
     (run.folder / "diagnostics.csv").unlink()
-    assert run.diagnostics == []
+    assert run.diagnostics() == []
 
 
 def test_a_progress_put_into_a_file_and_back_keeps_its_pulses() -> None:
@@ -53,4 +56,4 @@ def test_a_progress_put_into_a_file_and_back_keeps_its_pulses() -> None:
         pass
     tensors, facts = progress.to_tensors()
     assert progress.diagnostics
-    assert Progress.from_tensors(tensors, facts).diagnostics == progress.diagnostics
+    assert Progress.from_tensors(tensors, facts).diagnostics() == progress.diagnostics

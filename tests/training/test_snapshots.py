@@ -68,13 +68,13 @@ def test_keeping_snapshots_changes_no_bit_of_the_training(tmp_path: Path) -> Non
     with_past, without = started(tmp_path / "with"), started(tmp_path / "without", snapshots=0)
     assert same_weights(with_past.classifier.network, without.classifier.network)
     assert not (without.folder / SNAPSHOTS).exists()
-    assert without.snapshots == []
+    assert without.snapshots() == []
 
 
 def test_a_runs_snapshots_come_before_the_weights_it_kept(tmp_path: Path) -> None:
     run = started(tmp_path / "run")
     assert run.best is not None
-    assert [step for _, step, _ in run.snapshots] == [s for s in planned(2, 3) if s < run.best.epoch * 3]
+    assert [step for _, step, _ in run.snapshots()] == [s for s in planned(2, 3) if s < run.best.epoch * 3]
 
 
 def test_a_large_network_keeps_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +102,7 @@ def test_damaged_snapshots_are_refused_with_their_name_and_the_run_still_opens(
     path = run.folder / SNAPSHOTS
     path.write_bytes(path.read_bytes()[:-10] if content is None else content)
     with pytest.raises(PellucidError, match=r"snapshots\.safetensors' is damaged.*Remove it"):
-        _ = Run.open(run.folder).snapshots
+        _ = Run.open(run.folder).snapshots()
 
 
 def test_snapshots_of_another_network_are_refused(tmp_path: Path) -> None:

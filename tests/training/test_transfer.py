@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from pellucid.classifier import Classifier
+from pellucid.data.dataset import Origin
 from pellucid.errors import UsageError
 from pellucid.models import build, pretrained
 from pellucid.models.pretrained import Pretrained
@@ -83,7 +84,9 @@ def recipe(place: Path, **settings: Any) -> Recipe:
 
 def trained(place: Path, folder: Path, *callbacks: Any, **settings: Any) -> Run:
     chosen = recipe(place, **settings)
-    return fit(SPLITS.train, SPLITS.validation, chosen, folder=folder, callbacks=callbacks, data="toys")
+    return fit(
+        SPLITS.train, SPLITS.validation, chosen, folder=folder, callbacks=callbacks, origin=Origin("toys")
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -193,7 +196,7 @@ def test_a_run_stopped_anywhere_and_resumed_equals_one_never_stopped(vit: Path, 
 
 
 def test_only_a_pretrained_network_can_be_fine_tuned(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--fine-tune goes on with a pretrained network"):
+    with pytest.raises(UsageError, match="`fine_tune` goes on with a pretrained network"):
         fit(SPLITS.train, SPLITS.validation, Recipe(fine_tune=1), folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

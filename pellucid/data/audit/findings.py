@@ -11,9 +11,7 @@ from torch import Tensor
 
 from pellucid.data.audit.bursts import bursts
 from pellucid.data.audit.near_duplicates import BLOCK, near_pairs, thumbnails
-from pellucid.data.dataset import Dataset, Splits, content_hashes
-from pellucid.data.own import Reading
-from pellucid.data.store.headers import Facts
+from pellucid.data.dataset import Dataset, FileHeader, Origin, Splits, content_hashes
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
@@ -125,7 +123,7 @@ class Audit:
 
     findings: tuple[Finding, ...]
     tones: dict[str, Tones]
-    facts: tuple[Facts, ...] = ()
+    facts: tuple[FileHeader, ...] = ()
     looked: Message = field(default_factory=lambda: Message(""))
     notes: tuple[Message, ...] = ()
 
@@ -171,22 +169,20 @@ class Audit:
         }
 
 
-def audit(splits: Splits, reading: Reading | None = None) -> Audit:
+def audit(splits: Splits) -> Audit:
     """Everything that can be found: what `quick_audit` finds, near-duplicates and bursts.
-
-    reading  where the pictures came from a person's own files: what could not be read, sizes and modes
 
     The work grows with the number of pictures, not with its square.
     """
-    return _Look(splits, reading).whole()
+    return _Look(splits).whole()
 
 
-def quick_audit(splits: Splits, reading: Reading | None = None) -> Audit:
+def quick_audit(splits: Splits) -> Audit:
     """What is found in one pass over the pixels: everything of KINDS but near-duplicates and bursts.
 
     A set of at most QUICK_PICTURES is looked through as `audit` does.
     """
-    look = _Look(splits, reading)
+    look = _Look(splits)
     return look.whole() if len(look.places) <= QUICK_PICTURES else look.quick()
 
 
@@ -201,8 +197,8 @@ def tally(words: Iterable[str]) -> dict[str, int]:
 class _Look:
     """The pictures of all parts in one row, numbered through, and what was found among them."""
 
-    def __init__(self, splits: Splits, reading: Reading | None) -> None:
-        self.splits, self.reading = splits, reading
+    def __init__(self, splits: Splits) -> None:
+        self.splits = splits
         self.places = [place for name, part in splits.items() for place in _places(name, part)]
         self.twins = _twins(splits)
         self.tones = {name: _tones(part) for name, part in splits.items()}
@@ -240,12 +236,11 @@ class _Look:
         blank = [(self.places[index],) for index in self._blank()]
         nothing = {place for (place,) in blank}  # a black picture of two labels is no question of labels
         found = [*_of_twins(twins, nothing), *_of_classes(self.splits), *_of_blank(blank), *more]
-        found += _unreadable(self.reading)
+        found += _unreadable(self.splits.origin)
         order = list(KINDS)
         found.sort(key=lambda finding: order.index(finding.kind))
-        facts = tuple(self.reading.packed.facts) if self.reading else ()
-        notes = self.reading.notes if self.reading else ()
-        return Audit(tuple(found), self.tones, facts, looked, notes)
+        origin = self.splits.origin
+        return Audit(tuple(found), self.tones, origin.headers, looked, origin.notes)
 
     def _blank(self) -> list[int]:
         contrast = torch.cat([tones.contrast for tones in self.tones.values()])
@@ -434,15 +429,15 @@ def _of_blank(blank: list[tuple[Place]]) -> list[Finding]:
     return [Finding("blank", says, tuple(blank))]
 
 
-def _unreadable(reading: Reading | None) -> list[Finding]:
-    if reading is None or not reading.packed.unreadable:
+def _unreadable(origin: Origin) -> list[Finding]:
+    if not origin.unreadable:
         return []
-    named = tuple((each.source, each.reason) for each in reading.packed.unreadable)
+    named = tuple((each.source, each.reason) for each in origin.unreadable)
     says = lazy_ngettext(
         "%(count)s file of %(all)s cannot be read.",
         "%(count)s files of %(all)s cannot be read.",
         len(named),
-        all=len(reading.listing.pictures),
+        all=origin.found,
     )
     return [Finding("unreadable", says, named=named)]
 

@@ -10,12 +10,8 @@ from torch import Tensor
 
 from pellucid.data import load
 from pellucid.data.audit.findings import KINDS, QUICK_PICTURES, Audit, Finding, audit, quick_audit
-from pellucid.data.dataset import Dataset, Splits
-from pellucid.data.own import Reading
+from pellucid.data.dataset import Dataset, FileHeader, Origin, Splits, Unreadable
 from pellucid.data.preprocess import Preprocess
-from pellucid.data.sources.listing import Listing, Picture
-from pellucid.data.store.headers import Facts, Unreadable
-from pellucid.data.store.pixels import Packed
 from pellucid.errors import UsageError
 from pellucid.language import lazy_gettext
 from tests.photographs import CHANGES, photographs
@@ -129,7 +125,7 @@ def test_copies_of_digits_are_found_among_digits() -> None:
 def test_every_unreadable_file_is_named_with_its_reason() -> None:
     splits = splits_of(tensor_of(photographs(60, seed=4)))
     broken = tuple(Unreadable(f"cat/{n}.jpg", "it is cut off") for n in range(BROKEN))
-    found = audit(splits, reading_of(splits, broken))
+    found = audit(as_files(splits, broken))
     finding = one(found, "unreadable")
     assert finding.named == tuple((each.source, each.reason) for each in broken)
     assert finding.severity == "error"
@@ -212,14 +208,16 @@ def test_mnist_gives_no_false_alarm(real_data: Path) -> None:
     assert audit(load("mnist", data_dir=real_data)).findings == ()
 
 
-def reading_of(splits: Splits, unreadable: tuple[Unreadable, ...] = ()) -> Reading:
-    """A reading as of a folder of JPEGs in which some files are broken."""
-    names = [source for _, part in splits.items() for source in part.sources]
-    pictures = [Picture(name, "cat") for name in [*names, *(each.source for each in unreadable)]]
-    listing = Listing(
-        "photos", pictures, ANIMALS, (lazy_gettext("one folder per class"),), lambda _: b"", lambda _: ""
+def as_files(splits: Splits, unreadable: tuple[Unreadable, ...] = ()) -> Splits:
+    """The same pictures as read from a folder of JPEGs in which some files are broken."""
+    count = sum(len(part) for _, part in splits.items())
+    origin = Origin(
+        "photos",
+        "/photos",
+        preprocess=Preprocess(3, 64, 64),
+        found=count + len(unreadable),
+        unreadable=unreadable,
+        notes=(lazy_gettext("one folder per class"),),
+        headers=(FileHeader(640, 480, "RGB", 20_000),) * count,
     )
-    facts = [Facts(640, 480, "RGB", 20_000, str(number)) for number in range(len(names))]
-    images = torch.cat([part.images for _, part in splits.items()])
-    packed = Packed(images, list(range(len(names))), facts, [b""] * len(names), unreadable)
-    return Reading(splits, Preprocess(3, 64, 64), listing, packed, listing.notes)
+    return replace(splits, origin=origin)

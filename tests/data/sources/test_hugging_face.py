@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from pellucid import load
-from pellucid.data.own import read_pictures
+from pellucid.data.own import read_own
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.detect import list_pictures
 from pellucid.errors import UsageError
@@ -86,10 +86,13 @@ def test_parts_of_a_datasetdict_stand_and_what_is_none_is_told(hf: Any) -> None:
         "validation": made(hf, many(6, 200), ["b", "a"] * 3),
         "unlabelled": made(hf, many(2), ["x", "y"]),
     }
-    reading = read_pictures(hf.DatasetDict(parts))
+    reading = read_own(hf.DatasetDict(parts))
     assert [len(part) for _, part in reading.splits.items()] == [40, 6, 8]
     assert reading.splits.test.sources[0] == "test/0"
-    assert any("passed over 'unlabelled', which tells of no part" in str(note) for note in reading.notes)
+    assert any(
+        "passed over 'unlabelled', which tells of no part" in str(note)
+        for note in reading.splits.origin.notes
+    )
 
 
 def test_what_is_not_clear_in_a_datasetdict_is_refused(hf: Any) -> None:
@@ -111,12 +114,12 @@ def test_classes_of_two_parts_are_matched_by_name_not_by_number(hf: Any) -> None
 
 def test_unreadable_bytes_are_named_and_the_rest_is_read(hf: Any, tmp_path: Path) -> None:
     images = [*many(40), in_bytes(b"no picture"), in_bytes(b""), str(tmp_path / "gone.png")]
-    reading = read_pictures(made(hf, images, [*["a", "b"] * 20, "a", "b", "a"]))
-    bad = {one["source"]: one["reason"] for one in reading.to_json()["unreadable"]}
+    reading = read_own(made(hf, images, [*["a", "b"] * 20, "a", "b", "a"]))
+    bad = {one["source"]: one["reason"] for one in reading.splits.origin.to_json()["unreadable"]}
     assert bad.keys() == {"40", "41", "42"}
     assert "is not a picture of a known format" in bad["40"]
     assert "cannot be read" in bad["42"]
-    assert reading.to_json()["found"] == 43
+    assert reading.splits.origin.to_json()["found"] == 43
 
 
 def test_without_labels_it_is_refused(hf: Any) -> None:

@@ -1,0 +1,94 @@
+"""Any number of picture files through a classifier: rows as they are ready, one for every file."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pellucid.classifier import Classifier
+from pellucid.data.preprocess import Preprocess
+from pellucid.data.sources.tree import folder_tree
+from pellucid.errors import UsageError
+
+READ_AT_ONCE = 1024  # files read before they go through the network
+
+
+@dataclass(frozen=True, eq=False)
+class FilePrediction:
+    """What a classifier answers to one file, or why it has no answer.
+
+    source         the file's path as it was given
+    classes        K names
+    probabilities  float32 (K,); None where the file cannot be read
+    error          why not; None where it can
+    """
+
+    source: str
+    classes: tuple[str, ...]
+    probabilities: Tensor | None
+    error: UsageError | None = None
+
+    def __repr__(self) -> str:
+        if self.probabilities is None:
+            return f"FilePrediction('{self.source}', {self.error})"
+        return f"FilePrediction('{self.source}', {self.prediction} {self.confidence:.1%})"
+
+    @property
+    def prediction(self) -> str:
+        """The most probable class; "" where there is no answer."""
+        return "" if self.probabilities is None else self.classes[int(self.probabilities.argmax())]
+
+    @property
+    def confidence(self) -> float:
+        """Its probability, 0..1; 0 where there is no answer."""
+        return 0.0 if self.probabilities is None else float(self.probabilities.max())
+
+
+def predict_files(
+    classifier: Classifier | str | Path,
+    sources: str | Path | Iterable[str | Path],
+    *,
+    scaling: str | None = None,
+) -> Iterator[FilePrediction]:
+    """One FilePrediction for every picture file, in order, as soon as some are ready.
+
+    classifier  a Classifier, or the folder of a run
+    sources     one path or several; of a folder every picture in it, in natural order
+    scaling     "stretch" converts pictures of another size or colour, "none" refuses them; without it, as the
+                classifier was trained
+
+    A file that cannot be read has an `error` and does not end the iteration. Raises UsageError for an unknown
+    scaling and for a folder that holds no classifier.
+    """
+    if isinstance(classifier, str | Path):
+        classifier = Classifier.load(classifier)
+    preprocess = classifier.preprocess.with_scaling(scaling)
+    paths = [sources] if isinstance(sources, str | Path) else sources
+    files = (file for path in paths for file in picture_files(Path(path)))
+    while some := list(islice(files, READ_AT_ONCE)):
+        read = [_picture(preprocess, file) for file in some]
+        pictures = [picture for picture in read if isinstance(picture, Tensor)]
+        answers = iter(classifier.predict(torch.stack(pictures)) if pictures else ())
+        for file, picture in zip(some, read, strict=True):
+            failed = picture if isinstance(picture, UsageError) else None
+            yield FilePrediction(str(file), classifier.classes, None if failed else next(answers), failed)
+
+
+def picture_files(path: Path) -> list[Path]:
+    """The file itself, or every picture of a folder, hidden ones left out, in natural order.
+
+    A folder without pictures stays what it is: whoever reads it says that it is one.
+    """
+    if not path.is_dir():
+        return [path]
+    return [path / name for name in folder_tree(path).pictures()] or [path]
+
+
+def _picture(preprocess: Preprocess, file: Path) -> Tensor | UsageError:
+    try:
+        return preprocess.read(file)
+    except UsageError as error:
+        return error

@@ -1,0 +1,48 @@
+"""The public names and where they live, so that `import pellucid` is quick and loads torch only at need."""
+
+from importlib import import_module
+from typing import Any
+
+HOMES = {
+    "Classifier": "classifier",
+    "Dataset": "data.dataset",
+    "Epoch": "training.loop",
+    "Evaluation": "evaluation.evaluation",
+    "Explanation": "explanation.explanation",
+    "History": "runs.history",
+    "Origin": "data.dataset",
+    "PellucidError": "errors",
+    "Preprocess": "data.preprocess",
+    "Recipe": "recipe",
+    "Run": "runs.run",
+    "Splits": "data.dataset",
+    "Step": "training.loop",
+    "StopTraining": "runs.stopping",
+    "Stopped": "runs.stopping",
+    "UsageError": "errors",
+    "audit": "data.audit.findings",
+    "build": "models",
+    "check": "report.check_page",
+    "compare": "report.compare_page",
+    "evaluate": "evaluation.evaluation",
+    "explain": "explanation.explanation",
+    "explain_each": "explanation.explanation",
+    "export": "exporters",
+    "fit": "runs.fit",
+    "load": "data",
+    "predict_files": "prediction",
+    "record": "explanation.activations",
+    "resume": "runs.fit",
+    "split": "data.dataset",
+    "train": "training.loop",
+    "write_report": "report.report",
+}
+
+
+def public(name: str) -> Any:
+    """The public object of that name, its module loaded now.
+
+    A handle on a lower floor finds by this what a higher floor adds to it, as `Run.report` does, without
+    importing upwards. Raises KeyError for a name that is not public.
+    """
+    return getattr(import_module(f"pellucid.{HOMES[name]}"), name)
