@@ -162,7 +162,7 @@ class Classifier:
             if images.is_floating_point():
                 low, high = (float(images.min()), float(images.max())) if images.numel() else (0.0, 1.0)
                 if low >= 0 and high <= 1:
-                    return images.float().contiguous(memory_format=torch.channels_last)
+                    return images.float()
                 kind = f"{kind} from {low:.3g} to {high:.3g}"
         raise UsageError(
             f"Expected pictures as uint8 {('N', *self._shape)}, or float 0..1 of that shape; got "

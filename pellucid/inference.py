@@ -16,10 +16,10 @@ def scaled(images: Tensor) -> Tensor:
     The layout is asked for by name: of a tensor with one channel, `contiguous` thinks that it has it already,
     and every layer behind would then work in the slower one.
     """
-    if images.is_floating_point():  # what a backbone made of pictures
+    if images.dim() != 4:  # what a backbone made of pictures
         return images
-    floats = torch.empty(images.shape, memory_format=torch.channels_last)
-    return floats.copy_(images).div_(255)
+    floats = torch.empty(images.shape, memory_format=torch.channels_last).copy_(images)
+    return floats if images.is_floating_point() else floats.div_(255)
 
 
 def fixed_batches(images: Tensor) -> Iterator[tuple[int, Tensor, int]]:
