@@ -22,7 +22,7 @@ import torch
 from pictures import strokes
 
 from pellucid.data.dataset import Dataset
-from pellucid.data.mapped import Mapped, MappedImages
+from pellucid.data.mapped import MappedFile, MappedImages
 from pellucid.machine import processor
 from pellucid.models import build
 from pellucid.recipe import Recipe
@@ -58,7 +58,7 @@ def epoch(path: Path, count: int) -> dict[str, float]:
         for start in range(0, count, len(few)):
             file.write(few.images[: count - start].numpy().tobytes())
     with path.open("rb") as file:
-        source = Mapped(file, (count, *SHAPE))
+        source = MappedFile(file, (count, *SHAPE))
     images = MappedImages(
         source, np.arange(count), np.empty((count, 16), np.uint8)
     )  # hashes nobody asks for here

@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.listing import Listing, Picture
-from pellucid.data.store.pixels import look_through, pack
+from pellucid.data.store.pixels import pack, scan
 from pellucid.inference import scaled
 from pellucid.runs.run import processor
 from pellucid.training.sampling import sample_order
@@ -145,8 +145,8 @@ def our_batches(images: Tensor, epoch: int) -> int:
 def our_epoch(listing: Listing, preprocess: Preprocess, folder: Path) -> int:
     """As `data.read_pictures` does with a size that is given: look, decode, and then the first epoch."""
     cache = folder / "cache"
-    looked = look_through(listing, lambda seen: replace(preprocess, channels=seen.channels), cache=cache)
-    return our_batches(pack(listing, preprocess, cache=cache, looked=looked).images, 1)
+    looked = scan(listing, lambda seen: replace(preprocess, channels=seen.channels), cache=cache)
+    return our_batches(pack(listing, preprocess, cache=cache, headers=looked).images, 1)
 
 
 def refuse_unlike(paths: list[Path], preprocess: Preprocess) -> None:

@@ -1,8 +1,8 @@
-"""The one place that writes: a file is there whole, or not at all.
+"""The only module that writes: a file is complete, or not there at all.
 
-Every write goes to a temporary sibling, is flushed to the disk, renamed over its name, and the rename
-is flushed too (fsync of the folder). A process killed or a disk filled at any snapshot leaves the old
-file, or the new one, and never half of either.
+Everything is written to a temporary sibling, flushed to the disk and renamed, and the rename is flushed too
+(fsync of the folder). Whenever a process is killed or a disk is full, the old file is there or the new one,
+never half of either.
 """
 
 import csv
@@ -50,12 +50,12 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """`path` holds `text` in UTF-8, durably; what UTF-8 has not (half a file name's byte) as `\\udcff`."""
+    """`path` holds `text` in UTF-8, durably; bytes of file names that are not UTF-8 as `\\udcff`."""
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """`path` holds `value` as indented JSON. NaN and infinity, which JSON has not, become null."""
+    """`path` holds `value` as indented JSON. NaN and infinity, which JSON lacks, become null."""
     write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -96,10 +96,10 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def append(path: Path, blocks: Iterable[bytes], *, at: int) -> None:
-    """`path` keeps its first `at` bytes and goes on with the blocks, which may end with an error.
+    """`path` keeps its first `at` bytes and continues with the blocks, whose iterator may raise.
 
-    What came before the error stays, so that the work can go on another day: for a download under a
-    temporary name, which `settle` exchanges for the real one. Raises PellucidError when the system refuses,
+    What came before the error stays, so that the work can be continued: for a download under a temporary
+    name, which `settle` replaces by the real one. Raises PellucidError when the system refuses,
     or when another process is writing the file.
     """
     with _explained(path), os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
@@ -127,7 +127,7 @@ def remove(path: Path) -> None:
 
 
 def remove_folder(path: Path) -> bool:
-    """`path`, a folder, is gone if it was empty; tells whether it is. What others put there stays."""
+    """Remove the folder `path` if it is empty; returns whether it is gone."""
     try:
         path.rmdir()
     except OSError:
@@ -143,15 +143,15 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder of its own for a program that can only write files; it is gone after the block."""
+    """A temporary folder for a program that can only write to files; removed after the block."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
 
 def claim_empty_folder(path: Path) -> None:
-    """`path` is an empty folder that was made now or already stood empty.
+    """`path` is an empty folder, made now or before.
 
-    Raises UsageError when it holds anything: nobody's files are overwritten.
+    Raises UsageError when there is anything in it: no file is overwritten.
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"'{path}' is a file. Expected a new or empty folder: name another with --out.")
@@ -202,10 +202,10 @@ def sha256(path: Path) -> str:
 def alone(
     path: Path, *, seconds: float = math.inf, waiting: Callable[[], None] = lambda: None
 ) -> Iterator[bool]:
-    """A block that one process at a time is in, by a lock on the file `path`: others wait until it is left.
+    """A block that one process at a time enters, by a lock on the file `path`; others wait for it.
 
-    Gives whether the block is entered alone: not when `seconds` went by, nor where the system has no locks.
-    A process that is killed has left. `waiting` is called now and then by one that waits.
+    Yields whether the lock is held: not if `seconds` have passed, nor on a system without locks. Killing a
+    process releases its lock. `waiting` is called now and then while waiting.
     """
     with _explained(path):
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
@@ -221,8 +221,8 @@ def alone(
 
 
 class _Lines(io.StringIO):
-    """Rows end with a newline alone, yet a carriage return in a name is quoted, which csv only does for the
-    characters that end its lines: unquoted, it would tear the row in two."""
+    """Rows end with a newline alone. The writer ends them with "\\r\\n", so that it quotes a carriage return
+    in a name, which would otherwise break the row in two."""
 
     def write(self, line: str) -> int:
         return super().write(line.removesuffix("\r\n") + "\n")
@@ -230,7 +230,7 @@ class _Lines(io.StringIO):
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turns the system's refusal into a message with the file, the cause and the way out."""
+    """Turn the system's refusal into an error with the file, the cause and what to do."""
     try:
         yield
     except OSError as error:
@@ -242,8 +242,10 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _claim(file: BinaryIO, path: Path) -> None:
-    """This process alone writes the open file, until it is closed or the process ends."""
-    if not _locked(file) and sys.platform != "win32":  # there a file written by two fails its check
+    """Lock the open file until it is closed or the process ends."""
+    if (
+        not _locked(file) and sys.platform != "win32"
+    ):  # there, a file written by two processes fails its check
         raise PellucidError(
             f"'{path}' is being written by another process. Wait until it is done, "
             "then run the command again."
@@ -251,7 +253,7 @@ def _claim(file: BinaryIO, path: Path) -> None:
 
 
 def _locked(file: BinaryIO) -> bool:
-    """Whether this process holds the open file's lock; never on Windows, which has no advisory locks."""
+    """Whether the open file could be locked; never on Windows, which has no advisory locks."""
     if sys.platform == "win32":
         return False
     import fcntl  # only where it exists

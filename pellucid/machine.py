@@ -1,6 +1,6 @@
-"""What this machine offers, found when it is needed and told by `doctor` and environment.json.
+"""What this machine offers, as shown by `pellucid doctor` and recorded in environment.json.
 
-Nothing here changes an answer: only how long it takes.
+Nothing here changes a result, only how long it takes.
 """
 
 import ctypes
@@ -10,13 +10,13 @@ import sys
 from functools import cache
 from pathlib import Path
 
-# Of glibc's malloc.h: how many blocks are mapped, how much is given back, by how much the heap grows.
+# From glibc's malloc.h: how many blocks are mapped, how much is returned, by how much the heap grows.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
-GROWTH = 64 << 20
+HEAP_GROWTH_BYTES = 64 << 20
 
 
 def processor() -> str:
-    """The processor's name as the system tells it."""
+    """The processor's name, as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -25,7 +25,7 @@ def processor() -> str:
 
 
 def instructions() -> str:
-    """All that the processor can do, as the system lists it; empty where it tells nothing."""
+    """The processor's features, as the system lists them; empty if it does not."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line for line in lines if line.startswith(("flags", "Features")))
@@ -37,7 +37,7 @@ def cores() -> int:
     """How many processor cores this process may use."""
     try:
         return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux tells
+    except AttributeError:  # exists only on Linux
         return os.cpu_count() or 1
 
 
@@ -45,22 +45,21 @@ def multiplies_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 natively; emulated, it would be slower than float32."""
     import torch  # slow to load: `cores` and `processor` do without
 
-    found = torch.cpu.get_capabilities()
-    native = found.get("avx512_bf16") or found.get("amx_bf16") or found.get("bf16")
+    capabilities = torch.cpu.get_capabilities()
+    native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return bool(native and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @cache
 def keep_memory() -> bool:
-    """Memory that is freed stays with this process, from now on; False where the system cannot be told to.
+    """From now on, keep freed memory in this process; returns False if the system cannot do that.
 
-    Otherwise the C library returns every large tensor to the system, and each step of training begins with
-    thousands of fresh pages to be mapped and zeroed: a third of its time. What is kept is what was held at
-    most anyway.
+    Otherwise the C library returns every large tensor to the system, and each training step spends a third of
+    its time on mapping and zeroing new pages. The memory kept is no more than the peak anyway.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: GROWTH}
+    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: HEAP_GROWTH_BYTES}
     accepted = {name: mallopt(name, value) for name, value in settings.items()}
     return all(accepted.values())

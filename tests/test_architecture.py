@@ -47,6 +47,7 @@ data/store/__init__.py
 data/store/index.py
 data/store/parallel.py
 data/store/headers.py
+data/store/stores.py
 data/store/pixels.py
 data/split_by_content.py
 data/own.py

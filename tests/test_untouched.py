@@ -82,7 +82,7 @@ sys.addaudithook(guard)
 from pellucid.cli import application
 from pellucid.data import store, survey
 
-store.FEWEST_DECODED = survey.FEWEST_LOOKED_AT = 1
+store.MIN_FOR_DECODE_WORKERS = survey.MIN_FOR_HEADER_WORKERS = 1
 
 
 def visited(port):

@@ -11,7 +11,7 @@ from pellucid.errors import UsageError, did_you_mean
 from pellucid.formatting import plain, size_in_words
 
 if TYPE_CHECKING:
-    from pellucid.data.store.pixels import Stored
+    from pellucid.data.store.stores import CachedFiles
 
 
 def cache(
@@ -39,22 +39,22 @@ def cache(
         print(f"{size_in_words(total)} {word}" if entries else "Nothing is kept.")
 
 
-def _kept() -> "list[Stored]":
+def _kept() -> "list[CachedFiles]":
     """Every store, then every known data set that was downloaded."""
     from pellucid.data import DATASETS
-    from pellucid.data.known.find import kept
-    from pellucid.data.store.pixels import Stored, stored
+    from pellucid.data.known.find import downloaded_files
+    from pellucid.data.store.stores import CachedFiles, list_stores
 
     folders = {known.folder: known for known in DATASETS.values()}  # those of one archive share it
     downloads = [
-        Stored(name, ours[0].parent, ours, sum(path.stat().st_size for path in ours))
+        CachedFiles(name, ours[0].parent, ours, sum(path.stat().st_size for path in ours))
         for name, known in folders.items()
-        if (ours := kept(known))
+        if (ours := downloaded_files(known))
     ]
-    return [*stored(), *downloads]
+    return [*list_stores(), *downloads]
 
 
-def _chosen(entries: "list[Stored]", names: list[str]) -> "list[Stored]":
+def _chosen(entries: "list[CachedFiles]", names: list[str]) -> "list[CachedFiles]":
     """The entries of these names, each as it is listed, as a path, or by its folder's name."""
     if not names:
         return entries
@@ -69,13 +69,13 @@ def _chosen(entries: "list[Stored]", names: list[str]) -> "list[Stored]":
     return chosen
 
 
-def _cleared(entry: "Stored") -> None:
-    from pellucid.data.store.pixels import clear
+def _cleared(entry: "CachedFiles") -> None:
+    from pellucid.data.store.stores import delete_cached
 
-    clear(entry)
+    delete_cached(entry)
 
 
-def _told(entry: "Stored", *, cleared: bool, as_json: bool) -> None:
+def _told(entry: "CachedFiles", *, cleared: bool, as_json: bool) -> None:
     facts: dict[str, Any] = {"name": entry.name, "folder": str(entry.folder), "bytes": entry.bytes}
     if as_json:
         print(json.dumps({**facts, "cleared": cleared}, ensure_ascii=False))

@@ -7,16 +7,17 @@ from typing import Any
 from pellucid.data.dataset import Choices, Dataset, Origin, Splits, split
 from pellucid.data.known import catalogue, find
 from pellucid.data.known.download import Progress, Transfer
-from pellucid.data.known.find import Known
+from pellucid.data.known.find import KnownDataset
 from pellucid.data.own import read_own
 from pellucid.data.preprocess import Preprocess
+from pellucid.data.sources.detect import refuse_missing
 from pellucid.data.store.pixels import OnUnreadable
 from pellucid.errors import UsageError, did_you_mean
 
 __all__ = [
     "DATASETS",
     "Dataset",
-    "Known",
+    "KnownDataset",
     "Splits",
     "is_known",
     "load",
@@ -26,7 +27,7 @@ __all__ = [
     "split",
 ]
 
-DATASETS: dict[str, Known] = {
+DATASETS: dict[str, KnownDataset] = {
     "cifar-10": catalogue.cifar_10,
     "cifar-100": catalogue.cifar_100,
     "digits": catalogue.digits,
@@ -142,12 +143,15 @@ def load_again(
 def is_known(data: Any) -> bool:
     """Whether `data` is a known data set's name; False for your own pictures.
 
-    Raises UsageError for a word that is neither: no name of DATASETS, and nothing of that name lies here.
+    Raises UsageError for a name that is neither in DATASETS nor that of a file or folder.
     """
     if not isinstance(data, str) or data not in DATASETS:
         if isinstance(data, str) and (not data or not Path(data).exists()):
+            suggestion = did_you_mean(data, DATASETS)
+            if data and not suggestion.startswith("Did you mean"):
+                refuse_missing(data)  # a path or an address rather than a misspelt name
             raise UsageError(
-                f"Unknown data set '{data}'. {did_you_mean(data, DATASETS)} "
+                f"Unknown data set '{data}'. {suggestion} "
                 "Nor is it a folder, a table or an archive of your own pictures here."
             )
         return False
@@ -159,10 +163,10 @@ def locate(name: str, data_dir: str | Path | None = None) -> str | None:
 
     It only looks whether the files are there; `load` checks them. Raises UsageError when the name is unknown.
     """
-    return find.place(_known(name), _path(data_dir))
+    return find.locate_copy(_known(name), _path(data_dir))
 
 
-def _known(name: str) -> Known:
+def _known(name: str) -> KnownDataset:
     if name not in DATASETS:
         raise UsageError(f"Unknown data set '{name}'. {did_you_mean(name, DATASETS)}")
     return DATASETS[name]

@@ -1,6 +1,6 @@
-"""Pictures that lie in a file and are read when they are asked for, with the face of a tensor.
+"""Pictures that stay in a file and are read when they are used, with the interface of a tensor.
 
-A data set of 200,000 pictures of 3x64x64 is 2.5 GB. Mapped, it is on the disk; a batch of it is in memory.
+200,000 pictures of 3x64x64 take 2.5 GB: mapped, they stay on the disk, and only a batch is in memory.
 """
 
 import mmap
@@ -12,19 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-KEPT_BYTES = 256 << 20  # of a mapped file's pages in this process's memory, before they are given back
-BLOCK_BYTES = 16 << 20  # a whole set is walked through in blocks of about this size
-AROUND_BYTES = 1 << 16  # what the system maps around a page that is touched, at most
+RESIDENT_BYTES = 256 << 20  # of a mapped file's pages in memory before they are released
+BLOCK_BYTES = 16 << 20  # of one block of `in_blocks`, at most
+READ_AROUND_BYTES = 1 << 16  # what the system maps around a page that is touched, at most
 
 
-class Mapped:
+class MappedFile:
     """A file of pixels mapped into memory, read only.
 
-    Pages that were read belong to the process until they are given back: reading in any order, it would
-    in the end hold the whole file. So they are given back every now and then; the system still has them
-    in its cache, and a page that is touched again costs a microsecond.
+    Pages that were read count as the process's memory until they are released: reading at random would end up
+    holding the whole file. So they are released now and then. They stay in the system's cache, and touching
+    one again costs a microsecond.
 
-    The file must hold what `shape` says, and nobody may shorten it: see pixels.py.
+    The file must have the size that `shape` says, and must not be shortened: see store/pixels.py.
     """
 
     def __init__(self, file: BinaryIO, shape: tuple[int, int, int, int]) -> None:
@@ -35,15 +35,15 @@ class Mapped:
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """A copy of these rows, in this order."""
         copied: NDArray[np.uint8] = self.pixels[rows]
-        self.touched += copied.nbytes + AROUND_BYTES * len(rows)
-        if self.touched > KEPT_BYTES and hasattr(self.map, "madvise"):  # Windows does so by itself
+        self.touched += copied.nbytes + READ_AROUND_BYTES * len(rows)
+        if self.touched > RESIDENT_BYTES and hasattr(self.map, "madvise"):  # Windows releases them by itself
             self.map.madvise(mmap.MADV_DONTNEED)
             self.touched = 0
         return copied
 
 
-class Held:
-    """Pixels in memory with the face of `Mapped`: for a machine that has no room for the file."""
+class InMemory:
+    """Pixels in memory with the interface of `MappedFile`, for a disk without room for the file."""
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         self.pixels = pixels
@@ -55,30 +55,29 @@ class Held:
 
 
 class MappedImages(Tensor):
-    """uint8 (N, C, H, W) that is read row by row: a tensor to whoever uses it, but read only.
+    """uint8 (N, C, H, W), read only, whose pictures are read from a file when they are used.
 
-    An index into its first dimension, or index_select along it, gives the pictures asked for as an ordinary
-    tensor and reads no others. `at` gives another view, which reads nothing. Any other operation works, too,
-    and gives what it gives on an ordinary tensor: it reads the whole first.
+    Indexing the first dimension, or index_select along it, reads just those pictures and returns an ordinary
+    tensor. `at` returns a view and reads nothing. Any other operation reads everything first and returns what
+    it would return for an ordinary tensor.
 
-    Not one more class for the sake of a type: everybody who works with pictures takes a Tensor, and what
-    is given a file instead should not have to know.
+    A subclass of Tensor, so that code for pictures in memory works unchanged with pictures in a file.
     """
 
-    source: Mapped | Held
+    source: MappedFile | InMemory
     rows: NDArray[np.int64]
     contents: NDArray[np.uint8]
 
     @staticmethod
     def __new__(
         cls: type["MappedImages"],
-        source: Mapped | Held,
+        source: MappedFile | InMemory,
         rows: NDArray[np.int64],
         contents: NDArray[np.uint8],
     ) -> "MappedImages":
         """source    the pixels (R, C, H, W)
-        rows      (N,) which of them, in which order; one may come twice
-        contents  (R, 16) the hash of every row's pixels, as `dataset.content_hashes` gives it
+        rows      (N,), a row per picture; a row may occur twice
+        contents  (R, 16), the hash of each row's pixels, as `dataset.content_hashes` returns it
         """
         shape = (len(rows), *source.pixels.shape[1:])
         self: MappedImages = Tensor._make_wrapper_subclass(cls, shape, dtype=torch.uint8)
@@ -86,15 +85,15 @@ class MappedImages(Tensor):
         return self
 
     def at(self, indices: Tensor) -> "MappedImages":
-        """The pictures at `indices` (int64), in that order; nothing is read."""
+        """The pictures at `indices` (int64), in that order, as a view: nothing is read."""
         return MappedImages(self.source, self.rows[indices.numpy()], self.contents)
 
     def hashes(self) -> list[bytes]:
-        """The hash of each picture's pixels, known from when the file was written."""
+        """The hash of each picture's pixels, computed when the file was written."""
         return [row.tobytes() for row in self.contents[self.rows]]
 
     def whole(self) -> Tensor:
-        """All of it in memory, as an ordinary tensor."""
+        """All pictures, as an ordinary tensor in memory."""
         return torch.from_numpy(self.source.read(self.rows))
 
     def __repr__(self) -> str:  # type: ignore[override]
@@ -108,8 +107,8 @@ class MappedImages(Tensor):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Every operation on a tensor comes by here."""
-        if func in FACTS:
+        """Every operation on a tensor passes through here."""
+        if func in METADATA:
             with torch._C.DisableTorchFunctionSubclass():
                 return func(*args)
         name = getattr(func, "__name__", "")
@@ -134,27 +133,27 @@ class MappedImages(Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """What comes by neither index nor function, of which we know none: better read than wrong."""
+        """A fallback for operations that bypass `__torch_function__`: read everything."""
         return func(*(_read(a) for a in args), **{k: _read(v) for k, v in (kwargs or {}).items()})
 
 
-# What a tensor tells of itself without a look at its values.
+# What can be asked without reading any values.
 PROPERTIES = ("shape", "dtype", "device", "layout", "ndim", "requires_grad", "is_sparse")
 METHODS = ("dim", "size", "numel", "nelement", "__len__", "is_floating_point", "is_complex", "element_size")
-FACTS = frozenset(
+METADATA = frozenset(
     [getattr(Tensor, name).__get__ for name in PROPERTIES] + [getattr(Tensor, name) for name in METHODS]
 )
 
 
 def in_blocks(images: Tensor) -> Iterator[Tensor]:
-    """The pictures (N, C, H, W) in order, as ordinary contiguous tensors of about 16 MB at most."""
+    """The pictures (N, C, H, W) in order, as ordinary contiguous tensors of at most about 16 MB."""
     count = max(1, BLOCK_BYTES // max(1, images.shape[1:].numel()))
     for start in range(0, len(images), count):
         yield images[start : start + count].contiguous()
 
 
 def _item(images: MappedImages, key: Any) -> Tensor:
-    """`images[key]`, of which only the pictures asked for are read."""
+    """`images[key]`, reading only the pictures concerned."""
     if isinstance(key, tuple) and key and all(isinstance(part, int | slice) for part in key[1:]):
         first, rest = key[0], key[1:]
         if isinstance(first, int):
@@ -173,7 +172,7 @@ def _item(images: MappedImages, key: Any) -> Tensor:
 
 
 def _is_an_index(key: Any) -> bool:
-    """Whether it chooses along the first dimension alone, and keeps it."""
+    """Whether `key` selects along the first dimension only, and keeps that dimension."""
     if isinstance(key, Tensor | np.ndarray):
         return key.ndim == 1
     return isinstance(key, slice) or (

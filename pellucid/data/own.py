@@ -1,7 +1,7 @@
 """Your own pictures, from whatever was given to what is trained on, step by step.
 
-Which there are (layouts), what size they have (store.look_through), decoded once (store.pack), and on which
-side of a split each belongs (parting).
+Which there are (sources), what size they have (store.scan), decoded once (store.pack), and on which
+side of a split each belongs (split_by_content).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,17 +19,16 @@ from pellucid.data.dataset import (
     FileHeader,
     Origin,
     Splits,
-    Unreadable,
     content_hashes,
 )
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.detect import list_pictures
-from pellucid.data.sources.listing import PARTS, SPLIT_NAMES, Listing, Picture
-from pellucid.data.sources.reasons import told as told_reason
+from pellucid.data.sources.listing import SPLIT_NAMES, SPLITS, Listing, Picture
+from pellucid.data.sources.reasons import translate_reason
 from pellucid.data.split_by_content import Fractions, Hashes, assign_splits
 from pellucid.data.store.headers import Headers
 from pellucid.data.store.parallel import Progress
-from pellucid.data.store.pixels import Packed, look_through, pack
+from pellucid.data.store.pixels import PackedImages, pack, scan
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
 from pellucid.language import Message, comma_joined, lazy_gettext, lazy_ngettext
@@ -46,7 +45,7 @@ class OwnPictures:
 
     splits: Splits
     listing: Listing
-    packed: Packed
+    packed: PackedImages
 
 
 def read_own(
@@ -72,7 +71,7 @@ def read_own(
     listing = list_pictures(data, group_by=choices.group_by)
     chosen, sized, looked = preprocess, list[Message](), None
     if chosen is None:
-        looked = look_through(
+        looked = scan(
             listing, lambda seen: _stretched(_chosen(seen, choices.size)[0]), cache=cache, progress=progress
         )
         chosen, sized = _chosen(looked, choices.size)
@@ -82,17 +81,17 @@ def read_own(
         cache=cache,
         on_unreadable="stop" if choices.on_unreadable == "stop" else "skip",
         progress=progress,
-        looked=looked,
+        headers=looked,
     )
     whole = _whole(listing, packed)
-    pictures = [listing.pictures[number] for number in packed.kept]
+    pictures = [listing.pictures[number] for number in packed.indices]
     pixels = [digest.hex() for digest in content_hashes(whole)]
     fixed, replayed = None, list[Message]()
     if choices.split_file:
         fixed, replayed = _replayed(pictures, pixels, Path(choices.split_file))
     contents = [
-        Hashes(facts.digest, content, sketch.hex())
-        for facts, content, sketch in zip(packed.facts, pixels, packed.sketches, strict=True)
+        Hashes(file.digest, content, sketch.hex())
+        for file, content, sketch in zip(packed.files, pixels, packed.sketches, strict=True)
     ]
     assigned = assign_splits(pictures, contents, Fractions(choices.validation, choices.seed), fixed=fixed)
     _refuse_unreadable_classes(listing, pictures)
@@ -104,11 +103,11 @@ def read_own(
         preprocess=chosen,
         augmentation="crop,flip,colour" if chosen.channels == 3 else "crop",
         found=len(listing.pictures),
-        unreadable=tuple(Unreadable(each.source, each.reason) for each in packed.unreadable),
+        unreadable=packed.unreadable,
         notes=(*listing.notes, *sized, *_of_unreadable(packed), *packed.notes, *replayed, *assigned.notes),
-        headers=tuple(FileHeader(each.width, each.height, each.mode, each.bytes) for each in packed.facts),
+        headers=tuple(FileHeader(each.width, each.height, each.mode, each.bytes) for each in packed.files),
     )
-    return OwnPictures(_splits(whole, assigned.parts, origin), listing, packed)
+    return OwnPictures(_splits(whole, assigned.splits, origin), listing, packed)
 
 
 def chosen_size(sizes: Mapping[tuple[int, int], int]) -> tuple[int, int]:
@@ -145,7 +144,7 @@ def _chosen(seen: Headers, size: int) -> tuple[Preprocess, list[Message]]:
     sizes = seen.sizes
     if not sizes:
         reasons = "; ".join(f"'{one.source}' {one.reason}" for one in seen.unreadable[:SHOWN_REASONS])
-        raise UsageError(f"None of the {len(seen.facts):,} pictures can be read. {reasons}")
+        raise UsageError(f"None of the {len(seen.files):,} pictures can be read. {reasons}")
     height, width = (size, size) if size else chosen_size(sizes)
     alike = len(sizes) == 1 and (width, height) in sizes
     kind = lazy_gettext("gray") if seen.channels == 1 else lazy_gettext("colour")
@@ -163,27 +162,27 @@ def _stretched(preprocess: Preprocess) -> Preprocess:
     return replace(preprocess, scaling="stretch")
 
 
-def _whole(listing: Listing, packed: Packed) -> Dataset:
+def _whole(listing: Listing, packed: PackedImages) -> Dataset:
     """Every picture that was read, in the order of the listing."""
     numbers = {name: number for number, name in enumerate(listing.classes)}
-    pictures = [listing.pictures[number] for number in packed.kept]
+    pictures = [listing.pictures[number] for number in packed.indices]
     labels = torch.tensor([numbers[picture.label] for picture in pictures], dtype=torch.int64)  # (M,)
     return Dataset(packed.images, labels, listing.classes, [picture.source for picture in pictures])
 
 
 def _splits(whole: Dataset, parts: Sequence[str], origin: Origin) -> Splits:
     train, validation, test = (
-        whole.subset([index for index, its_part in enumerate(parts) if its_part == part]) for part in PARTS
+        whole.subset([index for index, its_part in enumerate(parts) if its_part == part]) for part in SPLITS
     )
     return Splits(train, validation, test, origin)
 
 
-def _of_unreadable(packed: Packed) -> list[Message]:
+def _of_unreadable(packed: PackedImages) -> list[Message]:
     if not packed.unreadable:
         return []
     shown = comma_joined(
         (
-            lazy_gettext("'%(name)s' %(reason)s", name=one.source, reason=told_reason(one.reason))
+            lazy_gettext("'%(name)s' %(reason)s", name=one.source, reason=translate_reason(one.reason))
             for one in packed.unreadable[:SHOWN_REASONS]
         ),
         separator=" ",

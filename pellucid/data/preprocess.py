@@ -15,15 +15,15 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid.decode.images import (
-    Form,
-    Header,
-    Seen,
-    decoded,
-    eight_bit,
-    fitted,
-    name_of,
-    read_through,
+    DecodedImage,
+    DecodeSettings,
+    ImageHeader,
+    decode_bytes,
+    decode_image,
+    display_name,
     sketch_of,
+    to_pixels,
+    upright_8bit,
 )
 from pellucid.errors import UsageError
 
@@ -62,23 +62,23 @@ class Preprocess:
             picture = _array_of(picture)
         if isinstance(picture, Image.Image):
             return self._fitted(
-                name or "The image", eight_bit(picture, self.background, name=name or "The image")
+                name or "The image", upright_8bit(picture, self.background, name=name or "The image")
             )
         if isinstance(picture, np.ndarray):
             return self._fitted(name or "The array", _from_array(picture))
-        name = name_of(picture, name)
-        return self._fitted(name, decoded(picture, self.background, name=name))
+        name = display_name(picture, name)
+        return self._fitted(name, decode_image(picture, self.background, name=name))
 
-    def read_through(self, picture: bytes | NDArray[Any], *, name: str) -> Seen:
+    def decode(self, picture: bytes | NDArray[Any], *, name: str) -> DecodedImage:
         """All there is to know of an image file's bytes, or of an array as `read` takes it, opened once."""
         if isinstance(picture, bytes):
-            return read_through(picture, self.form, name=name)
+            return decode_bytes(picture, self.decode_settings, name=name)
         try:
             image = _from_array(picture)
-            pixels = fitted(image, self.form, name=name)
+            pixels = to_pixels(image, self.decode_settings, name=name)
         except UsageError as error:
-            return Seen(None, str(error))
-        return Seen(Header(image.width, image.height, image.mode), "", sketch_of(image), pixels)
+            return DecodedImage(None, str(error))
+        return DecodedImage(ImageHeader(image.width, image.height, image.mode), "", sketch_of(image), pixels)
 
     def with_scaling(self, scaling: str | None) -> "Preprocess":
         """The same with another scaling; None changes nothing. Raises UsageError for an unknown one."""
@@ -89,16 +89,16 @@ class Preprocess:
         return replace(self, scaling="stretch" if scaling == "stretch" else "none")
 
     @property
-    def form(self) -> Form:
+    def decode_settings(self) -> DecodeSettings:
         """The same for a process without torch."""
-        return Form(*astuple(self))
+        return DecodeSettings(*astuple(self))
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, as plain numbers and words."""
         return asdict(self)
 
     def _fitted(self, name: str, image: Image.Image) -> Tensor:
-        pixels = bytearray(fitted(image, self.form, name=name))
+        pixels = bytearray(to_pixels(image, self.decode_settings, name=name))
         return torch.frombuffer(pixels, dtype=torch.uint8).view(self.channels, self.height, self.width)
 
 
@@ -123,4 +123,4 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
 
 def gray(picture: str | Path | bytes) -> NDArray[np.uint8]:
     """A picture file in gray at its own size, (H, W). Raises UsageError as `Preprocess.read` does."""
-    return np.array(decoded(picture, 0).convert("L"), dtype=np.uint8)
+    return np.array(decode_image(picture, 0).convert("L"), dtype=np.uint8)

@@ -1,14 +1,14 @@
-"""Decoding in processes of its own, a worker a core, where threads would wait for Python's one lock.
+"""Decoding in worker processes, one per core: threads would wait for Python's global interpreter lock.
 
-A worker is a Python that loads Pillow and this, and neither torch nor the caller's script. It takes orders on
-its standard input and answers on its standard output, one line of JSON each with bytes behind it:
+A worker is a Python process that loads Pillow and this module, but neither torch nor the caller's script. It
+reads requests on its standard input and answers on its standard output, each a line of JSON and raw bytes:
 
-    order   [form or null, [bytes of file 1, bytes of file 2, ...]], then the files
-    answer  [[digest, header or null, reason, bytes that follow of file 1], ...], then, where a form was
-            given, of each file that has pixels a hash of them, its sketch, and they
+    request   [settings or null, [size of file 1, size of file 2, ...]], then the files
+    response  [[digest, header or null, reason, size of the payload of file 1], ...], then the payloads: with
+              settings, for every decoded file, the hash of its pixels, its sketch and the pixels
 
-It opens no file and never outlives the process that started it: Linux ends it at once, and elsewhere its
-input has ended. A worker that fails is no failure: what is left unanswered is done by whoever asked.
+A worker opens no file and never outlives the process that started it: Linux kills it at once, elsewhere it
+ends with its input. If a worker fails, the caller decodes the unanswered files itself.
 """
 
 import ctypes
@@ -26,34 +26,34 @@ from queue import SimpleQueue
 from threading import Lock
 from typing import IO, NamedTuple
 
-from pellucid.decode.images import Form, Header, Seen, header, read_through
+from pellucid.decode.images import DecodeSettings, ImageHeader, decode_bytes, read_header
 from pellucid.errors import UsageError
 
-NAMELESS = "The picture"  # how an error begins that is told behind the picture's name
+UNNAMED = "The picture"  # how an error begins whose picture is named elsewhere
 DIGEST_BYTES = 16
-AHEAD = 2  # orders a worker is given before the first is answered: it never waits for the next
-PIPE_BYTES = 1 << 20  # of orders and answers that wait in a pipe, if the system allows it, and at its ends
-ENDED_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+REQUESTS_AHEAD = 2  # requests sent before the first is answered: a worker never waits for the next
+PIPE_BYTES = 1 << 20  # buffered in each pipe, where the system allows it
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to receive when the parent ends
 
-START = (
+WORKER_COMMAND = (
     "import sys; sys.path[:] = sys.argv[2:]; from pellucid.decode.workers import serve; "
     "serve(int(sys.argv[1]))"
 )
 
 
-class Answer(NamedTuple):
-    """What a worker says of one file.
+class WorkerResult(NamedTuple):
+    """What a worker found in one file.
 
-    digest   as `digest_of_file` gives it
-    header   what the file declares; None where it cannot be told
-    reason   why there is no header, or why there are no pixels where they were asked for; else ""
-    content  BLAKE2 of the pixels, 16 bytes
-    sketch   as `decoding.sketch_of` gives it, 16 bytes
-    pixels   (C, H, W), one byte each, where they were asked for, as content and sketch are
+    digest   as `file_digest` returns it
+    header   size and mode; None if they could not be read
+    reason   why there is no header or, if pixels were requested, why there are none; else ""
+    content  BLAKE2 of the pixels, 16 bytes; like sketch and pixels only if pixels were requested
+    sketch   as `images.sketch_of` returns it, 16 bytes
+    pixels   (C, H, W), one byte each
     """
 
     digest: str
-    header: Header | None
+    header: ImageHeader | None
     reason: str
     content: bytes
     sketch: bytes
@@ -61,124 +61,129 @@ class Answer(NamedTuple):
 
 
 class WorkerPool:
-    """Workers, asked from any number of threads; one without workers answers nothing."""
+    """Worker processes that any number of threads may use; an empty pool returns no results."""
 
     def __init__(self, workers: Sequence["_Worker"]) -> None:
-        self.threads = len(workers) * AHEAD  # that keep all of them at work
+        self.threads = len(workers) * REQUESTS_AHEAD  # enough to keep every worker busy
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
-        for worker in [*workers] * AHEAD:
+        for worker in [*workers] * REQUESTS_AHEAD:
             self._idle.put(worker)
 
-    def ask(self, contents: Sequence[object], form: Form | None = None) -> list[Answer | None]:
-        """Of each that is a file's bytes its header, or with a form its pixels; None where nobody answers."""
-        of_files = [content for content in contents if isinstance(content, bytes)]
-        if not of_files or not self.threads:
+    def process(
+        self, contents: Sequence[object], settings: DecodeSettings | None = None
+    ) -> list[WorkerResult | None]:
+        """The header of every item that is a file's bytes or, with settings, its pixels; else None."""
+        encoded = [content for content in contents if isinstance(content, bytes)]
+        if not encoded or not self.threads:
             return [None] * len(contents)
         worker = self._idle.get()
         try:
-            answers = iter(worker.asked(of_files, form))
+            results = iter(worker.process(encoded, settings))
         finally:
             self._idle.put(worker)
-        return [next(answers) if isinstance(content, bytes) else None for content in contents]
+        return [next(results) if isinstance(content, bytes) else None for content in contents]
 
 
 @contextmanager
 def worker_pool(count: int) -> Iterator[WorkerPool]:
-    """So many workers, gone after the block; none where this Python cannot be started once more.
+    """A pool of `count` workers that end with the block; empty if this Python cannot be started again.
 
-    On Windows that is not tried: there the caller does the work, in threads.
+    On Windows the pool is always empty: there the caller decodes in threads.
     """
     workers: list[_Worker] = []
     can_start = os.name == "posix" and bool(sys.executable) and not getattr(sys, "frozen", False)
     try:
-        with suppress(OSError):  # the system gives no more processes: then fewer do it
+        with suppress(OSError):  # the system's limit on processes: go on with fewer
             for _ in range(count if can_start else 0):
                 workers.append(_Worker())
         yield WorkerPool(workers)
     finally:
         for worker in workers:
-            worker.end()
+            worker.kill()
 
 
-def digest_of_file(content: bytes) -> str:
+def file_digest(content: bytes) -> str:
     """BLAKE2 of a file's bytes, 16 bytes in hexadecimal."""
-    return hash_of(content).hex()
+    return hash_bytes(content).hex()
 
 
-def hash_of(content: bytes | memoryview) -> bytes:
-    """BLAKE2 of a file's bytes, or of a picture's pixels, 16 bytes."""
+def hash_bytes(content: bytes | memoryview) -> bytes:
+    """BLAKE2 of a file's bytes or of a picture's pixels, 16 bytes."""
     return hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest()
 
 
 class _Worker:
-    """One process. A thread may give it an order while another's is being answered."""
+    """One process. One thread may send a request while another reads the response to an earlier one."""
 
     def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", START, str(os.getpid()), *sys.path],
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", WORKER_COMMAND, str(os.getpid()), *sys.path],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=PIPE_BYTES,
-            process_group=0,  # Ctrl-C is for whoever asks
+            process_group=0,  # Ctrl-C goes to the caller alone
         )
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.orders, self.answers = self.process.stdin, self.process.stdout
-        for pipe in (self.orders, self.answers):
-            _widen(pipe)
-        self.giving, self.taking = Lock(), Lock()
-        self.gone = False
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._responses = self._process.stdin, self._process.stdout
+        for pipe in (self._requests, self._responses):
+            _enlarge(pipe)
+        self._sending, self._receiving = Lock(), Lock()
+        self._lost = False
 
-    def asked(self, contents: Sequence[bytes], form: Form | None) -> Sequence[Answer | None]:
-        """What it says of each; nothing from when it is gone."""
+    def process(
+        self, contents: Sequence[bytes], settings: DecodeSettings | None
+    ) -> Sequence[WorkerResult | None]:
+        """A result for each file; None for all once the process is lost."""
         try:
-            with self.giving:
-                self._give(contents, form)
-                self.taking.acquire()  # before the next order is given: answers come in the same order
+            with self._sending:
+                self._send(contents, settings)
+                self._receiving.acquire()  # before the next request is sent: responses keep the order
             try:
-                return self._answers()
+                return self._receive()
             finally:
-                self.taking.release()
-        except (OSError, ValueError):  # a pipe that is broken, an answer that is cut off
-            self.gone = True
+                self._receiving.release()
+        except (OSError, ValueError):  # a broken pipe, a response that is cut off
+            self._lost = True
             return [None] * len(contents)
 
-    def _give(self, contents: Sequence[bytes], form: Form | None) -> None:
-        if self.gone:
-            raise OSError("it is gone")
-        self.orders.write(json.dumps([form, [len(content) for content in contents]]).encode() + b"\n")
-        self.orders.writelines(contents)
-        self.orders.flush()
+    def _send(self, contents: Sequence[bytes], settings: DecodeSettings | None) -> None:
+        if self._lost:
+            raise OSError("the worker is lost")
+        self._requests.write(json.dumps([settings, [len(content) for content in contents]]).encode() + b"\n")
+        self._requests.writelines(contents)
+        self._requests.flush()
 
-    def _answers(self) -> list[Answer]:
-        said = json.loads(self.answers.readline())
-        rest = memoryview(self.answers.read(sum(size for *_, size in said)))
-        found, at = [], 0
-        for digest, declared, reason, size in said:
-            content, sketch = (bytes(rest[start : start + DIGEST_BYTES]) for start in (at, at + DIGEST_BYTES))
-            pixels = rest[at + 2 * DIGEST_BYTES : at + size]
-            at += size
-            if at > len(rest):
-                raise ValueError("an answer that is cut off")
-            head = Header(*declared) if declared else None
-            found.append(Answer(digest, head, reason, content, sketch, pixels))
-        return found
+    def _receive(self) -> list[WorkerResult]:
+        entries = json.loads(self._responses.readline())
+        payloads = memoryview(self._responses.read(sum(size for *_, size in entries)))
+        results, start = [], 0
+        for digest, header, reason, size in entries:
+            payload = payloads[start : start + size]
+            start += size
+            if start > len(payloads):
+                raise ValueError("the response is cut off")
+            content, sketch = bytes(payload[:DIGEST_BYTES]), bytes(payload[DIGEST_BYTES : 2 * DIGEST_BYTES])
+            image_header = ImageHeader(*header) if header else None
+            pixels = payload[2 * DIGEST_BYTES :]
+            results.append(WorkerResult(digest, image_header, reason, content, sketch, pixels))
+        return results
 
-    def end(self) -> None:
-        """It has nothing to lose, whatever it is doing."""
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.orders, self.answers):
+    def kill(self) -> None:
+        """End the process, whatever it is doing: it has no state to lose."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._requests, self._responses):
             with suppress(OSError):
                 pipe.close()
 
 
-def _widen(pipe: IO[bytes]) -> None:
+def _enlarge(pipe: IO[bytes]) -> None:
     if sys.platform == "linux":
-        import fcntl  # only where it exists
+        import fcntl  # exists only on POSIX systems
 
-        with suppress(OSError):  # more than this person may have
+        with suppress(OSError):  # above this user's limit
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
@@ -186,40 +191,32 @@ def _widen(pipe: IO[bytes]) -> None:
 
 
 def serve(parent: int) -> None:
-    """Answer orders until there are no more."""
-    _end_with(parent)
+    """Answer requests until the input ends or the process `parent` does."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before the call above
+            os._exit(1)
     warnings.simplefilter("ignore")
-    gc.freeze()  # what has been loaded stays, and a picture leaves little behind: it is seldom looked for
+    gc.freeze()  # modules stay, and a picture leaves little garbage: collect seldom
     gc.set_threshold(10_000)
-    orders, answers = os.fdopen(0, "rb", PIPE_BYTES), os.fdopen(1, "wb", PIPE_BYTES)
-    while line := orders.readline():
-        form, sizes = json.loads(line)
-        contents = [orders.read(size) for size in sizes]
-        said = [_said(content, Form(*form) if form else None) for content in contents]
-        heads = [(digest, declared, reason, len(rest)) for digest, declared, reason, rest in said]
-        answers.write(json.dumps(heads).encode() + b"\n")
-        answers.writelines(rest for *_, rest in said)
-        answers.flush()
+    requests, responses = os.fdopen(0, "rb", PIPE_BYTES), os.fdopen(1, "wb", PIPE_BYTES)
+    while line := requests.readline():
+        values, sizes = json.loads(line)
+        settings = DecodeSettings(*values) if values else None
+        results = [_process(requests.read(size), settings) for size in sizes]
+        entries = [(digest, header, reason, len(payload)) for digest, header, reason, payload in results]
+        responses.write(json.dumps(entries).encode() + b"\n")
+        responses.writelines(payload for *_, payload in results)
+        responses.flush()
 
 
-def _said(content: bytes, form: Form | None) -> tuple[str, Header | None, str, bytes]:
-    digest = digest_of_file(content)
-    if form is None:
+def _process(content: bytes, settings: DecodeSettings | None) -> tuple[str, ImageHeader | None, str, bytes]:
+    digest = file_digest(content)
+    if settings is None:
         try:
-            return digest, header(content, name=NAMELESS), "", b""
+            return digest, read_header(content, name=UNNAMED), "", b""
         except UsageError as error:
             return digest, None, str(error), b""
-    seen = read_through(content, form, name=NAMELESS)
-    return digest, seen.header, seen.reason, b"" if seen.reason else _rest(seen)
-
-
-def _rest(seen: Seen) -> bytes:
-    return hash_of(seen.pixels) + seen.sketch + seen.pixels
-
-
-def _end_with(parent: int) -> None:
-    """Linux kills this process as soon as the one that started it has ended, however that happens."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(ENDED_WITH_PARENT, signal.SIGKILL)
-        if os.getppid() != parent:  # it had ended before
-            os._exit(1)
+    image = decode_bytes(content, settings, name=UNNAMED)
+    payload = b"" if image.reason else hash_bytes(image.pixels) + image.sketch + image.pixels
+    return digest, image.header, image.reason, payload

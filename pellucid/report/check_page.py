@@ -12,9 +12,9 @@ from torch import Tensor
 
 from pellucid.assets import asset
 from pellucid.data import load
-from pellucid.data.audit.findings import KINDS, Audit, Finding, Place, audit, tally
+from pellucid.data.audit.findings import KINDS, Audit, Finding, PictureReference, audit, count_values
 from pellucid.data.dataset import Dataset, Splits
-from pellucid.data.sources.reasons import told as told_reason
+from pellucid.data.sources.reasons import translate_reason
 from pellucid.files import write_text
 from pellucid.language import translate, use_language
 from pellucid.plots import images
@@ -45,7 +45,7 @@ class Subject:
         return {name: part for name, part in self.splits.items() if len(part)}
 
     @cached_property
-    def shown(self) -> dict[Place, int]:
+    def shown(self) -> dict[PictureReference, int]:
         """The pictures of findings that are shown, numbered in the order of the page."""
         groups = (group for finding in self.found.findings for group in finding.groups[:GROUPS])
         places = [place for group in groups for place in group[:MEMBERS]]
@@ -176,8 +176,8 @@ def _light(subject: Subject) -> dict[str, Any]:
     tones = {name: subject.found.tones[name] for name in subject.parts}
     bright = {name: each.brightness for name, each in tones.items()}
     contrast = {name: each.contrast for name, each in tones.items()}
-    facts = subject.found.facts
-    sizes = list(tally(f"{fact.width} × {fact.height}" for fact in facts).items())
+    headers = subject.found.files
+    sizes = list(count_values(f"{header.width} × {header.height}" for header in headers).items())
     middles = "; ".join(f"{translate(name)} {_middle(values)}" for name, values in bright.items())
     charts = (
         (translate("Brightness: mean of a picture's values"), bright),
@@ -190,9 +190,9 @@ def _light(subject: Subject) -> dict[str, Any]:
         "charts": [Markup(distribution_chart(title, curves)) for title, curves in charts],
         "sizes": sizes[:20],
         "more_sizes": max(0, len(sizes) - 20),
-        "modes": list(tally(fact.mode for fact in facts).items()),
-        "bytes": sum(fact.bytes for fact in facts),
-        "files": len(facts),
+        "modes": list(count_values(header.mode for header in headers).items()),
+        "bytes": sum(header.bytes for header in headers),
+        "files": len(headers),
     }
 
 
@@ -207,7 +207,7 @@ def _unreadable(subject: Subject) -> dict[str, Any] | None:
     named = findings[0].named
     return {
         "answer": f"{findings[0].sentence} {translate('They are left out of everything that follows.')}",
-        "named": [(source, told_reason(why)) for source, why in named[:NAMED]],
+        "named": [(source, translate_reason(why)) for source, why in named[:NAMED]],
         "more": max(0, len(named) - NAMED),
     }
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from pellucid.data.dataset import Dataset, Origin
-from pellucid.data.sources.reasons import told as told_reason
+from pellucid.data.sources.reasons import translate_reason
 from pellucid.files import read_json
 from pellucid.language import translate
 from pellucid.plots import images
@@ -63,7 +63,7 @@ def _reading(origin: Origin) -> dict[str, Any] | None:
     """How own pictures were read, in the language of the page; None for a known data set."""
     if not origin.location:
         return None
-    unreadable = [{"source": one.source, "reason": told_reason(one.reason)} for one in origin.unreadable]
+    unreadable = [{"source": one.source, "reason": translate_reason(one.reason)} for one in origin.unreadable]
     read = origin.found - len(unreadable)
     return {"found": origin.found, "read": read, "unreadable": unreadable, "notes": origin.notes}
 

@@ -7,7 +7,8 @@ import pytest
 
 from pellucid.cache import cache_folder
 from pellucid.data.preprocess import Preprocess
-from pellucid.data.store.pixels import pack, stored
+from pellucid.data.store.pixels import pack
+from pellucid.data.store.stores import list_stores
 from pellucid.formatting import size_in_words
 from tests.cli.test_cli import Call, call
 from tests.data.listings import folder_of_pictures, listed
@@ -36,7 +37,7 @@ def test_what_is_kept_is_listed_with_what_it_belongs_to(call: Call, kept: list[P
         assert f"{folder}: " in out
     assert "mnist: 2.0 kB" in out
     assert "in all; 'pellucid cache --clear' deletes them" in out
-    assert len(stored()) == 2
+    assert len(list_stores()) == 2
 
 
 def test_json_has_a_line_for_each(call: Call, kept: list[Path]) -> None:
@@ -49,7 +50,7 @@ def test_one_is_cleared_by_its_path_and_the_others_stay(call: Call, kept: list[P
     code, out, _ = call("cache", "photos", "--clear")  # from where the folder lies
     assert code == 0
     assert f"{kept[0]}: deleted, " in out
-    assert [entry.name for entry in stored()] == [str(kept[1])]
+    assert [entry.name for entry in list_stores()] == [str(kept[1])]
     assert len(list(kept[0].rglob("*.png"))) == 6
 
 
@@ -64,7 +65,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(call: Call, kept: list[Pat
     code, _, err = call("cache", "mnits", "--clear")
     assert code == 2
     assert "Nothing is kept for 'mnits'. Did you mean 'mnist'?" in err
-    assert len(stored()) == 2
+    assert len(list_stores()) == 2
 
 
 def test_an_empty_cache_says_so(call: Call) -> None:

@@ -129,8 +129,8 @@ def test_what_was_understood_is_said_before_training(
     assert training
     for words in (
         "'test', 'train' with one folder per class in each: 49 pictures of 2 classes.",
-        "passed over 1 picture that lies in no class's folder: 'stray.png'.",
-        "1 hidden folder is passed over.",
+        "skipped 1 picture that is in no class's folder: 'stray.png'.",
+        "skipped 1 hidden folder.",
         "folders without pictures: 'train/owl'.",
         "1 picture is unreadable and passed over: 'train/dark/cut.png'",
         "for validation (20% asked for).",

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.data import mapped as rows_module
 from pellucid.data.dataset import Dataset, content_hashes, split
-from pellucid.data.mapped import Mapped, MappedImages, in_blocks
+from pellucid.data.mapped import MappedFile, MappedImages, in_blocks
 from pellucid.inference import fixed_batches, scaled
 
 R, SHAPE = 40, (3, 5, 4)
@@ -33,7 +33,7 @@ def mapped(pixels: np.ndarray, tmp_path: Path) -> MappedImages:
     dataset = Dataset(torch.from_numpy(pixels), torch.zeros(R, dtype=torch.int64), ("a",), [""] * R)
     contents = np.frombuffer(b"".join(content_hashes(dataset)), np.uint8).reshape(R, 16)
     with path.open("rb") as file:
-        return MappedImages(Mapped(file, (R, *SHAPE)), chosen, contents)
+        return MappedImages(MappedFile(file, (R, *SHAPE)), chosen, contents)
 
 
 @pytest.fixture
@@ -158,10 +158,10 @@ def test_known_hashes_are_not_computed_again(mapped: MappedImages, monkeypatch: 
 def test_pages_that_were_read_are_given_back(
     mapped: MappedImages, plain: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows_module, "KEPT_BYTES", 3 * rows_module.AROUND_BYTES)
+    monkeypatch.setattr(rows_module, "RESIDENT_BYTES", 3 * rows_module.READ_AROUND_BYTES)
     for n in [*range(30), *range(30)]:
         assert torch.equal(mapped[n], plain[n])
-        assert mapped.source.touched <= 3 * rows_module.AROUND_BYTES  # type: ignore[union-attr]
+        assert mapped.source.touched <= 3 * rows_module.READ_AROUND_BYTES  # type: ignore[union-attr]
 
 
 def test_in_blocks_never_holds_more_than_a_block(

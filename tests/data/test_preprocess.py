@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pellucid.data.preprocess import Preprocess
-from pellucid.decode.images import FORMATS, MAX_PIXELS, Header, decoded, header
+from pellucid.decode.images import FORMATS, MAX_PIXELS, ImageHeader, decode_image, read_header
 from pellucid.errors import UsageError
 
 GRAY = Preprocess(1, 4, 6)  # 4 high, 6 wide
@@ -121,7 +121,7 @@ def test_sixteen_bits_are_scaled_not_clipped(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32])
 def test_thirty_two_bits_are_refused_for_their_range_is_not_told(kind: type) -> None:
-    with pytest.raises(UsageError, match=r"32 bits a pixel.*Convert it to 8 or 16 bits first"):
+    with pytest.raises(UsageError, match=r"32 bits per pixel.*Convert it to 8 or 16 bits first"):
         GRAY.read(stored(Image.fromarray(RAMP.astype(kind)), "TIFF"))
 
 
@@ -229,7 +229,7 @@ def test_a_folder_is_answered_with_an_example(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
 def test_a_pipe_is_refused_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(UsageError, match="is no file"):
+    with pytest.raises(UsageError, match="is not a regular file"):
         GRAY.read(tmp_path / "pipe.png")
 
 
@@ -298,7 +298,7 @@ def test_a_thousand_mutated_pictures_are_read_or_refused() -> None:
         content = bytearray(seeds[number % len(seeds)])
         for position in generator.integers(0, len(content), generator.integers(1, 6)):
             content[position] = generator.integers(0, 256)
-        seen = stretching.read_through(bytes(content), name="It")
+        seen = stretching.decode(bytes(content), name="It")
         try:
             pixels = stretching.read(bytes(content))
             assert pixels.shape == (3, 4, 6)
@@ -422,11 +422,11 @@ def test_a_large_jpeg_gives_what_its_pixels_give() -> None:
 def test_a_header_tells_size_and_mode_and_decodes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(png_header(300, 200))  # there is no pixel behind it
-    assert header(path) == header(path.read_bytes()) == Header(300, 200, "L")
+    assert read_header(path) == read_header(path.read_bytes()) == ImageHeader(300, 200, "L")
     with pytest.raises(UsageError, match=r"^Photo 7 is not a picture of a known format"):
-        header(b"text", name="Photo 7")
+        read_header(b"text", name="Photo 7")
     with pytest.raises(UsageError, match=r"^The picture has 5001x5000 pixels; the limit is 25,000,000"):
-        header(png_header(5001, 5000))
+        read_header(png_header(5001, 5000))
 
 
 @pytest.mark.parametrize(
@@ -462,7 +462,7 @@ def test_threads_read_what_one_reads_and_leave_warnings_as_they_were() -> None:
 
 
 def sketch(content: bytes) -> bytes:
-    seen = COLOUR_OF_ANY.read_through(content, name="")
+    seen = COLOUR_OF_ANY.decode(content, name="")
     assert seen.reason == ""
     return seen.sketch
 
@@ -505,18 +505,18 @@ def of_every_kind() -> dict[str, bytes]:
 @pytest.mark.parametrize("kind", of_every_kind())
 def test_a_picture_saved_again_has_the_same_sketch_whatever_file_it_was_in(kind: str) -> None:
     content = of_every_kind()[kind]
-    shown = Image.fromarray(np.array(decoded(content, 0)))  # without what the file told besides
+    shown = Image.fromarray(np.array(decode_image(content, 0)))  # without what the file told besides
     copies = [stored(shown), stored(shown.convert("RGB"), "TIFF"), stored(shown.convert("RGBA"), "PNG")]
     copies += [stored(shown, "WEBP", lossless=True), stored(shown, "PNG", compress_level=0), content]
     assert {sketch(copy) for copy in copies} == {sketch(content)}
-    array = COLOUR_OF_ANY.read_through(np.array(shown), name="")
+    array = COLOUR_OF_ANY.decode(np.array(shown), name="")
     assert array.sketch == sketch(content)
 
 
 def test_a_sketch_does_not_depend_on_what_the_picture_is_made_into() -> None:
     for content in of_every_kind().values():
         forms = [COLOUR_OF_ANY, Preprocess(1, 3, 90, "stretch"), Preprocess(3, 64, 64, "stretch", 200)]
-        assert len({form.read_through(content, name="").sketch for form in forms}) == 1
+        assert len({form.decode(content, name="").sketch for form in forms}) == 1
 
 
 def test_other_pictures_have_other_sketches() -> None:

@@ -49,7 +49,7 @@ def test_in_a_thousand_random_folders_no_content_is_on_two_sides_and_adding_a_te
     generator = random.Random(7)
     for _ in range(1000):
         pictures, contents = made(generator)
-        before = assign_splits(pictures, contents, SHARES).parts
+        before = assign_splits(pictures, contents, SHARES).splits
         assert two_sided(contents, before) == []
         names = [f"{picture.label}/{generator.randbytes(4).hex()}.png" for picture in pictures]  # renamed
         later = [Picture(name, picture.label) for name, picture in zip(names, pictures, strict=True)]
@@ -61,7 +61,7 @@ def test_in_a_thousand_random_folders_no_content_is_on_two_sides_and_adding_a_te
             copy = twin if generator.random() < 0.5 else saved_again(generator, twin)
             more.append(copy if generator.random() < 0.5 else hashes(generator.randbytes(8).hex()))
         order = generator.sample(range(len(later)), len(later))
-        after = assign_splits([later[at] for at in order], [more[at] for at in order], SHARES).parts
+        after = assign_splits([later[at] for at in order], [more[at] for at in order], SHARES).splits
         place = {at: number for number, at in enumerate(order)}
         assert [after[place[at]] for at in range(len(pictures))] == before
         assert two_sided([more[at] for at in order], after) == []
@@ -70,7 +70,7 @@ def test_in_a_thousand_random_folders_no_content_is_on_two_sides_and_adding_a_te
 def test_shares_are_about_what_was_asked_for_in_every_class() -> None:
     pictures = [Picture(f"{n % 4}/{n}.png", str(n % 4)) for n in range(8000)]
     contents = [hashes(n) for n in range(8000)]
-    parts = assign_splits(pictures, contents, SHARES).parts
+    parts = assign_splits(pictures, contents, SHARES).splits
     for label in "0123":
         mine = [part for picture, part in zip(pictures, parts, strict=True) if picture.label == label]
         assert mine.count("test") / 2000 == pytest.approx(0.2, abs=0.03)
@@ -80,8 +80,8 @@ def test_shares_are_about_what_was_asked_for_in_every_class() -> None:
 def test_the_test_part_depends_on_no_seed_and_no_share() -> None:
     pictures = [Picture(f"{n % 2}/{n}.png", str(n % 2)) for n in range(500)]
     contents = [hashes(n) for n in range(500)]
-    first = assign_splits(pictures, contents, Fractions(0.2, 1)).parts
-    second = assign_splits(pictures, contents, Fractions(0.4, 2)).parts
+    first = assign_splits(pictures, contents, Fractions(0.2, 1)).splits
+    second = assign_splits(pictures, contents, Fractions(0.4, 2)).splits
     assert [part == "test" for part in first] == [part == "test" for part in second]
     assert first != second
 
@@ -89,7 +89,7 @@ def test_the_test_part_depends_on_no_seed_and_no_share() -> None:
 def test_a_group_stays_on_one_side() -> None:
     pictures = [Picture(f"{n % 2}/{n}.png", str(n % 2), group=str(n // 10)) for n in range(1000)]
     contents = [hashes(n) for n in range(1000)]
-    parts = assign_splits(pictures, contents, SHARES).parts
+    parts = assign_splits(pictures, contents, SHARES).splits
     where = defaultdict(set)
     for picture, part in zip(pictures, parts, strict=True):
         where[picture.group].add(part)
@@ -100,7 +100,7 @@ def test_a_group_stays_on_one_side() -> None:
 def test_parts_that_the_data_give_are_respected() -> None:
     pictures = [Picture(f"{n}", "ab"[n % 2], "test" if n >= 80 else "train") for n in range(100)]
     contents = [hashes(n % 50) for n in range(100)]  # twins on both sides, as the data have it
-    parts = assign_splits(pictures, contents, SHARES).parts
+    parts = assign_splits(pictures, contents, SHARES).splits
     assert [part == "test" for part in parts] == [n >= 80 for n in range(100)]
     assert "validation" in parts
 
@@ -110,7 +110,7 @@ def test_a_class_too_small_stays_in_training_and_is_named() -> None:
         pictures = [*(Picture(f"{n}", "ab"[n % 2]) for n in range(100)), Picture("c/1", "c")]
         contents = [*(hashes(n) for n in range(100)), hashes(f"only {content}")]
         told = assign_splits(pictures, contents, SHARES)
-        assert told.parts[-1] == "train"
+        assert told.splits[-1] == "train"
         assert any("'c'" in note for note in map(str, told.notes))
 
 
@@ -118,12 +118,12 @@ def test_very_few_pictures_still_make_three_parts() -> None:
     for start in range(50):
         pictures = [Picture(f"{n}", "ab"[n % 2]) for n in range(20)]
         contents = [hashes(f"{start} {n}") for n in range(20)]
-        assert set(assign_splits(pictures, contents, SHARES).parts) == {"train", "validation", "test"}
+        assert set(assign_splits(pictures, contents, SHARES).splits) == {"train", "validation", "test"}
 
 
 def test_pictures_that_all_belong_together_cannot_be_parted() -> None:
     pictures = [Picture(f"{n}", "ab"[n % 2], group="all") for n in range(100)]
-    with pytest.raises(UsageError, match="those of one content or group stay on one side"):
+    with pytest.raises(UsageError, match="pictures of the same content or group stay together"):
         assign_splits(pictures, [hashes(n) for n in range(100)], SHARES)
 
 
@@ -135,7 +135,7 @@ def test_an_earlier_split_stands_and_new_pictures_join_their_twins() -> None:
     pictures = [Picture(f"{n}", "ab"[n % 2]) for n in range(60)]
     contents = [hashes(n) for n in range(59)] + [Hashes("saved again", *hashes(0)[1:])]
     fixed = ["test"] * 20 + ["validation"] * 20 + ["train"] * 19 + [""]
-    assert assign_splits(pictures, contents, SHARES, fixed=fixed).parts == [*fixed[:-1], "test"]
+    assert assign_splits(pictures, contents, SHARES, fixed=fixed).splits == [*fixed[:-1], "test"]
 
 
 def test_pictures_that_are_equal_only_at_the_networks_size_go_where_the_least_of_their_sketches_does() -> (
@@ -143,10 +143,10 @@ def test_pictures_that_are_equal_only_at_the_networks_size_go_where_the_least_of
 ):
     pictures = [Picture(f"{n}", "ab"[n % 2]) for n in range(400)]
     contents = [hashes(n) for n in range(400)]
-    alone = assign_splits(pictures, contents, SHARES).parts
+    alone = assign_splits(pictures, contents, SHARES).splits
     for n in range(0, 400, 2):  # 0 with 1, 2 with 3, ...
         contents[n + 1] = contents[n + 1]._replace(pixels=contents[n].pixels)
-    together = assign_splits(pictures, contents, SHARES).parts
+    together = assign_splits(pictures, contents, SHARES).splits
     for n in range(0, 400, 2):
         least = min(n, n + 1, key=lambda at: contents[at].sketch)
         assert together[n] == together[n + 1] == alone[least]
@@ -156,16 +156,16 @@ def test_pictures_that_are_equal_only_at_the_networks_size_go_where_the_least_of
 def test_pictures_that_share_a_sketch_alone_are_drawn_alike_and_not_held_together() -> None:
     pictures = [Picture(f"{n}", "ab"[n % 2]) for n in range(200)]
     contents = [hashes(n)._replace(sketch=f"sketch {n % 100}") for n in range(200)]
-    parts = assign_splits(pictures, contents, SHARES).parts
+    parts = assign_splits(pictures, contents, SHARES).splits
     assert parts[:100] == parts[100:]
     fixed = ["train"] * 100 + [""] * 100
-    assert "test" in assign_splits(pictures, contents, SHARES, fixed=fixed).parts[100:]
+    assert "test" in assign_splits(pictures, contents, SHARES, fixed=fixed).splits[100:]
 
 
 def test_of_very_few_that_share_a_sketch_all_are_held_out_together() -> None:
     for start in range(50):
         pictures = [Picture(f"{n}", "ab"[n % 2]) for n in range(40)]
         contents = [hashes(f"{start} {n}")._replace(sketch=f"{start} {n % 20}") for n in range(40)]
-        parts = assign_splits(pictures, contents, SHARES).parts
+        parts = assign_splits(pictures, contents, SHARES).splits
         assert set(parts) == {"train", "validation", "test"}
         assert parts[:20] == parts[20:]

@@ -1,4 +1,4 @@
-"""What is wrong with pictures before anyone trains on them: each fault a finding, with its pictures."""
+"""What is wrong with the pictures of a data set: each problem a finding, with the pictures concerned."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -17,30 +17,30 @@ from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
 Severity = Literal["error", "warning", "note"]
 
-# What can be found, the gravest first.
+# What can be found, the most serious first.
 KINDS: dict[str, Severity] = {
-    "unreadable": "error",  # files that are no picture, or broken
-    "leak": "error",  # one picture in two parts, pixel for pixel
-    "mislabelled-twins": "error",  # one picture, two labels
-    "near-leak": "warning",  # almost one picture, in two parts
-    "small-class": "warning",  # too few pictures to learn a class from
-    "absent-class": "warning",  # a class without a picture to choose by or judge with
+    "unreadable": "error",  # files that are no pictures, or damaged
+    "leak": "error",  # the same picture in two splits, pixel for pixel
+    "mislabelled-twins": "error",  # the same picture with two labels
+    "near-leak": "warning",  # almost the same picture in two splits
+    "small-class": "warning",  # too few training pictures
+    "absent-class": "warning",  # a class without validation or test pictures
     "imbalance": "warning",  # classes of very unequal size
-    "blank": "warning",  # pictures of one shade
-    "burst": "warning",  # pictures taken one right after another
-    "duplicate": "note",  # one picture more than once in one part
-    "near-duplicate": "note",  # almost one picture, twice in one part
+    "blank": "warning",  # pictures of a single colour
+    "burst": "warning",  # pictures taken in quick succession
+    "duplicate": "note",  # the same picture more than once in one split
+    "near-duplicate": "note",  # almost the same picture twice in one split
 }
 
-FEW = 20  # training pictures of a class, below which it is called small
-UNEVEN = 3.0  # the largest class over the smallest, from which classes are called uneven
-NAMED = 5  # classes a sentence names, at most
-QUICK_PICTURES = 3_000  # a set no larger is searched for near-duplicates before every training
+SMALL_CLASS = 20  # a class with fewer training pictures is called small
+IMBALANCE = 3.0  # ratio of the largest class to the smallest, from which they are called uneven
+MAX_NAMED = 5  # classes named in a sentence
+QUICK_PICTURES = 3_000  # up to this size, a quick audit includes near-duplicates and bursts
 
 
 @dataclass(frozen=True)
-class Place:
-    """One picture: its part, its number there, the name that leads back to it, its class."""
+class PictureReference:
+    """One picture: its split, its index there, its source and its label."""
 
     split: str
     index: int
@@ -50,38 +50,38 @@ class Place:
 
 @dataclass(frozen=True)
 class Finding:
-    """One fault of a kind of KINDS, in a sentence, with the pictures that show it.
+    """One problem of a kind of KINDS, in a sentence, with the pictures concerned.
 
-    says       the sentence, to be said in the language of whoever reads it
-    groups     pictures that belong together: two or more that are the same, a burst, or one alone
-    distances  of near-duplicates, one a group: 1 - correlation
-    named      what has no picture, with what is to be said of it: a file with its reason, a class
+    message    the sentence, translatable
+    groups     pictures that belong together: two or more that are the same, a burst, or a single one
+    distances  of near-duplicates, one per group: 1 - correlation
+    named      what is not a picture, each with a reason: a file, a class
     """
 
     kind: str
-    says: Message
-    groups: tuple[tuple[Place, ...], ...] = ()
+    message: Message
+    groups: tuple[tuple[PictureReference, ...], ...] = ()
     distances: tuple[float, ...] = ()
     named: tuple[tuple[str, str], ...] = ()
 
     @property
     def sentence(self) -> str:
-        """What was found, in the language spoken: English everywhere but on a page in another."""
-        return str(self.says)
+        """The message in the current language: English everywhere but on a page in another."""
+        return str(self.message)
 
     @property
     def severity(self) -> Severity:
-        """error: a figure will be wrong or a picture is lost; warning: look at it; note: good to know."""
+        """error: a score will be wrong or a picture is lost; warning: look at it; note: good to know."""
         return KINDS[self.kind]
 
     @property
     def count(self) -> int:
-        """How many cases there are."""
+        """The number of cases."""
         return len(self.groups) or len(self.named)
 
     @property
     def brief(self) -> dict[str, Any]:
-        """The finding as plain values, its pictures counted."""
+        """The finding as plain values, without its pictures."""
         return {
             "kind": self.kind,
             "severity": self.severity,
@@ -90,10 +90,13 @@ class Finding:
         }
 
     def to_json(self) -> dict[str, Any]:
-        """The finding as plain values, every picture by its source."""
+        """The finding as plain values, with the source of every picture."""
         groups = [
             {
-                "pictures": [{"split": p.split, "source": p.source, "label": p.label} for p in group],
+                "pictures": [
+                    {"split": picture.split, "source": picture.source, "label": picture.label}
+                    for picture in group
+                ],
                 **({"distance": round(self.distances[number], 5)} if self.distances else {}),
             }
             for number, group in enumerate(self.groups)
@@ -104,7 +107,7 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Tones:
-    """Mean and standard deviation of each picture's values, 0..255: float32 (N,) each."""
+    """Mean and standard deviation of every picture's values, 0..255: float32 (N,) each."""
 
     brightness: Tensor
     contrast: Tensor
@@ -112,18 +115,18 @@ class Tones:
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What was found, the gravest first, and what the pictures are like.
+    """What was found, the most serious first, and what the pictures look like.
 
     findings  in the order of KINDS
-    tones     brightness and contrast by part
-    facts     of the files, where pictures came from files
+    tones     brightness and contrast by split
+    files     of your own pictures: one per readable picture
     looked    what was compared, in a sentence
-    notes     what was understood of a person's data, a sentence each
+    notes     how your own pictures were read, one sentence each
     """
 
     findings: tuple[Finding, ...]
     tones: dict[str, Tones]
-    facts: tuple[FileHeader, ...] = ()
+    files: tuple[FileHeader, ...] = ()
     looked: Message = field(default_factory=lambda: Message(""))
     notes: tuple[Message, ...] = ()
 
@@ -131,7 +134,7 @@ class Audit:
         return f"Audit({', '.join(f'{each.kind} {each.count:,}' for each in self.findings) or 'no findings'})"
 
     def of(self, *kinds: str) -> list[Finding]:
-        """The findings of these kinds. Raises UsageError for a kind there is none of in KINDS."""
+        """The findings of these kinds. Raises UsageError for a kind that is not in KINDS."""
         for kind in kinds:
             if kind not in KINDS:
                 raise UsageError(f"Unknown kind of finding '{kind}'. {did_you_mean(kind, KINDS)}")
@@ -139,20 +142,20 @@ class Audit:
 
     @cached_property
     def leaking(self) -> tuple[str, ...]:
-        """Sources of the test pictures that are also in training or validation, pixel for pixel."""
+        """Sources of the test pictures that are also training or validation pictures, pixel for pixel."""
         groups = (group for finding in self.of("leak") for group in finding.groups)
-        return tuple(place.source for group in groups for place in group if place.split == "test")
+        return tuple(picture.source for group in groups for picture in group if picture.split == "test")
 
     @property
     def repeated(self) -> dict[str, int]:
-        """How many pictures of each part are there once more in it, pixel for pixel."""
+        """How many pictures of each split repeat another one of it, pixel for pixel."""
         groups = [group for finding in self.of("duplicate") for group in finding.groups]
-        splits = [[place.split for place in group] for group in groups]
+        splits = [[picture.split for picture in group] for group in groups]
         return {name: sum(max(0, group.count(name) - 1) for group in splits) for name in self.tones}
 
     @property
     def brightness(self) -> dict[str, tuple[float, float, float]]:
-        """Of each part that has pictures: the darkest picture, the middle one, the brightest; 0..255."""
+        """Of each split with pictures: the darkest, the median and the brightest picture; 0..255."""
         values = {name: tones.brightness for name, tones in self.tones.items() if len(tones.brightness)}
         return {name: (float(v.min()), float(v.median()), float(v.max())) for name, v in values.items()}
 
@@ -164,249 +167,249 @@ class Audit:
             "notes": [str(note) for note in self.notes],
             "brightness": {name: _quartiles(tones.brightness) for name, tones in self.tones.items()},
             "contrast": {name: _quartiles(tones.contrast) for name, tones in self.tones.items()},
-            "sizes": tally(f"{fact.width}x{fact.height}" for fact in self.facts),
-            "modes": tally(fact.mode for fact in self.facts),
+            "sizes": count_values(f"{file.width}x{file.height}" for file in self.files),
+            "modes": count_values(file.mode for file in self.files),
         }
 
 
 def audit(splits: Splits) -> Audit:
-    """Everything that can be found: what `quick_audit` finds, near-duplicates and bursts.
+    """Everything of KINDS: what `quick_audit` finds, near-duplicates and bursts.
 
-    The work grows with the number of pictures, not with its square.
+    The time grows with the number of pictures, not with its square.
     """
-    return _Look(splits).whole()
+    return _Auditor(splits).full()
 
 
 def quick_audit(splits: Splits) -> Audit:
-    """What is found in one pass over the pixels: everything of KINDS but near-duplicates and bursts.
+    """What one pass over the pixels finds: everything of KINDS but near-duplicates and bursts.
 
-    A set of at most QUICK_PICTURES is looked through as `audit` does.
+    Up to QUICK_PICTURES pictures, it is the same as `audit`.
     """
-    look = _Look(splits)
-    return look.whole() if len(look.places) <= QUICK_PICTURES else look.quick()
+    auditor = _Auditor(splits)
+    return auditor.full() if len(auditor.pictures) <= QUICK_PICTURES else auditor.quick()
 
 
-def tally(words: Iterable[str]) -> dict[str, int]:
-    """How often each word comes, the commonest first."""
+def count_values(words: Iterable[str]) -> dict[str, int]:
+    """How often each word occurs, the most frequent first."""
     counts: dict[str, int] = defaultdict(int)
     for word in words:
         counts[word] += 1
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-class _Look:
-    """The pictures of all parts in one row, numbered through, and what was found among them."""
+class _Auditor:
+    """The pictures of all splits in one sequence, and what was found among them."""
 
     def __init__(self, splits: Splits) -> None:
         self.splits = splits
-        self.places = [place for name, part in splits.items() for place in _places(name, part)]
+        self.pictures = [
+            PictureReference(name, index, source, dataset.classes[label])
+            for name, dataset in splits.items()
+            for index, (source, label) in enumerate(
+                zip(dataset.sources, dataset.labels.tolist(), strict=True)
+            )
+        ]
         self.twins = _twins(splits)
-        self.tones = {name: _tones(part) for name, part in splits.items()}
+        self.tones = {name: _tones(dataset) for name, dataset in splits.items()}
 
     def quick(self) -> Audit:
         looked = lazy_gettext(
-            "Identical pictures were searched for, almost identical ones not: pellucid check does."
+            "Only identical pictures were searched for; pellucid check also finds almost identical ones."
         )
         return self._audit(looked, [])
 
-    def whole(self) -> Audit:
-        parts = [part.images for _, part in self.splits.items() if len(part)]
-        small = thumbnails(parts)
-        alone = torch.tensor([group[0] for group in self.twins])
-        pairs = near_pairs(parts, small, alone)
-        runs = bursts(small, [p.source for p in self.places], [p.label for p in self.places])
-        near = [((self.places[pair.first], self.places[pair.second]), pair.distance) for pair in pairs]
+    def full(self) -> Audit:
+        images = [dataset.images for _, dataset in self.splits.items() if len(dataset)]
+        small = thumbnails(images)
+        distinct = torch.tensor([group[0] for group in self.twins])
+        sources, labels = [p.source for p in self.pictures], [p.label for p in self.pictures]
+        near = [
+            ((self.pictures[pair.first], self.pictures[pair.second]), pair.distance)
+            for pair in near_pairs(images, small, distinct)
+        ]
         across = [(group, distance) for group, distance in near if group[0].split != group[1].split]
         within = [(group, distance) for group, distance in near if group[0].split == group[1].split]
         looked = lazy_gettext(
             "All %(all)s pictures were compared, by their pixels and by perceptual hashes.",
-            all=len(self.places),
+            all=len(self.pictures),
         )
         return self._audit(
             looked,
             [
                 *_near("near-leak", across),
                 *_near("near-duplicate", within),
-                *_burst([tuple(self.places[index] for index in run) for run in runs]),
+                *_burst([self._references(run) for run in bursts(small, sources, labels)]),
             ],
         )
 
     def _audit(self, looked: Message, more: list[Finding]) -> Audit:
-        twins = [tuple(self.places[index] for index in group) for group in self.twins if len(group) > 1]
-        blank = [(self.places[index],) for index in self._blank()]
-        nothing = {place for (place,) in blank}  # a black picture of two labels is no question of labels
-        found = [*_of_twins(twins, nothing), *_of_classes(self.splits), *_of_blank(blank), *more]
-        found += _unreadable(self.splits.origin)
-        order = list(KINDS)
-        found.sort(key=lambda finding: order.index(finding.kind))
-        origin = self.splits.origin
-        return Audit(tuple(found), self.tones, origin.headers, looked, origin.notes)
-
-    def _blank(self) -> list[int]:
+        twins = [self._references(group) for group in self.twins if len(group) > 1]
         contrast = torch.cat([tones.contrast for tones in self.tones.values()])
-        return torch.nonzero(contrast < 0.5)[:, 0].tolist()
+        blank = self._references(torch.nonzero(contrast < 0.5)[:, 0].tolist())
+        findings = [*_twin_findings(twins, set(blank)), *_class_findings(self.splits), *_blank(blank), *more]
+        findings += _unreadable(self.splits.origin)
+        order = list(KINDS)
+        findings.sort(key=lambda finding: order.index(finding.kind))
+        origin = self.splits.origin
+        return Audit(tuple(findings), self.tones, origin.headers, looked, origin.notes)
 
-
-def _places(name: str, part: Dataset) -> list[Place]:
-    labels = part.labels.tolist()
-    return [
-        Place(name, index, source, part.classes[label])
-        for index, (source, label) in enumerate(zip(part.sources, labels, strict=True))
-    ]
+    def _references(self, indices: Sequence[int]) -> tuple[PictureReference, ...]:
+        return tuple(self.pictures[index] for index in indices)
 
 
 def _twins(splits: Splits) -> list[list[int]]:
-    """Numbers of pictures with the same pixels, in groups; most groups are of one."""
+    """Indices of pictures with the same pixels, in groups; most groups have one member."""
     same: dict[bytes, list[int]] = defaultdict(list)
-    digests = (digest for _, part in splits.items() if len(part) for digest in content_hashes(part))
+    digests = (digest for _, dataset in splits.items() if len(dataset) for digest in content_hashes(dataset))
     for index, digest in enumerate(digests):
         same[digest].append(index)
     return list(same.values())
 
 
-def _tones(part: Dataset) -> Tones:
-    brightness, contrast = torch.empty(len(part)), torch.empty(len(part))
-    for start in range(0, len(part), BLOCK):
-        values = part.images[start : start + BLOCK].flatten(1).float()  # (B, C*H*W)
+def _tones(dataset: Dataset) -> Tones:
+    brightness, contrast = torch.empty(len(dataset)), torch.empty(len(dataset))
+    for start in range(0, len(dataset), BLOCK):
+        values = dataset.images[start : start + BLOCK].flatten(1).float()  # (B, C*H*W)
         contrast[start : start + BLOCK], brightness[start : start + BLOCK] = torch.std_mean(
             values, dim=1, correction=0
         )
     return Tones(brightness, contrast)
 
 
-def _of_twins(twins: Sequence[tuple[Place, ...]], blank: set[Place]) -> list[Finding]:
-    """Leaks, duplicates and pictures of two labels among pictures that are the same to the pixel."""
-    leaks = tuple(group for group in twins if len({place.split for place in group}) > 1)
-    repeated = tuple(group for group in twins if len({place.split for place in group}) < len(group))
-    seen = (group for group in twins if group[0] not in blank)
-    doubtful = tuple(group for group in seen if len({place.label for place in group}) > 1)
-    found = []
+def _twin_findings(
+    twins: Sequence[tuple[PictureReference, ...]], blank: set[PictureReference]
+) -> list[Finding]:
+    """Leaks, duplicates and contradictory labels among pictures with the same pixels."""
+    leaks = tuple(group for group in twins if len({picture.split for picture in group}) > 1)
+    repeated = tuple(group for group in twins if len({picture.split for picture in group}) < len(group))
+    legible = (group for group in twins if group[0] not in blank)  # the labels of black pictures mean nothing
+    doubtful = tuple(group for group in legible if len({picture.label for picture in group}) > 1)
+    findings = []
     if leaks:
-        found.append(Finding("leak", _leak(leaks), leaks))
+        findings.append(Finding("leak", _leak_message(leaks), leaks))
     if doubtful:
-        says = lazy_ngettext(
-            "%(count)s picture has more than one label, though the same pixel for pixel.",
-            "%(count)s pictures have more than one label, though the same pixel for pixel.",
+        message = lazy_ngettext(
+            "%(count)s picture occurs with more than one label, although it is the same pixel for pixel.",
+            "%(count)s pictures occur with more than one label, although they are the same pixel for pixel.",
             len(doubtful),
         )
-        found.append(Finding("mislabelled-twins", says, doubtful))
+        findings.append(Finding("mislabelled-twins", message, doubtful))
     if repeated:
-        says = lazy_ngettext(
-            "%(count)s picture is there more than once in one part.",
-            "%(count)s pictures are there more than once in one part.",
+        message = lazy_ngettext(
+            "%(count)s picture occurs more than once in the same part.",
+            "%(count)s pictures occur more than once in the same part.",
             len(repeated),
         )
-        found.append(Finding("duplicate", says, repeated))
-    return found
+        findings.append(Finding("duplicate", message, repeated))
+    return findings
 
 
-def _leak(leaks: Sequence[tuple[Place, ...]]) -> Message:
-    test = sum(place.split == "test" for group in leaks for place in group)
+def _leak_message(leaks: Sequence[tuple[PictureReference, ...]]) -> Message:
+    test = sum(picture.split == "test" for group in leaks for picture in group)
     if test:
         return lazy_ngettext(
             "%(count)s test picture is also in training or validation, pixel for pixel: the test score "
-            "flatters.",
+            "is too good.",
             "%(count)s test pictures are also in training or validation, pixel for pixel: the test score "
-            "flatters.",
+            "is too good.",
             test,
         )
-    chosen = sum(place.split == "validation" for group in leaks for place in group)
+    validation = sum(picture.split == "validation" for group in leaks for picture in group)
     return lazy_ngettext(
-        "%(count)s validation picture is also in training, pixel for pixel: the epoch is chosen by what it "
-        "learned.",
-        "%(count)s validation pictures are also in training, pixel for pixel: the epoch is chosen by what it "
-        "learned.",
-        chosen,
+        "%(count)s validation picture is also in training, pixel for pixel: the epoch is chosen by "
+        "pictures it was trained on.",
+        "%(count)s validation pictures are also in training, pixel for pixel: the epoch is chosen by "
+        "pictures it was trained on.",
+        validation,
     )
 
 
-def _near(kind: str, near: list[tuple[tuple[Place, Place], float]]) -> list[Finding]:
+def _near(kind: str, near: list[tuple[tuple[PictureReference, PictureReference], float]]) -> list[Finding]:
     if not near:
         return []
     groups, distances = zip(*near, strict=True)
     if kind == "near-leak":
-        says = lazy_ngettext(
-            "%(count)s pair in two parts, almost the same: stored twice, the score flatters.",
-            "%(count)s pairs in two parts, almost the same: stored twice, the score flatters.",
+        message = lazy_ngettext(
+            "%(count)s pair in different parts is almost the same: if it is a copy, the score is too good.",
+            "%(count)s pairs in different parts are almost the same: if they are copies, the score is too "
+            "good.",
             len(near),
         )
     else:
-        says = lazy_ngettext(
-            "%(count)s pair in one part, almost the same.",
-            "%(count)s pairs in one part, almost the same.",
+        message = lazy_ngettext(
+            "%(count)s pair in the same part is almost the same.",
+            "%(count)s pairs in the same part are almost the same.",
             len(near),
         )
-    return [Finding(kind, says, groups, distances)]
+    return [Finding(kind, message, groups, distances)]
 
 
-def _burst(runs: list[tuple[Place, ...]]) -> list[Finding]:
+def _burst(runs: list[tuple[PictureReference, ...]]) -> list[Finding]:
     if not runs:
         return []
-    across = sum(len({place.split for place in run}) > 1 for run in runs)
-    says = lazy_ngettext(
+    across = sum(len({picture.split for picture in run}) > 1 for run in runs)
+    message = lazy_ngettext(
         "%(count)s group looks like a burst, with consecutive names and similar pictures%(rest)s.",
         "%(count)s groups look like a burst, with consecutive names and similar pictures%(rest)s.",
         len(runs),
         rest=lazy_ngettext(
-            "; %(count)s lies in more than one part: keep them together",
-            "; %(count)s lie in more than one part: keep them together",
+            "; %(count)s is in more than one part: keep it together",
+            "; %(count)s are in more than one part: keep each together",
             across,
         )
         if across
         else "",
     )
-    return [Finding("burst", says, tuple(runs))]
+    return [Finding("burst", message, tuple(runs))]
 
 
-def _of_classes(splits: Splits) -> list[Finding]:
+def _class_findings(splits: Splits) -> list[Finding]:
     counts = splits.train.counts
-    named = {name: count for name, count in counts.items() if count < FEW}
-    found = []
+    named = {name: count for name, count in counts.items() if count < SMALL_CLASS}
+    findings = []
     if named:
-        says = lazy_ngettext(
+        message = lazy_ngettext(
             "%(count)s class has fewer than %(few)s training pictures: %(classes)s.",
             "%(count)s classes have fewer than %(few)s training pictures: %(classes)s.",
             len(named),
-            few=FEW,
-            classes=_some([f"{name} {count}" for name, count in named.items()]),
+            few=SMALL_CLASS,
+            classes=_abbreviated([f"{name} {count}" for name, count in named.items()]),
         )
         reasons = tuple((name, f"{count} training pictures") for name, count in named.items())
-        found.append(Finding("small-class", says, named=reasons))
+        findings.append(Finding("small-class", message, named=reasons))
     absent = [
-        (name, part_name)
-        for part_name, part in (("validation", splits.validation), ("test", splits.test))
+        (name, split)
+        for split, dataset in (("validation", splits.validation), ("test", splits.test))
         for name in counts
-        if len(part) and not part.counts.get(name)
+        if len(dataset) and not dataset.counts.get(name)
     ]
     if absent:
-        reasons = tuple((name, f"no picture in {part}") for name, part in absent)
-        found.append(Finding("absent-class", _absent(absent), named=reasons))
-    return found + _uneven({name: count for name, count in counts.items() if count})
+        reasons = tuple((name, f"no picture in {split}") for name, split in absent)
+        findings.append(Finding("absent-class", _absent_message(absent), named=reasons))
+    return findings + _imbalance({name: count for name, count in counts.items() if count})
 
 
-def _absent(absent: list[tuple[str, str]]) -> Message:
-    """Which classes lack a picture, part by part."""
-    parts = {
-        part: _some([name for name, where in absent if where == part])
-        for part in dict.fromkeys(part for _, part in absent)
-    }
-    validation, test = parts.get("validation"), parts.get("test")
+def _absent_message(absent: list[tuple[str, str]]) -> Message:
+    """Which classes lack pictures, by split."""
+    validation, test = (
+        _abbreviated([name for name, split in absent if split == wanted]) for wanted in ("validation", "test")
+    )
     if validation and test:
         return lazy_gettext(
-            "No picture of %(validation)s to choose by, none of %(test)s to judge by.",
+            "No validation pictures of %(validation)s, no test pictures of %(test)s.",
             validation=validation,
             test=test,
         )
     if validation:
-        return lazy_gettext("No picture of %(classes)s to choose by.", classes=validation)
-    return lazy_gettext("No picture of %(classes)s to judge by.", classes=test)
+        return lazy_gettext("No validation pictures of %(classes)s.", classes=validation)
+    return lazy_gettext("No test pictures of %(classes)s.", classes=test)
 
 
-def _uneven(counts: dict[str, int]) -> list[Finding]:
-    if not counts or max(counts.values()) < UNEVEN * min(counts.values()):
+def _imbalance(counts: dict[str, int]) -> list[Finding]:
+    if not counts or max(counts.values()) < IMBALANCE * min(counts.values()):
         return []
     few, many = min(counts, key=lambda name: counts[name]), max(counts, key=lambda name: counts[name])
-    says = lazy_gettext(
+    message = lazy_gettext(
         "Classes are uneven: %(many)s has %(most)s training pictures, %(ratio)s times the %(fewest)s of "
         "%(few)s.",
         many=many,
@@ -415,43 +418,43 @@ def _uneven(counts: dict[str, int]) -> list[Finding]:
         fewest=counts[few],
         few=few,
     )
-    return [Finding("imbalance", says, named=((many, f"{counts[many]:,}"), (few, f"{counts[few]:,}")))]
+    return [Finding("imbalance", message, named=((many, f"{counts[many]:,}"), (few, f"{counts[few]:,}")))]
 
 
-def _of_blank(blank: list[tuple[Place]]) -> list[Finding]:
+def _blank(blank: Sequence[PictureReference]) -> list[Finding]:
     if not blank:
         return []
-    says = lazy_ngettext(
-        "%(count)s picture is of one shade: nothing can be seen.",
-        "%(count)s pictures are of one shade: nothing can be seen.",
+    message = lazy_ngettext(
+        "%(count)s picture has a single colour: nothing can be seen on it.",
+        "%(count)s pictures have a single colour: nothing can be seen on them.",
         len(blank),
     )
-    return [Finding("blank", says, tuple(blank))]
+    return [Finding("blank", message, tuple((picture,) for picture in blank))]
 
 
 def _unreadable(origin: Origin) -> list[Finding]:
     if not origin.unreadable:
         return []
-    named = tuple((each.source, each.reason) for each in origin.unreadable)
-    says = lazy_ngettext(
+    named = tuple((picture.source, picture.reason) for picture in origin.unreadable)
+    message = lazy_ngettext(
         "%(count)s file of %(all)s cannot be read.",
         "%(count)s files of %(all)s cannot be read.",
         len(named),
         all=origin.found,
     )
-    return [Finding("unreadable", says, named=named)]
+    return [Finding("unreadable", message, named=named)]
 
 
-def _some(words: Sequence[str]) -> Message | str:
-    """The first five, and how many more there are."""
-    shown = ", ".join(words[:NAMED])
-    if len(words) <= NAMED:
+def _abbreviated(words: Sequence[str]) -> Message | str:
+    """The first five words, and how many more there are."""
+    shown = ", ".join(words[:MAX_NAMED])
+    if len(words) <= MAX_NAMED:
         return shown
-    return lazy_gettext("%(names)s and %(count)s more", names=shown, count=len(words) - NAMED)
+    return lazy_gettext("%(names)s and %(count)s more", names=shown, count=len(words) - MAX_NAMED)
 
 
 def _quartiles(values: Tensor) -> list[float]:
-    """The least, the quartiles and the largest value; empty for no pictures."""
+    """The minimum, the quartiles and the maximum; empty without pictures."""
     if not len(values):
         return []
     points = torch.quantile(values.double(), torch.tensor([0, 0.25, 0.5, 0.75, 1], dtype=torch.double))

@@ -1,4 +1,4 @@
-"""What the known data sets are: where each is from, how it is told right, how its files become pictures."""
+"""The known data sets: where each comes from, how it is verified, how its files become pictures."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,40 +9,40 @@ import torch
 from torch import Tensor
 
 from pellucid.data.dataset import Dataset, Splits, split
-from pellucid.data.known.find import UNSIGNED_BYTE, Archive, Known, KnownFile
+from pellucid.data.known.find import UNSIGNED_BYTE, Archive, KnownDataset, KnownFile
 from pellucid.errors import PellucidError
 
 DIGITS = 1797
 DIGITS_HELD_OUT = 360
-DIGITS_SEED = 1797  # never the recipe's: the test set is the same for ever
+DIGITS_SEED = 1797  # not the recipe's: the test set never changes
 CIFAR_SIDE = 32
 
 
 def parse_idx(content: bytearray, name: str, dimensions: int) -> Tensor:
     """The uint8 tensor an idx file of unsigned bytes holds, sharing the memory of `content`.
 
-    `dimensions` is how many are expected. Raises PellucidError, naming the file, when the header is another
-    or the length is not the one the header tells.
+    Raises PellucidError, naming the file, unless it has `dimensions` dimensions and the length that its
+    header declares.
     """
     expected = (0, 0, UNSIGNED_BYTE, dimensions)
     start = 4 + 4 * dimensions
     if tuple(content[:4]) != expected or len(content) < start:
         raise PellucidError(
-            f"'{name}' is no idx file of unsigned bytes in {dimensions} dimensions: expected it to begin "
+            f"'{name}' is not an idx file of unsigned bytes in {dimensions} dimensions: expected it to begin "
             f"with {bytes(expected).hex(' ')} and to have a header of {start} bytes; got {len(content):,} "
             f"bytes that begin with {content[:4].hex(' ') or 'nothing'}."
         )
-    shape = [int.from_bytes(content[at : at + 4]) for at in range(4, start, 4)]
+    shape = [int.from_bytes(content[offset : offset + 4]) for offset in range(4, start, 4)]
     if len(content) - start != math.prod(shape) or 0 in shape:
         described = " x ".join(f"{length:,}" for length in shape)
         raise PellucidError(
-            f"'{name}' is cut off or damaged: its header tells of {described} bytes; "
+            f"'{name}' is cut off or damaged: its header declares {described} bytes; "
             f"{len(content) - start:,} follow it."
         )
     return torch.frombuffer(content, dtype=torch.uint8, offset=start).reshape(shape)
 
 
-def _parse_digits(known: Known, contents: Mapping[str, bytearray]) -> Splits:
+def _parse_digits(known: KnownDataset, contents: Mapping[str, bytearray]) -> Splits:
     from sklearn.datasets import load_digits  # a second to import, and only this function needs it
 
     bunch = load_digits()
@@ -55,27 +55,39 @@ def _parse_digits(known: Known, contents: Mapping[str, bytearray]) -> Splits:
     return Splits(train, _none_of(train), test)
 
 
-def _parse_idx_pairs(known: Known, contents: Mapping[str, bytearray]) -> Splits:
-    """Parts from four idx files: train images, train labels, test images, test labels."""
+def _parse_idx_pairs(known: KnownDataset, contents: Mapping[str, bytearray]) -> Splits:
+    """Splits from four idx files: train images, train labels, test images, test labels."""
     names = [file.name for file in known.files]
-    train = _pair(known, contents, names[0], names[1], "train")
-    return Splits(train, _none_of(train), _pair(known, contents, names[2], names[3], "test"))
+    train, test = (
+        _idx_dataset(known, contents, name, (names[first], names[first + 1]))
+        for first, name in ((0, "train"), (2, "test"))
+    )
+    return Splits(train, _none_of(train), test)
 
 
-def _pair(
-    known: Known, contents: Mapping[str, bytearray], images_name: str, labels_name: str, part: str
+def _idx_dataset(
+    known: KnownDataset,
+    contents: Mapping[str, bytearray],
+    split_name: str,
+    file_names: tuple[str, str],
+    *,
+    classes: tuple[str, ...] = (),
+    first_label: int = 0,
 ) -> Dataset:
-    images = parse_idx(contents[images_name], images_name, 3)  # (N, H, W)
-    labels = parse_idx(contents[labels_name], labels_name, 1)  # (N,)
-    sources = [f"{known.name}/{part}/{index}" for index in range(len(images))]
-    return Dataset(images.unsqueeze(1), labels.to(torch.int64), known.classes, sources)
+    """From a file of pictures and one of labels; EMNIST's, which have their own classes, are transposed."""
+    images = parse_idx(contents[file_names[0]], file_names[0], 3)  # (N, H, W)
+    labels = parse_idx(contents[file_names[1]], file_names[1], 1).to(torch.int64) - first_label  # (N,)
+    if classes:
+        images = images.transpose(1, 2).contiguous()
+    sources = [f"{known.name}/{split_name}/{index}" for index in range(len(images))]
+    return Dataset(images.unsqueeze(1), labels, classes or known.classes, sources)
 
 
-def _parse_emnist(known: Known, contents: Mapping[str, bytearray]) -> Splits:
-    """Parts from a mapping and four idx files, whose pictures lie on their side and are set up.
+def _parse_emnist(known: KnownDataset, contents: Mapping[str, bytearray]) -> Splits:
+    """Splits from a mapping and four idx files, whose pictures are stored sideways.
 
     Each line of the mapping has a label and the characters of its class: "1 65 97" is the class "Aa". The
-    labels of the letters begin at 1.
+    labels of letters start at 1.
     """
     (mapping, *names), classes = list(contents), {}
     for line in contents[mapping].decode().splitlines():
@@ -85,50 +97,38 @@ def _parse_emnist(known: Known, contents: Mapping[str, bytearray]) -> Splits:
     first = min(classes)
     ordered = tuple(classes[label] for label in range(first, first + len(classes)))
     train, test = (
-        _set_up(known, contents, names[at], names[at + 1], part, ordered, first)
-        for at, part in ((0, "train"), (2, "test"))
+        _idx_dataset(
+            known, contents, name, (names[start], names[start + 1]), classes=ordered, first_label=first
+        )
+        for start, name in ((0, "train"), (2, "test"))
     )
     return Splits(train, _none_of(train), test)
 
 
-def _set_up(
-    known: Known,
-    contents: Mapping[str, bytearray],
-    images_name: str,
-    labels_name: str,
-    part: str,
-    classes: tuple[str, ...],
-    first: int,
-) -> Dataset:
-    images = parse_idx(contents[images_name], images_name, 3).transpose(1, 2).contiguous()  # (N, H, W)
-    labels = parse_idx(contents[labels_name], labels_name, 1).to(torch.int64) - first  # (N,)
-    sources = [f"{known.name}/{part}/{index}" for index in range(len(images))]
-    return Dataset(images.unsqueeze(1), labels, classes, sources)
-
-
-def _parse_cifar(known: Known, contents: Mapping[str, bytearray]) -> Splits:
-    """Parts from the class names, files of training rows, and one file of test rows."""
+def _parse_cifar(known: KnownDataset, contents: Mapping[str, bytearray]) -> Splits:
+    """Splits from the class names, the files of training rows, and one file of test rows."""
     names, *train_rows, test_rows = contents.values()
     classes = tuple(names.decode().split())
-    train = _rows(known, "train", train_rows, classes)
-    return Splits(train, _none_of(train), _rows(known, "test", [test_rows], classes))
+    train = _cifar_dataset(known, "train", train_rows, classes)
+    return Splits(train, _none_of(train), _cifar_dataset(known, "test", [test_rows], classes))
 
 
-def _rows(known: Known, part: str, blocks: Sequence[bytearray], classes: tuple[str, ...]) -> Dataset:
-    """Rows of a label, or of a coarse label and a fine one, and the red, green and blue pixels."""
-    marks = 2 if "fine_label_names.txt" in _members(known) else 1
-    width = marks + 3 * CIFAR_SIDE**2
+def _cifar_dataset(
+    known: KnownDataset, split_name: str, blocks: Sequence[bytearray], classes: tuple[str, ...]
+) -> Dataset:
+    """From rows of a label, or of a coarse and a fine label, and the red, green and blue pixels."""
+    members = known.archive.members if known.archive else ()
+    label_bytes = 2 if "fine_label_names.txt" in members else 1
+    width = label_bytes + 3 * CIFAR_SIDE**2
     rows = [np.frombuffer(block, np.uint8).reshape(-1, width) for block in blocks]
-    pixels = np.concatenate([block[:, marks:] for block in rows])
+    pixels = np.concatenate([block[:, label_bytes:] for block in rows])
     images = torch.from_numpy(pixels).reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE)  # (N, C, H, W)
     labels = torch.from_numpy(
-        np.concatenate([block[:, marks - 1] for block in rows]).astype(np.int64)
+        np.concatenate([block[:, label_bytes - 1] for block in rows]).astype(np.int64)
     )  # (N,)
-    return Dataset(images, labels, classes, [f"{known.name}/{part}/{index}" for index in range(len(images))])
-
-
-def _members(known: Known) -> tuple[str, ...]:
-    return known.archive.members if known.archive else ()
+    return Dataset(
+        images, labels, classes, [f"{known.name}/{split_name}/{index}" for index in range(len(images))]
+    )
 
 
 def _none_of(dataset: Dataset) -> Dataset:
@@ -136,7 +136,7 @@ def _none_of(dataset: Dataset) -> Dataset:
 
 
 def _idx_files(*checks: tuple[str, int]) -> tuple[KnownFile, ...]:
-    """The four files of MNIST and its kin: (SHA-256 of the unpacked bytes, bytes of the .gz) of each."""
+    """The four files of MNIST and the like: of each (SHA-256 of the unpacked bytes, size of the .gz)."""
     names = (
         "train-images-idx3-ubyte",
         "train-labels-idx1-ubyte",
@@ -152,7 +152,7 @@ def _idx_files(*checks: tuple[str, int]) -> tuple[KnownFile, ...]:
 
 DIGIT_CLASSES = tuple("0123456789")
 
-digits = Known(
+digits = KnownDataset(
     name="digits",
     title="Handwritten digits, 8x8, embedded",
     licence="CC BY 4.0",
@@ -164,7 +164,7 @@ digits = Known(
     parse=_parse_digits,
 )
 
-mnist = Known(
+mnist = KnownDataset(
     name="mnist",
     title="MNIST handwritten digits, 28x28",
     licence="CC BY-SA 3.0",
@@ -188,7 +188,7 @@ mnist = Known(
     torchvision="MNIST/raw",
 )
 
-fashion_mnist = Known(
+fashion_mnist = KnownDataset(
     name="fashion-mnist",
     title="Fashion-MNIST articles of clothing, 28x28",
     licence="MIT",
@@ -215,7 +215,7 @@ fashion_mnist = Known(
 # SHA-256 and sizes of the .gz: TensorFlow Datasets' url_checksums/kmnist.txt; torchvision's prototype
 # datasets and torchvision for Ruby name the same. None was found published of the unpacked files. One mirror:
 # its authors' own.
-kmnist = Known(
+kmnist = KnownDataset(
     name="kmnist",
     title="Kuzushiji-MNIST, cursive Japanese characters, 28x28",
     licence="CC BY-SA 4.0",
@@ -239,13 +239,13 @@ kmnist = Known(
 )
 
 
-def _emnist(kind: str, title: str, pictures: int, classes: Sequence[str]) -> Known:
-    """One of the sets in EMNIST's archive. Pictures of letters mean something else when mirrored or turned.
+def _emnist(kind: str, title: str, pictures: int, classes: Sequence[str]) -> KnownDataset:
+    """One of the sets in EMNIST's archive. Mirrored or rotated letters would be other letters.
 
     SHA-256 and size: TensorFlow Datasets' url_checksums/emnist.txt; MLDatasets.jl names the same SHA-256.
     """
     name = f"emnist-{kind}"
-    return Known(
+    return KnownDataset(
         name=name,
         title=title,
         licence="none stated; made from NIST Special Database 19",
@@ -278,7 +278,7 @@ def _emnist(kind: str, title: str, pictures: int, classes: Sequence[str]) -> Kno
 
 CAPITALS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
-# Small letters that look like their capitals are with them: 11 are left to stand alone.
+# Small letters that look like their capitals share a class with them; 11 have their own.
 emnist_balanced = _emnist(
     "balanced",
     "EMNIST digits and letters, as many of each, 28x28",
@@ -297,7 +297,7 @@ KRIZHEVSKY = "Krizhevsky (2009), Learning Multiple Layers of Features from Tiny 
 
 # SHA-256 and size: TensorFlow Datasets' url_checksums/cifar10.txt; GoMLX names the same SHA-256. This is the
 # binary version: torchvision and Keras keep the one in Python's pickles, which can run code when opened.
-cifar_10 = Known(
+cifar_10 = KnownDataset(
     name="cifar-10",
     title="CIFAR-10 colour photographs, 32x32",
     licence="none stated; cite Krizhevsky (2009)",
@@ -327,7 +327,7 @@ cifar_10 = Known(
 
 # SHA-256 and size: TensorFlow Datasets' url_checksums/cifar100.txt; MLDatasets.jl, GoMLX and torchvision for
 # Ruby name the same SHA-256.
-cifar_100 = Known(
+cifar_100 = KnownDataset(
     name="cifar-100",
     title="CIFAR-100 colour photographs, 32x32, by fine label",
     licence="none stated; cite Krizhevsky (2009)",

@@ -1,4 +1,4 @@
-"""Bytes over the network: by https alone, as many as expected, going on where an attempt stopped."""
+"""Downloads: by https only, of a known size, continued where an earlier attempt stopped."""
 
 import time
 import urllib.error
@@ -14,70 +14,72 @@ from pellucid import files
 
 Progress = Callable[[str, int, int], None]  # file name, bytes so far, bytes in all
 
-Right = TypeVar("Right")
+Checked = TypeVar("Checked")
 
 SLOWEST_BYTES_PER_SECOND = 4096
 BLOCK = 1 << 16
 
 
 class Transfer(NamedTuple):
-    """How bytes come over the network: who is told of them, what carries https, how long a silence may be."""
+    """How to download: a callback for progress, a handler for https, and the timeout of a connection."""
 
     progress: Progress | None = None
     transport: urllib.request.BaseHandler | None = None  # None: urllib's own, certificates checked
     timeout_seconds: float = 20.0
 
 
-PLAINLY = Transfer()
+DEFAULT_TRANSFER = Transfer()
 
 
-class Unfit(Exception):
-    """Why one copy, or one mirror, is passed over; the next is tried. It never leaves data/find.py."""
+class Rejected(Exception):
+    """Why a copy or a mirror is skipped; the next one is tried. It never leaves data/known."""
 
 
-class OtherRange(Unfit):
-    """The server does not go on where the part ends; the file is asked for from its beginning."""
+class RangeMismatch(Rejected):
+    """The server does not continue where the partial file ends; the file is requested from its start."""
 
 
-def first_right(
+def fetch_verified(
     urls: Sequence[str],
     part: Path,
     *,
     size: int,
-    check: Callable[[Path], Right],
-    transfer: Transfer = PLAINLY,
-) -> Right:
-    """What `check` makes of `part` once it holds the `size` bytes of the first address that gives them right.
+    check: Callable[[Path], Checked],
+    transfer: Transfer = DEFAULT_TRANSFER,
+) -> Checked:
+    """What `check` returns for `part` once it has the `size` bytes of the first address that passes.
 
-    `check` raises Unfit for wrong bytes. Raises Unfit with every address and cause when none is right.
+    `check` raises Rejected for wrong bytes. Raises Rejected with every address and cause if none passes.
     """
     reasons = []
     for url in urls:
         try:
-            return _right(url, part, size, check, transfer)
-        except Unfit as reason:
+            return _fetch_and_check(url, part, size, check, transfer)
+        except Rejected as reason:
             reasons.append(str(reason))
-    raise Unfit("; ".join(reasons))
+    raise Rejected("; ".join(reasons))
 
 
-def _right(url: str, part: Path, size: int, check: Callable[[Path], Right], transfer: Transfer) -> Right:
-    """What `url` gives, checked. A part from an earlier attempt that spoils it is dropped."""
+def _fetch_and_check(
+    url: str, part: Path, size: int, check: Callable[[Path], Checked], transfer: Transfer
+) -> Checked:
+    """What `check` returns for the download. A damaged partial file of an earlier attempt is discarded."""
     resumed = _length(part) > 0
     fetch(url, part, size=size, transfer=transfer)
     try:
         return check(part)
-    except Unfit as reason:
+    except Rejected as reason:
         files.remove(part)
         if resumed:
-            return _right(url, part, size, check, transfer)
-        raise Unfit(f"{url} gave the wrong bytes: {reason}") from reason
+            return _fetch_and_check(url, part, size, check, transfer)
+        raise Rejected(f"{url} gave the wrong bytes: {reason}") from reason
 
 
-def fetch(url: str, part: Path, *, size: int, transfer: Transfer = PLAINLY) -> None:
-    """`part` holds the `size` bytes that `url` gives; it goes on where an earlier attempt stopped.
+def fetch(url: str, part: Path, *, size: int, transfer: Transfer = DEFAULT_TRANSFER) -> None:
+    """Download the `size` bytes of `url` to `part`, continuing where an earlier attempt stopped.
 
-    Only https, also when redirected. What came before a failure stays in `part`. Raises Unfit, with the
-    address and the cause; PellucidError when `part` cannot be written.
+    Only https, also when redirected. After a failure, `part` keeps what has arrived. Raises Rejected, with
+    the address and the cause; PellucidError when `part` cannot be written.
     """
     start = _length(part)
     if start == size:
@@ -88,9 +90,9 @@ def fetch(url: str, part: Path, *, size: int, transfer: Transfer = PLAINLY) -> N
         headers["Range"] = f"bytes={start}-"
     try:
         with _reasons(url), _open(url, headers, transfer) as response:
-            at = _accepted(response, url, start, size)
+            at = _start_of_response(response, url, start, size)
             files.append(part, _blocks(response, url, at, size, transfer), at=at)
-    except OtherRange:
+    except RangeMismatch:
         if not start:
             raise
         files.remove(part)
@@ -106,7 +108,7 @@ def _length(path: Path) -> int:
 
 def _open(url: str, headers: dict[str, str], transfer: Transfer) -> Any:
     if urlsplit(url).scheme != "https":
-        raise Unfit(f"{url} is not an https address")
+        raise Rejected(f"{url} is not an https address")
     # Built by hand: build_opener() would add handlers for http, ftp, data and file.
     director = urllib.request.OpenerDirector()
     for handler in (
@@ -140,32 +142,32 @@ class OnlyHttps(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _accepted(response: Any, url: str, start: int, size: int) -> int:
-    """Where in the file the answer begins: at `start`, or at 0 when the server gives all of it."""
+def _start_of_response(response: Any, url: str, start: int, size: int) -> int:
+    """Where in the file the response begins: at `start`, or at 0 if the server sends all of it."""
     if response.status == 206:
         expected = f"bytes {start}-{size - 1}/{size}"
         got = response.headers.get("Content-Range", "")
         if not start or got != expected:
-            raise OtherRange(f"{url} answered with the range '{got}', expected '{expected}'")
+            raise RangeMismatch(f"{url} answered with the range '{got}', expected '{expected}'")
         return start
     if response.status != 200:
-        raise Unfit(f"{url} answered with HTTP {response.status}, expected 200")
+        raise Rejected(f"{url} answered with HTTP {response.status}, expected 200")
     announced = response.headers.get("Content-Length")
     if announced is not None and announced != str(size):
-        raise Unfit(f"{url} announced {announced} bytes, expected {size:,}")
+        raise Rejected(f"{url} announced {announced} bytes, expected {size:,}")
     return 0
 
 
 def _blocks(response: Any, url: str, at: int, size: int, transfer: Transfer) -> Iterator[bytes]:
-    """The answer's bytes from `at` to `size` and no more; raises Unfit when there are fewer."""
+    """The bytes of the response from `at` to `size` and no more; raises Rejected if there are fewer."""
     deadline = time.monotonic() + transfer.timeout_seconds + size / SLOWEST_BYTES_PER_SECOND
     while at < size:
         with _reasons(url):
             block = response.read1(min(BLOCK, size - at))
         if not block:
-            raise Unfit(f"{url} ended after {at:,} of {size:,} bytes")
+            raise Rejected(f"{url} ended after {at:,} of {size:,} bytes")
         if time.monotonic() > deadline:
-            raise Unfit(f"{url} is slower than {SLOWEST_BYTES_PER_SECOND:,} bytes a second")
+            raise Rejected(f"{url} is slower than {SLOWEST_BYTES_PER_SECOND:,} bytes a second")
         at += len(block)
         yield block
         if transfer.progress is not None:
@@ -174,16 +176,16 @@ def _blocks(response: Any, url: str, at: int, size: int, transfer: Transfer) -> 
 
 @contextmanager
 def _reasons(url: str) -> Iterator[None]:
-    """Turns every failure of the network into one reason that names the address."""
+    """Turn every failure of the network into Rejected with the address."""
     try:
         yield
     except urllib.error.HTTPError as error:
         error.close()
-        kind = OtherRange if error.code == 416 else Unfit
+        kind = RangeMismatch if error.code == 416 else Rejected
         raise kind(f"{url} answered with HTTP {error.code}: {error.reason}") from error
     except (TimeoutError, urllib.error.URLError) as error:
         cause = getattr(error, "reason", error)
         late = isinstance(cause, TimeoutError)
-        raise Unfit(f"{url} {'does not answer' if late else f'cannot be reached: {cause}'}") from error
+        raise Rejected(f"{url} {'does not answer' if late else f'cannot be reached: {cause}'}") from error
     except (OSError, HTTPException, ValueError) as error:
-        raise Unfit(f"{url} broke off: {error or type(error).__name__}") from error
+        raise Rejected(f"{url} broke off: {error or type(error).__name__}") from error

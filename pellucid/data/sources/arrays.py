@@ -14,16 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.data.sources.listing import SPLIT_NAMES, Content, Found, Picture
+from pellucid.data.sources.listing import SPLIT_NAMES, Content, Picture, RawListing
 from pellucid.data.sources.tree import Tree
 from pellucid.errors import PellucidError, UsageError
 from pellucid.formatting import listed
 from pellucid.language import Message, lazy_gettext
 
-LARGEST_ARRAY = 64 << 30  # bytes an archive may declare
-UNSIGNED_BYTE = 0x08  # of the idx format
+MAX_ARRAY_BYTES = 64 << 30  # that a file may declare
+UNSIGNED_BYTE = 0x08  # a data type of the idx format
 IDX = re.compile(
-    r"(?P<set>.*?)(?P<part>train|t10k|test|val|valid|validation|dev)[-_.]images[-_.]idx3[-_.]ubyte(\.gz)?",
+    r"(?P<set>.*?)(?P<split>train|t10k|test|val|valid|validation|dev)[-_.]images[-_.]idx3[-_.]ubyte(\.gz)?",
     re.IGNORECASE,
 )
 CIFAR_10, CIFAR_100 = "batches.meta.txt", "fine_label_names.txt"
@@ -31,8 +31,8 @@ NPZ_NAMES = ("x_{}", "{}_images", "{}_x", "images_{}"), ("y_{}", "{}_labels", "{
 NPZ_CLASSES = ("class_names", "classes", "names")
 
 
-class Part(NamedTuple):
-    """Pictures (N, H, W) or (N, H, W, C) with N labels, of one part of the data."""
+class ArraySplit(NamedTuple):
+    """Pictures (N, H, W) or (N, H, W, C) with N labels; sources begin with `name`; split "" if not known."""
 
     split: str
     name: str
@@ -40,57 +40,62 @@ class Part(NamedTuple):
     labels: Sequence[str]
 
 
-def arrays_found(
-    layout: Message, parts: Sequence[Part], notes: Sequence[Message] = (), *, stamp: str = ""
-) -> Found:
-    """What arrays hold: picture n of a part is named "train/n"."""
-    starts = [0, *accumulate(len(part.labels) for part in parts)]
+def list_arrays(
+    layout: Message, arrays: Sequence[ArraySplit], notes: Sequence[Message] = (), *, stamp: str = ""
+) -> RawListing:
+    """The pictures of arrays; the source of picture n is "train/n"."""
+    starts = [0, *accumulate(len(each.labels) for each in arrays)]
 
     def read(index: int) -> Content:
-        place = bisect_right(starts, index) - 1
-        return np.ascontiguousarray(parts[place].images[index - starts[place]])
+        number = bisect_right(starts, index) - 1
+        return np.ascontiguousarray(arrays[number].images[index - starts[number]])
 
     pictures = [
-        Picture(f"{part.name}/{number}", label, part.split)
-        for part in parts
-        for number, label in enumerate(part.labels)
+        Picture(f"{each.name}/{n}", label, each.split)
+        for each in arrays
+        for n, label in enumerate(each.labels)
     ]
-    return Found(layout, pictures, read, lambda index: f"{stamp}-{index}" if stamp else "", tuple(notes))
+    return RawListing(layout, pictures, read, lambda index: f"{stamp}-{index}" if stamp else "", tuple(notes))
 
 
-def values_found(data: Any) -> Found:
+def list_values(data: Any) -> RawListing:
     """The pictures of NumPy arrays: (images, labels), Keras' ((x_train, y_train), (x_test, y_test)), or a
-    mapping of Keras' names."""
+    mapping with Keras' names."""
     if isinstance(data, Mapping):
-        return _of_names("arrays", {str(name): _array(value) for name, value in data.items()})
+        return _list_named("arrays", {str(name): _array(value) for name, value in data.items()})
     pairs = [data] if len(data) == 2 and not isinstance(data[0], tuple | list) else list(data)
     if (
         any(not isinstance(pair, tuple | list) or len(pair) != 2 for pair in pairs)
         or not 1 <= len(pairs) <= 3
     ):
         raise UsageError(
-            "Expected (images, labels), or a pair each for training and test as Keras gives them."
+            "Expected (images, labels), or one pair each for training and test as Keras returns them."
         )
     names = {1: ("train",), 2: ("train", "test"), 3: ("train", "validation", "test")}[len(pairs)]
     splits = names if len(pairs) > 1 else ("",)
     notes: list[Message] = []
-    parts = [
-        _part(split, name, _array(pair[0]), _array(pair[1]), None, notes)
+    arrays = [
+        _array_split(split, name, _array(pair[0]), _array(pair[1]), notes=notes)
         for split, name, pair in zip(splits, names, pairs, strict=True)
     ]
-    return arrays_found(lazy_gettext("arrays"), parts, notes)
+    return list_arrays(lazy_gettext("arrays"), arrays, notes)
 
 
-def npz_found(name: str, content: Any, *, stamp: str = "") -> Found:
+def list_npz(name: str, content: Any, *, stamp: str = "") -> RawListing:
     """The pictures of an .npz file (a path or its bytes) with Keras' names: x_train, y_train, x_test, y_test.
 
-    Also x_val; train_images as MedMNIST has them; x and y without parts; class_names. Nothing is unpickled.
+    Also x_val; train_images as in MedMNIST; x and y without splits; class_names. Nothing is unpickled.
     """
     source = io.BytesIO(content) if isinstance(content, bytes) else content
     try:
-        _refuse_oversized(name, source)
-        with np.load(source, allow_pickle=False) as archive:
-            arrays = {member: archive[member] for member in archive.files}
+        with zipfile.ZipFile(source) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_ARRAY_BYTES:
+            raise UsageError(f"'{name}' declares {size:,} bytes; the limit is {MAX_ARRAY_BYTES:,}.")
+        if isinstance(source, io.BytesIO):
+            source.seek(0)
+        with np.load(source, allow_pickle=False) as stored:
+            arrays = {member: stored[member] for member in stored.files}
     except UsageError:
         raise
     except ValueError as error:
@@ -101,53 +106,56 @@ def npz_found(name: str, content: Any, *, stamp: str = "") -> Found:
         raise PellucidError(f"'{name}' cannot be read: {error}. It may be cut off or damaged.") from error
     except Exception as error:  # a hostile archive may break its reader in any way
         raise PellucidError(f"'{name}' cannot be read: {error}. It may be cut off or damaged.") from error
-    return _of_names(name, arrays, stamp=stamp)
+    return _list_named(name, arrays, stamp=stamp)
 
 
 def idx_pairs(tree: Tree) -> dict[str, tuple[str, str]]:
-    """Files of pictures at the top of a tree with their part's name and their file of labels."""
-    found: dict[str, tuple[str, str, str]] = {}
+    """The idx files of pictures at the top of a tree, each with its split's name and its file of labels."""
+    pairs: dict[str, tuple[str, str, str]] = {}
     for name in tree.loose():
         match = IDX.fullmatch(name)
         if match:
             plain = re.sub(r"\.gz$", "", name, flags=re.IGNORECASE)
             labels = plain.replace("images", "labels").replace("idx3", "idx1")
-            there = next((form for form in (labels, f"{labels}.gz") if form in tree.sizes), "")
-            found.setdefault(plain, (name, match["part"].lower(), there))
-    return {images: (part, labels) for images, part, labels in found.values()}
+            existing = next((form for form in (labels, f"{labels}.gz") if form in tree.sizes), "")
+            pairs.setdefault(plain, (name, match["split"].lower(), existing))
+    return {images: (split, labels) for images, split, labels in pairs.values()}
 
 
-def idx_found(tree: Tree) -> Found:
-    """The pictures of idx files as MNIST's, plain or .gz; EMNIST's, which lie on their side, are set up."""
-    parts: list[Part] = []
+def list_idx(tree: Tree, pairs: Mapping[str, tuple[str, str]]) -> RawListing:
+    """The pictures of idx files such as MNIST's, plain or .gz; EMNIST's are transposed to be upright.
+
+    pairs  as `idx_pairs` returns them
+    """
+    arrays: list[ArraySplit] = []
     notes: list[Message] = []
     names = _emnist_names(tree)
-    for images, (word, labels) in idx_pairs(tree).items():
+    for images, (word, labels) in pairs.items():
         if not labels:
-            raise UsageError(f"'{images}' of '{tree.name}' has no file of labels beside it.")
+            raise UsageError(f"'{images}' of '{tree.name}' has no file of labels next to it.")
         pixels = _idx(tree, images, 3)
         if "emnist" in images.lower():
             pixels = pixels.transpose(0, 2, 1)
             notes.append(
                 lazy_gettext(
-                    "'%(name)s': EMNIST's pictures are stored on their side and are set up", name=images
+                    "'%(name)s': EMNIST's pictures are stored sideways and were turned upright", name=images
                 )
             )
         split = "test" if word == "t10k" else SPLIT_NAMES[word]
-        if any(part.split == split for part in parts):
+        if any(each.split == split for each in arrays):
             raise UsageError(f"'{tree.name}' has two files of {split} pictures. Keep one set in a folder.")
-        parts.append(_part(split, split, pixels, _idx(tree, labels, 1), names, notes))
+        arrays.append(_array_split(split, split, pixels, _idx(tree, labels, 1), classes=names, notes=notes))
     stamp = "-".join(tree.stamp(name) for name in tree.sizes)
-    return arrays_found(lazy_gettext("idx files"), parts, notes, stamp=stamp)
+    return list_arrays(lazy_gettext("idx files"), arrays, notes, stamp=stamp)
 
 
 def is_cifar(tree: Tree) -> bool:
-    """Whether CIFAR's binary files stand at the top of a tree."""
+    """Whether CIFAR's binary files are at the top of a tree."""
     names = set(tree.loose())
     return {CIFAR_10, "data_batch_1.bin"} <= names or {CIFAR_100, "train.bin"} <= names
 
 
-def cifar_found(tree: Tree) -> Found:
+def list_cifar(tree: Tree) -> RawListing:
     """The pictures of CIFAR-10's or CIFAR-100's binary files, with their (fine) class names."""
     hundred = CIFAR_100 in tree.sizes
     names = [line for line in _text(tree, CIFAR_100 if hundred else CIFAR_10).split("\n") if line.strip()]
@@ -159,69 +167,75 @@ def cifar_found(tree: Tree) -> Found:
             "test": ["test_batch.bin"],
         }
     )
-    marks = 2 if hundred else 1  # bytes of labels before the pixels; the last is the class
-    parts = []
+    label_bytes = 2 if hundred else 1  # before the pixels of each row; the last is the class
+    arrays = []
     for split, members in files.items():
-        rows = np.concatenate([_rows(tree, name, marks + 3072) for name in members if name in tree.sizes])
-        images = rows[:, marks:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-        parts.append(_part(split, split, images, rows[:, marks - 1], names, []))
+        rows = np.concatenate(
+            [_rows(tree, name, label_bytes + 3072) for name in members if name in tree.sizes]
+        )
+        images = rows[:, label_bytes:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+        arrays.append(_array_split(split, split, images, rows[:, label_bytes - 1], classes=names, notes=[]))
     stamp = "-".join(tree.stamp(name) for name in tree.sizes)
-    return arrays_found(
-        lazy_gettext("CIFAR-%(classes)s's binary files", classes=len(names)), parts, stamp=stamp
+    return list_arrays(
+        lazy_gettext("CIFAR-%(classes)s's binary files", classes=len(names)), arrays, stamp=stamp
     )
 
 
-def _of_names(name: str, arrays: Mapping[str, NDArray[Any]], *, stamp: str = "") -> Found:
+def _list_named(name: str, arrays: Mapping[str, NDArray[Any]], *, stamp: str = "") -> RawListing:
     classes = next((arrays[key] for key in NPZ_CLASSES if key in arrays), None)
     names = None if classes is None else [str(value) for value in classes.tolist()]
     notes: list[Message] = []
-    parts, used = [], {key for key in NPZ_CLASSES if key in arrays}
+    splits, used = list[ArraySplit](), {key for key in NPZ_CLASSES if key in arrays}
     for word, split in SPLIT_NAMES.items():
-        images, labels = (_key(arrays, forms, word) for forms in NPZ_NAMES)
+        images, labels = (
+            next((name.format(word) for name in forms if name.format(word) in arrays), "")
+            for forms in NPZ_NAMES
+        )
         if images and labels:
-            parts.append(_part(split, split, arrays[images], arrays[labels], names, notes))
+            splits.append(
+                _array_split(split, split, arrays[images], arrays[labels], classes=names, notes=notes)
+            )
             used |= {images, labels}
     images, labels = (
         next((key for key in keys if key in arrays), "") for keys in (("x", "images"), ("y", "labels"))
     )
-    if images and labels and not parts:
-        parts.append(_part("", "train", arrays[images], arrays[labels], names, notes))
+    if images and labels and not splits:
+        splits.append(_array_split("", "train", arrays[images], arrays[labels], classes=names, notes=notes))
         used |= {images, labels}
-    if not parts:
+    if not splits:
         raise UsageError(
             f"'{name}' has arrays named {listed(arrays)}. Expected Keras' names: "
             "x_train, y_train, x_test, y_test."
         )
     if rest := sorted(set(arrays) - used):
-        notes.append(lazy_gettext("passed over arrays %(names)s", names=listed(rest)))
-    return arrays_found(
-        lazy_gettext("arrays %(names)s", names=listed(sorted(used))), parts, notes, stamp=stamp
+        notes.append(lazy_gettext("skipped arrays %(names)s", names=listed(rest)))
+    return list_arrays(
+        lazy_gettext("arrays %(names)s", names=listed(sorted(used))), splits, notes, stamp=stamp
     )
 
 
-def _key(arrays: Mapping[str, NDArray[Any]], forms: Sequence[str], word: str) -> str:
-    return next((form.format(word) for form in forms if form.format(word) in arrays), "")
-
-
-def _part(
+def _array_split(
     split: str,
     name: str,
     images: NDArray[Any],
     labels: NDArray[Any],
-    classes: Sequence[str] | None,
+    *,
+    classes: Sequence[str] | None = None,
     notes: list[Message],
-) -> Part:
-    """One part, its pictures as uint8 and its labels as names."""
+) -> ArraySplit:
+    """The pictures as uint8 and the labels as names; `notes` receives what was converted."""
     pixels = _pixels(name, images, notes)
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    if labels.ndim == 2 and labels.shape[1] > 1 and _is_one_hot(labels):
-        labels = labels.argmax(axis=1)
-        notes.append(lazy_gettext("%(name)s: labels were one-hot", name=name))
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        one_hot = bool(np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all())
+        if one_hot:
+            labels = labels.argmax(axis=1)
+            notes.append(lazy_gettext("%(name)s: labels were one-hot", name=name))
     if labels.shape != pixels.shape[:1]:
         raise UsageError(
-            f"Expected {len(pixels):,} labels of {name}, one a picture; got shape {labels.shape}."
+            f"Expected {len(pixels):,} labels of {name}, one per picture; got shape {labels.shape}."
         )
     if labels.dtype.kind == "f" and bool((labels == np.round(labels)).all()):
         labels = labels.astype(np.int64)
@@ -229,16 +243,16 @@ def _part(
         raise UsageError(f"Expected labels of {name} as whole numbers or names; got {labels.dtype}.")
     values: list[Any] = labels.tolist()
     if classes is None or labels.dtype.kind == "U":
-        return Part(split, name, pixels, [str(value).strip() for value in values])
+        return ArraySplit(split, name, pixels, [str(value).strip() for value in values])
     if values and not 0 <= min(values) <= max(values) < len(classes):
         raise UsageError(
             f"Labels of {name} go from {min(values)} to {max(values)}; there are {len(classes)} class names."
         )
-    return Part(split, name, pixels, [classes[value] for value in values])
+    return ArraySplit(split, name, pixels, [classes[value] for value in values])
 
 
 def _pixels(name: str, images: NDArray[Any], notes: list[Message]) -> NDArray[np.uint8]:
-    """Pictures as uint8 (N, H, W) or (N, H, W, C): 0..1 scaled up, channels moved last; each with a note."""
+    """Pictures as uint8 (N, H, W) or (N, H, W, C); floats scaled, channels moved last, each with a note."""
     if images.ndim == 4 and images.shape[3] not in (1, 3) and images.shape[1] in (1, 3):
         images = images.transpose(0, 2, 3, 1)
         notes.append(lazy_gettext("%(name)s: read as (N, C, H, W)", name=name))
@@ -266,29 +280,16 @@ def _pixels(name: str, images: NDArray[Any], notes: list[Message]) -> NDArray[np
     )
 
 
-def _is_one_hot(labels: NDArray[Any]) -> bool:
-    return bool(np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all())
-
-
 def _array(value: Any) -> NDArray[Any]:
-    """A NumPy array of a value that is one, or, as tensors are, can be made one."""
+    """The value as a NumPy array; tensors and lists of numbers can be converted."""
     array: NDArray[Any] = np.asarray(value)
     if array.dtype == object:
         raise UsageError("Expected arrays of numbers or names; got Python objects.")
     return array
 
 
-def _refuse_oversized(name: str, source: Any) -> None:
-    with zipfile.ZipFile(source) as archive:
-        declared = sum(entry.file_size for entry in archive.infolist())
-    if declared > LARGEST_ARRAY:
-        raise UsageError(f"'{name}' declares {declared:,} bytes; the limit is {LARGEST_ARRAY:,}.")
-    if hasattr(source, "seek"):
-        source.seek(0)
-
-
 def _idx(tree: Tree, name: str, dimensions: int) -> NDArray[np.uint8]:
-    """The array of an idx file of unsigned bytes, never more than its header declares."""
+    """The array of an idx file of unsigned bytes; at most what its header declares is read."""
     content = tree.read(name)
     start = 4 + 4 * dimensions
     try:
@@ -300,19 +301,19 @@ def _idx(tree: Tree, name: str, dimensions: int) -> NDArray[np.uint8]:
         header = stream.read(start)
         if header[:4] != bytes((0, 0, UNSIGNED_BYTE, dimensions)) or len(header) < start:
             raise PellucidError(
-                f"'{name}' is no idx file of unsigned bytes in {dimensions} dimensions: it begins with "
+                f"'{name}' is not an idx file of unsigned bytes in {dimensions} dimensions: it begins with "
                 f"{header[:4].hex(' ') or 'nothing'}."
             )
-        shape = [int.from_bytes(header[at : at + 4]) for at in range(4, start, 4)]
+        shape = [int.from_bytes(header[offset : offset + 4]) for offset in range(4, start, 4)]
         count = math.prod(shape)
-        if count > LARGEST_ARRAY:
-            raise UsageError(f"'{name}' declares {count:,} bytes; the limit is {LARGEST_ARRAY:,}.")
+        if count > MAX_ARRAY_BYTES:
+            raise UsageError(f"'{name}' declares {count:,} bytes; the limit is {MAX_ARRAY_BYTES:,}.")
         pixels = stream.read(count + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise PellucidError(f"'{name}' cannot be read: {error}. It may be cut off or damaged.") from error
     if len(pixels) != count or not count:
         described = " x ".join(f"{length:,}" for length in shape)
-        raise PellucidError(f"'{name}' is cut off or damaged: its header tells of {described} bytes.")
+        raise PellucidError(f"'{name}' is cut off or damaged: its header declares {described} bytes.")
     return np.frombuffer(pixels, np.uint8).reshape(shape)
 
 
@@ -320,7 +321,7 @@ def _rows(tree: Tree, name: str, width: int) -> NDArray[np.uint8]:
     content = tree.read(name)
     if not content or len(content) % width:
         raise PellucidError(
-            f"'{name}' is cut off or damaged: {len(content):,} bytes are no rows of {width:,}."
+            f"'{name}' is cut off or damaged: {len(content):,} bytes are not a multiple of {width:,}."
         )
     return np.frombuffer(content, np.uint8).reshape(-1, width)
 
@@ -330,7 +331,7 @@ def _text(tree: Tree, name: str) -> str:
 
 
 def _emnist_names(tree: Tree) -> list[str] | None:
-    """The letters of EMNIST's mapping file ("10 65": class 10 is A), when there is one."""
+    """The letters of EMNIST's mapping file ("10 65": class 10 is A), if there is one."""
     mapping = next((name for name in tree.loose() if re.fullmatch(r"emnist-\w+-mapping\.txt", name)), None)
     if mapping is None:
         return None

@@ -1,115 +1,115 @@
-"""One folder per class, or one per part with a folder per class in it."""
+"""Pictures in one folder per class, or in one per split with a folder per class in each."""
 
 from collections import Counter
 from pathlib import PurePosixPath
 
-from pellucid.data.sources.listing import SPLIT_NAMES, Found, Picture, natural
-from pellucid.data.sources.tree import Tree
+from pellucid.data.sources.listing import SPLIT_NAMES, Picture, RawListing, natural_key
+from pellucid.data.sources.tree import Tree, wrapped_folder
 from pellucid.errors import UsageError
 from pellucid.formatting import listed, plural
 from pellucid.language import Message, comma_joined, lazy_gettext, lazy_ngettext
 
 
-def folder_found(tree: Tree) -> Found:
-    """The pictures of a tree by the folders they lie in: `cat/1.jpg`, or `train/cat/1.jpg`.
+def has_class_folders(tree: Tree) -> bool:
+    """Whether there are pictures in folders, and not all folders are inside a single one."""
+    return bool(class_folders(tree)) and wrapped_folder(tree) is None
 
-    Folders inside a class's folder belong to that class. Raises UsageError when there is no picture in a
-    folder, or when parts and classes stand side by side.
+
+def class_folders(tree: Tree) -> set[str]:
+    """The folders at the top with pictures in them, at any depth."""
+    return {name.split("/", 1)[0] for name in tree.pictures() if "/" in name}
+
+
+def split_folders(tree: Tree) -> dict[str, str]:
+    """The folders at the top named as splits that contain folders of pictures: {"val": "validation"}."""
+    nested = {name.split("/", 1)[0] for name in tree.pictures() if name.count("/") > 1}
+    return {
+        top: SPLIT_NAMES[top.lower()] for top in tree.top() if top in nested and top.lower() in SPLIT_NAMES
+    }
+
+
+def list_class_folders(tree: Tree) -> RawListing:
+    """The pictures of `cat/1.jpg`, with label "cat". Folders inside a class's folder belong to that class."""
+    pictures = _pictures_by_class(tree)
+    return _raw_listing(tree, lazy_gettext("one folder per class"), pictures)
+
+
+def list_split_folders(tree: Tree, folders: dict[str, str]) -> RawListing:
+    """The pictures of `train/cat/1.jpg`, with split "train" and label "cat".
+
+    folders  as `split_folders` returns them
+
+    Raises UsageError for two folders of one split, or when there are folders of classes beside them.
     """
-    parts = _parts(tree)
-    pictures, notes = (_in_parts(tree, parts), []) if parts else (_in_classes(tree, ""), [])
-    if not pictures:
-        raise UsageError(_nothing(tree))
-    notes += _left_out(tree, {picture.source for picture in pictures})
-    sources = [picture.source for picture in pictures]
-    layout = lazy_gettext("one folder per class")
-    if parts:
-        layout = lazy_gettext(
-            "%(parts)s with one folder per class in each", parts=listed(sorted(parts, key=natural))
+    for split, count in Counter(folders.values()).items():
+        if count > 1:
+            same = [top for top in folders if folders[top] == split]
+            raise UsageError(
+                f"{listed(same)} of '{tree.name}' are both the {split} part. Keep one, or merge them."
+            )
+    others = [top for top in class_folders(tree) if top not in folders and top.lower() not in SPLIT_NAMES]
+    if others:
+        raise UsageError(
+            f"In '{tree.name}', {listed(folders)} look like parts of the data and "
+            f"{listed(sorted(others, key=natural_key))} like classes. "
+            "Expected one folder per class, or only parts such as 'train' and 'test' with the classes "
+            "in them. Move or rename some, or name the folder you mean."
         )
-    return Found(
+    layout = lazy_gettext(
+        "%(parts)s with one folder per class in each", parts=listed(sorted(folders, key=natural_key))
+    )
+    pictures = [
+        picture
+        for top, split in folders.items()
+        for picture in _pictures_by_class(tree.under(top), split, f"{top}/")
+    ]
+    return _raw_listing(tree, layout, pictures)
+
+
+def _pictures_by_class(tree: Tree, split: str = "", prefix: str = "") -> list[Picture]:
+    return [Picture(prefix + name, name.split("/", 1)[0], split) for name in tree.pictures() if "/" in name]
+
+
+def _raw_listing(tree: Tree, layout: Message, pictures: list[Picture]) -> RawListing:
+    sources = [picture.source for picture in pictures]
+    return RawListing(
         layout,
         pictures,
         lambda index: tree.read(sources[index]),
         lambda index: tree.stamp(sources[index]),
-        (*tree.notes, *notes),
+        (*tree.notes, *_notes_on_the_rest(tree, set(sources))),
     )
 
 
-def classes_at(tree: Tree) -> int:
-    """How many folders at the top hold pictures."""
-    return len({name.split("/", 1)[0] for name in tree.pictures() if "/" in name})
-
-
-def parts_of(tree: Tree) -> dict[str, str]:
-    """The folders at the top that are parts by name and hold folders with pictures: "val" -> validation."""
-    deep = {name.split("/", 1)[0] for name in tree.pictures() if name.count("/") > 1}
-    return {top: SPLIT_NAMES[top.lower()] for top in tree.top() if top in deep and top.lower() in SPLIT_NAMES}
-
-
-def _parts(tree: Tree) -> dict[str, str]:
-    """`parts_of`, sure of itself: refuses two folders for one part, and classes beside parts."""
-    parts = parts_of(tree)
-    for part, count in Counter(parts.values()).items():
-        if count > 1:
-            twice = [top for top in parts if parts[top] == part]
-            raise UsageError(
-                f"{listed(twice)} of '{tree.name}' are both the {part} part. Keep one, or join them."
-            )
-    holding = {name.split("/", 1)[0] for name in tree.pictures() if "/" in name}
-    others = sorted(
-        (top for top in holding if top not in parts and (top.lower() not in SPLIT_NAMES or not parts)),
-        key=natural,
-    )
-    if parts and others:
-        raise UsageError(
-            f"In '{tree.name}', {listed(parts)} look like parts of the data and {listed(others)} like "
-            "classes. "
-            "Expected one folder per class, or parts alone such as 'train' and 'test' with the classes "
-            "in them. "
-            "Move or rename one of them, or name the folder that is meant."
-        )
-    return parts
-
-
-def _in_parts(tree: Tree, parts: dict[str, str]) -> list[Picture]:
-    return [
-        picture for top, part in parts.items() for picture in _in_classes(tree.under(top), part, f"{top}/")
-    ]
-
-
-def _in_classes(tree: Tree, part: str, prefix: str = "") -> list[Picture]:
-    return [Picture(prefix + name, name.split("/", 1)[0], part) for name in tree.pictures() if "/" in name]
-
-
-def _left_out(tree: Tree, taken: set[str]) -> list[Message]:
-    """Sentences on what is no picture of a class: stray pictures, other files, folders without pictures."""
-    stray = [name for name in tree.pictures() if name not in taken]
-    others = [name for name in tree.sizes if name not in taken and name not in set(stray)]
-    holding = {parent.as_posix() for name in taken for parent in PurePosixPath(name).parents}
+def _notes_on_the_rest(tree: Tree, sources: set[str]) -> list[Message]:
+    """A sentence each on pictures outside the classes' folders, other files, and folders without pictures."""
+    stray = [name for name in tree.pictures() if name not in sources]
+    others = [name for name in tree.sizes if name not in sources and name not in set(stray)]
+    used = {parent.as_posix() for name in sources for parent in PurePosixPath(name).parents}
     empty = [
         folder
         for folder in tree.folders
-        if folder not in holding and PurePosixPath(folder).parent.as_posix() in holding
+        if folder not in used and PurePosixPath(folder).parent.as_posix() in used
     ]
     notes = []
     if stray:
         notes.append(
             lazy_ngettext(
-                "passed over %(count)s picture that lies in no class's folder: %(names)s",
-                "passed over %(count)s pictures that lie in no class's folder: %(names)s",
+                "skipped %(count)s picture that is in no class's folder: %(names)s",
+                "skipped %(count)s pictures that are in no class's folder: %(names)s",
                 len(stray),
                 names=listed(stray),
             )
         )
     if others:
-        notes.append(lazy_gettext("passed over what is no picture: %(files)s", files=_by_suffix(others)))
+        notes.append(lazy_gettext("skipped files that are not pictures: %(files)s", files=_by_suffix(others)))
     if empty:
-        notes.append(lazy_gettext("passed over folders without pictures: %(names)s", names=listed(empty)))
+        notes.append(lazy_gettext("skipped folders without pictures: %(names)s", names=listed(empty)))
     return notes
 
 
-def _nothing(tree: Tree) -> str:
+def nothing_found(tree: Tree) -> str:
+    """The message for a tree without pictures in folders: what was expected and what it contains instead."""
     expected = (
         f"No pictures in folders in '{tree.name}'. Expected one folder per class with .jpg or .png files, "
         f"such as '{tree.name}/cat/1.jpg'"
@@ -117,14 +117,14 @@ def _nothing(tree: Tree) -> str:
     stray = tree.pictures()
     if stray:
         count = plural(len(stray), "picture", "pictures")
-        return f"{expected}; found {count} in no folder. Sort them into folders."
+        return f"{expected}; found {count} outside of folders. Sort them into folders."
     if tree.sizes:
         return f"{expected}; found {_by_suffix(list(tree.sizes))}."
     return f"{expected}; found nothing."
 
 
 def _by_suffix(names: list[str]) -> Message:
-    """How many files there are of each kind, the commonest first."""
+    """How many files there are of each kind, the most frequent first."""
     counts = Counter(PurePosixPath(name).suffix.lower() for name in names)
     return comma_joined(
         lazy_ngettext("%(count)s %(suffix)s file", "%(count)s %(suffix)s files", count, suffix=suffix)

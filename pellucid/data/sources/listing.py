@@ -1,7 +1,7 @@
-"""Which pictures there are, what each shows and which part it belongs to: names alone, nothing is decoded.
+"""The pictures of a data set by name, each with its label and its split; nothing is decoded.
 
-A class is its name. Two parts of a data set agree on a class when they spell it alike, never because it
-stands at the same place in a list: there a missing folder shifts every label behind it.
+A class is identified by its name. Two splits share a class if they spell it alike, never because it has the
+same position in a list, where a missing folder would shift every label after it.
 """
 
 import re
@@ -27,7 +27,7 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-PARTS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 
 Content = bytes | NDArray[np.uint8]
 
@@ -36,10 +36,10 @@ Content = bytes | NDArray[np.uint8]
 class Picture:
     """One picture by name.
 
-    source  unique in the data: "train/cat/001.jpg", or "train/17" of an array
-    label   its class's name, composed (Unicode NFC)
-    split   "train", "validation" or "test"; "" where the data say nothing
-    group   pictures of one group stay on one side of a split; "" for a picture on its own
+    source  identifies the picture: "train/cat/001.jpg", or "train/17" of an array
+    label   the name of its class, in Unicode NFC
+    split   "train", "validation" or "test"; "" if the data do not say
+    group   pictures of one group are never split up; "" for a picture without a group
     """
 
     source: str
@@ -50,14 +50,14 @@ class Picture:
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """Every picture of a data set by name, in an order that does not depend on the file system's.
+    """Every picture of a data set, in an order that does not depend on the file system.
 
-    name      what the person gave
-    pictures  one Picture each
-    classes   the names in natural order: "2" before "10"
-    notes     what was understood and what was passed over, a sentence each
+    name      as it was given
+    pictures  N
+    classes   K names in natural order: "2" before "10"
+    notes     what was understood and what was skipped, one sentence each
     read      picture n as the bytes of its file, or as an array (H, W) or (H, W, C); from any thread
-    stamp     changes whenever the bytes of picture n may have changed; "" when that is not known
+    stamp     changes whenever the bytes of picture n may have changed; "" if that is unknown
     """
 
     name: str
@@ -69,14 +69,14 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a format's reader gives: pictures with their addresses, before classes are settled.
+class RawListing:
+    """What the reader of a layout returns, before the classes are matched.
 
-    layout    how the pictures lie, in a few words: "one folder per class"
-    pictures  one Picture each, labels as they were written
-    read, stamp  as Listing has them
-    notes     what was passed over
-    columns   of a table: any of them can be asked for as the group
+    layout    how the pictures are stored, in a few words: "one folder per class"
+    pictures  with labels as they are written
+    read, stamp  as in Listing
+    notes     what was skipped
+    columns   of a table: each of them can serve as the group
     """
 
     layout: Message
@@ -87,8 +87,8 @@ class Found:
     columns: tuple[str, ...] = ()
 
 
-def natural(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
-    """A key that sorts names as people do: "2" before "10", letters without regard to case, then exactly."""
+def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
+    """A sorting key for the order people expect: "2" before "10", upper and lower case together."""
     pieces = re.split(r"([0-9]+)", name)
     key = [
         (0, len(piece.lstrip("0")), piece.lstrip("0")) if piece.isdecimal() else (1, 0, piece.casefold())
@@ -98,24 +98,25 @@ def natural(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     return tuple(key), name
 
 
-def settled(name: str, found: Found) -> Listing:
-    """The listing of what a format's reader found, its classes matched by name.
+def match_classes(name: str, raw: RawListing) -> Listing:
+    """The listing of what a reader found, its classes matched by name.
 
-    Raises UsageError when no picture was found, when there are fewer than two classes, when no picture is to
-    be learned from, when a class of another part is none of the training part, or when two classes are
-    spelled almost alike.
+    Raises UsageError when there is no training picture, when there are fewer than two classes, when another
+    split has a class that the training split lacks, when two names of classes are nearly equal, or when a
+    name is not UTF-8.
     """
     pictures = [
         Picture(picture.source, _class_name(picture.label), picture.split, picture.group)
-        for picture in found.pictures
+        for picture in raw.pictures
     ]
-    classes = tuple(sorted({picture.label for picture in pictures}, key=natural))
-    by_part: dict[str, Counter[str]] = defaultdict(Counter)
+    classes = tuple(sorted({picture.label for picture in pictures}, key=natural_key))
+    by_split: dict[str, Counter[str]] = defaultdict(Counter)
     for picture in pictures:
-        by_part[picture.split or "train"][picture.label] += 1
-    _refuse_nothing_to_learn(name, by_part)
-    _refuse_look_alikes(classes, by_part)
-    _refuse_strangers(by_part)
+        by_split[picture.split or "train"][picture.label] += 1
+    _refuse_without_training(name, by_split)
+    _refuse_unencodable(pictures)
+    _refuse_ambiguous(classes, by_split)
+    _refuse_untrained(by_split)
     if len(classes) < 2:
         raise UsageError(
             f"'{name}' holds pictures of one class, '{classes[0]}'. Expected two or more, such as "
@@ -123,81 +124,101 @@ def settled(name: str, found: Found) -> Listing:
         )
     counts = {"pictures": len(pictures), "classes": len(classes)}
     notes = [
-        lazy_gettext(
-            "%(layout)s: %(pictures)s pictures of %(classes)s classes", layout=found.layout, **counts
-        )
+        lazy_gettext("%(layout)s: %(pictures)s pictures of %(classes)s classes", layout=raw.layout, **counts)
     ]
-    notes += [*found.notes, *_merged(found.pictures)]
+    notes += [*raw.notes, *_spelling_notes(raw.pictures)]
     notes += [
         lazy_gettext(
-            "%(part)s has no pictures of %(classes)s", part=lazy_gettext(part), classes=listed(missing)
+            "%(part)s has no pictures of %(classes)s", part=lazy_gettext(split), classes=listed(missing)
         )
-        for part in PARTS[1:]
-        if part in by_part and (missing := [label for label in classes if not by_part[part][label]])
+        for split in SPLITS[1:]
+        if split in by_split and (missing := [label for label in classes if not by_split[split][label]])
     ]
     _refuse_repeated_sources(pictures)
-    return Listing(name, pictures, classes, tuple(notes), found.read, found.stamp)
+    return Listing(name, pictures, classes, tuple(notes), raw.read, raw.stamp)
 
 
 def _class_name(label: str) -> str:
-    """A label composed: Hangul typed on one system and decomposed by another is the same name."""
+    """The label in Unicode NFC: Hangul composed on one system and decomposed on another is the same name."""
     return unicodedata.normalize("NFC", label)
 
 
-def _merged(pictures: Sequence[Picture]) -> list[Message]:
-    """A note of the classes that were written in more than one way of composing their letters."""
+def _spelling_notes(pictures: Sequence[Picture]) -> list[Message]:
+    """A note on the classes that are written both with composed and with decomposed letters."""
     spellings: dict[str, set[str]] = defaultdict(set)
     for picture in pictures:
         spellings[_class_name(picture.label)].add(picture.label)
-    twice = [name for name, ways in spellings.items() if len(ways) > 1]
-    if not twice:
+    merged = [name for name, forms in spellings.items() if len(forms) > 1]
+    if not merged:
         return []
-    return [lazy_gettext("%(names)s: composed and decomposed letters are the same name", names=listed(twice))]
+    return [
+        lazy_gettext(
+            "%(names)s: composed and decomposed letters count as the same name", names=listed(merged)
+        )
+    ]
 
 
-def _refuse_nothing_to_learn(name: str, by_part: dict[str, Counter[str]]) -> None:
-    if not by_part:
+def _refuse_without_training(name: str, by_split: dict[str, Counter[str]]) -> None:
+    if not by_split:
         raise UsageError(
             f"No pictures in '{name}'. Expected one folder per class with .jpg or .png files, such as "
             "'pets/cat/1.jpg'."
         )
-    if "train" not in by_part:
-        parts = " and ".join(sorted(by_part))
+    if "train" not in by_split:
+        splits = " and ".join(sorted(by_split))
         raise UsageError(
-            f"'{name}' has pictures in {parts} only: none to learn from. Expected a part named 'train'."
+            f"'{name}' has pictures in {splits} only: none to learn from. Expected a part named 'train'."
         )
 
 
-def _refuse_look_alikes(classes: tuple[str, ...], by_part: dict[str, Counter[str]]) -> None:
-    """Refuses names that differ in letter case or space alone, save single letters, which may be meant."""
-    looks: dict[str, list[str]] = defaultdict(list)
+def _refuse_unencodable(pictures: Sequence[Picture]) -> None:
+    """Refuse labels that are not Unicode: no file that names the classes could be written."""
+    for picture in pictures:
+        try:
+            picture.label.encode()
+        except UnicodeEncodeError:
+            encoded = picture.label.encode(errors="surrogateescape")
+            try:
+                reading = f": in EUC-KR it would be '{encoded.decode('cp949')}'"
+            except UnicodeDecodeError:
+                reading = ""
+            raise UsageError(
+                f"The class {encoded!r} has a name that is not UTF-8{reading}. It is the label of "
+                f"{picture.source.encode(errors='surrogateescape')!r}. Rename the folder, or correct the "
+                "label, in UTF-8."
+            ) from None
+
+
+def _refuse_ambiguous(classes: tuple[str, ...], by_split: dict[str, Counter[str]]) -> None:
+    """Refuse names that differ only in letter case or space, except single letters such as "a" and "A"."""
+    by_appearance: dict[str, list[str]] = defaultdict(list)
     for name in classes:
-        looks[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
-    for look, names in looks.items():
+        by_appearance[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    for appearance, names in by_appearance.items():
         plain = all(unicodedata.normalize("NFKC", name) == name for name in names)
-        meant = len(look) == 1 and plain and all(by_part["train"][name] for name in names)
-        if len(names) > 1 and not meant:
-            homes = [
-                f"'{name}' (in {', '.join(part for part in by_part if by_part[part][name])})"
+        deliberate = len(appearance) == 1 and plain and all(by_split["train"][name] for name in names)
+        if len(names) > 1 and not deliberate:
+            described = [
+                f"'{name}' (in {', '.join(split for split in by_split if by_split[split][name])})"
                 for name in names
             ]
             raise UsageError(
-                f"Are {' and '.join(homes)} one class or {len(names)}? They differ only in letter case or "
-                "space. Spell them alike when they are one; give them names that differ when they are not."
+                f"Are {' and '.join(described)} one class or {len(names)}? They differ only in letter case "
+                "or space. If they are one, spell them alike; if not, give them clearly different names."
             )
 
 
-def _refuse_strangers(by_part: dict[str, Counter[str]]) -> None:
-    for part in PARTS[1:]:
-        strangers = sorted(
-            (label for label in by_part.get(part, ()) if not by_part["train"][label]), key=natural
+def _refuse_untrained(by_split: dict[str, Counter[str]]) -> None:
+    for split in SPLITS[1:]:
+        untrained = sorted(
+            (label for label in by_split.get(split, ()) if not by_split["train"][label]), key=natural_key
         )
-        if strangers:
-            known = sorted(by_part["train"], key=natural)
+        if untrained:
+            known = sorted(by_split["train"], key=natural_key)
             raise UsageError(
-                f"The {part} part has pictures of {listed(strangers)}, of which there is none to learn from: "
-                f"the classes of the training part are {listed(known)}. Spell the class as it is there, add "
-                "training pictures of it, or take it out."
+                f"The {split} part has pictures of {listed(untrained)}, of which there is none to learn "
+                f"from: the classes of the training part are {listed(known)}. Spell the class as it is "
+                "there, add training pictures of it, or remove it."
             )
 
 
@@ -205,4 +226,4 @@ def _refuse_repeated_sources(pictures: Sequence[Picture]) -> None:
     counts = Counter(picture.source for picture in pictures)
     source, count = counts.most_common(1)[0]
     if count > 1:
-        raise UsageError(f"'{source}' is given {count} times. Give every picture once.")
+        raise UsageError(f"'{source}' is listed {count} times. List every picture once.")

@@ -1,17 +1,17 @@
-"""Files by name, wherever they lie: a folder that is read where it is, or an archive read in place.
+"""Files by name, in a folder or in an archive, which is read in place.
 
-A reader of a layout asks a Tree and does not know which of the two it is. Nothing is written, copied or
-unpacked, and no name can lead out of what was given.
+The readers of layouts use a Tree and need not know which of the two it is. Nothing is written, copied or
+unpacked, and no name can lead outside.
 """
 
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pellucid.data.sources.listing import natural
+from pellucid.data.sources.listing import natural_key
 from pellucid.errors import PellucidError, UsageError
 from pellucid.language import Message, lazy_ngettext
 
@@ -19,19 +19,19 @@ SUFFIXES = tuple(
     ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm".split()
 )  # of the formats decode/images.py opens
 CLUTTER = ("thumbs.db", "desktop.ini")
-MACOS = "__MACOSX"  # what its archives carry beside the files
+MACOS = "__MACOSX"  # a folder of metadata in archives made by macOS
 
 
 @dataclass(frozen=True, eq=False)
 class Tree:
     """Files by name.
 
-    name     what the person gave
-    sizes    bytes of every file by its name, "train/cat/001.jpg", in natural order; hidden ones left out
-    folders  names of all folders, empty ones included, hidden ones left out
+    name     as it was given
+    sizes    bytes of every file by its name, "train/cat/001.jpg", in natural order, without hidden files
+    folders  names of all folders, including empty ones, without hidden folders
     read     the bytes of a file by its name; from any thread
     stamp    changes whenever the bytes of a file may have changed
-    notes    what was passed over
+    notes    what was skipped
     """
 
     name: str
@@ -42,19 +42,19 @@ class Tree:
     notes: tuple[Message, ...] = ()
 
     def top(self) -> list[str]:
-        """Names of the folders that stand at the top, in natural order."""
-        return sorted({name.split("/", 1)[0] for name in self.folders}, key=natural)
+        """Names of the folders at the top, in natural order."""
+        return sorted({name.split("/", 1)[0] for name in self.folders}, key=natural_key)
 
     def loose(self) -> list[str]:
-        """Names of the files that stand at the top."""
+        """Names of the files at the top."""
         return [name for name in self.sizes if "/" not in name]
 
     def pictures(self) -> list[str]:
-        """Names of the files whose suffix is a picture's."""
+        """Names of the files with a picture's suffix."""
         return [name for name in self.sizes if is_picture(name)]
 
     def under(self, folder: str) -> "Tree":
-        """What is in one folder, named from there."""
+        """The tree of one folder; names are relative to it."""
         start = f"{folder}/"
         sizes = {
             name.removeprefix(start): size for name, size in self.sizes.items() if name.startswith(start)
@@ -72,12 +72,12 @@ class Tree:
 
 
 def is_picture(name: str) -> bool:
-    """Whether a file's suffix is that of a picture."""
+    """Whether a file has a picture's suffix."""
     return PurePosixPath(name).suffix.lower() in SUFFIXES
 
 
-def hidden(name: str) -> bool:
-    """Whether a path leads through something hidden, or what a file manager leaves behind."""
+def is_hidden(name: str) -> bool:
+    """Whether a path has a hidden part, or is a file that a file manager leaves behind."""
     parts = name.split("/")
     return any(part.startswith(".") or part == MACOS for part in parts) or parts[-1].lower() in CLUTTER
 
@@ -85,63 +85,98 @@ def hidden(name: str) -> bool:
 def tree_of(
     name: str,
     sizes: Mapping[str, int],
-    folders: Iterator[str],
+    folders: Iterable[str],
     read: Callable[[str], bytes],
     stamp: Callable[[str], str],
+    *,
     notes: tuple[Message, ...] = (),
 ) -> Tree:
-    """A Tree without its hidden files; a note tells how many pictures are among those."""
-    seen = {file: size for file, size in sizes.items() if not hidden(file)}
-    unseen = sum(1 for file in sizes if hidden(file) and is_picture(file) and not _is_shadow(file))
-    if unseen:
-        passed = lazy_ngettext(
-            "%(count)s hidden picture is passed over", "%(count)s hidden pictures are passed over", unseen
+    """A Tree of these files without the hidden ones; a note says how many hidden pictures there are."""
+    visible = {file: size for file, size in sizes.items() if not is_hidden(file)}
+    hidden_pictures = sum(
+        1 for file in sizes if is_hidden(file) and is_picture(file) and not _is_shadow(file)
+    )
+    if hidden_pictures:
+        note = lazy_ngettext(
+            "skipped %(count)s hidden picture", "skipped %(count)s hidden pictures", hidden_pictures
         )
-        notes = (*notes, passed)
-    above = {parent.as_posix() for file in seen for parent in PurePosixPath(file).parents}
-    known = {folder for folder in (*folders, *above) if folder not in ("", ".") and not hidden(folder)}
-    ordered = {file: seen[file] for file in sorted(seen, key=natural)}
-    return Tree(name, ordered, tuple(sorted(known, key=natural)), read, stamp, notes)
+        notes = (*notes, note)
+    above = {parent.as_posix() for file in visible for parent in PurePosixPath(file).parents}
+    all_folders = {
+        folder for folder in (*folders, *above) if folder not in ("", ".") and not is_hidden(folder)
+    }
+    ordered = {file: visible[file] for file in sorted(visible, key=natural_key)}
+    return Tree(name, ordered, tuple(sorted(all_folders, key=natural_key)), read, stamp, notes)
 
 
 def folder_tree(path: Path) -> Tree:
-    """The files of a folder, links followed, but no folder entered that it lies in itself.
+    """The files of a folder. Links are followed, but not back to a folder they are in.
 
-    Raises UsageError when a folder may not be looked into: its pictures would be missing without a word.
+    Raises UsageError when a folder cannot be opened: its pictures would silently be missing.
     """
     sizes: dict[str, int] = {}
     folders: list[str] = []
-    passed: Counter[str] = Counter()
-    _walk(path, "", (), sizes, folders, passed)
-    notes = tuple(PASSED[kind](count) for kind, count in passed.items())
+    skipped: Counter[str] = Counter()
+
+    def walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> None:
+        try:
+            status = folder.stat()
+            identity = (status.st_dev, status.st_ino)
+            if identity in above:
+                skipped["loop"] += 1
+                return
+            with os.scandir(folder) as iterator:
+                entries = list(iterator)
+        except OSError as error:
+            raise UsageError(
+                f"'{folder}' cannot be opened: {error.strerror or error}. Its pictures would be missing."
+            ) from error
+        if prefix:
+            folders.append(prefix.rstrip("/"))
+        for entry in entries:
+            name = prefix + entry.name
+            if entry.is_dir():
+                if is_hidden(name):
+                    skipped["hidden"] += 1
+                else:
+                    walk(Path(entry.path), f"{name}/", (*above, identity))
+            elif entry.is_file():
+                sizes[name] = entry.stat().st_size
+            elif entry.is_symlink():
+                skipped["dangling"] += 1
+            else:
+                skipped["device"] += 1
+
+    walk(path, "", ())
+    notes = tuple(SKIPPED[kind](count) for kind, count in skipped.items())
     return tree_of(
         str(path),
         sizes,
-        iter(folders),
+        folders,
         lambda name: read_file(path / name),
         lambda name: stamp_of(path / name),
-        notes,
+        notes=notes,
     )
 
 
-# What a folder may hold that no picture is read from.
-PASSED: Mapping[str, Callable[[int], Message]] = {
+# What a folder may contain that is not read.
+SKIPPED: Mapping[str, Callable[[int], Message]] = {
     "loop": lambda count: lazy_ngettext(
-        "%(count)s link to a folder it lies in is passed over",
-        "%(count)s links to a folder they lie in are passed over",
+        "skipped %(count)s link to a folder that contains it",
+        "skipped %(count)s links to folders that contain them",
         count,
     ),
     "hidden": lambda count: lazy_ngettext(
-        "%(count)s hidden folder is passed over", "%(count)s hidden folders are passed over", count
+        "skipped %(count)s hidden folder", "skipped %(count)s hidden folders", count
     ),
     "dangling": lambda count: lazy_ngettext(
-        "%(count)s link that leads nowhere is passed over",
-        "%(count)s links that lead nowhere are passed over",
+        "skipped %(count)s broken link",
+        "skipped %(count)s broken links",
         count,
     ),
     "device": lambda count: lazy_ngettext(
-        "%(count)s pipe, socket or device is passed over",
-        "%(count)s pipes, sockets or devices are passed over",
+        "skipped %(count)s pipe, socket or device",
+        "skipped %(count)s pipes, sockets or devices",
         count,
     ),
 }
@@ -152,75 +187,37 @@ def read_file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise UsageError(f"'{path.name}' is no regular file.")
+                raise UsageError(f"'{path.name}' is not a regular file.")
             return file.read()
     except OSError as error:
         raise UsageError(f"'{path.name}' cannot be read: {error.strerror or error}.") from error
 
 
 def stamp_of(path: Path) -> str:
-    """Size, time and inode of a file; "" when it is not there."""
+    """Size, modification time and inode of a file; "" if it does not exist."""
     try:
-        facts = path.stat()
+        status = path.stat()
     except OSError:
         return ""
-    return f"{facts.st_size}-{facts.st_mtime_ns}-{facts.st_ino}"
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
 
 
-def _walk(
-    path: Path,
-    prefix: str,
-    above: tuple[tuple[int, int], ...],
-    sizes: dict[str, int],
-    folders: list[str],
-    passed: Counter[str],
-) -> None:
-    try:
-        facts = path.stat()
-        here = (facts.st_dev, facts.st_ino)
-        if here in above:
-            passed["loop"] += 1
-            return
-        with os.scandir(path) as entries:
-            found = list(entries)
-    except OSError as error:
-        raise UsageError(
-            f"'{path}' cannot be looked into: {error.strerror or error}. Its pictures would be missing."
-        ) from error
-    if prefix:
-        folders.append(prefix.rstrip("/"))
-    for entry in found:
-        name = prefix + entry.name
-        if entry.is_dir():
-            if hidden(name):
-                passed["hidden"] += 1
-            else:
-                _walk(Path(entry.path), f"{name}/", (*above, here), sizes, folders, passed)
-        elif entry.is_file():
-            sizes[name] = entry.stat().st_size
-        elif entry.is_symlink():
-            passed["dangling"] += 1
-        else:
-            passed["device"] += 1
+def wrapped_folder(tree: Tree) -> Tree | None:
+    """The only folder with files, if it is just a wrapping, as in most archives; else None."""
+    folders = [name for name in tree.top() if tree.under(name).sizes]
+    if len(folders) != 1:
+        return None
+    inner = tree.under(folders[0])
+    return None if any(is_picture(name) for name in inner.loose()) else inner
 
 
-def unwrapped(tree: Tree, has_meaning: Callable[[Tree], bool]) -> Tree:
-    """The tree, or what is inside its one folder when that is only a wrapping, as in most archives."""
-    while not has_meaning(tree) and len(top := [name for name in tree.top() if tree.under(name).sizes]) == 1:
-        inside = tree.under(top[0])
-        if any("/" not in name for name in inside.pictures()):
-            break
-        tree = inside
-    return tree
-
-
-def unreadable_tree(path: Path, error: Exception) -> PellucidError:
-    """The error for an archive that is damaged."""
+def damaged_archive(path: Path, error: Exception) -> PellucidError:
+    """The error for a damaged archive."""
     return PellucidError(
         f"'{path}' cannot be read: {error or type(error).__name__}. It may be cut off or damaged."
     )
 
 
 def _is_shadow(name: str) -> bool:
-    """Whether it is what macOS puts beside a file in an archive: it holds no picture."""
+    """Whether it is metadata that macOS adds to an archive, not a picture."""
     return PurePosixPath(name).name.startswith("._") or MACOS in name.split("/")

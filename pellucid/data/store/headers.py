@@ -1,7 +1,7 @@
-"""What a person's pictures are, before one is decoded: size, mode, and a hash of each file's bytes.
+"""What the pictures are before any is decoded: size, mode, and a hash of each file's bytes.
 
-It is written down in the cache, in the data set's own folder. A file whose stamp is the one written down is
-not opened again; one whose stamp has changed is read and hashed, for its bytes may still be the same.
+The answers are stored in the data set's folder in the cache. A file whose stamp is unchanged is not opened
+again; one with a new stamp is read and hashed, for its bytes may still be the same.
 """
 
 import hashlib
@@ -16,41 +16,34 @@ from typing import NamedTuple
 
 from pellucid import files
 from pellucid.cache import cache_folder
+from pellucid.data.dataset import Unreadable
 from pellucid.data.sources.listing import Listing
-from pellucid.data.store.index import hashed, read_record, write_record
+from pellucid.data.store.index import hash_text, read_record, write_record
 from pellucid.data.store.parallel import (
-    UNREAD,
+    READ_ERRORS,
     Content,
     Progress,
+    map_in_threads,
     no_progress,
-    over_cores,
-    worked_on,
+    process_in_batches,
     worker_count,
 )
-from pellucid.decode.images import header
-from pellucid.decode.workers import NAMELESS, Answer, digest_of_file, worker_pool
+from pellucid.decode.images import read_header
+from pellucid.decode.workers import UNNAMED, WorkerResult, file_digest, worker_pool
 from pellucid.errors import PellucidError, UsageError
 
-FACTS = "facts.json"
-FEWEST_LOOKED_AT = 2000  # pictures for which workers are worth their start
-GRAY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"})
+HEADERS_FILE = "facts.json"
+MIN_FOR_HEADER_WORKERS = 2000  # pictures for which workers are worth their start
+GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"})
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A picture that was passed over, and why."""
+class FileInfo:
+    """A picture's file, as it is stored.
 
-    source: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """A picture as it lies there, before anything is done to it.
-
-    width, height  as stored, in pixels, before any EXIF turn
-    mode    Pillow's word for what a pixel is: "RGB", "L", "P", "CMYK", "I;16"
-    bytes   the size of its file
+    width, height  in pixels, before any EXIF rotation
+    mode    Pillow's name of the pixel format: "RGB", "L", "P", "CMYK", "I;16"
+    bytes   the size of the file
     digest  BLAKE2 of its bytes, 16 bytes in hexadecimal: equal for equal files
     """
 
@@ -63,169 +56,179 @@ class Facts:
 
 @dataclass(frozen=True, eq=False)
 class Headers:
-    """What the pictures of a listing are, by their headers: for choosing size and channels.
+    """What the headers of a listing's pictures say: enough to choose size and channels.
 
-    facts       one a picture of the listing; None where there is no header to be read
-    unreadable  the pictures without one
+    files       one per picture of the listing; None if its header cannot be read
+    unreadable  the pictures without a readable header
     """
 
-    facts: list[Facts | None]
+    files: list[FileInfo | None]
     unreadable: tuple[Unreadable, ...]
 
     @property
     def sizes(self) -> Counter[tuple[int, int]]:
         """How many pictures have each (width, height)."""
-        return Counter((facts.width, facts.height) for facts in self.facts if facts)
+        return Counter((file.width, file.height) for file in self.files if file)
 
     @property
     def modes(self) -> Counter[str]:
         """How many pictures have each of Pillow's modes."""
-        return Counter(facts.mode for facts in self.facts if facts)
+        return Counter(file.mode for file in self.files if file)
 
     @property
     def channels(self) -> int:
-        """1 when no picture can hold a colour, else 3. Gray that is stored as colour counts as colour."""
-        return 1 if self.modes.keys() <= GRAY else 3
+        """1 if no picture can hold a colour, else 3. Gray stored as colour counts as colour."""
+        return 1 if self.modes.keys() <= GRAY_MODES else 3
 
 
-class Known(NamedTuple):
-    """What was found out about one picture: its facts, or the reason why it has none."""
+class HeaderEntry(NamedTuple):
+    """What is known of one picture: its file, or the reason why it is unreadable."""
 
     stamp: str
-    facts: Facts | None
+    file: FileInfo | None
     reason: str
 
 
-NO_HEADERS: Mapping[str, Facts] = {}
+NO_FILES: Mapping[str, FileInfo] = {}
 
 
 def read_headers(listing: Listing, *, cache: Path | None = None, progress: Progress | None = None) -> Headers:
-    """Sizes and modes of all pictures, from their headers; what is known from the last time is not read.
+    """Sizes and modes of all pictures, from their headers; unchanged files are not read again.
 
-    cache     the folder of all stores; without it PELLUCID_CACHE, else pellucid's folder in the user's cache
-    progress  called with what is done, how many pictures so far, and how many in all
+    cache     the folder of all stores; by default PELLUCID_CACHE, else pellucid's folder in the user's cache
+    progress  called with the activity, the number of pictures so far, and the number of all
 
-    Nothing is decoded: a picture with a good header may still turn out unreadable.
+    Nothing is decoded: a picture with a good header may still turn out to be unreadable.
     """
-    path = folder_of(listing, cache) / FACTS
-    book = _opened(path)
-    seen = _looked_at(listing, book, progress or no_progress)
+    stored = _load(store_folder(listing, cache) / HEADERS_FILE)
+    entries = _read_entries(listing, stored, progress or no_progress)
     sources = [picture.source for picture in listing.pictures]
-    if dict(zip(sources, seen, strict=True)) != book:
-        write_down(listing, seen, cache)
-    return headers_from(listing, seen)
+    if dict(zip(sources, entries, strict=True)) != stored:
+        save_headers(listing, entries, cache)
+    return headers_from(listing, entries)
 
 
-def headers_from(listing: Listing, seen: Sequence[Known]) -> Headers:
-    """A survey from what is known of every picture."""
-    bad = [
-        Unreadable(picture.source, known.reason)
-        for picture, known in zip(listing.pictures, seen, strict=True)
-        if known.facts is None
+def headers_from(listing: Listing, entries: Sequence[HeaderEntry]) -> Headers:
+    """The headers, from one entry per picture of the listing."""
+    unreadable = [
+        Unreadable(picture.source, entry.reason)
+        for picture, entry in zip(listing.pictures, entries, strict=True)
+        if entry.file is None
     ]
-    return Headers([known.facts for known in seen], tuple(bad))
+    return Headers([entry.file for entry in entries], tuple(unreadable))
 
 
-def digest_of(content: Content) -> str:
-    """BLAKE2 of a file's bytes, or of an array's shape and values, as `Facts.digest` has it."""
+def content_digest(content: Content) -> str:
+    """BLAKE2 of a file's bytes, or of an array's shape and values, as in `FileInfo.digest`."""
     if isinstance(content, bytes):
-        return digest_of_file(content)
+        return file_digest(content)
     shape = repr((content.shape, str(content.dtype))).encode()
     return hashlib.blake2b(shape + content.tobytes(), digest_size=16, person=b"array").hexdigest()
 
 
-def reason_of(error: Exception) -> str:
-    """Why a picture is passed over, to be told behind its name."""
+def error_reason(error: Exception) -> str:
+    """Why a picture is skipped, worded to follow its name."""
     if isinstance(error, PellucidError):
-        return str(error).removeprefix(NAMELESS).strip()
+        return str(error).removeprefix(UNNAMED).strip()
     return f"cannot be read: {error or type(error).__name__}."
 
 
-def _looked_at(listing: Listing, book: Mapping[str, Known], progress: Progress) -> list[Known]:
-    """What each picture is. Its bytes are read unless its stamp is the one written down."""
-    stamps = [listing.stamp(n) for n in range(len(listing.pictures))]
-    seen = [book.get(picture.source) for picture in listing.pictures]
-    fresh = [n for n, known in enumerate(seen) if not known or not known.stamp or known.stamp != stamps[n]]
-    headers = {known.facts.digest: known.facts for known in book.values() if known.facts}
+def _read_entries(
+    listing: Listing, stored: Mapping[str, HeaderEntry], progress: Progress
+) -> list[HeaderEntry]:
+    """An entry per picture. Its bytes are read unless its stamp is the stored one."""
+    stamps = [listing.stamp(index) for index in range(len(listing.pictures))]
+    entries = [stored.get(picture.source) for picture in listing.pictures]
+    new = [
+        index
+        for index, entry in enumerate(entries)
+        if not entry or not entry.stamp or entry.stamp != stamps[index]
+    ]
+    known_files = {entry.file.digest: entry.file for entry in stored.values() if entry.file}
 
-    def look(n: int, content: Content | Known, answer: Answer | None) -> Known:
-        return known_of(stamps[n], content, answer, headers)
+    def finish(index: int, content: Content | HeaderEntry, result: WorkerResult | None) -> HeaderEntry:
+        return header_entry(stamps[index], content, result, known_files)
 
-    with worker_pool(worker_count(listing, fresh, FEWEST_LOOKED_AT)) as workers:
-        found = over_cores(
-            lambda some: worked_on(some, partial(read_of, listing), workers.ask, look),
-            fresh,
-            lambda done: progress("looked at", done, len(fresh)),
+    with worker_pool(worker_count(listing, new, MIN_FOR_HEADER_WORKERS)) as workers:
+        read_entries = map_in_threads(
+            lambda chunk: process_in_batches(chunk, partial(try_read, listing), workers.process, finish),
+            new,
+            lambda done: progress("looked at", done, len(new)),
             threads=workers.threads,
         )
-        for n, known in zip(fresh, found, strict=True):
-            seen[n] = known
-    return [known for known in seen if known]
+        for index, entry in zip(new, read_entries, strict=True):
+            entries[index] = entry
+    return [entry for entry in entries if entry]
 
 
-def read_of(listing: Listing, n: int) -> Content | Known:
-    """Picture n, or what there is to say of one that cannot be had."""
+def try_read(listing: Listing, index: int) -> Content | HeaderEntry:
+    """The picture's bytes or array, or an entry with the reason why it cannot be read."""
     try:
-        return listing.read(n)
-    except UNREAD as error:
-        return Known("", None, reason_of(error))  # without a stamp: it may go well the next time
+        return listing.read(index)
+    except READ_ERRORS as error:
+        return HeaderEntry("", None, error_reason(error))  # no stamp: the next attempt may succeed
 
 
-def known_of(
-    stamp: str, content: Content | Known, answer: Answer | None, headers: Mapping[str, Facts] = NO_HEADERS
-) -> Known:
-    """What is known of a picture by its content or a worker's answer; `headers` by digest are not read."""
-    if isinstance(content, Known):
+def header_entry(
+    stamp: str,
+    content: Content | HeaderEntry,
+    result: WorkerResult | None,
+    known_files: Mapping[str, FileInfo] = NO_FILES,
+) -> HeaderEntry:
+    """The entry of a picture from its content or a worker's result.
+
+    known_files  by digest: the header of such a file is not read again
+    """
+    if isinstance(content, HeaderEntry):
         return content
-    if answer:
-        found = Facts(*answer.header, len(content), answer.digest) if answer.header else None
-        return Known(stamp, found, "" if found else reason_of(UsageError(answer.reason)))
-    digest = digest_of(content)
+    if result:
+        file = FileInfo(*result.header, len(content), result.digest) if result.header else None
+        return HeaderEntry(stamp, file, "" if file else error_reason(UsageError(result.reason)))
+    digest = content_digest(content)
     try:
-        return Known(stamp, headers.get(digest) or _facts(content, digest), "")
+        return HeaderEntry(stamp, known_files.get(digest) or _file_info(content, digest), "")
     except UsageError as error:
-        return Known(stamp, None, reason_of(error))
+        return HeaderEntry(stamp, None, error_reason(error))
 
 
-def _facts(content: Content, digest: str) -> Facts:
+def _file_info(content: Content, digest: str) -> FileInfo:
     if isinstance(content, bytes):
-        width, height, mode = header(content, name=NAMELESS)
-        return Facts(width, height, mode, len(content), digest)
-    if content.ndim not in (2, 3) or 0 in content.shape:
-        raise UsageError(f"{NAMELESS} is an array {content.shape}; expected (H, W) or (H, W, C).")
+        return FileInfo(*read_header(content, name=UNNAMED), len(content), digest)
+    if content.ndim not in (2, 3) or content.shape[2:] not in ((), (1,), (3,)) or 0 in content.shape:
+        raise UsageError(f"{UNNAMED} is an array {content.shape}; expected (H, W), (H, W, 1) or (H, W, 3).")
     mode = "L" if content.ndim == 2 or content.shape[2] == 1 else "RGB"
-    return Facts(content.shape[1], content.shape[0], mode, content.nbytes, digest)
+    return FileInfo(content.shape[1], content.shape[0], mode, content.nbytes, digest)
 
 
-def _opened(path: Path) -> dict[str, Known]:
-    """What was written down there by source: nothing when it is damaged."""
+def _load(path: Path) -> dict[str, HeaderEntry]:
+    """The stored entries by source; none if the file is absent or damaged."""
     record = read_record(path)
     if record is None:
         return {}
     return {
-        source: Known(stamp, Facts(*facts) if facts else None, reason)
-        for source, stamp, facts, reason in record[1]["pictures"]
+        source: HeaderEntry(stamp, FileInfo(*values) if values else None, reason)
+        for source, stamp, values, reason in record[1]["pictures"]
     }
 
 
-def write_down(listing: Listing, seen: Sequence[Known], cache: Path | None) -> None:
-    """It only saves time, so that a cache which takes nothing is no failure here."""
+def save_headers(listing: Listing, entries: Sequence[HeaderEntry], cache: Path | None) -> None:
+    """Store the entries for the next time. They only save time, so a failure to write is ignored."""
     pictures = [
-        (picture.source, known.stamp, astuple(known.facts) if known.facts else None, known.reason)
-        for picture, known in zip(listing.pictures, seen, strict=True)
+        (picture.source, entry.stamp, astuple(entry.file) if entry.file else None, entry.reason)
+        for picture, entry in zip(listing.pictures, entries, strict=True)
     ]
-    folder = folder_of(listing, cache)
+    folder = store_folder(listing, cache)
     try:
         files.make_folder(folder)
-        write_record(folder / FACTS, {"name": identity_of(listing)}, {"pictures": pictures})
+        write_record(folder / HEADERS_FILE, {"name": listing_identity(listing)}, {"pictures": pictures})
     except PellucidError:
         return
 
 
-# What survey and store share: where a data set's folder is, records in it, work over all cores
+# Where a data set's folder is
 
 
-def root(cache: Path | None) -> Path:
+def stores_folder(cache: Path | None) -> Path:
     """The folder of all stores: `cache`, PELLUCID_CACHE/stores, or one in pellucid's own cache folder."""
     if cache is not None:
         return cache
@@ -233,8 +236,8 @@ def root(cache: Path | None) -> Path:
     return (Path(given) if given else cache_folder()) / "stores"
 
 
-def identity_of(listing: Listing) -> str:
-    """What a listing is known by: its place on the disk where it has one, else what it is called."""
+def listing_identity(listing: Listing) -> str:
+    """What identifies a listing: its absolute path if it has one, else its name."""
     try:
         path = Path(listing.name)
         return str(path.resolve()) if listing.name and path.exists() else listing.name
@@ -242,8 +245,8 @@ def identity_of(listing: Listing) -> str:
         return listing.name
 
 
-def folder_of(listing: Listing, cache: Path | None) -> Path:
+def store_folder(listing: Listing, cache: Path | None) -> Path:
     """The listing's own folder in the cache."""
-    identity = identity_of(listing)
+    identity = listing_identity(listing)
     word = re.sub(r"[^\w.-]+", "-", Path(identity).name)[:40].strip("-.") or "pictures"
-    return root(cache) / f"{word}-{hashed(identity, 8)}"
+    return stores_folder(cache) / f"{word}-{hash_text(identity, 8)}"

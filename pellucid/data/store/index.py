@@ -1,4 +1,4 @@
-"""What is written down beside a file of pixels: which content lies in which row, and check sums."""
+"""The index beside a file of pixels: which content is in which row, and checksums; and how it is stored."""
 
 import hashlib
 import json
@@ -11,14 +11,19 @@ from numpy.typing import NDArray
 
 from pellucid import files
 
-PASSING = "passing: "  # begins the reason of a failure that is none of the picture's content
-CHANGED = f"{PASSING}has changed while it was being read. Run the command again."
+TRANSIENT = "transient: "  # begins the reason of a failure that is not the content's fault
+CHANGED = f"{TRANSIENT}has changed while it was being read. Run the command again."
+FORMAT = 2  # of records; a record of another format is ignored
 
 
 class Row(NamedTuple):
-    """One content: the reason why it is no picture, or "", the hash of its pixels, its sketch, and they.
+    """One content: its pixels, or the reason why there are none.
 
-    The pixels are (C, H, W); the sketch is of the picture as it was before it was made into them.
+    digest   of the file's bytes
+    reason   "" if there are pixels
+    content  the hash of the pixels
+    sketch   of the picture at its original size: `images.sketch_of`
+    pixels   (C, H, W)
     """
 
     digest: str
@@ -29,60 +34,57 @@ class Row(NamedTuple):
 
 
 class Index:
-    """What is written beside the pixels, grown row by row: a check sum speaks for `together` rows."""
+    """What is known of every row, grown row by row; each checksum covers `rows_per_check` rows."""
 
-    def __init__(self, together: int) -> None:
-        self.together = together
+    def __init__(self, rows_per_check: int) -> None:
+        self.rows_per_check = rows_per_check
         self.digests: list[str] = []
         self.contents: list[bytes] = []
         self.sketches: list[bytes] = []
-        self.checks: list[int] = []
+        self.checksums: list[int] = []
         self.broken: dict[str, str] = {}
-        self.passing: dict[str, str] = {}  # not written: it may go well the next time
+        self.transient: dict[str, str] = {}  # not stored: the next attempt may succeed
 
-    def takes(self, row: Row) -> bool:
-        """Note one more row, or why there is none; tells whether there is."""
-        if row.reason.startswith(PASSING):
-            self.passing[row.digest] = row.reason.removeprefix(PASSING)
+    def add(self, row: Row) -> bool:
+        """Record a row or the reason why it has no pixels; returns whether it has."""
+        if row.reason.startswith(TRANSIENT):
+            self.transient[row.digest] = row.reason.removeprefix(TRANSIENT)
         elif row.reason:
             self.broken[row.digest] = row.reason
         else:
-            if len(self.digests) % self.together == 0:
-                self.checks.append(0)
-            self.checks[-1] = zlib.crc32(row.pixels.data, self.checks[-1])
+            if len(self.digests) % self.rows_per_check == 0:
+                self.checksums.append(0)
+            self.checksums[-1] = zlib.crc32(row.pixels.data, self.checksums[-1])
             self.digests.append(row.digest)
             self.contents.append(row.content)
             self.sketches.append(row.sketch)
         return not row.reason
 
     def to_json(self) -> dict[str, Any]:
-        """What is written down."""
+        """The index as plain values."""
         return {
             "digests": self.digests,
             "contents": b"".join(self.contents).hex(),
             "sketches": b"".join(self.sketches).hex(),
-            "checks": {"rows": self.together, "crc32": self.checks},
+            "checks": {"rows": self.rows_per_check, "crc32": self.checksums},
             "broken": self.broken,
         }
 
 
-FORMAT = 2  # of 1 the indexes had no sketches
-
-
-def hashed(text: str, size: int) -> str:
-    """A BLAKE2 of `size` bytes, in hexadecimal."""
+def hash_text(text: str, size: int) -> str:
+    """BLAKE2 of `size` bytes, in hexadecimal."""
     return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=size).hexdigest()
 
 
 def write_record(path: Path, head: dict[str, Any], body: dict[str, Any]) -> None:
-    """Three lines: the SHA-256 of the others, what this is, and the whole of it, the two as JSON."""
-    first = json.dumps({"format": FORMAT, **head}).encode()
-    content = first + b"\n" + json.dumps(body, separators=(",", ":")).encode()
+    """Three lines: the SHA-256 of the other two, the head and the body, both as JSON."""
+    head_line = json.dumps({"format": FORMAT, **head}).encode()
+    content = head_line + b"\n" + json.dumps(body, separators=(",", ":")).encode()
     files.write_bytes(path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
 
 def read_record(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Head and body that `write_record` wrote, to the byte, or None: a damaged record is none."""
+    """Head and body as `write_record` wrote them; None if it is absent, damaged or of another format."""
     try:
         digest, _, content = path.read_bytes().partition(b"\n")
         if hashlib.sha256(content).hexdigest().encode() != digest:

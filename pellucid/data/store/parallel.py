@@ -1,7 +1,6 @@
-"""Work over all cores, in order, with few results in memory at once."""
+"""Work spread over all cores, in order, with few results in memory at once."""
 
 import lzma
-import os
 import tarfile
 import zipfile
 import zlib
@@ -14,106 +13,98 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.data.sources.listing import Listing
-from pellucid.decode.workers import Answer
+from pellucid.decode.workers import WorkerResult
 from pellucid.errors import PellucidError
+from pellucid.machine import cores
 
-AT_ONCE = 512  # pictures between two words of progress
-TOGETHER = 32  # pictures a thread is given at a time
-ORDER_BYTES = 1 << 20  # of files a worker is given at a time, about
+BLOCK_ITEMS = 512  # between two calls of progress
+CHUNK_ITEMS = 32  # given to a thread at once
+REQUEST_BYTES = 1 << 20  # of files sent to a worker at once, approximately
 
-
-# How a source may fail to give a picture's bytes: a lost disk, a damaged or locked archive.
-UNREAD = (
+# How reading a picture's bytes may fail: a lost disk, a damaged or encrypted archive.
+READ_ERRORS = (
     PellucidError, OSError, EOFError, ValueError, KeyError, RuntimeError,
     zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError,
 )  # fmt: skip
 
-
-Progress = Callable[[str, int, int], None]  # what is done, how many pictures so far, how many in all
+Progress = Callable[[str, int, int], None]  # the activity, pictures so far, pictures in total
 Content = bytes | NDArray[np.uint8]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Read = TypeVar("Read")
 
 
-def over_cores(
-    do: Callable[[Sequence[Item]], list[Result]],
+def map_in_threads(
+    function: Callable[[Sequence[Item]], list[Result]],
     items: Sequence[Item],
-    told: Callable[[int], None],
+    on_progress: Callable[[int], None],
     *,
     threads: int = 0,
 ) -> Iterator[Result]:
-    """`do` of all items, some at a time and in order; `told` hears how many are done.
+    """The results of `function`, which receives some items at a time, in the order of the items.
 
-    threads  one a core, unless told otherwise
+    on_progress  called with the number of items done
+    threads      0: one per core
 
-    Pillow, zlib and hashlib let go of Python's lock while they work. Results wait in memory for at most
-    three blocks, however slowly they are taken. Whoever takes no more waits only for what is being done.
+    Pillow, zlib and hashlib release Python's lock while they work. At most three blocks of results wait in
+    memory, however slowly they are consumed. A consumer that stops early waits only for what is running.
     """
     blocks: deque[tuple[int, list[Future[list[Result]]]]] = deque()
 
-    def taken() -> Iterator[Result]:
-        done, chunks = blocks.popleft()
-        for chunk in chunks:
-            yield from chunk.result()
-        told(done)
+    def results_of_first_block() -> Iterator[Result]:
+        done, futures = blocks.popleft()
+        for future in futures:
+            yield from future.result()
+        on_progress(done)
 
     pool = ThreadPoolExecutor(threads or cores())
     try:
-        for start in range(0, len(items), AT_ONCE):
-            end = min(start + AT_ONCE, len(items))
-            chunks = [items[at : min(at + TOGETHER, end)] for at in range(start, end, TOGETHER)]
-            blocks.append((end, [pool.submit(do, chunk) for chunk in chunks]))
+        for start in range(0, len(items), BLOCK_ITEMS):
+            end = min(start + BLOCK_ITEMS, len(items))
+            chunks = [items[i : min(i + CHUNK_ITEMS, end)] for i in range(start, end, CHUNK_ITEMS)]
+            blocks.append((end, [pool.submit(function, chunk) for chunk in chunks]))
             if len(blocks) > 2:
-                yield from taken()
+                yield from results_of_first_block()
         while blocks:
-            yield from taken()
+            yield from results_of_first_block()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def worked_on(
+def process_in_batches(
     items: Sequence[Item],
     read: Callable[[Item], Read],
-    ask: Callable[[Sequence[Read]], Sequence[Answer | None]],
-    make: Callable[[Item, Read, Answer | None], Result],
+    process: Callable[[Sequence[Read]], Sequence[WorkerResult | None]],
+    finish: Callable[[Item, Read, WorkerResult | None], Result],
 ) -> list[Result]:
-    """What `make` makes of each item, what was read of it, and the answer of a worker, if there is one.
+    """What `finish` makes of each item, of what was read of it, and of a worker's result if there is one.
 
-    No more than about ORDER_BYTES of files are in memory at once.
+    About REQUEST_BYTES of files are in memory at once.
     """
-    made = list[Result]()
+    results = list[Result]()
     contents = list[Read]()
-    for number, item in enumerate(items, 1):
+    for count, item in enumerate(items, 1):
         contents.append(read(item))
         size = sum(len(content) for content in contents if isinstance(content, bytes))
-        if size >= ORDER_BYTES or number == len(items):
-            some = items[len(made) : number]
-            made += map(make, some, contents, ask(contents))
+        if size >= REQUEST_BYTES or count == len(items):
+            batch = items[len(results) : count]
+            results += map(finish, batch, contents, process(contents))
             contents = []
-    return made
+    return results
 
 
-def worker_count(listing: Listing, numbers: Sequence[int], fewest: int) -> int:
-    """How many workers are worth their start for these pictures: one a core, or none.
+def worker_count(listing: Listing, indices: Sequence[int], minimum: int) -> int:
+    """How many workers are worth starting for these pictures: one per core, or none.
 
-    None for few pictures, nor for arrays, which nothing has to be decoded of.
+    None for fewer pictures than `minimum`, and none for arrays, which need no decoding.
     """
-    if len(numbers) < fewest:
+    if len(indices) < minimum:
         return 0
     try:
-        return cores() if isinstance(listing.read(numbers[0]), bytes) else 0
-    except UNREAD:
+        return cores() if isinstance(listing.read(indices[0]), bytes) else 0
+    except READ_ERRORS:
         return cores()
 
 
-def cores() -> int:
-    """How many processor cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # only Linux tells
-        return os.cpu_count() or 1
-
-
-def no_progress(what: str, done: int, count: int) -> None:
-    """Progress told to nobody."""
+def no_progress(activity: str, done: int, total: int) -> None:
+    """Progress that nobody watches."""

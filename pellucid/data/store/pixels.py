@@ -1,22 +1,21 @@
 """Pictures decoded once into one file, and found there the next time.
 
 A data set's folder in the cache holds what its files are (`facts.json`) and, for every preprocessing, one
-file of pixels with an index that tells which content lies in which row:
+file of pixels with an index of which content is in which row:
 
     photos-1f3a9c2b7d5e8f60/
         facts.json                       source -> stamp, size, mode and hash of the bytes
-        3x64x64-0a1b2c3d.json            hash of the bytes -> row; hash of its pixels, sketch; check sums;
-                                         written last, it is the store
+        3x64x64-0a1b2c3d.json            hash of the bytes -> row; hash of its pixels, sketch; checksums;
+                                         written last: without it, the pixels do not count
         3x64x64-0a1b2c3d-77aa88bb.pixels uint8 (R, 3, 64, 64)
 
-Nothing is ever changed in place. A file whose stamp is unchanged is not opened; one whose stamp has changed
-is read and hashed, and decoded only when its content is new. What is read back is checked first: a damaged
-block is decoded again, a damaged index is no index.
+Nothing is changed in place. A file whose stamp is unchanged is not opened; one with a new stamp is read and
+hashed, and decoded only if its content is new. Whatever is read back is checked first: damaged blocks are
+decoded again, a damaged index is ignored.
 """
 
 import math
 import os
-import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,69 +30,65 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid import files
-from pellucid.data.mapped import Held, Mapped, MappedImages
+from pellucid.data.dataset import Unreadable
+from pellucid.data.mapped import InMemory, MappedFile, MappedImages
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.listing import Listing
 from pellucid.data.store.headers import (
-    FACTS,
-    Facts,
+    HEADERS_FILE,
+    FileInfo,
+    HeaderEntry,
     Headers,
-    Known,
-    Unreadable,
-    digest_of,
-    folder_of,
+    content_digest,
+    error_reason,
+    header_entry,
     headers_from,
-    known_of,
     read_headers,
-    read_of,
-    reason_of,
-    root,
-    write_down,
+    save_headers,
+    store_folder,
+    try_read,
 )
-from pellucid.data.store.index import CHANGED, PASSING, Index, Row, hashed, read_record, write_record
+from pellucid.data.store.index import CHANGED, TRANSIENT, Index, Row, hash_text, read_record, write_record
 from pellucid.data.store.parallel import (
-    UNREAD,
+    READ_ERRORS,
     Content,
     Progress,
+    map_in_threads,
     no_progress,
-    over_cores,
-    worked_on,
+    process_in_batches,
     worker_count,
 )
-from pellucid.decode.images import DECODER, Seen
-from pellucid.decode.workers import NAMELESS, Answer, hash_of, worker_pool
+from pellucid.data.store.stores import LOCK, OWN_FILES, PIXELS
+from pellucid.decode.images import DECODER, DecodedImage
+from pellucid.decode.workers import UNNAMED, WorkerResult, hash_bytes, worker_pool
 from pellucid.errors import PellucidError, UsageError
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
-CHECKED_BYTES = 4 << 20  # about what one check sum speaks for
-IN_MEMORY_BYTES = 1 << 30  # what is kept in memory when the cache takes nothing
-FEWEST_DECODED = 500  # pictures for which workers are worth their start
-FEWEST_AT_ONCE = 500  # pictures that are looked at and decoded at one reading
-SAMPLED = 256  # of them tell how
-NAMED = 10  # unreadable pictures named in an error
-
-LOCK, PIXELS = "lock", ".pixels"
-OURS = re.compile(r"facts\.json|lock|\dx\d+x\d+-[0-9a-f]{8}(\.json|-[0-9a-f]{8}\.pixels)|\..+\.part")
-FOLDER = re.compile(r".+-[0-9a-f]{16}")
+CHECKSUM_BYTES = 4 << 20  # covered by one checksum, approximately
+MAX_IN_MEMORY_BYTES = 1 << 30  # what may be held in memory when the cache cannot be written
+MIN_FOR_DECODE_WORKERS = 500  # pictures for which workers are worth their start
+MIN_FOR_SINGLE_PASS = 500  # pictures whose headers and pixels are read in one pass
+SAMPLE_SIZE = 256  # pictures whose headers suggest the preprocessing of all
+MAX_NAMED = 10  # unreadable pictures named in an error
 
 OnUnreadable = Literal["skip", "stop"]
 
 
 @dataclass(frozen=True, eq=False)
-class Packed:
+class PackedImages:
     """The pictures of a listing as the network receives them.
 
-    images      uint8 (M, C, H, W), read only, in a file and read when asked for
-    kept        M numbers of pictures in the listing
-    facts       M
-    sketches    M, each 16 bytes by what the picture shows at its own size: `decoding.sketch_of`
-    unreadable  the others
-    notes       a sentence each on what is not as usual: damage found and mended, no room in the cache
+    images      uint8 (M, C, H, W), read only; they are in a file and read when they are used
+    indices     M indices into the listing's pictures
+    files       M
+    sketches    M, each 16 bytes that depend on the picture at its original size: `images.sketch_of`
+    unreadable  the other pictures
+    notes       one sentence per irregularity: damage that was repaired, a cache that cannot be written
     """
 
     images: Tensor
-    kept: list[int]
-    facts: list[Facts]
+    indices: list[int]
+    files: list[FileInfo]
     sketches: list[bytes]
     unreadable: tuple[Unreadable, ...]
     notes: tuple[Message, ...] = ()
@@ -106,103 +101,68 @@ def pack(
     cache: Path | None = None,
     on_unreadable: OnUnreadable = "skip",
     progress: Progress | None = None,
-    looked: Headers | None = None,
-) -> Packed:
-    """All readable pictures of a listing, decoded by `preprocess` now or in an earlier call.
+    headers: Headers | None = None,
+) -> PackedImages:
+    """All readable pictures of a listing as `preprocess` makes them, decoded now or in an earlier call.
 
-    looked    what `survey` or `look_through` has just told of them; without it they are looked at here
-    cache     the folder that holds pellucid's stores; without it PELLUCID_CACHE, else the user's cache folder
-    progress  called with what is done, how many pictures so far, and how many in all
+    headers   what `read_headers` or `scan` just returned; by default they are read here
+    cache     the folder of all stores; by default PELLUCID_CACHE, else pellucid's folder in the user's cache
+    progress  called with the activity, the number of pictures so far, and the number of all
 
-    Any number of processes may do this at once. Where the cache takes nothing, up to 1 GB is kept in
-    memory, which `notes` then tells. Raises UsageError, naming them, when there are unreadable pictures and
+    Any number of processes may do this at once. If the cache cannot be written, up to 1 GB is held in memory
+    and `notes` says so. Raises UsageError, naming them, when there are unreadable pictures and
     `on_unreadable` is "stop", or when no picture is left; PellucidError when there is no room anywhere.
     """
-    looked = looked or read_headers(listing, cache=cache, progress=progress)
-    wanted = {facts.digest: n for n, facts in enumerate(looked.facts) if facts}
-    place = _Place.of(listing, preprocess, folder_of(listing, cache))
-    store = _opened(place)
-    if not store.knows(wanted):
-        work = _Work(listing, preprocess, wanted, progress or no_progress)
-        store = _made(place, store, work)
-    _tidy(place)
-    packed = _packed(listing, looked, store)
+    headers = headers or read_headers(listing, cache=cache, progress=progress)
+    wanted = {file.digest: index for index, file in enumerate(headers.files) if file}
+    key = StoreKey.of(listing, preprocess, store_folder(listing, cache))
+    store = _open(key)
+    if not store.has(wanted):
+        store = _build(key, store, DecodeJob(listing, preprocess, wanted, progress or no_progress))
+    _clean_up(key)
+    packed = _select(listing, headers, store)
     if packed.unreadable and on_unreadable == "stop":
-        raise UsageError(_refusal(listing, packed.unreadable))
-    if not packed.kept:
-        raise UsageError(f"Nothing is left to work on. {_refusal(listing, packed.unreadable)}")
+        raise UsageError(_unreadable_message(listing, packed.unreadable))
+    if not packed.indices:
+        raise UsageError(f"No picture is left. {_unreadable_message(listing, packed.unreadable)}")
     return packed
 
 
-def look_through(
+def scan(
     listing: Listing,
     choose: Callable[[Headers], Preprocess],
     *,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Headers:
-    """What `survey` gives; many pictures of which nothing is known yet are decoded at the same reading.
+    """What `read_headers` returns. Many pictures, all of them new, are decoded in the same pass.
 
-    choose  the preprocessing by a survey. It is asked by a sample first: where it says the same of all,
-            `pack` finds them decoded; where it does not, that was for nothing, and they are decoded there.
+    choose  the preprocessing, from the headers. It is asked first about a sample: if it says the same about
+            all pictures, `pack` finds them decoded; if not, this work is discarded and `pack` does its own.
     """
-    place, seen = None, None
-    if worker_count(listing, range(len(listing.pictures)), FEWEST_AT_ONCE):
-        with suppress(PellucidError):  # whatever it is, the ordinary way tells it
-            place = _Place.of(listing, choose(_sample(listing)), folder_of(listing, cache))
-            seen = _foreseen(place, listing, progress or no_progress)
-    if place is None or seen is None:
+    key, entries = None, None
+    if worker_count(listing, range(len(listing.pictures)), MIN_FOR_SINGLE_PASS):
+        with suppress(PellucidError):  # `pack` will meet the same obstacle and report it
+            key = StoreKey.of(listing, choose(_sample_headers(listing)), store_folder(listing, cache))
+            entries = _build_from_new(key, listing, progress or no_progress)
+    if key is None or entries is None:
         return read_headers(listing, cache=cache, progress=progress)
-    write_down(listing, seen, cache)
-    looked = headers_from(listing, seen)
-    if choose(looked) != place.preprocess:
-        _forget(place)
-    return looked
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A data set's folder in the cache: what it belongs to and what it takes."""
-
-    name: str
-    folder: Path
-    files: tuple[Path, ...]
-    bytes: int
-
-
-def stored(cache: Path | None = None) -> list[Stored]:
-    """What the cache holds of people's pictures, by name. Only files that pellucid made are counted."""
-    found = []
-    place = root(cache)
-    for folder in sorted(place.iterdir()) if place.is_dir() else []:
-        if FOLDER.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
-            ours = tuple(path for path in sorted(folder.iterdir()) if _is_ours(path))
-            record = read_record(folder / FACTS)
-            name = str(record[0]["name"]) if record else folder.name  # the path, where it has one
-            found.append(Stored(name, folder, ours, sum(_size(path) for path in ours)))
-    return found
-
-
-def clear(entry: Stored) -> None:
-    """Delete what `stored` found. Raises PellucidError when another process is building there."""
-    with files.alone(entry.folder / LOCK, seconds=0) as free:
-        if not free and os.name != "nt":
-            raise PellucidError(
-                f"'{entry.folder}' is being built by another process. Wait until it is done, "
-                "then run the command again."
-            )
-        for path in entry.files:
-            files.remove(path)
-    if _is_ours(entry.folder / LOCK):
-        files.remove(entry.folder / LOCK)
-    files.remove_folder(entry.folder)
+    save_headers(listing, entries, cache)
+    headers = headers_from(listing, entries)
+    if choose(headers) != key.preprocess:
+        with suppress(PellucidError):
+            record = read_record(key.index_path)
+            files.remove(key.index_path)
+            if record:
+                files.remove(key.folder / str(record[0]["pixels"]))
+    return headers
 
 
 # The store
 
 
-class _Place(NamedTuple):
-    """Where the store of one listing under one preprocessing lies."""
+class StoreKey(NamedTuple):
+    """Where the store of one listing under one preprocessing is."""
 
     name: str
     folder: Path
@@ -210,30 +170,30 @@ class _Place(NamedTuple):
     preprocess: Preprocess
 
     @staticmethod
-    def of(listing: Listing, preprocess: Preprocess, folder: Path) -> "_Place":
-        """By what decides a picture's pixels: the preprocessing, and what decodes."""
+    def of(listing: Listing, preprocess: Preprocess, folder: Path) -> "StoreKey":
+        """The key: whatever decides a picture's pixels, that is the preprocessing and the decoder."""
         made_by = (sorted(preprocess.to_json().items()), DECODER)
-        shape = "x".join(str(number) for number in _shape(preprocess))
-        return _Place(listing.name, folder, f"{shape}-{hashed(repr(made_by), 4)}", preprocess)
+        shape = "x".join(map(str, _shape(preprocess)))
+        return StoreKey(listing.name, folder, f"{shape}-{hash_text(repr(made_by), 4)}", preprocess)
 
     @property
-    def record(self) -> Path:
-        """The index, whose being there makes the pixels count."""
+    def index_path(self) -> Path:
+        """The index, without which the pixels do not count."""
         return self.folder / f"{self.key}.json"
 
 
 @dataclass(frozen=True, eq=False)
-class _Store:
+class Store:
     """Decoded pictures by the content of their files.
 
-    rows      digest -> row; those of damaged rows are missing
-    contents  (R, 16) the hash of each row's pixels
-    sketches  (R, 16) what each row's picture shows, at its own size
+    rows      digest -> row, without damaged rows
+    contents  (R, 16), the hash of each row's pixels
+    sketches  (R, 16), of each row's picture at its original size
     broken    digest -> why it cannot be decoded
-    damaged   how many rows are not as they were written
+    damaged   how many rows differ from what was written
     """
 
-    source: Mapped | Held
+    source: MappedFile | InMemory
     rows: dict[str, int]
     contents: NDArray[np.uint8]
     sketches: NDArray[np.uint8]
@@ -241,13 +201,13 @@ class _Store:
     damaged: int = 0
     notes: tuple[Message, ...] = ()
 
-    def knows(self, wanted: Iterable[str]) -> bool:
-        """Whether every content is here, or is known to be no picture."""
-        return all(digest in self.rows or digest in self.broken for digest in wanted)
+    def has(self, digests: Iterable[str]) -> bool:
+        """Whether every content is in the store or known to be broken."""
+        return all(digest in self.rows or digest in self.broken for digest in digests)
 
 
-class _Work(NamedTuple):
-    """What there is to decode: `wanted` names for every content a picture that has it."""
+class DecodeJob(NamedTuple):
+    """What there is to decode; `wanted` maps every content's digest to a picture that has it."""
 
     listing: Listing
     preprocess: Preprocess
@@ -255,100 +215,114 @@ class _Work(NamedTuple):
     progress: Progress
 
 
-def _nothing(preprocess: Preprocess) -> _Store:
-    return _Store(Held(np.empty((0, *_shape(preprocess)), np.uint8)), {}, _sixteens(b""), _sixteens(b""), {})
-
-
-def _opened(place: _Place) -> _Store:
-    """The store that lies there, checked; an empty one when there is none, or none that is whole."""
-    record = read_record(place.record)
+def _open(key: StoreKey) -> Store:
+    """The store on the disk, checked; an empty one if there is none or it is incomplete."""
+    shape = _shape(key.preprocess)
+    empty = Store(
+        InMemory(np.empty((0, *shape), np.uint8)), {}, _hashes_array(b""), _hashes_array(b""), broken={}
+    )
+    record = read_record(key.index_path)
     if record is None:
-        return _nothing(place.preprocess)
+        return empty
     head, body = record
-    name, shape = str(head["pixels"]), (len(body["digests"]), *_shape(place.preprocess))
-    if not OURS.fullmatch(name):  # another folder's file is never opened
-        return _nothing(place.preprocess)
+    name, count = str(head["pixels"]), len(body["digests"])
+    if not OWN_FILES.fullmatch(name):  # a file elsewhere is never opened
+        return empty
     try:
-        with (place.folder / name).open("rb") as file:
-            if os.fstat(file.fileno()).st_size != math.prod(shape):
-                return _nothing(place.preprocess)
-            damaged = _damaged_rows(Path(file.name), body["checks"], shape)
-            source = Mapped(file, shape) if shape[0] else Held(np.empty(shape, np.uint8))
+        with (key.folder / name).open("rb") as file:
+            if os.fstat(file.fileno()).st_size != count * math.prod(shape):
+                return empty
+            damaged = _damaged_rows(Path(file.name), body["checks"], (count, *shape))
+            source = MappedFile(file, (count, *shape)) if count else empty.source
     except OSError:
-        return _nothing(place.preprocess)
+        return empty
     rows = {digest: row for row, digest in enumerate(body["digests"]) if row not in damaged}
-    contents, sketches = (_sixteens(bytes.fromhex(body[name])) for name in ("contents", "sketches"))
-    return _Store(source, rows, contents, sketches, body["broken"], len(damaged))
+    contents, sketches = (_hashes_array(bytes.fromhex(body[name])) for name in ("contents", "sketches"))
+    return Store(source, rows, contents, sketches, body["broken"], len(damaged))
 
 
-def _made(place: _Place, old: _Store, work: _Work) -> _Store:
-    """A store that knows all that is wanted: another process's by now, or built here."""
+def _damaged_rows(path: Path, checks: dict[str, Any], shape: tuple[int, ...]) -> set[int]:
+    """The rows whose bytes differ from those written. Read as a file: mapped, it would stay in memory."""
+    rows_per_check, checksums = int(checks["rows"]), checks["crc32"]
+    block_bytes = rows_per_check * math.prod(shape[1:])
+
+    def are_damaged(blocks: Sequence[int]) -> list[bool]:
+        with path.open("rb") as file:
+            file.seek(blocks[0] * block_bytes)
+            return [zlib.crc32(file.read(block_bytes)) != int(checksums[block]) for block in blocks]
+
+    results = map_in_threads(are_damaged, range(len(checksums)), lambda done: None)
+    return {
+        row
+        for block, damaged in enumerate(results)
+        if damaged
+        for row in range(block * rows_per_check, min((block + 1) * rows_per_check, shape[0]))
+    }
+
+
+def _build(key: StoreKey, old: Store, job: DecodeJob) -> Store:
+    """A store that has all that is wanted: by now another process's, else built here."""
     try:
-        files.make_folder(place.folder)
-        waiting = partial(work.progress, "waiting for another process", 0, len(work.wanted))
-        with files.alone(place.folder / LOCK, waiting=waiting) as alone:
-            now = _opened(place)
-            if now.knows(work.wanted):
-                return now
+        files.make_folder(key.folder)
+        waiting = partial(job.progress, "waiting for another process", 0, len(job.wanted))
+        with files.alone(key.folder / LOCK, waiting=waiting) as alone:
+            current = _open(key)
+            if current.has(job.wanted):
+                return current
             if alone:
-                _sweep(place)
-            _refuse_without_room(place, len(work.wanted))
-            made = _built(place, now, work)
+                _delete_leftovers(key)
+            _check_room(key, len(job.wanted))
+            index = _write(key, _decode_wanted(current, job))
+            store = _open(key)
+            store.broken.update(index.transient)
+            if not store.has(job.wanted):
+                raise PellucidError(
+                    f"Cannot write '{key.index_path}': it does not read back as written. "
+                    "Name a folder on another disk in PELLUCID_CACHE."
+                )
             if alone:
-                _sweep(place)
-            return made
-    except PellucidError as refused:
-        size = len(work.wanted) * _row_bytes(work.preprocess)
-        if size > IN_MEMORY_BYTES:
+                _delete_leftovers(key)
+            return replace(store, notes=_damage_notes(current))
+    except PellucidError as error:
+        size = len(job.wanted) * _row_bytes(job.preprocess)
+        if size > MAX_IN_MEMORY_BYTES:
             raise PellucidError(
-                f"{refused} The decoded pictures take {size / 1e9:.1f} GB: name a folder with so much room "
+                f"{error} The decoded pictures take {size / 1e9:.1f} GB: name a folder with that much room "
                 "in PELLUCID_CACHE, or train on smaller ones with --size."
-            ) from refused
-        return _held(old, work, str(refused))
+            ) from error
+        return _build_in_memory(old, job, str(error))
 
 
-def _built(place: _Place, old: _Store, work: _Work) -> _Store:
-    index = _written(place, _rows(old, work))
-    made = _opened(place)
-    made.broken.update(index.passing)
-    if not made.knows(work.wanted):
-        raise PellucidError(
-            f"Cannot write '{place.record}': it does not read back as written. "
-            "Name a folder on another disk in PELLUCID_CACHE."
-        )
-    return replace(made, notes=_mended(old))
-
-
-def _written(place: _Place, rows: Iterable[Row]) -> Index:
+def _write(key: StoreKey, rows: Iterable[Row]) -> Index:
     """Write the pixels, then the index that makes them count."""
-    index = Index(max(1, CHECKED_BYTES // _row_bytes(place.preprocess)))
-    name = f"{place.key}-{os.urandom(4).hex()}{PIXELS}"
-    with files.replacing(place.folder / name) as file:
+    index = Index(max(1, CHECKSUM_BYTES // _row_bytes(key.preprocess)))
+    name = f"{key.key}-{os.urandom(4).hex()}{PIXELS}"
+    with files.replacing(key.folder / name) as file:
         for row in rows:
-            if index.takes(row):
+            if index.add(row):
                 file.write(row.pixels.data)
-    head = {"name": place.name, "preprocess": asdict(place.preprocess), "pixels": name}
-    write_record(place.record, head, index.to_json())
+    head = {"name": key.name, "preprocess": asdict(key.preprocess), "pixels": name}
+    write_record(key.index_path, head, index.to_json())
     return index
 
 
-def _held(old: _Store, work: _Work, why: str) -> _Store:
-    """The same in memory, for this process alone."""
+def _build_in_memory(old: Store, job: DecodeJob, why: str) -> Store:
+    """The same for this process alone."""
     index = Index(1)
-    held = np.empty((len(work.wanted), *_shape(work.preprocess)), np.uint8)
-    for row in _rows(old, work):
-        if index.takes(row):
-            held[len(index.digests) - 1] = row.pixels
+    pixels = np.empty((len(job.wanted), *_shape(job.preprocess)), np.uint8)
+    for row in _decode_wanted(old, job):
+        if index.add(row):
+            pixels[len(index.digests) - 1] = row.pixels
     rows = {digest: row for row, digest in enumerate(index.digests)}
-    contents, sketches = (_sixteens(b"".join(hashes)) for hashes in (index.contents, index.sketches))
+    contents, sketches = (_hashes_array(b"".join(hashes)) for hashes in (index.contents, index.sketches))
     note = lazy_gettext(
-        "The pictures are kept in memory and will be decoded again the next time. %(why)s", why=why
+        "The pictures are held in memory and will be decoded again the next time. %(why)s", why=why
     )
-    broken = index.broken | index.passing
-    return _Store(Held(held), rows, contents, sketches, broken, notes=(*_mended(old), note))
+    broken = index.broken | index.transient
+    return Store(InMemory(pixels), rows, contents, sketches, broken, notes=(*_damage_notes(old), note))
 
 
-def _mended(old: _Store) -> tuple[Message, ...]:
+def _damage_notes(old: Store) -> tuple[Message, ...]:
     if not old.damaged:
         return ()
     return (
@@ -360,203 +334,188 @@ def _mended(old: _Store) -> tuple[Message, ...]:
     )
 
 
-def _rows(old: _Store, work: _Work) -> Iterator[Row]:
-    """A row of every content wanted, or the reason why it is no picture, in their order.
-
-    What the old store has is copied; the rest is decoded, over all cores.
-    """
-    wanted = list(work.wanted.items())
-    fresh = [n for digest, n in wanted if digest not in old.rows and digest not in old.broken]
+def _decode_wanted(old: Store, job: DecodeJob) -> Iterator[Row]:
+    """A row for every content wanted, in order: copied from the old store, else decoded on all cores."""
+    wanted = list(job.wanted.items())
+    new = [index for digest, index in wanted if not old.has([digest])]
 
     def read(item: tuple[str, int]) -> Content | Exception | None:
-        digest, n = item
-        if digest in old.rows or digest in old.broken:
+        digest, index = item
+        if old.has([digest]):
             return None
         try:
-            return work.listing.read(n)
-        except UNREAD as error:
+            return job.listing.read(index)
+        except READ_ERRORS as error:
             return error
 
-    def row(item: tuple[str, int], content: Content | Exception | None, answer: Answer | None) -> Row:
+    def finish(
+        item: tuple[str, int], content: Content | Exception | None, result: WorkerResult | None
+    ) -> Row:
         digest, _ = item
         if content is None:
-            return _copied(digest, old)
+            if digest in old.broken:
+                return Row(digest, old.broken[digest])
+            row = old.rows[digest]
+            pixels = old.source.read(np.array([row]))[0]
+            return Row(digest, "", old.contents[row].tobytes(), old.sketches[row].tobytes(), pixels)
         if isinstance(content, Exception):
-            return Row(digest, PASSING + reason_of(content))
-        if (answer.digest if answer else digest_of(content)) != digest:
+            return Row(digest, TRANSIENT + error_reason(content))
+        if (result.digest if result else content_digest(content)) != digest:
             return Row(digest, CHANGED)
-        return _made_of(digest, content, answer, work.preprocess)
+        return _decoded_row(digest, content, result, job.preprocess)
 
-    with worker_pool(worker_count(work.listing, fresh, FEWEST_DECODED)) as workers:
-        yield from over_cores(
-            lambda some: worked_on(some, read, partial(workers.ask, form=work.preprocess.form), row),
+    with worker_pool(worker_count(job.listing, new, MIN_FOR_DECODE_WORKERS)) as workers:
+        process = partial(workers.process, settings=job.preprocess.decode_settings)
+        yield from map_in_threads(
+            lambda chunk: process_in_batches(chunk, read, process, finish),
             wanted,
-            lambda done: work.progress("decoded", done, len(wanted)),
+            lambda done: job.progress("decoded", done, len(wanted)),
             threads=workers.threads,
         )
 
 
-def _sample(listing: Listing) -> Headers:
-    """The survey of some pictures from the whole of a listing."""
-    numbers = range(0, len(listing.pictures), max(1, len(listing.pictures) // SAMPLED))
-    return Headers([known_of("", read_of(listing, n), None).facts for n in numbers], ())
+def _decoded_row(digest: str, content: Content, result: WorkerResult | None, preprocess: Preprocess) -> Row:
+    """A worker's result as a row; without one, the content is decoded here."""
+    image: WorkerResult | DecodedImage = result or preprocess.decode(content, name=UNNAMED)
+    if image.reason:
+        return Row(digest, error_reason(UsageError(image.reason)))
+    pixels_hash = result.content if result else hash_bytes(image.pixels)
+    pixels = np.frombuffer(image.pixels, np.uint8).reshape(_shape(preprocess))
+    return Row(digest, "", pixels_hash, image.sketch, pixels)
 
 
-def _foreseen(place: _Place, listing: Listing, progress: Progress) -> list[Known] | None:
-    """What is known of every picture, and a store of all, from one reading; None where anything is known."""
-    count, seen = len(listing.pictures), list[Known]()
-    files.make_folder(place.folder)
+# Headers and pixels in one pass
+
+
+def _sample_headers(listing: Listing) -> Headers:
+    """The headers of some pictures, spread over the listing."""
+    indices = range(0, len(listing.pictures), max(1, len(listing.pictures) // SAMPLE_SIZE))
+    return Headers([header_entry("", try_read(listing, index), None).file for index in indices], ())
+
+
+def _build_from_new(key: StoreKey, listing: Listing, progress: Progress) -> list[HeaderEntry] | None:
+    """Build the store of all pictures and return their header entries; None if anything is stored already."""
+    count, entries = len(listing.pictures), list[HeaderEntry]()
+    files.make_folder(key.folder)
     waiting = partial(progress, "waiting for another process", 0, count)
-    with files.alone(place.folder / LOCK, waiting=waiting) as alone:
-        if not alone or (place.folder / FACTS).exists() or place.record.exists():
+    with files.alone(key.folder / LOCK, waiting=waiting) as alone:
+        if not alone or (key.folder / HEADERS_FILE).exists() or key.index_path.exists():
             return None
-        _refuse_without_room(place, count)
-        _written(place, _rows_of_all(place.preprocess, listing, progress, seen.append))
-    return seen
+        _check_room(key, count)
+        _write(key, _decode_all(key.preprocess, listing, progress, entries))
+    return entries
 
 
-def _rows_of_all(
-    preprocess: Preprocess, listing: Listing, progress: Progress, note: Callable[[Known], None]
+def _decode_all(
+    preprocess: Preprocess, listing: Listing, progress: Progress, entries: list[HeaderEntry]
 ) -> Iterator[Row]:
-    """A row of every content there is, in the listing's order; `note` is told of each picture."""
-    numbers = range(len(listing.pictures))
-    stamps, met = dict[int, str](), set[str]()
+    """A row for every distinct content, in the listing's order; `entries` receives each picture's header."""
+    indices = range(len(listing.pictures))
+    stamps, digests = dict[int, str](), set[str]()
 
-    def read(n: int) -> Content | Known:
-        stamps[n] = listing.stamp(n)  # before it is read: what changes it afterwards is noticed
-        return read_of(listing, n)
+    def read(index: int) -> Content | HeaderEntry:
+        stamps[index] = listing.stamp(index)  # before reading: a change afterwards will be noticed
+        return try_read(listing, index)
 
-    def both(n: int, content: Content | Known, answer: Answer | None) -> tuple[Known, Row | None]:
-        known = known_of(stamps[n], content, answer)
-        if known.facts is None or isinstance(content, Known):
-            return known, None
-        return known, _made_of(known.facts.digest, content, answer, preprocess)
+    def finish(
+        index: int, content: Content | HeaderEntry, result: WorkerResult | None
+    ) -> tuple[HeaderEntry, Row | None]:
+        entry = header_entry(stamps[index], content, result)
+        if entry.file is None or isinstance(content, HeaderEntry):
+            return entry, None
+        return entry, _decoded_row(entry.file.digest, content, result, preprocess)
 
-    with worker_pool(worker_count(listing, numbers, FEWEST_AT_ONCE)) as workers:
-        for known, row in over_cores(
-            lambda some: worked_on(some, read, partial(workers.ask, form=preprocess.form), both),
-            numbers,
-            lambda done: progress("decoded", done, len(numbers)),
+    with worker_pool(worker_count(listing, indices, MIN_FOR_SINGLE_PASS)) as workers:
+        process = partial(workers.process, settings=preprocess.decode_settings)
+        for entry, row in map_in_threads(
+            lambda chunk: process_in_batches(chunk, read, process, finish),
+            indices,
+            lambda done: progress("decoded", done, len(indices)),
             threads=workers.threads,
         ):
-            note(known)
-            if row is not None and row.digest not in met:
-                met.add(row.digest)
+            entries.append(entry)
+            if row is not None and row.digest not in digests:
+                digests.add(row.digest)
                 yield row
 
 
-def _forget(place: _Place) -> None:
-    """Delete a store that nobody asked for."""
-    with suppress(PellucidError):
-        record = read_record(place.record)
-        files.remove(place.record)
-        if record:
-            files.remove(place.folder / str(record[0]["pixels"]))
+# Room on the disk, and what killed builds leave there
 
 
-def _made_of(digest: str, content: Content, answer: Answer | None, preprocess: Preprocess) -> Row:
-    """A worker's answer as a row, or what is decoded here."""
-    said: Answer | Seen = answer or preprocess.read_through(content, name=NAMELESS)
-    if said.reason:
-        return Row(digest, reason_of(UsageError(said.reason)))
-    hashed_pixels = answer.content if answer else hash_of(said.pixels)
-    pixels = np.frombuffer(said.pixels, np.uint8).reshape(_shape(preprocess))
-    return Row(digest, "", hashed_pixels, said.sketch, pixels)
-
-
-def _copied(digest: str, old: _Store) -> Row:
-    if digest in old.broken:
-        return Row(digest, old.broken[digest])
-    at = old.rows[digest]
-    pixels = old.source.read(np.array([at]))[0]
-    return Row(digest, "", old.contents[at].tobytes(), old.sketches[at].tobytes(), pixels)
-
-
-def _damaged_rows(path: Path, checks: dict[str, Any], shape: tuple[int, ...]) -> set[int]:
-    """The rows whose bytes are not those written; read as a file, so that nothing stays in memory."""
-    together, sums = int(checks["rows"]), checks["crc32"]
-    row_bytes = math.prod(shape[1:])
-
-    def are_damaged(blocks: Sequence[int]) -> list[bool]:
-        with path.open("rb") as file:
-            file.seek(blocks[0] * together * row_bytes)
-            return [zlib.crc32(file.read(together * row_bytes)) != int(sums[block]) for block in blocks]
-
-    found = over_cores(are_damaged, range(len(sums)), lambda done: None)
-    bad = [block for block, damaged in enumerate(found) if damaged]
-    return {row for block in bad for row in range(block * together, min((block + 1) * together, shape[0]))}
-
-
-def _strays(place: _Place) -> list[Path]:
-    """What builds that were killed, and earlier ones, left under this key, and unfinished files."""
-    files_here = list(place.folder.iterdir())
-    unfinished = [path for path in files_here if path.name.startswith(".") and path.suffix == ".part"]
-    pixels = [path for path in files_here if path.name.startswith(f"{place.key}-") and path.suffix == PIXELS]
+def _leftovers(key: StoreKey) -> list[Path]:
+    """Files of builds that were killed or replaced under this key, and unfinished files of any."""
+    paths = list(key.folder.iterdir())
+    unfinished = [path for path in paths if path.name.startswith(".") and path.suffix == ".part"]
+    pixels = [path for path in paths if path.name.startswith(f"{key.key}-") and path.suffix == PIXELS]
     if len(pixels) < 2:
         return unfinished
-    record = read_record(place.record)
-    kept = str(record[0]["pixels"]) if record else ""
-    return [*unfinished, *(path for path in pixels if path.name != kept)]
+    record = read_record(key.index_path)
+    in_use = str(record[0]["pixels"]) if record else ""
+    return [*unfinished, *(path for path in pixels if path.name != in_use)]
 
 
-def _sweep(place: _Place) -> None:
-    """Delete the strays: to be called alone, for they may be another's work."""
-    for path in _strays(place):
+def _delete_leftovers(key: StoreKey) -> None:
+    """To be called with the lock held: they may belong to another process at work."""
+    for path in _leftovers(key):
         with suppress(PellucidError):  # Windows keeps a file that is mapped; it goes the next time
             files.remove(path)
 
 
-def _tidy(place: _Place) -> None:
-    """Delete the strays if there are any and nobody else is at work; a cache that takes nothing stays."""
+def _clean_up(key: StoreKey) -> None:
+    """Delete leftovers if there are any and nobody else is at work; a read-only cache stays as it is."""
     with suppress(PellucidError, OSError):
-        if _strays(place):
-            with files.alone(place.folder / LOCK, seconds=0) as alone:
+        if _leftovers(key):
+            with files.alone(key.folder / LOCK, seconds=0) as alone:
                 if alone:
-                    _sweep(place)
+                    _delete_leftovers(key)
 
 
-def _refuse_without_room(place: _Place, count: int) -> None:
-    """Better said before an hour of decoding than after it."""
-    need = count * _row_bytes(place.preprocess)
+def _check_room(key: StoreKey, count: int) -> None:
+    """Fail before an hour of decoding rather than after it."""
+    needed = count * _row_bytes(key.preprocess)
     try:
-        free = shutil.disk_usage(place.folder).free
+        free = shutil.disk_usage(key.folder).free
     except OSError:
         return
-    if free < need:
+    if free < needed:
         raise PellucidError(
-            f"Cannot write '{place.folder}': the pictures take {need / 1e6:,.0f} MB and "
+            f"Cannot write '{key.folder}': the pictures take {needed / 1e6:,.0f} MB and "
             f"{free / 1e6:,.0f} MB are free. Make room or choose another folder, then run the command again."
         )
 
 
-def _packed(listing: Listing, looked: Headers, store: _Store) -> Packed:
-    kept, facts, rows, unreadable = list[int](), list[Facts](), list[int](), list[Unreadable]()
-    reasons = {bad.source: bad.reason for bad in looked.unreadable}
-    for n, (picture, known) in enumerate(zip(listing.pictures, looked.facts, strict=True)):
-        if known is None:
+# From store to pictures
+
+
+def _select(listing: Listing, headers: Headers, store: Store) -> PackedImages:
+    """The listing's pictures in a store that has all of them."""
+    indices, infos, rows, unreadable = list[int](), list[FileInfo](), list[int](), list[Unreadable]()
+    reasons = {picture.source: picture.reason for picture in headers.unreadable}
+    for index, (picture, file) in enumerate(zip(listing.pictures, headers.files, strict=True)):
+        if file is None:
             unreadable.append(Unreadable(picture.source, reasons[picture.source]))
-        elif known.digest in store.rows:
-            kept.append(n)
-            facts.append(known)
-            rows.append(store.rows[known.digest])
+        elif file.digest in store.rows:
+            indices.append(index)
+            infos.append(file)
+            rows.append(store.rows[file.digest])
         else:
-            unreadable.append(Unreadable(picture.source, store.broken[known.digest]))
+            unreadable.append(Unreadable(picture.source, store.broken[file.digest]))
     images = MappedImages(store.source, np.array(rows, np.int64), store.contents)
     sketches = [sketch.tobytes() for sketch in store.sketches[images.rows]]
-    return Packed(images, kept, facts, sketches, tuple(unreadable), store.notes)
+    return PackedImages(images, indices, infos, sketches, tuple(unreadable), store.notes)
 
 
-def _refusal(listing: Listing, unreadable: Sequence[Unreadable]) -> str:
-    named = "; ".join(f"'{bad.source}' {bad.reason.rstrip('.')}" for bad in unreadable[:NAMED])
-    more = f"; and {len(unreadable) - NAMED:,} more" if len(unreadable) > NAMED else ""
+def _unreadable_message(listing: Listing, unreadable: Sequence[Unreadable]) -> str:
+    named = "; ".join(f"'{each.source}' {each.reason.rstrip('.')}" for each in unreadable[:MAX_NAMED])
+    more = f"; and {len(unreadable) - MAX_NAMED:,} more" if len(unreadable) > MAX_NAMED else ""
     return (
         f"{len(unreadable):,} of the {len(listing.pictures):,} pictures of '{listing.name}' cannot be used: "
-        f"{named}{more}. Mend or remove them, or go on without them: --on-unreadable skip."
+        f"{named}{more}. Repair or remove them, or skip them with --on-unreadable skip."
     )
 
 
-def _sixteens(hashes: bytes) -> NDArray[np.uint8]:
-    """Hashes one behind another as (R, 16)."""
+def _hashes_array(hashes: bytes) -> NDArray[np.uint8]:
+    """Concatenated hashes as (R, 16)."""
     return np.frombuffer(hashes, np.uint8).reshape(-1, 16)
 
 
@@ -566,14 +525,3 @@ def _shape(preprocess: Preprocess) -> tuple[int, int, int]:
 
 def _row_bytes(preprocess: Preprocess) -> int:
     return math.prod(_shape(preprocess))
-
-
-def _is_ours(path: Path) -> bool:
-    return bool(OURS.fullmatch(path.name)) and path.is_file() and not path.is_symlink()
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

@@ -18,7 +18,7 @@ import torch
 from pellucid.cache import cache_folder
 from pellucid.data import DATASETS, load, locate
 from pellucid.data.known import catalogue
-from pellucid.data.known.find import Archive, Known, kept, place, read
+from pellucid.data.known.find import Archive, KnownDataset, downloaded_files, locate_copy, read
 from pellucid.errors import PellucidError
 from pellucid.training.augment import named
 from tests.cli.test_cli import Call, call
@@ -58,7 +58,7 @@ def tarred(members: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def archived(entry: Known, content: bytes) -> Known:
+def archived(entry: KnownDataset, content: bytes) -> KnownDataset:
     """The entry with a made-up archive in the place of the published one."""
     assert entry.archive is not None
     digest = hashlib.sha256(content).hexdigest()
@@ -130,7 +130,7 @@ def test_the_archive_is_found_where_it_may_lie(tmp_path: Path, folder: str) -> N
     path.mkdir(parents=True, exist_ok=True)
     (path / "gzip.zip").write_bytes(letters_archive())
     entry = archived(catalogue.emnist_letters, letters_archive())
-    assert Path(place(entry, given) or "") == path / "gzip.zip"
+    assert Path(locate_copy(entry, given) or "") == path / "gzip.zip"
     assert len(read(entry, given).train) == 4
     assert not (cache_folder() / "emnist").exists()
 
@@ -147,7 +147,7 @@ def test_data_sets_of_one_archive_share_one_download(mirrors: Mirrors) -> None:
     assert len(read(archived(catalogue.emnist_digits, content), transfer=transfer).test) == 2
     assert mirrors.asked == ["biometrics gzip.zip"]
     assert set(told) == {"gzip.zip"}
-    assert kept(catalogue.emnist_balanced) == (cache_folder() / "emnist" / "gzip.zip",)
+    assert downloaded_files(catalogue.emnist_balanced) == (cache_folder() / "emnist" / "gzip.zip",)
 
 
 # --- CIFAR -------------------------------------------------------------------------------------------------
@@ -254,7 +254,7 @@ def test_a_mirror_of_other_bytes_is_passed_over_and_the_next_is_asked(mirrors: M
     assert len(read(entry, transfer=mirrors.transfer()).train) == 10
     assert mirrors.asked == ["www cifar-10-binary.tar", "data cifar-10-binary.tar"]
     assert [path.name for path in (cache_folder() / "cifar-10").iterdir()] == ["cifar-10-binary.tar.gz"]
-    assert place(entry) == str(cache_folder() / "cifar-10" / "cifar-10-binary.tar.gz")
+    assert locate_copy(entry) == str(cache_folder() / "cifar-10" / "cifar-10-binary.tar.gz")
 
 
 def test_an_archive_broken_off_goes_on_at_the_next_mirror(mirrors: Mirrors) -> None:
@@ -324,10 +324,10 @@ def test_other_packed_bytes_are_refused_even_when_they_unpack_to_the_same(
 
 def test_an_unpacked_copy_alone_is_passed_over_with_the_reason(tmp_path: Path, mirrors: Mirrors) -> None:
     put(tmp_path / "packed")
-    reason = rf"{NAMES[0]}' cannot be told right: only of {NAMES[0]}\.gz a SHA-256 is published"
+    reason = rf"{NAMES[0]}' cannot be verified: only of {NAMES[0]}\.gz is the SHA-256 published"
     with pytest.warns(UserWarning, match=reason):
         assert is_toy(read(PACKED_ONLY, tmp_path, transfer=mirrors.transfer()))
-    assert place(PACKED_ONLY, tmp_path) == str(cache_folder() / "packed")
+    assert locate_copy(PACKED_ONLY, tmp_path) == str(cache_folder() / "packed")
 
 
 def test_kmnist_asks_for_the_packed_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Known data sets: found, or downloaded whole and right, or refused with the way out."""
+"""KnownDataset data sets: found, or downloaded whole and right, or refused with the way out."""
 
 import contextlib
 import gzip
@@ -30,8 +30,8 @@ from pellucid.data import DATASETS, load, locate
 from pellucid.data.dataset import content_hashes
 from pellucid.data.known import catalogue, download, find
 from pellucid.data.known.catalogue import parse_idx
-from pellucid.data.known.download import OtherRange, Transfer, Unfit, fetch
-from pellucid.data.known.find import Known, KnownFile, place, read
+from pellucid.data.known.download import RangeMismatch, Rejected, Transfer, fetch
+from pellucid.data.known.find import KnownDataset, KnownFile, locate_copy, read
 from pellucid.errors import PellucidError, UsageError
 
 NAMES = (
@@ -62,7 +62,7 @@ TOYS = dict(zip(NAMES, map(idx, made_arrays()), strict=True))
 PACKED = {name: gzip.compress(content, mtime=0) for name, content in TOYS.items()}
 OTHERS = dict(zip(NAMES, map(idx, made_arrays(1)), strict=True))
 
-toy = Known(
+toy = KnownDataset(
     name="toy",
     title="Three shapes",
     licence="CC0-1.0",
@@ -118,7 +118,7 @@ def test_the_table_is_sorted_and_every_entry_bears_its_name() -> None:
 
 
 @pytest.mark.parametrize("entry", DATASETS.values(), ids=list(DATASETS))
-def test_every_entry_says_what_it_is_and_where_it_comes_from(entry: Known) -> None:
+def test_every_entry_says_what_it_is_and_where_it_comes_from(entry: KnownDataset) -> None:
     assert all((entry.title, entry.licence, entry.citation))
     assert entry.homepage.startswith("http")
     assert entry.pictures > 0
@@ -234,16 +234,16 @@ def test_an_idx_file_becomes_a_tensor_that_shares_its_memory() -> None:
     [
         (b"", "begin with 00 00 08 03 and to have a header of 16 bytes; got 0 bytes that begin with nothing"),
         (b"\x00\x00\x08\x03\x00", "got 5 bytes that begin with 00 00 08 03"),
-        (idx(np.zeros(3)), "is no idx file of unsigned bytes in 3 dimensions: .* begin with 00 00 08 01"),
+        (idx(np.zeros(3)), "is not an idx file of unsigned bytes in 3 dimensions: .* begin with 00 00 08 01"),
         (b"\x00\x00\x0d\x03" + bytes(28), "begin with 00 00 0d 03"),
         (b"\x1f\x8b\x08\x00" + bytes(28), "begin with 1f 8b 08 00"),
         (
             idx(np.zeros((2, 3, 4)))[:-1],
-            "cut off or damaged: its header tells of 2 x 3 x 4 bytes; 23 follow it",
+            "cut off or damaged: its header declares 2 x 3 x 4 bytes; 23 follow it",
         ),
-        (idx(np.zeros((2, 3, 4))) + b"x", "tells of 2 x 3 x 4 bytes; 25 follow"),
-        (b"\x00\x00\x08\x03" + b"\xff" * 12, r"tells of 4,294,967,295 x .* bytes; 0 follow"),
-        (b"\x00\x00\x08\x03" + bytes(12), "tells of 0 x 0 x 0 bytes; 0 follow"),
+        (idx(np.zeros((2, 3, 4))) + b"x", "declares 2 x 3 x 4 bytes; 25 follow"),
+        (b"\x00\x00\x08\x03" + b"\xff" * 12, r"declares 4,294,967,295 x .* bytes; 0 follow"),
+        (b"\x00\x00\x08\x03" + bytes(12), "declares 0 x 0 x 0 bytes; 0 follow"),
     ],
 )
 def test_what_is_no_idx_file_is_refused_with_what_was_found(content: bytes, message: str) -> None:
@@ -262,7 +262,7 @@ def test_a_copy_is_found_in_the_given_folder(tmp_path: Path, folder: str, *, pac
     assert is_toy(splits)
     assert len(splits.validation) == 0
     assert (splits.train.sources[17], splits.test.sources[8]) == ("toy/train/17", "toy/test/8")
-    assert place(toy, tmp_path / "mine") == str(path)
+    assert locate_copy(toy, tmp_path / "mine") == str(path)
 
 
 def test_a_copy_is_found_through_the_environment_or_in_the_cache(
@@ -270,11 +270,11 @@ def test_a_copy_is_found_through_the_environment_or_in_the_cache(
 ) -> None:
     cached = put(cache_folder() / "toy", packed=True)
     assert is_toy(read(toy))
-    assert place(toy) == str(cached)
+    assert locate_copy(toy) == str(cached)
     shared = put(tmp_path / "shared" / "toy")
     monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "shared"))
     assert is_toy(read(toy))
-    assert place(toy) == str(shared)
+    assert locate_copy(toy) == str(shared)
 
 
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,7 +305,7 @@ def test_a_copy_that_torchvision_left_is_found(
         folder = str(tmp_path / "given" / folder)
     put(Path(folder).expanduser())
     assert is_toy(read(toy))
-    assert Path(place(toy) or "") == Path(folder).expanduser()
+    assert Path(locate_copy(toy) or "") == Path(folder).expanduser()
 
 
 @pytest.mark.parametrize("variable", [None, "KERAS_HOME"])
@@ -319,7 +319,7 @@ def test_a_copy_that_keras_left_is_found(
     (home / "datasets").mkdir(parents=True)
     np.savez_compressed(home / "datasets" / "toy.npz", **dict(zip(ARRAYS, made_arrays(), strict=True)))
     assert is_toy(read(toy))
-    assert place(toy) == str(home / "datasets" / "toy.npz")
+    assert locate_copy(toy) == str(home / "datasets" / "toy.npz")
 
 
 def test_a_folder_that_keras_left_is_found() -> None:
@@ -341,10 +341,10 @@ def test_the_given_folder_comes_first_then_the_environment_then_the_cache(
     for folder in folders:
         put(folder)
     for folder in folders:
-        assert place(toy, tmp_path / "mine") == str(folder)
+        assert locate_copy(toy, tmp_path / "mine") == str(folder)
         for path in folder.iterdir():
             path.unlink()
-    assert place(toy, tmp_path / "mine") is None
+    assert locate_copy(toy, tmp_path / "mine") is None
 
 
 def test_nothing_of_the_persons_is_changed(tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ def test_nothing_of_the_persons_is_changed(tmp_path: Path) -> None:
 
 def test_a_given_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"^--data-dir '.*absent' is no folder\. Name the one that holds 'toy'\.$"
+        UsageError, match=r"^--data-dir '.*absent' is not a folder\. Name the one with 'toy'\.$"
     ):
         read(toy, tmp_path / "absent")
 
@@ -407,7 +407,7 @@ def test_a_damaged_copy_is_passed_over_with_a_warning_that_names_the_file(
     (bad / f"{NAMES[0]}{ending}").write_bytes(content())
     put(Path("data/Toy/raw"))
     with pytest.warns(
-        UserWarning, match=rf"^'toy' was taken from elsewhere: '.*{NAMES[0]}{ending}' ({message})"
+        UserWarning, match=rf"^'toy' was read from another copy: '.*{NAMES[0]}{ending}' ({message})"
     ):
         assert is_toy(read(toy, tmp_path / "mine"))
 
@@ -418,7 +418,7 @@ def test_a_gzip_bomb_is_unpacked_no_further_than_the_expected_size(tmp_path: Pat
     file = replace(toy.files[0], size=40_000)  # so that its 19 kB pass as a packed file
     (tmp_path / f"{NAMES[0]}.gz").write_bytes(bomb())
     tracemalloc.start()
-    with pytest.raises(Unfit, match="holds more bytes unpacked, expected 40,000"):
+    with pytest.raises(Rejected, match="holds more bytes unpacked, expected 40,000"):
         find._content(tmp_path / f"{NAMES[0]}.gz", file, packed=True)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -436,7 +436,7 @@ def test_a_copy_that_lacks_a_file_is_named(tmp_path: Path) -> None:
 def test_a_pellucid_data_that_is_no_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PELLUCID_DATA", "/no/such/folder")
     put(cache_folder() / "toy")
-    with pytest.warns(UserWarning, match="PELLUCID_DATA names '/no/such/folder', which is no folder"):
+    with pytest.warns(UserWarning, match="PELLUCID_DATA names '/no/such/folder', which is not a folder"):
         assert is_toy(read(toy))
 
 
@@ -742,7 +742,7 @@ def test_what_was_downloaded_is_found_the_next_time_without_the_network(mirrors:
     read(toy, transfer=mirrors.transfer())
     asked = len(mirrors.asked)
     assert asked == 4
-    assert place(toy) == str(cache_folder() / "toy")
+    assert locate_copy(toy) == str(cache_folder() / "toy")
     assert is_toy(read(toy, transfer=mirrors.transfer()))
     assert len(mirrors.asked) == asked
 
@@ -785,7 +785,7 @@ def test_a_redirection_to_another_https_address_is_followed(mirrors: Mirrors) ->
     "address", ["http://first.test/x", "file:///etc/passwd", "ftp://first.test/x", "/etc/passwd"]
 )
 def test_nothing_but_https_is_fetched(mirrors: Mirrors, address: str) -> None:
-    with pytest.raises(Unfit, match="is not an https address"):
+    with pytest.raises(Rejected, match="is not an https address"):
         fetch(address, Path("part"), size=10, transfer=mirrors.transfer())
     assert not Path("part").exists()
     assert mirrors.asked == []
@@ -838,7 +838,7 @@ def test_a_server_that_refuses_the_range_is_asked_again_for_all(mirrors: Mirrors
     )
     assert part.read_bytes() == PACKED[NAMES[0]]
     mirrors.faults["first"] = status(416)
-    with pytest.raises(OtherRange):
+    with pytest.raises(RangeMismatch):
         fetch(
             "https://first.test/toy/t10k-labels-idx1-ubyte.gz",
             Path("new"),
@@ -930,7 +930,7 @@ def test_a_server_that_drips_is_given_up(mirrors: Mirrors, monkeypatch: pytest.M
 
     mirrors.faults["first"] = drip
     monkeypatch.setattr(download, "SLOWEST_BYTES_PER_SECOND", 100_000)
-    with pytest.raises(Unfit, match="is slower than 100,000 bytes a second"):
+    with pytest.raises(Rejected, match="is slower than 100,000 bytes a second"):
         fetch(f"https://first.test/toy/{NAMES[0]}.gz", Path("part"), size=616, transfer=mirrors.transfer())
 
 
@@ -996,9 +996,7 @@ def test_offline_a_damaged_copy_is_named_in_the_message(
 ) -> None:
     monkeypatch.setenv("PELLUCID_OFFLINE", "1")
     put(tmp_path / "toy", OTHERS)
-    with pytest.raises(
-        PellucidError, match=rf"Found, but passed over: '.*{NAMES[0]}' has SHA-256 \w+ unpacked"
-    ):
+    with pytest.raises(PellucidError, match=rf"Found, but skipped: '.*{NAMES[0]}' has SHA-256 \w+ unpacked"):
         read(toy, tmp_path)
 
 

@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from pellucid.data.preprocess import Preprocess
-from pellucid.data.sources.detect import list_pictures
+from pellucid.data.sources.archives import archive_tree
+from pellucid.data.sources.detect import LAYOUTS, list_pictures
 from pellucid.data.sources.listing import Listing
+from pellucid.data.sources.tree import folder_tree
 from pellucid.errors import PellucidError, UsageError
 from tests.data.folders import picture, planted
 
@@ -83,7 +85,7 @@ def test_long_and_korean_names_come_out_of_every_archive(tmp_path: Path) -> None
 def test_an_archive_with_a_hostile_name_is_not_read(name: str, tmp_path: Path) -> None:
     files = {"cat/1.png": picture(1), "dog/1.png": picture(2), name: picture(3)}
     for path in (zipped(tmp_path / "a.zip", files), tarred(tmp_path / "a.tar", files)):
-        with pytest.raises(UsageError, match=r"would lie outside of it\. The archive is not read"):
+        with pytest.raises(UsageError, match=r"would be outside of it\. The archive is not read"):
             list_pictures(path)
 
 
@@ -103,7 +105,7 @@ def test_two_members_of_one_name_links_and_cuts_are_told(tmp_path: Path) -> None
         archive.addfile(link)
     listing = list_pictures(linked)
     assert len(listing.pictures) == 2
-    assert any("1 link or device is passed over" in note for note in map(str, listing.notes))
+    assert any("skipped 1 link or device" in note for note in map(str, listing.notes))
     whole = tarred(tmp_path / "whole.tar.gz", FILES, "w:gz").read_bytes()
     (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "cut.zip").write_bytes(zipped(tmp_path / "w.zip", FILES).read_bytes()[:-30])
@@ -200,7 +202,7 @@ def test_idx_files_are_read_packed_or_not_and_emnist_is_set_up(tmp_path: Path) -
     assert listing.classes == ("Aa", "Bb", "C")
     assert (contents(listing)["test/4"] == images["t10k"][4].T).all()
     cut = {**files, "train-images-idx3-ubyte": files["train-images-idx3-ubyte"][:-1]}
-    with pytest.raises(PellucidError, match="cut off or damaged: its header tells of 24 x 6 x 5 bytes"):
+    with pytest.raises(PellucidError, match="cut off or damaged: its header declares 24 x 6 x 5 bytes"):
         list_pictures(planted(tmp_path / "cut", cut))
 
 
@@ -235,8 +237,10 @@ def test_a_table_named_itself_may_point_anywhere_and_names_what_is_not_there(tmp
     listing = list_pictures(table, group_by="patient")
     assert contents_of_others(listing, 2) == [picture(1), picture(2)]
     assert [one.group for one in listing.pictures] == ["x", "x", "y"]
-    assert any("1 picture named but not there: 'gone.png'" in note for note in map(str, listing.notes))
-    with pytest.raises(UsageError, match=r"'gone\.png' is not there"):
+    assert any(
+        "1 picture is named but does not exist: 'gone.png'" in note for note in map(str, listing.notes)
+    )
+    with pytest.raises(UsageError, match=r"'gone\.png' does not exist"):
         listing.read(2)
 
 
@@ -246,9 +250,11 @@ def test_groups_are_found_by_a_pattern_in_names(tmp_path: Path) -> None:
     assert {one.source: one.group for one in listing.pictures} == dict(
         zip(names, ["p1", "p1", "p2", ""], strict=True)
     )
-    with pytest.raises(UsageError, match=r"is no column and is found in no name, such as 'cat/p1_a\.png'"):
+    with pytest.raises(
+        UsageError, match=r"is neither a column nor found in any name, such as 'cat/p1_a\.png'"
+    ):
         list_pictures(tmp_path, group_by="patient")
-    with pytest.raises(UsageError, match="no pattern either"):
+    with pytest.raises(UsageError, match="neither a column nor a valid pattern"):
         list_pictures(tmp_path, group_by="(")
 
 
@@ -279,3 +285,88 @@ def test_a_data_frame_is_read_with_paths_arrays_or_pictures(tmp_path: Path) -> N
 def test_something_else_is_refused() -> None:
     with pytest.raises(UsageError, match=r"Expected a path, a pandas DataFrame, NumPy arrays .*; got int"):
         list_pictures(3)
+
+
+def npz() -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **arrays())
+    return file.getvalue()
+
+
+# One tree of files for every row of LAYOUTS.
+EXAMPLES: dict[str, dict[str, bytes]] = {
+    "idx files": {
+        "train-images-idx3-ubyte": idx(np.zeros((4, 6, 5))),
+        "train-labels-idx1-ubyte": idx(np.arange(4) % 2),
+    },
+    "CIFAR's binary files": {
+        "batches.meta.txt": b"plane\ncar\n",
+        "data_batch_1.bin": bytes(3073) + bytes([1]) + bytes(3072),
+        "test_batch.bin": bytes(3073),
+    },
+    "metadata.csv": {
+        "train/metadata.csv": b"file_name,label\n1.png,dog\n2.png,cat\n",
+        "train/1.png": picture(1),
+        "train/2.png": picture(2),
+    },
+    "CSV tables": {
+        "train.csv": b"path,label\nx/1.png,dog\nx/2.png,cat\n",
+        "x/1.png": picture(1),
+        "x/2.png": picture(2),
+    },
+    "an .npz file": {"a.npz": npz()},
+    "one folder per split": FILES,
+    "one folder per class": {"cat/1.png": picture(1), "dog/a folder/1.png": picture(2)},
+}
+
+
+def test_every_layout_has_a_name_of_its_own_and_an_example() -> None:
+    assert [layout.name for layout in LAYOUTS] == list(EXAMPLES)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_each_layout_is_recognised_in_a_folder_an_archive_and_inside_of_others(
+    layout: Any, tmp_path: Path
+) -> None:
+    files = EXAMPLES[layout.name]
+    folder = planted(tmp_path / "plain", files)
+    trees = (folder_tree(folder), archive_tree(zipped(tmp_path / "plain.zip", files)))
+    for tree in trees:
+        assert next(other for other in LAYOUTS if other.matches(tree)) is layout
+    plain = list_pictures(folder)
+    assert len(plain.pictures) >= 2
+    for wrapping in ("pets/", "my data/pets/"):
+        wrapped = {wrapping + name: content for name, content in files.items()}
+        for data in (
+            planted(tmp_path / wrapping.replace("/", "_"), wrapped),
+            zipped(tmp_path / f"{wrapping.replace('/', '_')}.zip", wrapped),
+        ):
+            assert labels(list_pictures(data)) == labels(plain)
+
+
+def test_nothing_at_all_matches_no_layout(tmp_path: Path) -> None:
+    tree = folder_tree(planted(tmp_path, {"notes.txt": b"nothing", "empty/": b""}))
+    assert not any(layout.matches(tree) for layout in LAYOUTS)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("-", r"^Standard input is not read\."),
+        ("https://example.org/pets.zip", r"is an address\. .* download it first"),
+        ("hf://datasets/mnist", r"is an address"),
+    ],
+)
+def test_addresses_and_standard_input_are_answered(data: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        list_pictures(data)
+
+
+def test_numbers_as_labels_become_names() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 6, 5), np.uint8)
+    assert list_pictures((images, np.array([3, 10, 3, 10]))).classes == ("3", "10")
+
+
+def test_arrays_of_two_channels_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"Expected pictures of train as .*; got \(4, 6, 5, 2\)"):
+        list_pictures((np.zeros((4, 6, 5, 2), np.uint8), np.arange(4)))

@@ -90,7 +90,7 @@ def test_parts_of_a_datasetdict_stand_and_what_is_none_is_told(hf: Any) -> None:
     assert [len(part) for _, part in reading.splits.items()] == [40, 6, 8]
     assert reading.splits.test.sources[0] == "test/0"
     assert any(
-        "passed over 'unlabelled', which tells of no part" in str(note)
+        "skipped 'unlabelled': not the name of a part of the data" in str(note)
         for note in reading.splits.origin.notes
     )
 
@@ -99,7 +99,7 @@ def test_what_is_not_clear_in_a_datasetdict_is_refused(hf: Any) -> None:
     one = made(hf, many(4), ["a", "b", "a", "b"])
     with pytest.raises(UsageError, match="'val' and 'validation' are both the validation part"):
         list_pictures(hf.DatasetDict({"train": one, "val": one, "validation": one}))
-    with pytest.raises(UsageError, match=r"No Dataset to learn from: expected one named 'train'.*got 'all'"):
+    with pytest.raises(UsageError, match=r"No Dataset to train on: expected one named 'train'.*got 'all'"):
         list_pictures(hf.DatasetDict({"all": one}))
 
 

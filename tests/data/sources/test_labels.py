@@ -1,5 +1,6 @@
 """Classes are matched by name: the right map or a stated refusal, for every mess a folder can be in."""
 
+import os
 import unicodedata
 from pathlib import Path
 from typing import NamedTuple
@@ -7,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from pellucid.data.sources.detect import list_pictures
-from pellucid.data.sources.listing import natural
+from pellucid.data.sources.listing import natural_key
 from pellucid.errors import UsageError
 from tests.data.folders import planted
 
@@ -66,7 +67,7 @@ CASES: dict[str, tuple[tuple[str, ...] | dict[str, bytes], Right | str]] = {
     "wide digits": (("１/1.png", "1/1.png", "2/1.png"), r"one class or 2\?"),
     "Hangul composed and decomposed in two parts": (
         (f"train/{COMPOSED}/1.png", "train/개/1.png", f"test/{DECOMPOSED}/1.png"),
-        Right(("개", COMPOSED), {f"test/{DECOMPOSED}/1.png": COMPOSED}, ("are the same name",)),
+        Right(("개", COMPOSED), {f"test/{DECOMPOSED}/1.png": COMPOSED}, ("count as the same name",)),
     ),
     "Hangul composed and decomposed in one part": (
         (f"{COMPOSED}/1.png", "개/1.png", f"{DECOMPOSED}/1.png"),
@@ -93,9 +94,7 @@ CASES: dict[str, tuple[tuple[str, ...] | dict[str, bytes], Right | str]] = {
     ),
     "pictures and texts at the top": (
         ("1.png", "README.md", "cat/1.png", "dog/1.png"),
-        Right(
-            ("cat", "dog"), {"cat/1.png": "cat"}, ("1 picture that lies in no class's folder", "1 .md file")
-        ),
+        Right(("cat", "dog"), {"cat/1.png": "cat"}, ("1 picture that is in no class's folder", "1 .md file")),
     ),
     "pictures beside the classes of a part": (
         ("train/9.png", "train/cat/1.png", "train/dog/1.png", "test/cat/1.png"),
@@ -103,7 +102,7 @@ CASES: dict[str, tuple[tuple[str, ...] | dict[str, bytes], Right | str]] = {
     ),
     "a test part without labels": (
         ("train/cat/1.png", "train/dog/1.png", "test/1.png", "test/2.png"),
-        Right(("cat", "dog"), {"train/cat/1.png": "cat"}, ("2 pictures that lie in no class's folder",)),
+        Right(("cat", "dog"), {"train/cat/1.png": "cat"}, ("2 pictures that are in no class's folder",)),
     ),
     "parts in capitals, and the name dev": (
         ("Train/a/1.png", "Train/b/1.png", "DEV/b/1.png", "Testing/b/1.png"),
@@ -123,7 +122,7 @@ CASES: dict[str, tuple[tuple[str, ...] | dict[str, bytes], Right | str]] = {
     ),
     "only a test part": (("test/a/1.png", "test/b/1.png"), r"pictures in test only: none to learn from"),
     "one class alone": (("cat/1.png", "cat/2.png"), r"pictures of one class, 'cat'"),
-    "no class's folder": (("1.png", "2.png"), r"found 2 pictures in no folder"),
+    "no class's folder": (("1.png", "2.png"), r"found 2 pictures outside of folders"),
     "a format that is not read": (("cat/1.heic", "dog/1.heic"), r"found 2 \.heic files"),
     "nothing": ((), r"found nothing"),
     "folders in a class's folder": (
@@ -203,8 +202,8 @@ def test_the_order_is_not_that_of_the_file_system(tmp_path: Path) -> None:
 def test_natural_order_takes_any_name() -> None:
     names = ["a10", "a2", "A3", "", "９", "²", "10", "9" * 5000, "\udcff", "9"]
     backwards = list(reversed(names))
-    assert sorted(names, key=natural) == sorted(backwards, key=natural)
-    assert sorted(["a10", "a2", "A3"], key=natural) == ["a2", "A3", "a10"]
+    assert sorted(names, key=natural_key) == sorted(backwards, key=natural_key)
+    assert sorted(["a10", "a2", "A3"], key=natural_key) == ["a2", "A3", "a10"]
 
 
 def test_a_link_to_a_folder_is_followed_but_not_round_in_a_circle(tmp_path: Path) -> None:
@@ -216,7 +215,7 @@ def test_a_link_to_a_folder_is_followed_but_not_round_in_a_circle(tmp_path: Path
     listing = list_pictures(folder)
     assert listing.classes == ("cat", "dog", "owl")
     assert len(listing.pictures) == 3
-    assert any("link to a folder it lies in" in note for note in map(str, listing.notes))
+    assert any("skipped 1 link to a folder that contains it" in note for note in map(str, listing.notes))
 
 
 def test_a_table_among_classes_is_left_alone(tmp_path: Path) -> None:
@@ -229,5 +228,18 @@ def test_a_path_that_is_not_there_or_no_data_is_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         list_pictures(tmp_path / "nothing")
     (tmp_path / "a.docx").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"is no data set\. Expected a folder"):
+    with pytest.raises(UsageError, match=r"is not a data set\. Expected a folder"):
         list_pictures(tmp_path / "a.docx")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of files are bytes there")
+def test_a_folder_whose_name_is_not_utf_8_is_refused_and_named(tmp_path: Path) -> None:
+    folder = planted(tmp_path / "pictures", ["dog/1.png"])
+    korean = os.fsencode(folder) + b"/" + "고양이".encode("euc-kr")
+    Path(os.fsdecode(korean)).mkdir()
+    (Path(os.fsdecode(korean)) / "1.png").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"not UTF-8: in EUC-KR it would be '고양이'.* Rename the folder"):
+        list_pictures(folder)
+    unknown = {"dog/1.png": b"", "\udcff\udcff/1.png": b""}
+    with pytest.raises(UsageError, match=r"The class b'\\xff\\xff' has a name that is not UTF-8\."):
+        list_pictures(planted(tmp_path / "unknown", unknown))

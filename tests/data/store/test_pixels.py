@@ -17,17 +17,18 @@ import pytest
 import torch
 from PIL import Image
 
-from pellucid import files
+from pellucid import files, machine
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset, content_hashes, split
-from pellucid.data.mapped import Held, Mapped, MappedImages
+from pellucid.data.mapped import InMemory, MappedFile, MappedImages
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.listing import Listing, Picture
 from pellucid.data.store import headers, index, parallel, pixels
 from pellucid.data.store.index import Index, Row
-from pellucid.data.store.pixels import Packed, clear, pack, stored
-from pellucid.decode.images import Form, Seen
-from pellucid.decode.workers import START, _Worker
+from pellucid.data.store.pixels import PackedImages, pack
+from pellucid.data.store.stores import delete_cached, list_stores
+from pellucid.decode.images import DecodedImage, DecodeSettings
+from pellucid.decode.workers import WORKER_COMMAND, _Worker
 from pellucid.errors import PellucidError, UsageError
 from pellucid.models import build
 from pellucid.training.loop import train
@@ -52,20 +53,20 @@ def cache(tmp_path: Path) -> Path:
 def decodes(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
     """How often each content was decoded for a store."""
     counted: Counter[bytes] = Counter()
-    read_through = Preprocess.read_through
+    decode = Preprocess.decode
 
-    def counting(self: Preprocess, picture: bytes, **options: str) -> Seen:
+    def counting(self: Preprocess, picture: bytes, **options: str) -> DecodedImage:
         counted[picture if isinstance(picture, bytes) else picture.tobytes()] += 1
-        return read_through(self, picture, **options)
+        return decode(self, picture, **options)
 
-    monkeypatch.setattr(Preprocess, "read_through", counting)
+    monkeypatch.setattr(Preprocess, "decode", counting)
     return counted
 
 
-def is_right(packed: Packed, listing: Listing, preprocess: Preprocess = SMALL) -> bool:
+def is_right(packed: PackedImages, listing: Listing, preprocess: Preprocess = SMALL) -> bool:
     """Whether every picture kept is, to the pixel, what one reading of it gives now."""
-    assert len(packed.kept) + len(packed.unreadable) == len(listing.pictures)
-    expected = [preprocess.read(listing.read(n)) for n in packed.kept]
+    assert len(packed.indices) + len(packed.unreadable) == len(listing.pictures)
+    expected = [preprocess.read(listing.read(n)) for n in packed.indices]
     return torch.equal(packed.images.clone(), torch.stack(expected))
 
 
@@ -84,15 +85,15 @@ def test_every_picture_is_there_to_the_pixel(photos: Path, cache: Path) -> None:
     listing = listed(photos)
     packed = pack(listing, SMALL, cache=cache)
     assert packed.images.shape == (24, 3, 8, 8)
-    assert packed.kept == list(range(24))
+    assert packed.indices == list(range(24))
     assert (packed.unreadable, packed.notes) == ((), ())
     assert is_right(packed, listing)
     assert isinstance(packed.images, MappedImages)
-    assert isinstance(packed.images.source, Mapped)
-    facts = packed.facts[0]
+    assert isinstance(packed.images.source, MappedFile)
+    info = packed.files[0]
     content = listing.read(0)
-    assert (facts.width, facts.height, facts.mode) == (20, 14, "RGB")
-    assert (facts.bytes, facts.digest) == (len(content), pixels.digest_of(content))
+    assert (info.width, info.height, info.mode) == (20, 14, "RGB")
+    assert (info.bytes, info.digest) == (len(content), pixels.content_digest(content))
 
 
 def test_a_second_start_opens_no_picture(photos: Path, cache: Path, decodes: Counter[bytes]) -> None:
@@ -103,7 +104,7 @@ def test_a_second_start_opens_no_picture(photos: Path, cache: Path, decodes: Cou
     second = pack(listed(photos, heard=heard.append), SMALL, cache=cache)
     assert (heard, decodes) == ([], Counter())
     assert torch.equal(first.images.clone(), second.images.clone())
-    assert first.facts == second.facts
+    assert first.files == second.files
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
 
 
@@ -117,7 +118,7 @@ def test_only_what_was_added_is_read_and_decoded(photos: Path, cache: Path, deco
     assert set(heard) == {"cat/00000-new.png"}
     assert decodes == {added: 1}
     assert is_right(packed, listed(photos))
-    assert len(packed.kept) == 25
+    assert len(packed.indices) == 25
 
 
 def test_only_what_was_changed_is_decoded(photos: Path, cache: Path, decodes: Counter[bytes]) -> None:
@@ -138,7 +139,7 @@ def test_a_new_time_stamp_alone_decodes_nothing(photos: Path, cache: Path, decod
         os.utime(path, (1, 1))
     heard: list[str] = []
     assert is_right(pack(listed(photos, heard=heard.append), SMALL, cache=cache), listed(photos))
-    assert len(heard) == 24  # hashed, for the bytes may have changed
+    assert len(heard) == 24  # hash_text, for the bytes may have changed
     assert not decodes
     heard.clear()
     pack(listed(photos, heard=heard.append), SMALL, cache=cache)
@@ -153,7 +154,7 @@ def test_renaming_and_removing_decode_nothing(photos: Path, cache: Path, decodes
     decodes.clear()
     packed = pack(listed(photos), SMALL, cache=cache)
     assert not decodes
-    assert len(packed.kept) == 21
+    assert len(packed.indices) == 21
     assert is_right(packed, listed(photos))
 
 
@@ -163,7 +164,7 @@ def test_equal_files_are_decoded_once_and_both_there(
     (photos / "cat" / "twin.png").write_bytes((photos / "dog" / "00000.png").read_bytes())
     packed = pack(listed(photos), SMALL, cache=cache)
     assert set(decodes.values()) == {1}
-    assert len(packed.kept) == 25
+    assert len(packed.indices) == 25
     assert is_right(packed, listed(photos))
     assert pixels_file(cache).stat().st_size == 24 * 3 * 8 * 8
 
@@ -197,7 +198,7 @@ def test_two_folders_of_one_name_do_not_share_a_store(tmp_path: Path, cache: Pat
     for _ in range(2):
         for folder in (here, there):
             assert is_right(pack(listed(folder), SMALL, cache=cache), listed(folder))
-    assert len(stored(cache)) == 2
+    assert len(list_stores(cache)) == 2
 
 
 def test_what_cannot_be_read_is_named_one_by_one_and_not_tried_again(
@@ -213,7 +214,7 @@ def test_what_cannot_be_read_is_named_one_by_one_and_not_tried_again(
         assert reasons.keys() == {"cat/cut.png", "cat/empty.png", "dog/text.png"}
         assert reasons["cat/cut.png"].startswith("cannot be read: ")
         assert reasons["dog/text.png"].startswith("is not a picture of a known format")
-        assert len(packed.kept) + len(packed.unreadable) == 27
+        assert len(packed.indices) + len(packed.unreadable) == 27
     assert set(decodes.values()) == {1}
     assert is_right(packed, listed(photos))
 
@@ -224,7 +225,7 @@ def test_stop_names_the_unreadable_and_says_what_to_do(photos: Path, cache: Path
     with pytest.raises(
         UsageError,
         match=r"12 of the 36 pictures of '.*photos' cannot be used: 'cat/bad00.png' is not a picture .*"
-        r"and 2 more\. Mend or remove them, or go on without them: --on-unreadable skip\.$",
+        r"and 2 more\. Repair or remove them, or skip them with --on-unreadable skip\.$",
     ):
         pack(listed(photos), SMALL, cache=cache, on_unreadable="stop")
 
@@ -232,7 +233,7 @@ def test_stop_names_the_unreadable_and_says_what_to_do(photos: Path, cache: Path
 def test_nothing_readable_is_an_error(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "photos" / "cat").mkdir(parents=True)
     (tmp_path / "photos" / "cat" / "1.png").write_text("x")
-    with pytest.raises(UsageError, match=r"^Nothing is left to work on\. 1 of the 1 pictures"):
+    with pytest.raises(UsageError, match=r"^No picture is left\. 1 of the 1 pictures"):
         pack(listed(tmp_path / "photos"), SMALL, cache=cache)
 
 
@@ -247,7 +248,7 @@ def test_a_source_that_fails_once_is_tried_again(photos: Path, cache: Path) -> N
     packed = pack(replace(listing, read=failing), SMALL, cache=cache)
     assert [bad.reason for bad in packed.unreadable] == ["cannot be read: [Errno 5] Input/output error."]
     again = pack(listing, SMALL, cache=cache)
-    assert (again.unreadable, len(again.kept)) == ((), 24)
+    assert (again.unreadable, len(again.indices)) == ((), 24)
 
 
 def test_a_picture_that_changes_meanwhile_is_passed_over_and_right_the_next_time(
@@ -266,7 +267,7 @@ def test_a_picture_that_changes_meanwhile_is_passed_over_and_right_the_next_time
     ]
     assert is_right(packed, listing)
     again = pack(listing, SMALL, cache=cache)
-    assert len(again.kept) == 24
+    assert len(again.indices) == 24
     assert is_right(again, listing)
 
 
@@ -276,7 +277,7 @@ def test_arrays_are_packed_like_files(cache: Path) -> None:
     listing = Listing("arrays", pictures, ("a", "b"), (), lambda n: arrays[n], lambda n: "")
     packed = pack(listing, replace(SMALL, channels=1), cache=cache)
     assert is_right(packed, listing, replace(SMALL, channels=1))
-    assert packed.facts[0].mode == "L"
+    assert packed.files[0].mode == "L"
     arrays[2] += 1  # nothing tells of it but the values
     again = pack(listing, replace(SMALL, channels=1), cache=cache)
     assert is_right(again, listing, replace(SMALL, channels=1))
@@ -293,7 +294,7 @@ def test_the_hashes_kept_are_those_of_the_pixels(photos: Path, cache: Path) -> N
 
 def sketches(folder: Path) -> list[bytes]:
     """Of every file there the sketch, made here and now."""
-    return [SMALL.read_through(path.read_bytes(), name="").sketch for path in sorted(folder.rglob("*.png"))]
+    return [SMALL.decode(path.read_bytes(), name="").sketch for path in sorted(folder.rglob("*.png"))]
 
 
 def test_what_a_picture_shows_is_known_from_the_store_however_it_came_there(
@@ -311,7 +312,7 @@ def test_what_a_picture_shows_is_known_from_the_store_however_it_came_there(
     monkeypatch.setattr(pixels.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
     in_memory = pack(listed(photos), replace(SMALL, height=4), cache=cache)
     assert isinstance(in_memory.images, MappedImages)
-    assert isinstance(in_memory.images.source, Held)
+    assert isinstance(in_memory.images.source, InMemory)
     assert in_memory.sketches == sketches(photos)
 
 
@@ -332,7 +333,7 @@ def test_a_store_of_an_earlier_pellucid_without_sketches_is_made_anew(
 def test_a_flipped_byte_is_found_and_only_its_block_decoded_again(
     photos: Path, cache: Path, decodes: Counter[bytes], monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    monkeypatch.setattr(pixels, "CHECKED_BYTES", 4 * 3 * 8 * 8)
+    monkeypatch.setattr(pixels, "CHECKSUM_BYTES", 4 * 3 * 8 * 8)
     pack(listed(photos), SMALL, cache=cache)
     flip(pixels_file(cache), at)
     decodes.clear()
@@ -388,11 +389,11 @@ def test_without_room_the_pictures_are_kept_in_memory_and_a_note_says_so(
     monkeypatch.setattr(pixels.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100})())
     packed = pack(listed(photos), SMALL, cache=cache)
     assert isinstance(packed.images, MappedImages)
-    assert isinstance(packed.images.source, Held)
+    assert isinstance(packed.images.source, InMemory)
     assert is_right(packed, listed(photos))
     (note,) = packed.notes
     assert str(note).startswith(
-        "The pictures are kept in memory and will be decoded again the next time. Cannot write"
+        "The pictures are held in memory and will be decoded again the next time. Cannot write"
     )
     assert not list(cache.rglob("*.pixels"))
 
@@ -401,12 +402,12 @@ def test_a_disk_that_fills_up_on_the_way_leaves_nothing_half_used(
     photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Index, row: Row) -> bool:
-        if len(self.digests) == 10 and self.together > 1:
+        if len(self.digests) == 10 and self.rows_per_check > 1:
             raise OSError(28, "No space left on device")
         return takes(self, row)
 
-    takes = Index.takes
-    monkeypatch.setattr(Index, "takes", full)
+    takes = Index.add
+    monkeypatch.setattr(Index, "add", full)
     packed = pack(listed(photos), SMALL, cache=cache)
     assert "No space left on device" in str(packed.notes[0])
     assert is_right(packed, listed(photos))
@@ -424,7 +425,7 @@ def test_a_cache_that_takes_nothing_is_no_failure(photos: Path, tmp_path: Path) 
 def test_too_much_for_memory_and_no_cache_names_both_ways_out(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pixels, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr(pixels, "MAX_IN_MEMORY_BYTES", 100)
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
     with pytest.raises(
@@ -465,7 +466,7 @@ def test_a_survey_decodes_nothing_and_tells_sizes_and_modes(
     assert looked.modes == {"RGB": 24, "L": 1}
     assert looked.channels == 3
     assert [bad.source for bad in looked.unreadable] == ["cat/bad.png"]
-    assert [n for n, facts in enumerate(looked.facts) if facts is None] == [12]
+    assert [n for n, info in enumerate(looked.files) if info is None] == [12]
     assert not decodes
     heard: list[str] = []
     pixels.read_headers(listed(photos, heard=heard.append), cache=cache)
@@ -481,7 +482,7 @@ def test_only_gray_modes_are_one_channel(tmp_path: Path, cache: Path) -> None:
 
 
 def test_progress_ends_at_the_whole(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "AT_ONCE", 10)
+    monkeypatch.setattr(parallel, "BLOCK_ITEMS", 10)
     told: list[tuple[str, int, int]] = []
     pack(listed(photos), SMALL, cache=cache, progress=lambda *facts: told.append(facts))
     assert told == [(what, n, 24) for what in ("looked at", "decoded") for n in (10, 20, 24)]
@@ -489,28 +490,28 @@ def test_progress_ends_at_the_whole(photos: Path, cache: Path, monkeypatch: pyte
 
 def test_stored_lists_and_clear_deletes_only_what_is_ours(photos: Path, cache: Path) -> None:
     pack(listed(photos), SMALL, cache=cache)
-    (entry,) = stored(cache)
+    (entry,) = list_stores(cache)
     assert entry.name == str(photos)
     assert entry.bytes == sum(path.stat().st_size for path in entry.folder.iterdir())
     (entry.folder / "notes.txt").write_text("mine")
     (cache / "other").mkdir()
     (cache / "other" / "facts.json").write_text("mine, too")
-    (entry,) = stored(cache)
-    clear(entry)
+    (entry,) = list_stores(cache)
+    delete_cached(entry)
     assert sorted(path.name for path in cache.rglob("*") if path.is_file()) == ["facts.json", "notes.txt"]
     (entry.folder / "notes.txt").unlink()
     pack(listed(photos), SMALL, cache=cache)
-    clear(stored(cache)[0])
+    delete_cached(list_stores(cache)[0])
     assert not entry.folder.exists()
 
 
 def test_a_store_that_is_being_built_is_not_cleared(photos: Path, cache: Path) -> None:
     pack(listed(photos), SMALL, cache=cache)
-    (entry,) = stored(cache)
+    (entry,) = list_stores(cache)
     being_built = pytest.raises(PellucidError, match="is being built by another process")
     with files.alone(entry.folder / "lock"), being_built:  # the lock is the open file's, not the process's
-        clear(entry)
-    assert entry.bytes == stored(cache)[0].bytes
+        delete_cached(entry)
+    assert entry.bytes == list_stores(cache)[0].bytes
 
 
 BUILDERS = """
@@ -519,9 +520,9 @@ from pathlib import Path
 from tests.data.listings import listed
 from pellucid.data.store import headers, parallel, pixels
 from pellucid.data.preprocess import Preprocess
-from pellucid.data.store.pixels import look_through, pack
-parallel.AT_ONCE = 8
-pixels.FEWEST_DECODED = pixels.FEWEST_AT_ONCE = headers.FEWEST_LOOKED_AT = {fewest}
+from pellucid.data.store.pixels import scan, pack
+parallel.BLOCK_ITEMS = 8
+pixels.MIN_FOR_DECODE_WORKERS = pixels.MIN_FOR_SINGLE_PASS = headers.MIN_FOR_HEADER_WORKERS = {fewest}
 print(flush=True)  # everything is loaded
 for line in sys.stdin:
     children = []
@@ -529,9 +530,9 @@ for line in sys.stdin:
         child = os.fork()
         if not child:
             listing, cache, form = listed(Path({photos!r})), Path({cache!r}), Preprocess(3, 8, 8, "stretch")
-            looked = look_through(listing, lambda seen: form, cache=cache)
-            packed = pack(listing, form, cache=cache, looked=looked)
-            os._exit(0 if len(packed.kept) == {count} and not packed.notes else 1)
+            looked = scan(listing, lambda seen: form, cache=cache)
+            packed = pack(listing, form, cache=cache, headers=looked)
+            os._exit(0 if len(packed.indices) == {count} and not packed.notes else 1)
         children.append(child)
     print(*children, flush=True)
     print(*(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), flush=True)
@@ -693,7 +694,7 @@ def workers_of(process: int) -> set[int]:
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdecimal() else []
-            if len(words) > 3 and words[2] == START.encode() and words[3] == str(process).encode():
+            if len(words) > 3 and words[2] == WORKER_COMMAND.encode() and words[3] == str(process).encode():
                 found.add(int(entry.name))
     return found
 
@@ -709,17 +710,17 @@ def until(true: Callable[[], object], seconds: float = 20) -> bool:
 @pytest.fixture
 def with_workers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """However few pictures there are, workers see to them; tells how many files each order to them held."""
-    monkeypatch.setattr(headers, "FEWEST_LOOKED_AT", 1)
-    monkeypatch.setattr(pixels, "FEWEST_DECODED", 1)
+    monkeypatch.setattr(headers, "MIN_FOR_HEADER_WORKERS", 1)
+    monkeypatch.setattr(pixels, "MIN_FOR_DECODE_WORKERS", 1)
     orders: list[int] = []
-    asked = _Worker.asked
+    asked = _Worker.process
 
-    def counting(self: _Worker, contents: list[bytes], form: Form | None) -> object:
+    def counting(self: _Worker, contents: list[bytes], form: DecodeSettings | None) -> object:
         answers = asked(self, contents, form)
         orders.append(sum(answer is not None for answer in answers))
         return answers
 
-    monkeypatch.setattr(_Worker, "asked", counting)
+    monkeypatch.setattr(_Worker, "process", counting)
     return orders
 
 
@@ -748,7 +749,11 @@ def test_workers_and_threads_make_the_same_of_every_file(
     together = pack(listing, form, cache=tmp_path / "together")
     assert sum(orders) > len(listing.pictures)  # looked at, then decoded, and all of it answered
     assert torch.equal(alone.images.clone(), together.images.clone())
-    assert (alone.kept, alone.facts, alone.unreadable) == (together.kept, together.facts, together.unreadable)
+    assert (alone.indices, alone.files, alone.unreadable) == (
+        together.indices,
+        together.files,
+        together.unreadable,
+    )
     assert {bad.source for bad in alone.unreadable} >= {"cat/cut.png", "cat/empty.png", "cat/huge.png"}
     (here, there) = (next((tmp_path / name).rglob("*.pixels")) for name in ("alone", "together"))
     assert here.read_bytes() == there.read_bytes()
@@ -768,10 +773,10 @@ def test_no_worker_is_left_after_success_or_failure(
         seen.append(workers_of(os.getpid()))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Index, "takes", failing)
+    monkeypatch.setattr(Index, "add", failing)
     with pytest.raises(KeyboardInterrupt):
         pack(listed(photos), replace(SMALL, height=4), cache=cache)
-    assert len(seen[0]) == parallel.cores()
+    assert len(seen[0]) == machine.cores()
     assert not workers_of(os.getpid())
     assert not [path for path in cache.rglob("*") if path.suffix == ".part"]
 
@@ -781,15 +786,15 @@ def test_what_a_lost_worker_leaves_is_done_all_the_same(
 ) -> None:
     for n in range(100, 200):
         (photos / "cat" / f"{n:05d}.png").write_bytes(file_bytes(n))
-    monkeypatch.setattr(parallel, "TOGETHER", 8)
-    decoded = _Worker.asked
+    monkeypatch.setattr(parallel, "CHUNK_ITEMS", 8)
+    decoded = _Worker.process
 
-    def losing(self: _Worker, contents: list[bytes], form: Form | None) -> object:
+    def losing(self: _Worker, contents: list[bytes], form: DecodeSettings | None) -> object:
         if form and len(with_workers) > 10:
-            self.process.kill()
+            self._process.kill()
         return decoded(self, contents, form)
 
-    monkeypatch.setattr(_Worker, "asked", losing)
+    monkeypatch.setattr(_Worker, "process", losing)
     packed = pack(listed(photos), SMALL, cache=cache)
     assert 0 in with_workers  # nothing was answered
     assert (packed.unreadable, packed.notes) == ((), ())
@@ -810,7 +815,7 @@ def test_arrays_and_few_pictures_start_no_worker() -> None:
     of_arrays = Listing("arrays", pictures, ("a",), (), arrays.__getitem__, lambda n: "")
     of_files = replace(of_arrays, read=lambda n: b"file")
     assert parallel.worker_count(of_arrays, range(9), 5) == 0
-    assert parallel.worker_count(of_files, range(9), 5) == parallel.cores()
+    assert parallel.worker_count(of_files, range(9), 5) == machine.cores()
     assert parallel.worker_count(of_files, range(9), 10) == 0
 
 
@@ -820,7 +825,7 @@ from pathlib import Path
 from tests.data.listings import listed
 from pellucid.data.store import headers, parallel, pixels
 from pellucid.data.preprocess import Preprocess
-pixels.FEWEST_DECODED = headers.FEWEST_LOOKED_AT = 1
+pixels.MIN_FOR_DECODE_WORKERS = headers.MIN_FOR_HEADER_WORKERS = 1
 print(flush=True)
 pixels.pack(listed(Path(sys.argv[1])), Preprocess(3, 200, 200, "stretch"), cache=Path(sys.argv[2]))
 """
@@ -849,7 +854,7 @@ def test_workers_end_with_whoever_started_them_and_say_nothing(
     assert process.stdout is not None
     process.stdout.readline()
     assert until(lambda: next(cache.rglob(".*.pixels.*.part"), None))  # decoding
-    assert until(lambda: len(workers_of(process.pid)) == parallel.cores())
+    assert until(lambda: len(workers_of(process.pid)) == machine.cores())
     os.killpg(process.pid, number)  # as a terminal's Ctrl-C does
     _, said = process.communicate(timeout=30)
     assert process.returncode != 0
@@ -864,7 +869,7 @@ def test_workers_end_with_whoever_started_them_and_say_nothing(
 @pytest.fixture
 def at_once(with_workers: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """However few pictures there are, they are read only once."""
-    monkeypatch.setattr(pixels, "FEWEST_AT_ONCE", 1)
+    monkeypatch.setattr(pixels, "MIN_FOR_SINGLE_PASS", 1)
 
 
 def test_one_reading_gives_what_looking_and_decoding_give(
@@ -876,18 +881,18 @@ def test_one_reading_gives_what_looking_and_decoding_give(
     request.getfixturevalue("at_once")
     heard: list[str] = []
     hearing = listed(photos, heard=heard.append)
-    seen = pixels.look_through(hearing, lambda read_headers: SMALL, cache=tmp_path / "one")
+    seen = pixels.scan(hearing, lambda headers: SMALL, cache=tmp_path / "one")
     assert set(Counter(heard[len(heard) - len(listing.pictures) :]).values()) == {1}  # behind the sample
     heard.clear()
-    one = pack(hearing, SMALL, cache=tmp_path / "one", looked=seen)
+    one = pack(hearing, SMALL, cache=tmp_path / "one", headers=seen)
     assert heard == []
-    assert (seen.facts, seen.unreadable) == (looked.facts, looked.unreadable)
-    assert (one.kept, one.facts, one.unreadable, one.notes) == (two.kept, two.facts, two.unreadable, ())
+    assert (seen.files, seen.unreadable) == (looked.files, looked.unreadable)
+    assert (one.indices, one.files, one.unreadable, one.notes) == (two.indices, two.files, two.unreadable, ())
     assert torch.equal(one.images.clone(), two.images.clone())
     for name in ("*.pixels", "facts.json", "3x*.json"):
         here, there = (next((tmp_path / number).rglob(name)).read_bytes() for number in ("one", "two"))
         assert here.split(b"\n")[-1] == there.split(b"\n")[-1]
-    assert pack(hearing, SMALL, cache=tmp_path / "one").facts == two.facts
+    assert pack(hearing, SMALL, cache=tmp_path / "one").files == two.files
     assert heard == []
 
 
@@ -895,16 +900,16 @@ def test_one_reading_gives_what_looking_and_decoding_give(
 def test_a_wrong_guess_costs_time_and_leaves_nothing(
     photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pixels, "SAMPLED", 1)  # the first, which is not like the others
+    monkeypatch.setattr(pixels, "SAMPLE_SIZE", 1)  # the first, which is not like the others
     (photos / "cat" / "00000-first.png").write_bytes(file_bytes(70, size=(40, 40)))
     listing = listed(photos)
 
     def choose(seen: pixels.Headers) -> Preprocess:
         return replace(SMALL, height=40 if len(seen.sizes) == 1 else 8)
 
-    looked = pixels.look_through(listing, choose, cache=cache)
+    looked = pixels.scan(listing, choose, cache=cache)
     assert not [*cache.rglob("*.pixels"), *cache.rglob("3x*.json"), *cache.rglob("*.part")]
-    packed = pack(listing, choose(looked), cache=cache, looked=looked)
+    packed = pack(listing, choose(looked), cache=cache, headers=looked)
     assert is_right(packed, listing)
 
 
@@ -912,8 +917,8 @@ def test_a_wrong_guess_costs_time_and_leaves_nothing(
 def test_pictures_of_which_something_is_known_are_not_guessed_at(photos: Path, cache: Path) -> None:
     listing = listed(photos)
     pixels.read_headers(listing, cache=cache)
-    looked = pixels.look_through(listing, lambda read_headers: SMALL, cache=cache)
-    assert len(looked.facts) == 24
+    looked = pixels.scan(listing, lambda headers: SMALL, cache=cache)
+    assert len(looked.files) == 24
     assert not list(cache.rglob("*.pixels"))
 
 
@@ -921,8 +926,8 @@ def test_pictures_of_which_something_is_known_are_not_guessed_at(photos: Path, c
 def test_a_cache_that_takes_nothing_is_told_by_the_ordinary_way(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     below = tmp_path / "file" / "below"
-    looked = pixels.look_through(listed(photos), lambda read_headers: SMALL, cache=below)
-    packed = pack(listed(photos), SMALL, cache=below, looked=looked)
+    looked = pixels.scan(listed(photos), lambda headers: SMALL, cache=below)
+    packed = pack(listed(photos), SMALL, cache=below, headers=looked)
     assert "Cannot write" in str(packed.notes[0])
     assert is_right(packed, listed(photos))
 
@@ -935,7 +940,7 @@ def test_interrupted_at_one_reading_nothing_is_there(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Index, "takes", failing)
-        pixels.look_through(listed(photos), lambda read_headers: SMALL, cache=cache)
+        patch.setattr(Index, "add", failing)
+        pixels.scan(listed(photos), lambda headers: SMALL, cache=cache)
     assert {path.name for path in cache.rglob("*") if path.is_file()} == {"lock"}
     assert not workers_of(os.getpid())
