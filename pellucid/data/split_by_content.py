@@ -260,5 +260,5 @@ def _refuse_empty(splits: list[str]) -> None:
             raise UsageError(
                 f"{count} none for {split}: pictures of the same content or group stay together. Add "
                 f"pictures, put some into a folder named '{split}' next to 'train', or "
-                "name a table with --split."
+                "name a table as `split_file`."
             )

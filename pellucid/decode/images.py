@@ -275,6 +275,5 @@ def _refuse_mismatch(name: str, image: Image.Image, settings: DecodeSettings) ->
     expected = f"{settings.width}x{settings.height} {'gray' if settings.channels == 1 else 'colour'}"
     raise UsageError(
         f"{name} is {image.width}x{image.height} {kind}; this classifier was trained on {expected} "
-        "pictures. Convert it, or let pellucid do so with --scaling stretch (in Python: "
-        'replace(preprocess, scaling="stretch")).'
+        "pictures. Convert it, or let pellucid do so with `scaling=stretch`."
     )

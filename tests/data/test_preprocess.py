@@ -84,7 +84,7 @@ def test_a_picture_of_another_size_is_refused_with_both_sizes_and_the_way_out() 
     with pytest.raises(
         UsageError,
         match=r"^The picture is 6x5 gray; this classifier was trained on 6x4 gray pictures\. "
-        r".*--scaling stretch",
+        r".*`scaling=stretch`",
     ):
         GRAY.read(stored(np.zeros((5, 6), np.uint8)))
 

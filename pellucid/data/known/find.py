@@ -116,7 +116,7 @@ def read(
     data set, when it is nowhere and cannot be downloaded.
     """
     if data_dir is not None and not known.embedded and not data_dir.is_dir():
-        raise UsageError(f"--data-dir '{data_dir}' is not a folder. Name the one with '{known.name}'.")
+        raise UsageError(f"`data_dir={data_dir}` is not a folder. Name the one with '{known.name}'.")
     problems: list[str] = []
     contents = _find(known, data_dir, problems)
     if contents is None:
@@ -399,7 +399,7 @@ def _three_ways(known: KnownDataset, reasons: list[str], problems: list[str]) ->
         "\nThree ways to provide it:"
         f"\n  1. Go online and run the command again, without PELLUCID_OFFLINE: {megabytes:.1f} MB are "
         f"downloaded once and kept in '{cache_folder() / known.folder}'."
-        f"\n  2. Point --data-dir or PELLUCID_DATA at a folder with {_wanted(known)}."
+        f"\n  2. Point `data_dir` or PELLUCID_DATA at a folder with {_wanted(known)}."
         f"\n  3. {_third_way(known)}"
     )
 

@@ -205,14 +205,14 @@ def _with_groups(raw: RawListing, group_by: str) -> RawListing:
         pattern = re.compile(group_by)  # given by the user for the names of their own files
     except re.error as error:
         raise UsageError(
-            f"--group-by '{group_by}' is neither a column nor a valid pattern: {error}."
+            f"`group_by={group_by}` is neither a column nor a valid pattern: {error}."
         ) from error
     pictures = [replace(picture, group=_group_in(pattern, picture)) for picture in raw.pictures]
     ungrouped = sum(not picture.group for picture in pictures)
     if ungrouped == len(pictures):
         example = raw.pictures[0].source
         raise UsageError(
-            f"--group-by '{group_by}' is neither a column nor found in any name, such as '{example}'."
+            f"`group_by={group_by}` is neither a column nor found in any name, such as '{example}'."
         )
     count = len({picture.group for picture in pictures if picture.group})
     note = lazy_ngettext("%(count)s group by '%(by)s'", "%(count)s groups by '%(by)s'", count, by=group_by)

@@ -288,7 +288,7 @@ def _build(key: StoreKey, old: Store, job: DecodeJob) -> Store:
         if size > MAX_IN_MEMORY_BYTES:
             raise PellucidError(
                 f"{error} The decoded pictures take {size / 1e9:.1f} GB: name a folder with that much room "
-                "in PELLUCID_CACHE, or train on smaller ones with --size."
+                "in PELLUCID_CACHE, or train on smaller ones with `size`."
             ) from error
         return _build_in_memory(old, job, str(error))
 
@@ -510,7 +510,7 @@ def _unreadable_message(listing: Listing, unreadable: Sequence[Unreadable]) -> s
     more = f"; and {len(unreadable) - MAX_NAMED:,} more" if len(unreadable) > MAX_NAMED else ""
     return (
         f"{len(unreadable):,} of the {len(listing.pictures):,} pictures of '{listing.name}' cannot be used: "
-        f"{named}{more}. Repair or remove them, or skip them with --on-unreadable skip."
+        f"{named}{more}. Repair or remove them, or skip them with `on_unreadable=skip`."
     )
 
 

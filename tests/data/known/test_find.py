@@ -360,7 +360,7 @@ def test_nothing_of_the_persons_is_changed(tmp_path: Path) -> None:
 
 def test_a_given_folder_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"^--data-dir '.*absent' is not a folder\. Name the one with 'toy'\.$"
+        UsageError, match=r"^`data_dir=.*absent` is not a folder\. Name the one with 'toy'\.$"
     ):
         read(toy, tmp_path / "absent")
 
@@ -982,7 +982,7 @@ def test_offline_and_absent_the_message_names_the_three_ways(monkeypatch: pytest
         "Three ways to provide it:\n"
         "  1. Go online and run the command again, without PELLUCID_OFFLINE: 11.6 MB are downloaded once and "
         f"kept in '{cache_folder() / 'mnist'}'.\n"
-        "  2. Point --data-dir or PELLUCID_DATA at a folder with these files, unpacked or as .gz: "
+        "  2. Point `data_dir` or PELLUCID_DATA at a folder with these files, unpacked or as .gz: "
         "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte.\n"
         "  3. Use a copy that Keras left as ~/.keras/datasets/mnist.npz, or torchvision as MNIST/raw under "
         "./data, the current folder or ~/.cache/torch: put it there."

@@ -225,7 +225,7 @@ def test_stop_names_the_unreadable_and_says_what_to_do(photos: Path, cache: Path
     with pytest.raises(
         UsageError,
         match=r"12 of the 36 pictures of '.*photos' cannot be used: 'cat/bad00.png' is not a picture .*"
-        r"and 2 more\. Repair or remove them, or skip them with --on-unreadable skip\.$",
+        r"and 2 more\. Repair or remove them, or skip them with `on_unreadable=skip`\.$",
     ):
         pack(listed(photos), SMALL, cache=cache, on_unreadable="stop")
 
@@ -429,7 +429,7 @@ def test_too_much_for_memory_and_no_cache_names_both_ways_out(
     blocked = tmp_path / "file"
     blocked.write_text("no folder")
     with pytest.raises(
-        PellucidError, match=r"Cannot write .*PELLUCID_CACHE, or train on smaller ones with --size"
+        PellucidError, match=r"Cannot write .*PELLUCID_CACHE, or train on smaller ones with `size`"
     ):
         pack(listed(photos), SMALL, cache=blocked / "below")
 
