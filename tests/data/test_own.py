@@ -169,7 +169,7 @@ def test_pictures_of_many_sizes_and_kinds_are_read_alike(tmp_path: Path) -> None
     assert reading.splits.origin.preprocess == Preprocess(3, 32, 32, "stretch")
     assert reading.splits.train.images.shape[1:] == (3, 32, 32)
     assert any(
-        "pictures of 50x40 to 90x70 are read as 32x32, colour; --size" in note
+        "pictures of 50x40 to 90x70 are read as 32x32, colour" in note
         for note in map(str, reading.splits.origin.notes)
     )
     gray = planted(
@@ -227,7 +227,7 @@ def test_a_split_of_other_data_or_of_changed_pictures_is_refused(tmp_path: Path)
     (tmp_path / "t.csv").write_text("name,side\n1,train\n")
     with pytest.raises(UsageError, match="has no column 'source', 'split'"):
         read_own(folder, Choices(split_file=str(tmp_path / "t.csv")))
-    with pytest.raises(UsageError, match="is no file"):
+    with pytest.raises(UsageError, match="is not a file"):
         read_own(folder, Choices(split_file=str(tmp_path / "none.csv")))
 
 
