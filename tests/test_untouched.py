@@ -80,9 +80,9 @@ def guard(event, arguments):
 sys.addaudithook(guard)
 
 from pellucid.cli import application
-from pellucid.data import store, survey
+from pellucid.data.store import headers, pixels
 
-store.FEWEST_DECODED = survey.FEWEST_LOOKED_AT = 1
+pixels.FEWEST_DECODED = headers.FEWEST_LOOKED_AT = 1
 
 
 def visited(port):

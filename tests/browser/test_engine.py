@@ -27,7 +27,7 @@ from pellucid.pad.section import Subject, _packed_weights, pack_snapshots
 from pellucid.pad.strokes import RULES, as_ink, measure, place, place_picture
 from pellucid.recipe import Recipe
 from pellucid.training.loop import Step, train
-from tests.browser.hand import draw, painted
+from tests.browser.hand import answer, draw, painted, settled, wait_for
 from tests.golden.make_strokes import CROSSED, DIGITS, moved
 from tests.networks import SHAPES, Sorting, network, pictures
 
@@ -346,25 +346,6 @@ def opened(watch, digits_page):
     yield watched.page
     assert watched.errors == []
     assert watched.requests == []
-
-
-def settled(page) -> None:
-    """What follows a stroke is done: the past was asked, the address written, the answer announced."""
-    painted(page)
-    page.wait_for_timeout(200)
-
-
-def wait_for(page, condition: str) -> None:
-    """Until `condition` holds; playwright's wait_for_function uses eval, which the page forbids."""
-    for _ in range(100):
-        if page.evaluate(f"() => Boolean({condition})"):
-            return
-        page.wait_for_timeout(50)
-    pytest.fail(f"waited five seconds for {condition}")
-
-
-def answer(page) -> str:
-    return page.locator(".live-big b").inner_text()
 
 
 def pixels(page) -> np.ndarray:

@@ -21,8 +21,8 @@ from pellucid.pad.section import Subject
 from pellucid.pad.strokes import RULES, place
 from pellucid.recipe import Recipe
 from pellucid.serving.server import listening_socket, run, server_of
-from tests.browser.hand import draw
-from tests.browser.test_engine import answer, learned, settled, wait_for
+from tests.browser.hand import answer, draw, settled, wait_for
+from tests.browser.test_engine import learned
 from tests.golden.make_strokes import DIGITS
 from tests.live.test_answers import classifier
 

@@ -698,7 +698,7 @@ def workers_of(process: int) -> set[int]:
     return found
 
 
-def until(true: Callable[[], object], seconds: float = 20) -> bool:
+def until(true: Callable[[], object], seconds: float = 60) -> bool:
     """Whether it becomes true in time."""
     end = time.monotonic() + seconds
     while not true() and time.monotonic() < end:
@@ -814,15 +814,20 @@ def test_arrays_and_few_pictures_start_no_worker() -> None:
     assert parallel.worker_count(of_files, range(9), 10) == 0
 
 
-SLOW_WORK = """
-import os, sys
+# The last picture waits for the test: however busy the machine is, the signal comes before the end.
+HELD_WORK = """
+import sys, time
 from pathlib import Path
 from tests.data.listings import listed
 from pellucid.data.store import headers, parallel, pixels
 from pellucid.data.preprocess import Preprocess
+photos, cache, go_on = map(Path, sys.argv[1:])
 pixels.FEWEST_DECODED = headers.FEWEST_LOOKED_AT = 1
+def wait(source):
+    while source == "b/9.jpg" and next(cache.rglob(".*.pixels.*.part"), None) and not go_on.exists():
+        time.sleep(0.01)
 print(flush=True)
-pixels.pack(listed(Path(sys.argv[1])), Preprocess(3, 200, 200, "stretch"), cache=Path(sys.argv[2]))
+pixels.pack(listed(photos, heard=wait), Preprocess(3, 200, 200, "stretch"), cache=cache)
 """
 
 
@@ -839,7 +844,7 @@ def test_workers_end_with_whoever_started_them_and_say_nothing(
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(big + bytes([n]))  # other bytes, the same picture
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_WORK, str(photos), str(cache)],
+        [sys.executable, "-c", HELD_WORK, *map(str, (photos, cache, tmp_path / "go on"))],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -851,6 +856,7 @@ def test_workers_end_with_whoever_started_them_and_say_nothing(
     assert until(lambda: next(cache.rglob(".*.pixels.*.part"), None))  # decoding
     assert until(lambda: len(workers_of(process.pid)) == parallel.cores())
     os.killpg(process.pid, number)  # as a terminal's Ctrl-C does
+    (tmp_path / "go on").touch()
     _, said = process.communicate(timeout=30)
     assert process.returncode != 0
     assert said.count("Traceback") == (number == signal.SIGINT)  # the builder's own
