@@ -4,6 +4,7 @@ runs it; and a session that leaves the checkout other than it was fails."""
 import os
 import random
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -147,6 +148,28 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         return look_up(host, *arguments, **keywords)
 
     monkeypatch.setattr(socket, "getaddrinfo", only_loopback)
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """The command line run inside this process, in an empty folder: exit code, output, errors."""
+    from pellucid import cli
+    from tests.toys import economical
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pellucid", *map(str, words)])
+        with pytest.raises(SystemExit) as leaving:
+            cli.main()
+        printed = capsys.readouterr()
+        code = leaving.value.code
+        return (code if isinstance(code, int) else int(bool(code))), printed.out, printed.err
+
+    with economical():
+        yield run
 
 
 @pytest.fixture

@@ -45,3 +45,8 @@ def wait_for(page: Any, condition: str) -> None:
 def answer(page: Any) -> str:
     """The class that the page answers with, as it shows it."""
     return str(page.locator(".live-big b").inner_text())
+
+
+def answered(page) -> None:
+    settled(page)
+    wait_for(page, "pellucid.app.runs.every((run) => !run.asked)")

@@ -21,9 +21,9 @@ from pellucid.report.check_page import write_check
 from pellucid.report.compare_page import page as compared_page
 from pellucid.report.explain_page import Explained
 from pellucid.report.explain_page import page as explained_page
-from tests.browser.hand import settled, wait_for
-from tests.browser.test_live import answered, serving
-from tests.report.test_check_page import faulty
+from tests.browser.hand import answered, settled, wait_for
+from tests.browser.served import serving
+from tests.photographs import faulty
 from tests.toys import economical
 
 pytestmark = pytest.mark.browser

@@ -9,10 +9,8 @@ from pellucid.cache import cache_folder
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.store.pixels import pack, stored
 from pellucid.formatting import size_in_words
-from tests.cli.test_cli import Call, call
 from tests.data.listings import folder_of_pictures, listed
-
-__all__ = ["call"]  # the fixture
+from tests.toys import Call
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from pellucid.runs.fit import fit
 from pellucid.serving import limits, server
 from pellucid.serving.guard import STRICT, Guard
 from pellucid.serving.server import listening_socket, run, server_of
-from tests.serving.test_guard import everything
+from tests.serving.asking import everything
 from tests.toys import QUICK, economical, surroundings, toy_splits, write_picture
 
 COMMAND = "from pellucid.cli import main; main()"

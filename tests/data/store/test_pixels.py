@@ -31,8 +31,8 @@ from pellucid.decode.workers import START, _Worker
 from pellucid.errors import PellucidError, UsageError
 from pellucid.models import build
 from pellucid.training.loop import train
+from tests.data.folders import png_header
 from tests.data.listings import file_bytes, folder_of_pictures, listed
-from tests.data.test_preprocess import png_header
 from tests.toys import QUICK, same_weights
 
 SMALL = Preprocess(3, 8, 8, "stretch")
