@@ -816,12 +816,13 @@ def test_arrays_and_few_pictures_start_no_worker() -> None:
 
 # The last picture waits for the test: however busy the machine is, the signal comes before the end.
 HELD_WORK = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from tests.data.listings import listed
 from pellucid.data.store import headers, parallel, pixels
 from pellucid.data.preprocess import Preprocess
 photos, cache, go_on = map(Path, sys.argv[1:])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
 pixels.FEWEST_DECODED = headers.FEWEST_LOOKED_AT = 1
 def wait(source):
     while source == "b/9.jpg" and next(cache.rglob(".*.pixels.*.part"), None) and not go_on.exists():
