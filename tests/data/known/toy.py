@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.data.known import catalogue
+from pellucid.data import DATASETS
 from pellucid.data.known.download import Transfer
 from pellucid.data.known.find import Known, KnownFile
 
@@ -62,7 +62,7 @@ toy = Known(
     pictures=39,
     shape=(1, 5, 4),
     classes=("circle", "square", "star"),
-    parse=catalogue._parse_idx_pairs,
+    parse=DATASETS["mnist"].parse,
     files=tuple(
         KnownFile(name, len(content), hashlib.sha256(content).hexdigest(), len(PACKED[name]))
         for name, content in TOYS.items()
