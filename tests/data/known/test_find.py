@@ -221,15 +221,6 @@ def test_a_copy_is_found_through_the_environment_or_in_the_cache(
     assert place(toy) == str(shared)
 
 
-def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PELLUCID_HOME", "/elsewhere")
-    assert cache_folder() == Path("/elsewhere")
-    monkeypatch.delenv("PELLUCID_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "pellucid"
-    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert cache_folder() == Path("/cache/pellucid")
-
-
 @pytest.mark.parametrize(
     ("variable", "folder"),
     [
