@@ -86,7 +86,7 @@ def pellucid(*words: str | Path, cwd: Path, **environment: str) -> subprocess.Co
     """The command line run as a person would, with everything it prints captured."""
     command = [sys.executable, "-c", "from pellucid.cli import main; main()", *map(str, words)]
     return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=110, env=surroundings(**environment)
+        command, cwd=cwd, capture_output=True, text=True, timeout=280, env=surroundings(**environment)
     )
 
 

@@ -520,9 +520,13 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 }
 
 
+SLOW = ("stalled", "silent")
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_second_mirror_serves_when_the_first_fails(mirrors: Mirrors, fault: str) -> None:
     mirrors.faults["first"] = FAULTS[fault][0]
+    mirrors.patience = 0.5 if fault in SLOW else mirrors.patience
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a mirror that failed is nobody's concern once another served
         assert is_toy(read(toy, transfer=mirrors.transfer()))
@@ -537,6 +541,7 @@ def test_when_both_mirrors_fail_nothing_is_accepted_and_the_next_start_works(
     mirrors: Mirrors, fault: str
 ) -> None:
     mirrors.faults = dict.fromkeys(("first", "second"), FAULTS[fault][0])
+    mirrors.patience = 0.5 if fault in SLOW else mirrors.patience
     with pytest.raises(PellucidError) as caught:
         read(toy, transfer=mirrors.transfer())
     assert caught.value.exit_code == 1
@@ -545,7 +550,7 @@ def test_when_both_mirrors_fail_nothing_is_accepted_and_the_next_start_works(
     assert "https://first.test/toy/" in message
     assert "https://second.test/toy/" in message
     assert not [path for path in (cache_folder() / "toy").iterdir() if path.suffix == ".gz"]
-    mirrors.faults = {}
+    mirrors.faults, mirrors.patience = {}, 30
     assert is_toy(read(toy, transfer=mirrors.transfer()))
 
 
@@ -740,7 +745,7 @@ def test_a_server_that_drips_is_given_up(mirrors: Mirrors, monkeypatch: pytest.M
             handler.wfile.flush()
             threading.Event().wait(0.05)
 
-    mirrors.faults["first"] = drip
+    mirrors.faults["first"], mirrors.patience = drip, 0.5
     monkeypatch.setattr(download, "SLOWEST_BYTES_PER_SECOND", 100_000)
     with pytest.raises(Unfit, match="is slower than 100,000 bytes a second"):
         fetch(f"https://first.test/toy/{NAMES[0]}.gz", Path("part"), size=616, transfer=mirrors.transfer())

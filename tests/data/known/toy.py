@@ -105,9 +105,10 @@ class Mirrors:
     ranges: list[str] = field(default_factory=list)
     contents: dict[str, bytes] = field(default_factory=lambda: dict(PACKED))
     port: int = 0
+    patience: float = 30.0  # seconds; only a test of a server that is too slow waits for its end
 
     def transfer(self, **options: Any) -> Transfer:
-        return Transfer(transport=ToLoopback(self.port), timeout_seconds=0.5, **options)
+        return Transfer(transport=ToLoopback(self.port), timeout_seconds=self.patience, **options)
 
 
 class ToLoopback(urllib.request.HTTPSHandler):
