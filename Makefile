@@ -1,7 +1,6 @@
 # The same words for a person and for CI. Needs make, Python 3.11 or newer and a package index.
 # Another Python: make test PYTHON=python3.12. Another place for the environment: VENV=elsewhere.
-# Tests run on every core, up to four: make test JOBS=0 runs them one after the other; ORDER=7 in random order, the same
-# for the same number.
+# Tests run on every core, up to four: make test JOBS=0 runs them one after the other, make test ORDER=7 in random order.
 
 PYTHON ?= python3
 VENV ?= .venv
