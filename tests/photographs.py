@@ -13,7 +13,6 @@ from torch import Tensor
 from pellucid.data.audit.findings import Audit, audit
 from pellucid.data.dataset import Dataset, FileHeader, Origin, Splits, Unreadable
 from pellucid.data.preprocess import Preprocess
-from pellucid.data.store.headers import Unreadable
 from pellucid.language import lazy_gettext
 
 Pixels = NDArray[np.uint8]
