@@ -1,6 +1,6 @@
 # The same words for a person and for CI. Needs make, Python 3.11 or newer and a package index.
 # Another Python: make test PYTHON=python3.12. Another place for the environment: VENV=elsewhere.
-# Tests run on every core, up to four: make test JOBS=0 runs them one after the other.
+# Tests run on every core, up to four: make test JOBS=0 runs them one after the other, make test ORDER=7 in random order.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +10,7 @@ PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 PYTEST := $(PY) -m pytest
 # A file's tests stay together, for they share what was trained for them; the browser's come last. JOBS=0: one process.
 JOBS ?= auto
-TOGETHER := --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+TOGETHER := --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(ORDER),--shuffle $(ORDER))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fix docs bench bench-peers test-slow test-mnist test-browser clean

@@ -1,9 +1,11 @@
-"""What every test stands on: no network but loopback, no settings and no home of the person who runs it."""
+"""What every test stands on: no network but loopback, no settings, home or working folder of the person who
+runs it; and a session that leaves the checkout other than it was fails."""
 
 import os
 import random
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.checkout import differences, listing
+
+CHECKOUT = Path(__file__).resolve().parents[1]
 HERE = Path.home()
+PATH = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH", "")]))
 LOOPBACK = ("127.", "::1", "localhost")
 
 # Read once, before the tests' environment is emptied: where the real MNIST lies.
@@ -30,37 +36,104 @@ for variable, folder in {
         os.environ.setdefault(variable, str(folder))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+LISTED = pytest.StashKey[dict[str, tuple[object, ...]]]()
+LEFT = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds --shuffle."""
+    parser.addoption(
+        "--shuffle", type=int, metavar="SEED", help="files, and the tests of each, in random order"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """The browser's tests come last: while their session lasts, an event loop runs in this very thread, and
     no test could start another."""
+    if (seed := config.getoption("shuffle")) is not None:
+        order = random.Random(seed)
+        places = {path: order.random() for path in sorted({item.path for item in items})}
+        items.sort(key=lambda item: (places[item.path], order.random()))
     items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The process that gathers the results lists the checkout; xdist's workers leave that to it."""
+    if not hasattr(session.config, "workerinput"):
+        session.config.stash[LISTED] = listing(CHECKOUT)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Whatever the outcome of its tests: a session that left something in the checkout has failed."""
+    before = session.config.stash.get(LISTED, None)
+    if before is not None:
+        session.config.stash[LEFT] = differences(before, listing(CHECKOUT))
+        if session.config.stash[LEFT] and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Names what was left in the checkout."""
+    if left := config.stash.get(LEFT, []):
+        terminalreporter.section("the checkout is not as it was", red=True)
+        for line in left:
+            terminalreporter.line(line, red=True)
+        terminalreporter.line(
+            "Tests write into temporary folders alone. If you edited these yourself, run again."
+        )
 
 
 class NetworkBlocked(Exception):
     """A test asked for something outside this machine. No OSError: nothing takes it for being offline."""
 
 
+def own_world(patch: pytest.MonkeyPatch, folder: Path) -> None:
+    """An empty home and an empty working folder, no PELLUCID_* variables, pellucid's cache in that home.
+
+    A program that is started finds this checkout's package.
+    """
+    for variable in [name for name in os.environ if name.startswith("PELLUCID_")]:
+        patch.delenv(variable)
+    for variable in ("XDG_CACHE_HOME", "KERAS_HOME", "TORCH_HOME", "LC_ALL"):
+        patch.delenv(variable, raising=False)
+    patch.setenv("LC_MESSAGES", "C")  # pages speak the language of the person's locale
+    home, work = folder / "home", folder / "work"
+    home.mkdir()
+    work.mkdir()
+    for variable in ("HOME", "USERPROFILE"):
+        patch.setenv(variable, str(home))
+    patch.setenv("PELLUCID_HOME", str(home / "pellucid"))
+    patch.setenv("PELLUCID_KERNELS", "off")
+    patch.setenv("PYTHONPATH", PATH)
+    patch.chdir(work)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> None:
+    """What is made once for many tests is the same whichever test is the first to ask for it."""
+    if fixturedef.scope != "function":
+        _seed()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def world_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is made once for many tests is made in such a world as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        own_world(patch, tmp_path_factory.mktemp("session"))
+        yield
+
+
 @pytest.fixture(autouse=True)
-def own_world(
+def world_of_the_test(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """An empty home, no PELLUCID_* variables, pellucid's cache in a folder of the test's own, fixed seeds."""
-    for variable in [name for name in os.environ if name.startswith("PELLUCID_")]:
-        monkeypatch.delenv(variable)
-    for variable in ("XDG_CACHE_HOME", "KERAS_HOME", "TORCH_HOME"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.delenv("LC_ALL", raising=False)
-    monkeypatch.setenv("LC_MESSAGES", "C")  # pages speak the language of the person's locale
-    home = tmp_path_factory.mktemp("home")
-    for variable in ("HOME", "USERPROFILE"):
-        monkeypatch.setenv(variable, str(home))
-    monkeypatch.setenv("PELLUCID_HOME", str(home / "pellucid"))
-    monkeypatch.setenv("PELLUCID_KERNELS", "off")
+    """A world of each test's own, and fixed seeds."""
+    own_world(monkeypatch, tmp_path_factory.mktemp("test"))
     if request.node.get_closest_marker("mnist") is not None:
         monkeypatch.setenv("PELLUCID_DATA", str(_real_data()))
-    random.seed(0)
-    np.random.seed(0)
-    torch.manual_seed(0)
+    _seed()
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +148,28 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         return look_up(host, *arguments, **keywords)
 
     monkeypatch.setattr(socket, "getaddrinfo", only_loopback)
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """The command line run inside this process, in an empty folder: exit code, output, errors."""
+    from pellucid import cli
+    from tests.toys import economical
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pellucid", *map(str, words)])
+        with pytest.raises(SystemExit) as leaving:
+            cli.main()
+        printed = capsys.readouterr()
+        code = leaving.value.code
+        return (code if isinstance(code, int) else int(bool(code))), printed.out, printed.err
+
+    with economical():
+        yield run
 
 
 @pytest.fixture
@@ -105,3 +200,9 @@ def _refuse_unless_loopback(host: Any) -> None:
     name = host.decode() if isinstance(host, bytes) else host
     if name is not None and not str(name).startswith(LOOPBACK):
         raise NetworkBlocked(f"a test tried to reach {name}")
+
+
+def _seed() -> None:
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)

@@ -1,9 +1,14 @@
-"""Networks that together use every operation a page can run, and some that use what it cannot."""
+"""Toy networks: with every operation a page can run, with what it cannot, with something to explain."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pellucid.classifier import Classifier
+from pellucid.data.preprocess import Preprocess
 from pellucid.models import build
 
 
@@ -107,3 +112,123 @@ def network(name: str) -> nn.Module:
 def pictures(name: str, count: int) -> Tensor:
     """`count` pictures (N, C, H, W) of 0..1 that the network takes."""
     return torch.rand(count, *SHAPES[name], generator=torch.Generator().manual_seed(4))
+
+
+class SmallResidual(nn.Module):
+    """A block that adds and rectifies outside of modules, an in-place ReLU used twice, strange layouts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 4, 3, padding=1)
+        self.block = SmallBlock()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.pool(self.block(self.stem(images))).flatten(1))
+
+
+class SmallBlock(nn.Module):
+    """What SmallResidual holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(4, 4, 3, padding=1)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.relu(self.conv2(self.relu(self.conv1(maps))) + maps)
+
+
+class Seeing(nn.Module):
+    """A small transformer: 2x2 patches, a class token in front, the answer read from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 8, 2, 2)
+        self.front = nn.Parameter(torch.randn(1, 1, 8))
+        self.block1 = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True, norm_first=True)
+        self.block2 = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True, norm_first=True)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images).flatten(2).mT
+        tokens = torch.cat([self.front.expand(len(tokens), -1, -1), tokens], dim=1)
+        return self.head(self.block2(self.block1(tokens))[:, 0])
+
+
+def seeded(make: Callable[[], nn.Module]) -> nn.Module:
+    """A network with the weights of a fixed seed, in evaluation mode."""
+    torch.manual_seed(5)
+    return make().eval()
+
+
+@contextmanager
+def unchanged(network: nn.Module, images: Tensor) -> Iterator[None]:
+    """Hooks, modes, gradients, weights, random state and pictures are after the block as before."""
+
+    def state() -> list[object]:
+        parts: list[object] = [torch.get_rng_state().tolist(), images.tolist(), images.requires_grad]
+        for module in network.modules():
+            hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+            parts += [module.training, *map(len, hooks)]
+        for weight in network.parameters():
+            gradient = None if weight.grad is None else weight.grad.tolist()
+            parts += [weight.tolist(), gradient, weight.requires_grad]
+        return parts
+
+    before = state()
+    yield
+    assert state() == before
+
+
+SIDE, PATCH = 16, 5
+
+
+PATTERNS = torch.tensor(
+    [
+        [[1, 1, 1, 1, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]],
+        [[1, 0, 1, 0, 1], [1, 0, 1, 0, 1], [1, 0, 1, 0, 1], [1, 0, 1, 0, 1], [1, 0, 1, 0, 1]],
+        [[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]],
+    ]
+)
+
+
+def planted(count: int, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Float pictures (N, 1, 16, 16) of faint noise with one planted pattern, labels, and corners (N, 2)."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand(count, 1, SIDE, SIDE, generator=generator) * 0.3
+    labels = torch.randint(len(PATTERNS), (count,), generator=generator)
+    corners = torch.randint(SIDE - PATCH + 1, (count, 2), generator=generator)
+    for image, label, (top, left) in zip(images, labels.tolist(), corners.tolist(), strict=True):
+        image[0, top : top + PATCH, left : left + PATCH] += PATTERNS[label] * 0.7
+    return images, labels, corners
+
+
+def learned(network: nn.Module, images: Tensor, labels: Tensor, *, steps: int, rate: float) -> nn.Module:
+    """The network after so many steps of Adam on random batches of 64, on one thread: it is too small for
+    two, and faster so where the machine is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    optimizer = torch.optim.Adam(network.parameters(), rate)
+    network.train()
+    for _ in range(steps):
+        batch = torch.randint(len(images), (64,), generator=generator)
+        optimizer.zero_grad(set_to_none=True)
+        functional.cross_entropy(network(images[batch]), labels[batch]).backward()
+        optimizer.step()
+    for weight in network.parameters():
+        weight.grad = None
+    torch.set_num_threads(threads)
+    return network.eval()
+
+
+def classifier(name: str) -> Classifier:
+    """One of SHAPES with names for its classes."""
+    made = network(name)
+    channels, height, width = SHAPES[name]
+    count = made(torch.zeros(1, *SHAPES[name])).shape[1]
+    names = tuple(f"class {number}" for number in range(count))
+    return Classifier(made, names, Preprocess(channels, height, width), name)

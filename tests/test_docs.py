@@ -95,7 +95,7 @@ def test_the_python_shown_runs(name: str, tmp_path: Path) -> None:
     # A process of its own, in which threads that wait leave the processor to others.
     settings = os.environ | {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
     command = [sys.executable, "-W", "error", "-c", "\n".join(blocks)]
-    done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
 
 

@@ -4,7 +4,6 @@ import ast
 import json
 import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -17,18 +16,18 @@ from pellucid.errors import UsageError
 from pellucid.explanation import counterfactual, layer_stats, neighbours, similarity
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.faithfulness import CAVEAT
-from pellucid.language import LANGUAGES, catalogue, choose_particles, locale_language, translate, use_language
+from pellucid.language import LANGUAGES, choose_particles, locale_language, translate, use_language
 from pellucid.machine import processor
 from pellucid.report import check_page, report, templates
 from pellucid.report.reproduce import FILES
 from pellucid.training.augment import AUGMENTATIONS
+from tests.pages import KOREAN, Text
 from tests.toys import toy_splits
 
 PACKAGE = Path(language.__file__).parent
 PAGES = PACKAGE / "assets"
 TEMPLATES = sorted(PAGES.rglob("*.html"))
 MODULES = sorted(PACKAGE.rglob("*.py"))
-KOREAN = catalogue("ko")
 TABLES = [  # said by name: what the code looks up is not written where it is said
     *(title for _, title, _ in report.SECTIONS),
     *(says for _, says in FILES),
@@ -51,14 +50,6 @@ TABLES = [  # said by name: what the code looks up is not written where it is sa
     "edges",
     "ink",
 ]
-NAMES = {  # no words of English: names, units, file names, ways of writing
-    "pellucid", "PyTorch", "JavaScript", "CSV", "SHA-256", "JASA", "AISTATS", "JMLR", "HiResCAM", "Adam",
-    "AdamW", "Wilson", "Guo", "et", "al", "F1", "Kingma", "Ba", "Loshchilov", "Hutter", "Smith", "Topin",
-    "nat", "Glorot", "Bengio", "Srivastava", "Nguyen", "O'Connor", "Draelos", "Carin", "viridis", "van",
-    "der", "Walt", "PCA", "Hotelling", "t-SNE", "Maaten", "Hinton", "Bonett", "Price", "Davari", "MB",
-    "PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "CIFAR-", "EMNIST", "idx", "CKA", "ReLU",
-    "Selvaraju", "Sundararajan", "Smilkov", "Zeiler", "Fergus",
-}  # fmt: skip
 
 
 def environment() -> Environment:
@@ -110,43 +101,6 @@ def bare_words(template: str) -> list[str]:
 def _outputs(tree: nodes.Template) -> Iterator[nodes.Node]:
     for output in tree.find_all(nodes.Output):
         yield from output.nodes
-
-
-class Text(HTMLParser):
-    """The words of a page that a person reads or hears, but for what is marked as no words: code, names."""
-
-    SILENT = ("code", "pre", "script", "style", "bdi", "kbd")
-    SPOKEN = ("title", "aria-label", "alt", "placeholder")
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.words: list[str] = []
-        self.texts: list[str] = []
-        self._silent: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        attributes = dict(attrs)
-        if self._silent:
-            self._silent += [tag] if tag == self._silent[0] else []
-        elif tag in self.SILENT or attributes.get("translate") == "no":
-            self._silent = [tag]
-        else:
-            for name in self.SPOKEN:
-                self._hear(attributes.get(name) or "")
-
-    def handle_endtag(self, tag: str) -> None:
-        if self._silent and tag == self._silent[0]:
-            self._silent.pop()
-
-    def handle_data(self, data: str) -> None:
-        if not self._silent:
-            self._hear(data)
-
-    def _hear(self, text: str) -> None:
-        self.texts.append(text)
-        text = re.sub(r"arXiv:[\d.]+|%\(\w+\)s|\{\w+\}|\d[\d:T-]+Z|\S+\.png", " ", text)
-        self.words += [word for word in re.findall(r"[A-Za-z][A-Za-z0-9'_-]+", text) if word not in NAMES]
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)

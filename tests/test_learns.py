@@ -11,7 +11,7 @@ import torch
 from pellucid.data import load
 from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.models import MODELS, build, resnet
-from pellucid.recipe import Recipe, recipe_named
+from pellucid.recipe import Recipe
 from pellucid.runs.fit import fit
 from pellucid.training.loop import judge, train
 from tests.toys import CLASSES, QUICK, economical, toy_dataset, toy_splits
@@ -57,7 +57,7 @@ def test_shuffled_labels_stay_at_chance(tmp_path: Path) -> None:
 
 def test_the_digits_are_read_at_97_percent_with_the_default_recipe(tmp_path: Path) -> None:
     splits = load("digits")
-    recipe = replace(recipe_named("fast", pictures=len(splits.train)), threads=1)
+    recipe = replace(Recipe.named("fast").resolve(len(splits.train)), threads=1)
     run = fit(splits.train, splits.validation, recipe, folder=tmp_path / "run", origin=Origin("digits"))
     found = run.evaluate(splits.test)
     assert found.count == 360

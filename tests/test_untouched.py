@@ -80,9 +80,9 @@ def guard(event, arguments):
 sys.addaudithook(guard)
 
 from pellucid.cli import application
-from pellucid.data import store, survey
+from pellucid.data.store import headers, pixels
 
-store.MIN_FOR_DECODE_WORKERS = survey.MIN_FOR_HEADER_WORKERS = 1
+pixels.MIN_FOR_DECODE_WORKERS = headers.MIN_FOR_HEADER_WORKERS = 1
 
 
 def visited(port):

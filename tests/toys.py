@@ -4,9 +4,10 @@ import csv
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from pellucid import inference
 from pellucid.data.dataset import Dataset, Splits, split
 from pellucid.recipe import Recipe
+from pellucid.runs.fit import Callback
+from pellucid.training.loop import Epoch, Step
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ("bar", "box", "cross", "post")
@@ -83,7 +86,7 @@ def pellucid(*words: str | Path, cwd: Path, **environment: str) -> subprocess.Co
     """The command line run as a person would, with everything it prints captured."""
     command = [sys.executable, "-c", "from pellucid.cli import main; main()", *map(str, words)]
     return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=110, env=surroundings(**environment)
+        command, cwd=cwd, capture_output=True, text=True, timeout=280, env=surroundings(**environment)
     )
 
 
@@ -101,3 +104,29 @@ def _draw(area: Tensor, name: str) -> None:
     if name == "box":
         area[:, [0, 1, 6, 7], :] = 255
         area[:, :, [0, 1, 6, 7]] = 255
+
+
+def at(event_number: int, what: int | BaseException) -> Callback:
+    """A callback that, at the event of that number (from 0), sends this process a signal or raises."""
+    numbers = iter(range(1000))
+
+    def act(_: Step | Epoch) -> None:
+        if next(numbers) == event_number:
+            if isinstance(what, BaseException):
+                raise what
+            os.kill(os.getpid(), what)
+
+    return act
+
+
+def left(folder: Path) -> dict[str, Any]:
+    """What a run left behind, but for the times it took and what depends on when and where it ran."""
+    metrics = [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(folder / "metrics.csv")]
+    names = ("model.safetensors", "model.json", "recipe.json", "diagnostics.csv", "snapshots.safetensors")
+    return {"metrics": metrics, **{name: (folder / name).read_bytes() for name in names}}
+
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+HISTORY = [Epoch(n, n * 1.0, 1e-3, 1 / n, 1 - 0.3 / n, 1.1 / n, 1 - 0.4 / n, n == 3) for n in range(1, 5)]

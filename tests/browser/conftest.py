@@ -102,7 +102,8 @@ def find_browser(own: str, config: pytest.Config) -> tuple[str | None, str]:
 def fetch_browser(own: str, config: pytest.Config) -> tuple[str | None, str]:
     """Playwright's own Chromium after one bounded try. A failed try is not repeated for a day."""
     advice = "No Chromium, Chrome or Edge is installed"
-    if config.cache is not None and time.time() - config.cache.get(FAILED, 0) < DAY and WISH != "required":
+    cache = getattr(config, "cache", None)  # -p no:cacheprovider takes it away
+    if cache is not None and time.time() - cache.get(FAILED, 0) < DAY and WISH != "required":
         return None, f"{advice}, and fetching one failed within the last day: install one, or --cache-clear."
     command = [sys.executable, "-m", "playwright", "install", "chromium"]
     try:
@@ -114,8 +115,8 @@ def fetch_browser(own: str, config: pytest.Config) -> tuple[str | None, str]:
         reason = f"playwright fetched none in {FETCH_SECONDS} seconds"
     except (subprocess.CalledProcessError, OSError):
         reason = "playwright could not fetch one"
-    if config.cache is not None:
-        config.cache.set(FAILED, time.time())
+    if cache is not None:
+        cache.set(FAILED, time.time())
     return None, f"{advice}, and {reason}."
 
 

@@ -1,6 +1,11 @@
-"""Drawing on a page's pad with the pointer, as a hand does."""
+"""Drawing on a page's pad with the pointer, as a hand does, and waiting for what follows."""
 
+import time
 from typing import Any
+
+import pytest
+
+PATIENCE = 60  # seconds: no test waits as long unless it is going to fail
 
 
 def draw(page: Any, strokes: Any) -> None:
@@ -20,3 +25,28 @@ def draw(page: Any, strokes: Any) -> None:
 def painted(page: Any) -> None:
     """The next frame is on the screen."""
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def settled(page: Any) -> None:
+    """What follows a stroke is done: the past was asked, the address written, the answer announced."""
+    painted(page)
+    wait_for(page, "!pellucid.app.waiting && !pellucid.app.settling")
+
+
+def wait_for(page: Any, condition: str) -> None:
+    """Until `condition` holds; playwright's wait_for_function uses eval, which the page forbids."""
+    end = time.monotonic() + PATIENCE
+    while not page.evaluate(f"() => Boolean({condition})"):
+        if time.monotonic() > end:
+            pytest.fail(f"waited {PATIENCE} seconds for {condition}")
+        page.wait_for_timeout(20)
+
+
+def answer(page: Any) -> str:
+    """The class that the page answers with, as it shows it."""
+    return str(page.locator(".live-big b").inner_text())
+
+
+def answered(page) -> None:
+    settled(page)
+    wait_for(page, "pellucid.app.runs.every((run) => !run.asked)")

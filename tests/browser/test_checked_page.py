@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pellucid.report.check_page import write_check
-from tests.report.test_check_page import faulty
+from tests.photographs import faulty
 
 pytestmark = pytest.mark.browser
 

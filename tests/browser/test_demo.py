@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.hand import draw
+from tests.browser.hand import draw, settled
 from tests.golden.make_strokes import CROSSED, DIGITS
 from tests.toys import pellucid
 
@@ -25,13 +25,12 @@ def test_each_of_ten_digits_drawn_in_the_report_is_read(
     watched = watch(viewport={"width": 1200, "height": 1000}, offline=True)
     page = watched.page
     page.goto((tmp_path / "run" / "report.html").as_uri(), wait_until="load")
-    page.wait_for_timeout(1000)
-    assert "Matches PyTorch" in page.locator(".live-status").inner_text()
+    page.locator(".live-status").filter(has_text="Matches PyTorch").wait_for()
     read = {}
     for name, strokes in {**DIGITS, "7 crossed": CROSSED}.items():
         page.get_by_role("button", name="Clear").click(force=True)
         draw(page, strokes)
-        page.wait_for_timeout(250)
+        settled(page)
         read[name] = page.locator(".live-big b").inner_text()
     assert read == {name: name[0] for name in read}
     assert (watched.errors, watched.requests) == ([], [])

@@ -26,8 +26,8 @@ from pellucid.pad.program import lower
 from pellucid.pad.section import Subject, _packed_weights, pack_snapshots
 from pellucid.pad.strokes import RULES, as_ink, measure, place, place_picture
 from pellucid.recipe import Recipe
-from pellucid.training.loop import Step, train
-from tests.browser.hand import draw, painted
+from tests.browser.hand import answer, draw, painted, settled, wait_for
+from tests.browser.served import learned
 from tests.golden.make_strokes import CROSSED, DIGITS, moved
 from tests.networks import SHAPES, Sorting, network, pictures
 
@@ -303,23 +303,6 @@ def test_strokes_survive_an_address(engine) -> None:
 # --- the page, as a person meets it
 
 
-def learned(data: str, splits, recipe: Recipe) -> Subject:
-    """A tutorial network trained on `splits`, with its past."""
-    size = splits.train.size
-    made = build("tutorial", 1, len(splits.train.classes), size, seed=1)
-    past = [("untrained", 0, {name: value.clone() for name, value in made.state_dict().items()})]
-    count = 0
-    for event in train(made, splits.train, splits.validation, recipe):
-        if not isinstance(event, Step):
-            continue
-        count += 1
-        if count & (count - 1) == 0:
-            state = {name: value.clone() for name, value in made.state_dict().items()}
-            past.append((f"epoch {count / event.steps:.2g}", count, state))
-    classifier = Classifier(made.eval(), splits.train.classes, Preprocess(1, *size), "tutorial")
-    return Subject(classifier, data, splits.train, splits.test, past)
-
-
 def mnist_reader():
     """One quick pass over MNIST: the classifier, the test set, the whole subject."""
     if not hasattr(mnist_reader, "subject"):
@@ -346,25 +329,6 @@ def opened(watch, digits_page):
     yield watched.page
     assert watched.errors == []
     assert watched.requests == []
-
-
-def settled(page) -> None:
-    """What follows a stroke is done: the past was asked, the address written, the answer announced."""
-    painted(page)
-    page.wait_for_timeout(200)
-
-
-def wait_for(page, condition: str) -> None:
-    """Until `condition` holds; playwright's wait_for_function uses eval, which the page forbids."""
-    for _ in range(100):
-        if page.evaluate(f"() => Boolean({condition})"):
-            return
-        page.wait_for_timeout(50)
-    pytest.fail(f"waited five seconds for {condition}")
-
-
-def answer(page) -> str:
-    return page.locator(".live-big b").inner_text()
 
 
 def pixels(page) -> np.ndarray:

@@ -2,9 +2,7 @@
 
 import copy
 import io
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -15,35 +13,19 @@ from PIL import Image
 import pellucid
 from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
-from pellucid.live import Served, application, served
+from pellucid.live import Served, served
 from pellucid.live.app import received
 from pellucid.pad.section import Subject
 from pellucid.pad.strokes import RULES, place
 from pellucid.recipe import Recipe
-from pellucid.serving.server import listening_socket, run, server_of
-from tests.browser.hand import draw
-from tests.browser.test_engine import answer, learned, settled, wait_for
+from tests.browser.hand import answer, answered, draw, settled, wait_for
+from tests.browser.served import learned, serving
 from tests.golden.make_strokes import DIGITS
-from tests.live.test_answers import classifier
+from tests.networks import classifier
 
 pytestmark = pytest.mark.browser
 
 READY = "window.pellucid && pellucid.app"
-
-
-@contextmanager
-def serving(runs: Sequence[Served], language: str = "en") -> Iterator[str]:
-    """The address of a real server in a thread."""
-    with listening_socket(0) as listener:
-        port = listener.getsockname()[1]
-        made = server_of(application(runs, port=port, language=language))
-        thread = threading.Thread(target=run, args=(made, listener))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{port}/"
-        finally:
-            made.should_exit = True
-            thread.join(15)
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +63,6 @@ def opened(watch: Callable[..., object], address: str):
     yield watched.page
     assert watched.errors == []
     assert [asked for asked in watched.requests if not asked.startswith(address)] == []
-
-
-def answered(page) -> None:
-    settled(page)
-    wait_for(page, "pellucid.app.runs.every((run) => !run.asked)")
 
 
 def shares(page) -> np.ndarray:

@@ -12,6 +12,7 @@ import torch
 
 from pellucid import Dataset, Recipe, Run, Splits, fit, write_report
 from pellucid.data.dataset import Origin
+from tests.browser.hand import settled, wait_for
 from tests.toys import toy_splits
 
 pytestmark = pytest.mark.browser
@@ -102,18 +103,20 @@ def test_a_mistake_can_be_drawn_on_and_asked_about_then(
 ) -> None:
     opened.locator("#browse .tile").nth(2).click()
     opened.get_by_role("link", name="Draw on it").click()
-    opened.wait_for_timeout(400)
+    wait_for(opened, "pellucid.app.test !== null")
+    settled(opened)
     index = int(ids(opened)[2][1:])
     pixels = np.array(opened.evaluate("Array.from(pellucid.app.pixels)"), dtype=np.uint8)
     assert torch.equal(torch.from_numpy(pixels), made[1].test.images[index].flatten())
     assert opened.evaluate("pellucid.app.meant") == int(made[1].test.labels[index])
     opened.keyboard.press("[")
-    opened.wait_for_timeout(300)
+    settled(opened)
     address = opened.evaluate("location.hash")
     assert f";t={index};m=" in address
     other = watch().page
     other.goto(made[0].as_uri() + address, wait_until="load")
-    other.wait_for_timeout(600)
+    wait_for(other, "pellucid.app.test !== null")
+    settled(other)
     state = "[Array.from(pellucid.app.pixels), pellucid.app.snapshot, pellucid.app.test]"
     assert other.evaluate(state) == opened.evaluate(state)
 

@@ -13,6 +13,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.exporters.page import export_page
 from pellucid.pad.section import Subject
+from tests.browser.hand import settled, wait_for
 from tests.toys import economical
 
 pytestmark = pytest.mark.browser
@@ -45,7 +46,8 @@ def test_a_change_found_in_the_page_is_one_for_torch_and_one_click_applies_it(
     page = watched.page
     page.goto(page_file.as_uri())
     page.get_by_role("button", name="Test picture 4, labelled 3").click()
-    page.wait_for_timeout(300)
+    wait_for(page, "pellucid.app.picture !== null")
+    settled(page)
     before = page.locator(".live-big b").inner_text()
     page.get_by_role("button", name="Find the smallest change").click()
     page.get_by_role("status").filter(has_text="confirmed by running it again").wait_for(timeout=60_000)
@@ -56,7 +58,7 @@ def test_a_change_found_in_the_page_is_one_for_torch_and_one_click_applies_it(
     assert wanted != before
     old = page.evaluate("Array.from(pellucid.app.pixels)")
     first.click()
-    page.wait_for_timeout(300)
+    settled(page)
     assert page.locator(".live-big b").inner_text() == wanted
     new = page.evaluate("Array.from(pellucid.app.pixels)")
     scores = classifier.logits(torch.tensor(new, dtype=torch.uint8).reshape(1, 1, 8, 8))
@@ -65,7 +67,7 @@ def test_a_change_found_in_the_page_is_one_for_torch_and_one_click_applies_it(
     assert change == pytest.approx(amounts[0], abs=0.06)
     assert page.locator(".live-ways li").count() == 0  # they spoke of the picture before
     page.get_by_role("button", name="Undo").click()
-    page.wait_for_timeout(300)
+    settled(page)
     assert page.evaluate("Array.from(pellucid.app.pixels)") == old
     assert (watched.errors, watched.requests) == ([], [])
 
@@ -109,13 +111,14 @@ def test_of_a_colour_picture_a_region_is_covered_with_one_click_and_the_answer_t
     told = page.locator("#counterfactual")
     assert "region covered" in told.inner_text() or "regions covered" in told.inner_text()
     page.get_by_role("button", name="labelled poppy").first.click()
-    page.wait_for_timeout(300)
+    wait_for(page, "pellucid.app.picture !== null")
+    settled(page)
     assert page.locator(".live-big b").inner_text() == "poppy"
     old = torch.tensor(page.evaluate("Array.from(pellucid.app.pixels)")).reshape(3, SIDE, SIDE)
     page.get_by_role("button", name="Find the smallest change").click()
     page.get_by_role("status").filter(has_text="confirmed by running it again").wait_for(timeout=60_000)
     page.locator(".live-ways button").first.click()
-    page.wait_for_timeout(300)
+    settled(page)
     assert page.locator(".live-big b").inner_text() == "meadow"
     new = torch.tensor(page.evaluate("Array.from(pellucid.app.pixels)")).reshape(3, SIDE, SIDE)
     assert int(classifier.logits(new.to(torch.uint8)[None]).argmax()) == 0
@@ -127,7 +130,7 @@ def test_of_a_colour_picture_a_region_is_covered_with_one_click_and_the_answer_t
     assert columns.max() >= left
     assert len(rows) < SIDE * SIDE / 4
     page.get_by_role("button", name="Undo").click()
-    page.wait_for_timeout(300)
+    settled(page)
     assert page.locator(".live-big b").inner_text() == "poppy"
     assert (watched.errors, watched.requests) == ([], [])
 

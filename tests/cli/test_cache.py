@@ -10,10 +10,8 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.data.store.pixels import pack
 from pellucid.data.store.stores import list_stores
 from pellucid.formatting import size_in_words
-from tests.cli.test_cli import Call, call
 from tests.data.listings import folder_of_pictures, listed
-
-__all__ = ["call"]  # the fixture
+from tests.toys import Call
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from pellucid.runs.fit import fit
 from pellucid.runs.run import Run
 from tests.toys import (
     QUICK,
+    Call,
     economical,
     only_class,
     pellucid,
@@ -59,28 +59,6 @@ def toy_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with economical():
         fit(splits.train, splits.validation, replace(QUICK, epochs=1), folder=folder, origin=Origin("toys"))
     return folder
-
-
-Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Iterator[Call]:
-    """The command line run inside this process, in an empty folder: exit code, output, errors."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pellucid", *map(str, words)])
-        with pytest.raises(SystemExit) as leaving:
-            cli.main()
-        printed = capsys.readouterr()
-        code = leaving.value.code
-        return (code if isinstance(code, int) else int(bool(code))), printed.out, printed.err
-
-    with economical():
-        yield run
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from PIL import Image
 from pellucid.data.preprocess import Preprocess
 from pellucid.decode.images import FORMATS, MAX_PIXELS, ImageHeader, decode_image, read_header
 from pellucid.errors import UsageError
+from tests.data.folders import png_header
 
 GRAY = Preprocess(1, 4, 6)  # 4 high, 6 wide
 COLOUR = Preprocess(3, 4, 6)
@@ -30,17 +31,6 @@ def stored(image: Image.Image | NDArray[Any], kind: str = "PNG", **options: Any)
     buffer = io.BytesIO()
     (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that tells of a size and ends there."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    chunk = b"IHDR" + header
-    empty = b"IDAT" + zlib.compress(b"")
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part))
-        for part in (chunk, empty, b"IEND")
-    )
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM"])

@@ -5,52 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 import pellucid
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.data.preprocess import Preprocess
 from pellucid.models import build
-
-SIDE, PATCH = 16, 5
-PATTERNS = torch.tensor(
-    [
-        [[1, 1, 1, 1, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]],
-        [[1, 0, 1, 0, 1], [1, 0, 1, 0, 1], [1, 0, 1, 0, 1], [1, 0, 1, 0, 1], [1, 0, 1, 0, 1]],
-        [[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]],
-    ]
-)
-
-
-def planted(count: int, *, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Float pictures (N, 1, 16, 16) of faint noise with one planted pattern, labels, and corners (N, 2)."""
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.rand(count, 1, SIDE, SIDE, generator=generator) * 0.3
-    labels = torch.randint(len(PATTERNS), (count,), generator=generator)
-    corners = torch.randint(SIDE - PATCH + 1, (count, 2), generator=generator)
-    for image, label, (top, left) in zip(images, labels.tolist(), corners.tolist(), strict=True):
-        image[0, top : top + PATCH, left : left + PATCH] += PATTERNS[label] * 0.7
-    return images, labels, corners
-
-
-def learned(network: nn.Module, images: Tensor, labels: Tensor, *, steps: int, rate: float) -> nn.Module:
-    """The network after so many steps of Adam on random batches of 64, on one thread: it is too small for
-    two, and faster so where the machine is busy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(0)
-    optimizer = torch.optim.Adam(network.parameters(), rate)
-    network.train()
-    for _ in range(steps):
-        batch = torch.randint(len(images), (64,), generator=generator)
-        optimizer.zero_grad(set_to_none=True)
-        functional.cross_entropy(network(images[batch]), labels[batch]).backward()
-        optimizer.step()
-    for weight in network.parameters():
-        weight.grad = None
-    torch.set_num_threads(threads)
-    return network.eval()
+from tests.networks import PATTERNS, learned, planted
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """Every map shows what it says: Captum, finite differences and sums that must come out are the judges."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -29,52 +28,10 @@ from pellucid.explanation.attribution import (
 )
 from pellucid.explanation.explanation import explain, explain_each
 from pellucid.models import build
-from tests.explanation.conftest import PATCH, SIDE, planted
+from tests.networks import PATCH, SIDE, Seeing, SmallResidual, planted, seeded, unchanged
 
 AT_LAYER = [name for name, explainer in EXPLAINERS.items() if explainer.at_layer]
 OF_PIXELS = [name for name, explainer in EXPLAINERS.items() if not explainer.at_layer]
-
-
-class Residual(nn.Module):
-    """A block that adds and rectifies outside of modules, an in-place ReLU used twice, strange layouts."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(1, 4, 3, padding=1)
-        self.block = Block()
-        self.pool = nn.AdaptiveAvgPool2d(1)
-        self.head = nn.Linear(4, 3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.pool(self.block(self.stem(images))).flatten(1))
-
-
-class Block(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(4, 4, 3, padding=1)
-        self.conv2 = nn.Conv2d(4, 4, 3, padding=1)
-        self.relu = nn.ReLU(inplace=True)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return self.relu(self.conv2(self.relu(self.conv1(maps))) + maps)
-
-
-class Seeing(nn.Module):
-    """A small transformer: 2x2 patches, a class token in front, the answer read from it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.patches = nn.Conv2d(1, 8, 2, 2)
-        self.front = nn.Parameter(torch.randn(1, 1, 8))
-        self.block1 = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True, norm_first=True)
-        self.block2 = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True, norm_first=True)
-        self.head = nn.Linear(8, 3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        tokens = self.patches(images).flatten(2).mT
-        tokens = torch.cat([self.front.expand(len(tokens), -1, -1), tokens], dim=1)
-        return self.head(self.block2(self.block1(tokens))[:, 0])
 
 
 class Broken(nn.Module):
@@ -88,30 +45,6 @@ class Broken(nn.Module):
         self.conv(images)
         torch.rand(1)
         raise RuntimeError("the model itself")
-
-
-def seeded(make: Callable[[], nn.Module]) -> nn.Module:
-    torch.manual_seed(5)
-    return make().eval()
-
-
-@contextmanager
-def unchanged(network: nn.Module, images: Tensor) -> Iterator[None]:
-    """Hooks, modes, gradients, weights, random state and pictures are after the block as before."""
-
-    def state() -> list[object]:
-        parts: list[object] = [torch.get_rng_state().tolist(), images.tolist(), images.requires_grad]
-        for module in network.modules():
-            hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-            parts += [module.training, *map(len, hooks)]
-        for weight in network.parameters():
-            gradient = None if weight.grad is None else weight.grad.tolist()
-            parts += [weight.tolist(), gradient, weight.requires_grad]
-        return parts
-
-    before = state()
-    yield
-    assert state() == before
 
 
 @pytest.mark.parametrize("method", EXPLAINERS)
@@ -167,7 +100,7 @@ def test_occlusion_equals_captums(finder: nn.Module) -> None:
 
 @pytest.mark.parametrize("layer", ["block.conv1", "block.relu", "block.relu#2", "stem"])
 def test_gradients_at_a_layer_agree_with_finite_differences(layer: str) -> None:
-    network = seeded(Residual).double()
+    network = seeded(SmallResidual).double()
     images = torch.rand(1, 1, 6, 6, dtype=torch.float64)
     maps, gradient = evidence_at(network, images, 2, against=None, layer=layer)
     for cell in [(0, 1, 2, 3), (0, 3, 5, 0)]:
@@ -259,10 +192,10 @@ def test_evidence_adds_up_to_the_score_where_one_linear_layer_follows() -> None:
 @pytest.mark.parametrize(
     ("make", "options", "error"),
     [
-        (Residual, {}, None),
-        (Residual, {"target": 7}, UsageError),
-        (Residual, {"against": 7}, UsageError),
-        (Residual, {"layer": "nowhere"}, UsageError),
+        (SmallResidual, {}, None),
+        (SmallResidual, {"target": 7}, UsageError),
+        (SmallResidual, {"against": 7}, UsageError),
+        (SmallResidual, {"layer": "nowhere"}, UsageError),
         (Broken, {}, RuntimeError),
     ],
 )
@@ -293,7 +226,7 @@ def test_every_explainer_leaves_everything_as_it_was(
 
 @pytest.mark.parametrize("method", EXPLAINERS)
 def test_maps_are_the_same_twice_and_when_gradients_are_switched_off(method: str) -> None:
-    network, images = seeded(Residual), torch.rand(2, 1, 8, 8)
+    network, images = seeded(SmallResidual), torch.rand(2, 1, 8, 8)
     first = EXPLAINERS[method](network, images, 0)
     with torch.no_grad():
         assert torch.equal(first, EXPLAINERS[method](network, images, 0))
@@ -303,7 +236,7 @@ def test_maps_are_the_same_twice_and_when_gradients_are_switched_off(method: str
 
 @pytest.mark.parametrize("method", EXPLAINERS)
 def test_layout_and_precision_do_not_change_what_is_seen(method: str) -> None:
-    network, images = seeded(Residual), torch.rand(2, 1, 8, 8)
+    network, images = seeded(SmallResidual), torch.rand(2, 1, 8, 8)
     plain = EXPLAINERS[method](network, images, 0)
     last = EXPLAINERS[method](
         network.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last), 0
@@ -326,7 +259,7 @@ def test_one_class_a_picture_can_be_asked_for(finder: nn.Module) -> None:
 
 def test_the_last_layer_may_be_a_block_or_the_second_run_of_a_module() -> None:
     images = torch.rand(1, 1, 8, 8)
-    assert last_spatial_layer(seeded(Residual), images) == "block.relu#2"
+    assert last_spatial_layer(seeded(SmallResidual), images) == "block.relu#2"
     assert last_spatial_layer(build("tutorial", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv2"
     # a block that rectifies in place what its last part put out is no mere container
     assert last_spatial_layer(build("compact", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv4"
@@ -377,13 +310,13 @@ def test_what_has_no_places_is_refused_with_the_reason() -> None:
         EXPLAINERS["grad-cam"](network, images, 0, layer="1")
     assert EXPLAINERS["occlusion"](network, images, 0).shape == (1, 4, 4)
     with pytest.raises(UsageError, match=r"Layer 'stem#3' did not run"):
-        EXPLAINERS["grad-cam"](seeded(Residual), torch.rand(1, 1, 8, 8), 0, layer="stem#3")
+        EXPLAINERS["grad-cam"](seeded(SmallResidual), torch.rand(1, 1, 8, 8), 0, layer="stem#3")
     with pytest.raises(UsageError, match=r"gives scores \(B, K\) to 1 pictures; got \(1, 2, 6, 6\)"):
         EXPLAINERS["occlusion"](nn.Conv2d(1, 2, 3), torch.rand(1, 1, 8, 8), 0)
 
 
 def test_explain_takes_any_module_and_says_what_must_be_known() -> None:
-    network = nn.Sequential(seeded(Residual), nn.Softmax(dim=1))
+    network = nn.Sequential(seeded(SmallResidual), nn.Softmax(dim=1))
     image = torch.randn(1, 8, 8)
     explanation = explain(network, image, methods=EXPLAINERS, against=0, target=1, layer="0.stem")
     torch.testing.assert_close(explanation.probabilities, network(image[None])[0].detach())

@@ -12,7 +12,7 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation.counterfactual import changes_to_others, smallest_change
 from pellucid.models import build
-from tests.explanation.test_attribution import unchanged
+from tests.networks import unchanged
 
 
 def test_nearly_every_digit_is_flipped_and_the_flip_confirmed(reader: Classifier, digits: Splits) -> None:

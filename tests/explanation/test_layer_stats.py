@@ -23,7 +23,7 @@ from pellucid.explanation.layer_stats import (
     weight_changes,
 )
 from pellucid.models import build
-from tests.explanation.test_attribution import Residual, Seeing, seeded, unchanged
+from tests.networks import Seeing, SmallResidual, seeded, unchanged
 
 
 def test_costs_are_those_of_the_tutorial_network() -> None:
@@ -64,7 +64,7 @@ def test_large_pictures_are_tried_in_steps() -> None:
 
 
 def test_the_effective_field_is_within_the_theoretical_one() -> None:
-    network, images = seeded(Residual), torch.rand(4, 1, 16, 16)
+    network, images = seeded(SmallResidual), torch.rand(4, 1, 16, 16)
     limits, seen = fields(network, images), effective_fields(network, images)
     assert seen["stem"] == pytest.approx(3, abs=1)
     for name, side in seen.items():

@@ -12,7 +12,7 @@ from pellucid.data.dataset import Dataset, Splits
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import record
 from pellucid.explanation.neighbours import hidden_features, index_pictures, nearest, novelty
-from tests.explanation.test_attribution import Seeing, seeded, unchanged
+from tests.networks import Seeing, seeded, unchanged
 
 
 def test_the_hidden_layer_is_what_the_last_weights_receive(reader: Classifier, digits: Splits) -> None:

@@ -23,8 +23,8 @@ from pellucid.models import build
 from pellucid.pad import section
 from pellucid.pad.section import Subject
 from pellucid.serving.guard import Guard
-from tests.live.test_answers import classifier, picture, question, understood
-from tests.networks import Sorting
+from tests.live.questions import picture, question, understood
+from tests.networks import Sorting, classifier
 from tests.serving.asking import PORT, ask, asked, posting
 from tests.toys import toy_dataset, write_picture
 

@@ -17,7 +17,7 @@ from pellucid.live import counting
 from pellucid.live.answers import Answerer, Malformed
 from pellucid.live.counting import ASKED, Asked, Counter
 from pellucid.pad.section import Subject, drawing_section, turns
-from tests.live.test_answers import classifier
+from tests.networks import classifier
 from tests.toys import toy_dataset
 
 

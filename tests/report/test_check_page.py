@@ -4,38 +4,20 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from pellucid.data.audit.findings import Audit, audit
-from pellucid.data.dataset import Dataset, Splits, Unreadable
+from pellucid.data.audit.findings import audit
+from pellucid.data.dataset import Splits
 from pellucid.report.check_page import GROUPS, SECTIONS, Subject, render, write_check
-from tests.data.audit.test_findings import ANIMALS, as_files, dataset_of, splits_of, tensor_of
-from tests.photographs import CHANGES, photographs
-from tests.photographs import changed as change
-from tests.report.test_report import HOSTILE, Elements
-
-
-def faulty(names: tuple[str, ...] = ANIMALS) -> tuple[Audit, Splits]:
-    """An audit in which every kind of finding occurs, of classes of these names."""
-    pictures = photographs(300)
-    pictures[240:243] = pictures[:3]
-    pictures[245], pictures[20] = change(pictures[5], CHANGES[0]), change(pictures[6], CHANGES[0])
-    pictures[31], pictures[36], pictures[40] = pictures[30], pictures[32], 90
-    for frame in range(51, 55):
-        pictures[frame] = np.roll(pictures[frame - 1], 3, axis=1)
-    splits = splits_of(tensor_of(pictures))
-    labels = torch.arange(180) % 3
-    labels[:3], labels[50:55] = 3, 0
-    sources = [f"{names[0]}/IMG_{number:03}.jpg" for number in range(180)]
-    train = Dataset(splits.train.images, labels, names, sources)
-    test = splits.test.subset(torch.nonzero(splits.test.labels != 2)[:, 0])
-    others = (Dataset(part.images, part.labels, names, part.sources) for part in (splits.validation, test))
-    splits = Splits(train, *others)
-    broken = (Unreadable(f"{names[1]}/1.jpg", "cut off"),)
-    splits = as_files(splits, broken)
-    return audit(splits), splits
+from tests.pages import HOSTILE, Elements
+from tests.photographs import (
+    dataset_of,
+    faulty,
+    photographs,
+    splits_of,
+    tensor_of,
+)
 
 
 @pytest.fixture(scope="module")

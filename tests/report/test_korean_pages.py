@@ -38,8 +38,8 @@ from pellucid.runs.fit import fit
 from pellucid.runs.run import Run
 from pellucid.training.augment import AUGMENTATIONS
 from tests.data.folders import picture, planted
-from tests.report.test_check_page import faulty
-from tests.test_language import KOREAN, NAMES, Text
+from tests.pages import KOREAN, NAMES, Text
+from tests.photographs import faulty
 from tests.toys import QUICK, economical, toy_splits
 
 ANIMALS = ("고양이", "강아지", "병아리", "물고기")

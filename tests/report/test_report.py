@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -20,28 +19,8 @@ from pellucid.recipe import Recipe
 from pellucid.report import layers, report
 from pellucid.runs.fit import fit
 from pellucid.runs.run import Run
+from tests.pages import HOSTILE, Elements
 from tests.toys import toy_splits
-
-HOSTILE = ("<b>0</b>", '"><script>alert(1)</script>', "{{ 7 * 7 }}", "</script><img src=x>", "한글", "‮olleh")
-
-
-class Elements(HTMLParser):
-    """Every element and attribute of a page, and its text."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-    def of_class(self, name: str) -> list[dict[str, str | None]]:
-        return [a for _, a in self.found if name in (a.get("class") or "").split()]
 
 
 @pytest.fixture(scope="module")

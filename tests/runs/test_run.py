@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -33,7 +32,9 @@ from pellucid.runs.stopping import Stopped
 from pellucid.training.loop import Epoch, Step
 from tests.toys import (
     QUICK,
+    at,
     economical,
+    left,
     only_class,
     rows_of,
     same_weights,
@@ -90,26 +91,6 @@ def started(folder: Path, *callbacks: Callback, recipe: Recipe = SHORT) -> Run:
 
 def resumed(folder: Path) -> Run:
     return resume(folder, SPLITS.train, SPLITS.validation)
-
-
-def at(event_number: int, what: int | BaseException) -> Callback:
-    """A callback that, at the event of that number (from 0), sends this process a signal or raises."""
-    numbers = iter(range(1000))
-
-    def act(_: Step | Epoch) -> None:
-        if next(numbers) == event_number:
-            if isinstance(what, BaseException):
-                raise what
-            os.kill(os.getpid(), what)
-
-    return act
-
-
-def left(folder: Path) -> dict[str, Any]:
-    """What a run left behind, but for the times it took and what depends on when and where it ran."""
-    metrics = [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(folder / "metrics.csv")]
-    names = ("model.safetensors", "model.json", "recipe.json", "diagnostics.csv", "snapshots.safetensors")
-    return {"metrics": metrics, **{name: (folder / name).read_bytes() for name in names}}
 
 
 def names_in(folder: Path) -> set[str]:

@@ -92,3 +92,11 @@ def posting(kind: bytes, length: int | bytes, *more: tuple[bytes, bytes]) -> lis
     size = length if isinstance(length, bytes) else str(length).encode()
     own = [(b"host", OWN), (b"origin", b"http://" + OWN), (b"sec-fetch-site", b"same-origin")]
     return [*own, (b"content-type", kind), (b"content-length", size), *more]
+
+
+async def everything(scope: Any, receive: Any, send: Any) -> None:
+    """An application that answers whatever reaches it, with the body it got and loose headers."""
+    message = await receive()
+    headers = [(b"content-type", b"text/plain"), (b"Cache-Control", b"public"), (b"x-own", b"1")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"reached " + message["body"]})

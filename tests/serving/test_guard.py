@@ -10,17 +10,9 @@ import pytest
 from pellucid.live.app import DOORS
 from pellucid.serving import limits
 from pellucid.serving.guard import STRICT, Guard
-from tests.serving.asking import OWN, PORT, Answer, ask, asked, posting
+from tests.serving.asking import OWN, PORT, Answer, ask, asked, everything, posting
 
 PLAIN = b"application/octet-stream"
-
-
-async def everything(scope: Any, receive: Any, send: Any) -> None:
-    """An application that answers whatever reaches it, with the body it got and loose headers."""
-    message = await receive()
-    headers = [(b"content-type", b"text/plain"), (b"Cache-Control", b"public"), (b"x-own", b"1")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"reached " + message["body"]})
 
 
 @pytest.fixture

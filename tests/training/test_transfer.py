@@ -22,8 +22,7 @@ from pellucid.runs.run import Run
 from pellucid.runs.stopping import Stopped
 from pellucid.training import transfer
 from pellucid.training.loop import Epoch, Step
-from tests.runs.test_run import at, left
-from tests.toys import economical, same_weights, toy_splits
+from tests.toys import at, economical, left, same_weights, toy_splits
 
 transformers = pytest.importorskip(
     "transformers", reason="transformers is not installed: pellucid[pretrained]"

@@ -565,6 +565,7 @@ const PellucidSide = (() => {
   function settle(app) {
     clearTimeout(app.settling);
     app.settling = setTimeout(() => {
+      app.settling = null;
       if (app.touched) remember(app);
       for (const mine of app.runs) if (mine.count) PellucidLive.askPast(mine);
       if (empty(app) || app.runs.some((mine) => mine.asked)) return;

@@ -271,6 +271,7 @@ const PellucidLive = (() => {
   function settle(app) {
     clearTimeout(app.settling);
     app.settling = setTimeout(() => {
+      app.settling = null;
       if (!app.pixels) frame(app);
       if (app.past) askPast(app);
       if (app.touched) remember(app);

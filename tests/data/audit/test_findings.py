@@ -6,15 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from pellucid.data import load
 from pellucid.data.audit.findings import KINDS, QUICK_PICTURES, Audit, Finding, audit, quick_audit
-from pellucid.data.dataset import Dataset, FileHeader, Origin, Splits, Unreadable
-from pellucid.data.preprocess import Preprocess
+from pellucid.data.dataset import Splits, Unreadable
 from pellucid.errors import UsageError
-from pellucid.language import lazy_gettext
-from tests.photographs import CHANGES, photographs
+from tests.photographs import ANIMALS, CHANGES, as_files, photographs, splits_of, tensor_of
 from tests.photographs import changed as change
 from tests.toys import only_class
 
@@ -22,26 +19,6 @@ COUNT = 2_000
 EXACT = 100  # planted across parts
 NEAR = 100  # planted, half of them across parts
 BROKEN = 20
-ANIMALS = ("cat", "dog", "hen", "pig")
-
-
-def tensor_of(pictures: np.ndarray) -> Tensor:
-    """Pictures (N, H, W, C) as (N, C, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
-
-
-def dataset_of(images: Tensor, name: str, labels: Tensor | None = None) -> Dataset:
-    """Pictures of animals in turn, whose names do not count on."""
-    labels = torch.arange(len(images)) % len(ANIMALS) if labels is None else labels
-    return Dataset(images, labels, ANIMALS, [f"{name}/{index * 2}.jpg" for index in range(len(images))])
-
-
-def splits_of(images: Tensor) -> Splits:
-    """60 % to learn from, 20 % to choose by, 20 % to judge with, in this order."""
-    train, validation = int(len(images) * 0.6), int(len(images) * 0.8)
-    parts = (images[:train], images[train:validation], images[validation:])
-    names = ("train", "validation", "test")
-    return Splits(*(dataset_of(part, name) for part, name in zip(parts, names, strict=True)))
 
 
 def pairs_of(finding: Finding) -> set[frozenset[str]]:
@@ -206,18 +183,3 @@ def test_findings_are_plain_values_in_json_and_unknown_kinds_are_refused(found: 
 @pytest.mark.slow
 def test_mnist_gives_no_false_alarm(real_data: Path) -> None:
     assert audit(load("mnist", data_dir=real_data)).findings == ()
-
-
-def as_files(splits: Splits, unreadable: tuple[Unreadable, ...] = ()) -> Splits:
-    """The same pictures as read from a folder of JPEGs in which some files are broken."""
-    count = sum(len(part) for _, part in splits.items())
-    origin = Origin(
-        "photos",
-        "/photos",
-        preprocess=Preprocess(3, 64, 64),
-        found=count + len(unreadable),
-        unreadable=unreadable,
-        notes=(lazy_gettext("one folder per class"),),
-        headers=(FileHeader(640, 480, "RGB", 20_000),) * count,
-    )
-    return replace(splits, origin=origin)

@@ -21,8 +21,7 @@ from pellucid.data.known import catalogue
 from pellucid.data.known.find import Archive, KnownDataset, downloaded_files, locate_copy, read
 from pellucid.errors import PellucidError
 from pellucid.training.augment import named
-from tests.cli.test_cli import Call, call
-from tests.data.known.test_find import (
+from tests.data.known.toy import (
     NAMES,
     PACKED,
     TOYS,
@@ -31,13 +30,10 @@ from tests.data.known.test_find import (
     half,
     idx,
     is_toy,
-    mirrors,
-    own_folder,
     put,
     toy,
 )
-
-__all__ = ["call", "mirrors", "own_folder"]  # the fixtures
+from tests.toys import Call
 
 
 def zipped(members: dict[str, bytes]) -> bytes:

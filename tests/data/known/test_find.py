@@ -1,9 +1,6 @@
-"""KnownDataset data sets: found, or downloaded whole and right, or refused with the way out."""
+"""Known data sets: found, or downloaded whole and right, or refused with the way out."""
 
-import contextlib
 import gzip
-import hashlib
-import http.client
 import io
 import math
 import os
@@ -11,12 +8,11 @@ import re
 import subprocess
 import sys
 import threading
-import urllib.request
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -30,83 +26,31 @@ from pellucid.data import DATASETS, load, locate
 from pellucid.data.dataset import content_hashes
 from pellucid.data.known import catalogue, download, find
 from pellucid.data.known.catalogue import parse_idx
-from pellucid.data.known.download import RangeMismatch, Rejected, Transfer, fetch
-from pellucid.data.known.find import KnownDataset, KnownFile, locate_copy, read
+from pellucid.data.known.download import RangeMismatch, Rejected, fetch
+from pellucid.data.known.find import KnownDataset, locate_copy, read
 from pellucid.errors import PellucidError, UsageError
-
-NAMES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
+from tests.data.known.toy import (
+    ARRAYS,
+    NAMES,
+    OTHERS,
+    PACKED,
+    TOYS,
+    Fault,
+    Mirrors,
+    answer,
+    half,
+    half_silently,
+    idx,
+    is_toy,
+    made_arrays,
+    put,
+    ranged,
+    stalled,
+    toy,
+    whole,
+    without_end,
+    without_length,
 )
-ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-
-
-def idx(array: np.ndarray) -> bytes:
-    header = bytes((0, 0, 8, array.ndim)) + b"".join(length.to_bytes(4) for length in array.shape)
-    return header + array.astype(np.uint8).tobytes()
-
-
-def made_arrays(seed: int = 0) -> list[np.ndarray]:
-    random = np.random.default_rng(seed)
-    return [
-        random.integers(0, 256, (30, 5, 4), np.uint8),
-        np.arange(30, dtype=np.uint8) % 3,
-        random.integers(0, 256, (9, 5, 4), np.uint8),
-        np.arange(9, dtype=np.uint8) % 3,
-    ]
-
-
-TOYS = dict(zip(NAMES, map(idx, made_arrays()), strict=True))
-PACKED = {name: gzip.compress(content, mtime=0) for name, content in TOYS.items()}
-OTHERS = dict(zip(NAMES, map(idx, made_arrays(1)), strict=True))
-
-toy = KnownDataset(
-    name="toy",
-    title="Three shapes",
-    licence="CC0-1.0",
-    homepage="https://toy.test/",
-    citation="made here",
-    pictures=39,
-    shape=(1, 5, 4),
-    classes=("circle", "square", "star"),
-    parse=catalogue._parse_idx_pairs,
-    files=tuple(
-        KnownFile(name, len(content), hashlib.sha256(content).hexdigest(), len(PACKED[name]))
-        for name, content in TOYS.items()
-    ),
-    mirrors=("https://first.test/toy/", "https://second.test/toy/"),
-    keras="toy.npz",
-    torchvision="Toy/raw",
-)
-
-
-@pytest.fixture(autouse=True)
-def own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The current folder is empty: ./data and ./Toy/raw are places that are looked in."""
-    monkeypatch.chdir(tmp_path)
-
-
-def put(folder: Path, contents: dict[str, bytes] = TOYS, *, packed: bool = False) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in contents.items():
-        if packed:
-            (folder / f"{name}.gz").write_bytes(gzip.compress(content, mtime=0))
-        else:
-            (folder / name).write_bytes(content)
-    return folder
-
-
-def is_toy(splits: Any) -> bool:
-    images, labels, test_images, test_labels = made_arrays()
-    return (
-        np.array_equal(splits.train.images[:, 0].numpy(), images)
-        and np.array_equal(splits.train.labels.numpy(), labels)
-        and np.array_equal(splits.test.images[:, 0].numpy(), test_images)
-        and np.array_equal(splits.test.labels.numpy(), test_labels)
-    )
-
 
 # --- the table ---------------------------------------------------------------------------------------------
 
@@ -275,15 +219,6 @@ def test_a_copy_is_found_through_the_environment_or_in_the_cache(
     monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "shared"))
     assert is_toy(read(toy))
     assert locate_copy(toy) == str(shared)
-
-
-def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PELLUCID_HOME", "/elsewhere")
-    assert cache_folder() == Path("/elsewhere")
-    monkeypatch.delenv("PELLUCID_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "pellucid"
-    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
-    assert cache_folder() == Path("/cache/pellucid")
 
 
 @pytest.mark.parametrize(
@@ -512,130 +447,6 @@ def test_a_hostile_npz_is_passed_over(make: Callable[[Path], None], message: str
 
 # --- downloaded --------------------------------------------------------------------------------------------
 
-Fault = Callable[[BaseHTTPRequestHandler, bytes], None]
-
-
-@dataclass
-class Mirrors:
-    """A server on this machine that plays both mirrors; the fault of one spoils its answers."""
-
-    faults: dict[str, Fault] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    ranges: list[str] = field(default_factory=list)
-    contents: dict[str, bytes] = field(default_factory=lambda: dict(PACKED))
-    port: int = 0
-
-    def transfer(self, **options: Any) -> Transfer:
-        return Transfer(transport=ToLoopback(self.port), timeout_seconds=0.5, **options)
-
-
-class ToLoopback(urllib.request.HTTPSHandler):
-    """Carries https requests to a plain server on this machine: every rule stays, TLS alone is left out."""
-
-    def __init__(self, port: int) -> None:
-        super().__init__()
-        self.port = port
-
-    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        def connection(host: str, **options: Any) -> http.client.HTTPConnection:
-            return http.client.HTTPConnection("127.0.0.1", self.port, timeout=options["timeout"])
-
-        return self.do_open(connection, req)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def mirrors() -> Iterator[Mirrors]:
-    state = Mirrors()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self.close_connection = True
-            host = self.headers["Host"].split(".")[0]
-            name = self.path.rsplit("/", 1)[-1].removesuffix(".gz")
-            state.asked.append(f"{host} {name}")
-            state.ranges.append(self.headers.get("Range", ""))
-            with contextlib.suppress(ConnectionError):  # the client may be gone
-                state.faults.get(host, ranged)(self, state.contents[name])
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    state.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield state
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def answer(
-    handler: BaseHTTPRequestHandler,
-    body: bytes,
-    *,
-    status: int = 200,
-    length: int | None = None,
-    **headers: str,
-) -> None:
-    handler.send_response(status)
-    handler.send_header("Content-Length", str(len(body) if length is None else length))
-    for name, value in headers.items():
-        handler.send_header(name.replace("_", "-"), value)
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-def ranged(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """What a right server does."""
-    asked = handler.headers.get("Range")
-    if asked is None:
-        return answer(handler, body)
-    start = int(asked.removeprefix("bytes=").removesuffix("-"))
-    where = f"bytes {start}-{len(body) - 1}/{len(body)}"
-    return answer(handler, body[start:], status=206, Content_Range=where)
-
-
-def whole(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    answer(handler, body)
-
-
-def half(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    answer(handler, body[: len(body) // 2], length=len(body))
-
-
-def half_silently(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    handler.wfile.write(body[: len(body) // 2])
-
-
-def without_length(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-def without_end(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    handler.send_response(200)
-    handler.end_headers()
-    handler.wfile.write(body)
-    with contextlib.suppress(OSError):
-        for _ in range(1000):
-            handler.wfile.write(bytes(65536))
-
-
-def stalled(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(len(body)))
-    handler.end_headers()
-    handler.wfile.write(body[:10])
-    handler.wfile.flush()
-    threading.Event().wait(1.5)
-
 
 def at_first(fault: Fault) -> Fault:
     """Only the first of the four files: waiting takes time."""
@@ -709,9 +520,13 @@ FAULTS: dict[str, tuple[Fault, str]] = {
 }
 
 
+SLOW = ("stalled", "silent")
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_second_mirror_serves_when_the_first_fails(mirrors: Mirrors, fault: str) -> None:
     mirrors.faults["first"] = FAULTS[fault][0]
+    mirrors.patience = 0.5 if fault in SLOW else mirrors.patience
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a mirror that failed is nobody's concern once another served
         assert is_toy(read(toy, transfer=mirrors.transfer()))
@@ -726,6 +541,7 @@ def test_when_both_mirrors_fail_nothing_is_accepted_and_the_next_start_works(
     mirrors: Mirrors, fault: str
 ) -> None:
     mirrors.faults = dict.fromkeys(("first", "second"), FAULTS[fault][0])
+    mirrors.patience = 0.5 if fault in SLOW else mirrors.patience
     with pytest.raises(PellucidError) as caught:
         read(toy, transfer=mirrors.transfer())
     assert caught.value.exit_code == 1
@@ -734,7 +550,7 @@ def test_when_both_mirrors_fail_nothing_is_accepted_and_the_next_start_works(
     assert "https://first.test/toy/" in message
     assert "https://second.test/toy/" in message
     assert not [path for path in (cache_folder() / "toy").iterdir() if path.suffix == ".gz"]
-    mirrors.faults = {}
+    mirrors.faults, mirrors.patience = {}, 30
     assert is_toy(read(toy, transfer=mirrors.transfer()))
 
 
@@ -876,7 +692,8 @@ KILLED = """
 import sys, urllib.request
 from pathlib import Path
 from pellucid.data.known.find import read
-from tests.data.known.test_find import ToLoopback, Transfer, toy
+from pellucid.data.known.download import Transfer
+from tests.data.known.toy import ToLoopback, toy
 import os
 def die(name, so_far, total):
     if name.startswith("train-images") and so_far >= 100:
@@ -928,7 +745,7 @@ def test_a_server_that_drips_is_given_up(mirrors: Mirrors, monkeypatch: pytest.M
             handler.wfile.flush()
             threading.Event().wait(0.05)
 
-    mirrors.faults["first"] = drip
+    mirrors.faults["first"], mirrors.patience = drip, 0.5
     monkeypatch.setattr(download, "SLOWEST_BYTES_PER_SECOND", 100_000)
     with pytest.raises(Rejected, match="is slower than 100,000 bytes a second"):
         fetch(f"https://first.test/toy/{NAMES[0]}.gz", Path("part"), size=616, transfer=mirrors.transfer())

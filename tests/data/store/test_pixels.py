@@ -32,8 +32,8 @@ from pellucid.decode.workers import WORKER_COMMAND, _Worker
 from pellucid.errors import PellucidError, UsageError
 from pellucid.models import build
 from pellucid.training.loop import train
+from tests.data.folders import png_header
 from tests.data.listings import file_bytes, folder_of_pictures, listed
-from tests.data.test_preprocess import png_header
 from tests.toys import QUICK, same_weights
 
 SMALL = Preprocess(3, 8, 8, "stretch")
@@ -699,7 +699,7 @@ def workers_of(process: int) -> set[int]:
     return found
 
 
-def until(true: Callable[[], object], seconds: float = 20) -> bool:
+def until(true: Callable[[], object], seconds: float = 60) -> bool:
     """Whether it becomes true in time."""
     end = time.monotonic() + seconds
     while not true() and time.monotonic() < end:
@@ -819,15 +819,21 @@ def test_arrays_and_few_pictures_start_no_worker() -> None:
     assert parallel.worker_count(of_files, range(9), 10) == 0
 
 
-SLOW_WORK = """
-import os, sys
+# The last picture waits for the test: however busy the machine is, the signal comes before the end.
+HELD_WORK = """
+import signal, sys, time
 from pathlib import Path
 from tests.data.listings import listed
 from pellucid.data.store import headers, parallel, pixels
 from pellucid.data.preprocess import Preprocess
+photos, cache, go_on = map(Path, sys.argv[1:])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
 pixels.MIN_FOR_DECODE_WORKERS = headers.MIN_FOR_HEADER_WORKERS = 1
+def wait(source):
+    while source == "b/9.jpg" and next(cache.rglob(".*.pixels.*.part"), None) and not go_on.exists():
+        time.sleep(0.01)
 print(flush=True)
-pixels.pack(listed(Path(sys.argv[1])), Preprocess(3, 200, 200, "stretch"), cache=Path(sys.argv[2]))
+pixels.pack(listed(photos, heard=wait), Preprocess(3, 200, 200, "stretch"), cache=cache)
 """
 
 
@@ -844,7 +850,7 @@ def test_workers_end_with_whoever_started_them_and_say_nothing(
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(big + bytes([n]))  # other bytes, the same picture
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_WORK, str(photos), str(cache)],
+        [sys.executable, "-c", HELD_WORK, *map(str, (photos, cache, tmp_path / "go on"))],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -856,6 +862,7 @@ def test_workers_end_with_whoever_started_them_and_say_nothing(
     assert until(lambda: next(cache.rglob(".*.pixels.*.part"), None))  # decoding
     assert until(lambda: len(workers_of(process.pid)) == machine.cores())
     os.killpg(process.pid, number)  # as a terminal's Ctrl-C does
+    (tmp_path / "go on").touch()
     _, said = process.communicate(timeout=30)
     assert process.returncode != 0
     assert said.count("Traceback") == (number == signal.SIGINT)  # the builder's own

@@ -1,0 +1,56 @@
+"""Charts say what the numbers say."""
+
+import re
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import pytest
+
+from pellucid.evaluation.metrics import Bin, wilson
+from pellucid.plots import charts
+from pellucid.training.loop import Epoch
+from tests.toys import HISTORY
+
+
+def test_curves_are_well_formed_and_mark_the_best_epoch() -> None:
+    chart = charts.line_chart("Loss <by> epoch", HISTORY, ("loss", "val_loss"), unit="nats")
+    root = ElementTree.fromstring(chart)
+    assert root.find("title").text == "Loss <by> epoch"  # type: ignore[union-attr]
+    assert len(re.findall("<polyline", chart)) == 2
+    assert "best: 3" in chart
+    assert "epoch 4: validation 0.2750" in chart
+
+
+def test_one_epoch_and_values_that_are_no_numbers_can_be_drawn() -> None:
+    odd = Epoch(1, 1.0, 1e-3, float("nan"), 0.0, float("inf"), 0.0, False)
+    for history in ([HISTORY[0]], [odd], [odd, HISTORY[1]]):
+        chart = charts.line_chart("Loss", history, ("loss", "val_loss"), unit="nats")
+        ElementTree.fromstring(chart)
+        assert "nan" not in re.sub(r"<title>.*?</title>", "", chart)
+
+
+def test_every_group_of_answers_is_a_point() -> None:
+    chart = charts.reliability_chart([Bin(0.5, 0.4, 10), Bin(0.9, 1.0, 10)])
+    assert chart.count("<circle") == 2
+    assert "10 answers: 50.0% sure, 40.0% right" in chart
+    ElementTree.fromstring(chart)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.31, 0.94, 0.9998, 1.0])
+def test_an_interval_stays_on_its_strip(share: float) -> None:
+    low, high = wilson(share, 400)
+    strip = ElementTree.fromstring(charts.interval_strip(low, share, high))
+    places = [float(circle.get("cx", "")) for circle in strip.iter("circle")]
+    ends = [float(x) for path in strip.iter("path") for x in re.findall(r"[MH]([\d.-]+)", path.get("d", ""))]
+    assert all(0 <= x <= 260 for x in (*places, *ends))
+
+
+@pytest.mark.parametrize("last", [1, 2, 3, 7, 8, 20, 30, 99, 1000])
+def test_epochs_on_the_axis_are_few_and_in_range(last: int) -> None:
+    history = [replace(HISTORY[0], epoch=number) for number in range(1, last + 1)]
+    drawn = ElementTree.fromstring(charts.line_chart("Loss", history, ("loss", "val_loss"), unit="nats"))
+    ticks = [int(text.text or "") for text in drawn.iter("text") if text.get("text-anchor") == "middle"]
+    assert ticks[0] == 1
+    assert ticks == sorted(set(ticks))
+    assert ticks[-1] <= last
+    assert len(ticks) <= 8

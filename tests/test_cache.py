@@ -1,0 +1,16 @@
+"""What can be made or fetched again lies where the person says, else in the user's cache folder."""
+
+from pathlib import Path
+
+import pytest
+
+from pellucid.cache import cache_folder
+
+
+def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PELLUCID_HOME", "/elsewhere")
+    assert cache_folder() == Path("/elsewhere")
+    monkeypatch.delenv("PELLUCID_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "pellucid"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert cache_folder() == Path("/cache/pellucid")

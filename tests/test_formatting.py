@@ -1,0 +1,81 @@
+"""Numbers, counts and names as a person reads them, at the edges where rounding would say too much."""
+
+import pytest
+import torch
+
+from pellucid.formatting import (
+    brief,
+    chance,
+    digits,
+    figure,
+    listed,
+    percent,
+    plain,
+    plural,
+    size_in_words,
+    times,
+)
+from pellucid.language import use_language
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "text"),
+    [(0.97812, 1000, "97.8 %"), (0.97812, 2001, "97.81 %"), (0.0, 10, "0.0 %"), (1.0, 10_000, "100.00 %")],
+)
+def test_a_share_has_a_second_place_only_where_many_pictures_bear_it(
+    share: float, count: int, text: str
+) -> None:
+    assert percent(share, count=count) == text
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [
+        (0.0, "0.0 %"),
+        (1e-9, "< 0.1 %"),
+        (0.00049, "< 0.1 %"),
+        (0.001, "0.1 %"),
+        (0.5, "50.0 %"),
+        (0.999, "99.9 %"),
+        (0.99951, "> 99.9 %"),
+        (1.0, "100.0 %"),
+    ],
+)
+def test_what_is_not_certain_is_never_called_so(probability: float, text: str) -> None:
+    assert chance(probability) == text
+
+
+def test_counts_are_said_as_a_person_says_them() -> None:
+    assert [times(count) for count in (1, 2, 3, 1234)] == ["once", "twice", "3 times", "1,234 times"]
+    counts = [plural(count, "picture", "pictures") for count in (0, 1, 2000)]
+    assert counts == ["0 pictures", "1 picture", "2,000 pictures"]
+    sizes = [size_in_words(count) for count in (0, 999, 1000, 1_234_567, 2_000_000_000)]
+    assert sizes == ["0 bytes", "999 bytes", "1.0 kB", "1.2 MB", "2.0 GB"]
+
+
+def test_nine_digits_are_the_same_float32() -> None:
+    values = torch.rand(200, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(torch.tensor([float(text) for text in digits(values)]), values)
+
+
+def test_a_figure_has_three_digits_and_a_long_minus() -> None:
+    assert [figure(value) for value in (-0.12345, 1234.5, 0.0)] == ["−0.123", "1.23e+03", "0"]
+
+
+@pytest.mark.parametrize("length", [0, 1, 59, 60, 61, 1000])
+def test_a_long_text_keeps_its_ends_within_the_limit(length: int) -> None:
+    text = "".join(chr(0x4E00 + place) for place in range(length))
+    short = brief(text)
+    assert len(short) <= 60
+    assert short == text if length <= 60 else (short[:30], short[-29:]) == (text[:30], text[-29:])
+
+
+def test_five_names_are_quoted_and_the_rest_counted() -> None:
+    assert str(listed("abcde")) == "'a', 'b', 'c', 'd', 'e'"
+    assert str(listed("abcdefg")) == "'a', 'b', 'c', 'd', 'e' and 2 more"
+    with use_language("ko"):
+        assert str(listed("abcdefg")) != "'a', 'b', 'c', 'd', 'e' and 2 more"
+
+
+def test_a_name_cannot_steer_the_terminal() -> None:
+    assert plain("a\x1b[2Jb\r\n한글\u202e") == "a\\x1b[2Jb\\x0d\n한글\\x202e"
