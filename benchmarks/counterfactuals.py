@@ -1,4 +1,4 @@
-"""How many test digits can be turned into another class by a few dabs, and how small the change is.
+"""How many test digits can be turned into another class by a few edits, and how small the change is.
 
     python benchmarks/counterfactuals.py RUN [COUNT]
 
@@ -21,12 +21,12 @@ def main() -> None:
     images = splits_of(run, None).test.images[:count]
     found = [smallest_change(run.classifier, image) for image in images]
     amounts = [one.amount for one in found if one.confirmed]
-    dabs = [len(one.dabs) for one in found if one.confirmed]
+    edits = [len(one.edits) for one in found if one.confirmed]
     quarters = quantiles(amounts, n=4)
     print(
         f"{len(amounts)} of {len(found)} turned and confirmed ({len(amounts) / len(found):.1%}); "
         f"change in pixels: median {median(amounts):.1f}, quarters {quarters[0]:.1f} and {quarters[2]:.1f}; "
-        f"dabs: median {median(dabs)}"
+        f"edits: median {median(edits)}"
     )
 
 

@@ -17,7 +17,7 @@ from pellucid.data import load
 from pellucid.data.dataset import Dataset
 from pellucid.data.preprocess import Preprocess
 from pellucid.explanation.attribution import EXPLAINERS
-from pellucid.explanation.faithfulness import edges, judge_maps
+from pellucid.explanation.faithfulness import edges, evaluate_maps
 from pellucid.models import build
 from pellucid.recipe import Recipe
 from pellucid.training.loop import train
@@ -46,7 +46,7 @@ def judged(name: str, learned: Dataset, chosen: Dataset, aside: Dataset, recipe:
                 network, learned.classes, Preprocess(learned.channels, *learned.size), "tutorial"
             )
             methods = {**EXPLAINERS, "edges (broken)": broken}
-            told = judge_maps(classifier, aside, methods, seed=seed)  # type: ignore[arg-type]
+            told = evaluate_maps(classifier, aside, methods, seed=seed)  # type: ignore[arg-type]
             passed = [test.method for test in told.tests if test.supported]
             leads = {test.method: round(min(lead.mean for lead in test.leads), 3) for test in told.tests}
             print(

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from pellucid.data.preprocess import SCALING, Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_object, write_bytes, write_json
-from pellucid.inference import evaluating, fixed_batches
+from pellucid.inference import evaluation_mode, fixed_batches
 from pellucid.machine import keep_memory
 from pellucid.models import MODELS, OWN, Build, build, description_of, own_network
 from pellucid.models.kernels.build import prepare
-from pellucid.models.kernels.fused import unseen_layers
+from pellucid.models.kernels.fused import fast_path
 from pellucid.models.pretrained import PREFIX
 
 FORMAT = 1
@@ -71,7 +71,7 @@ class Classifier:
         if len(images) >= MANY:
             keep_memory()
         scores = torch.empty(len(images), len(self.classes))  # (N, K)
-        with evaluating(self.network), unseen_layers(), torch.inference_mode():
+        with evaluation_mode(self.network), fast_path(), torch.inference_mode():
             for start, batch, filled in fixed_batches(images):
                 scores[start : start + filled] = self.network(batch)[:filled]
         return scores

@@ -1,4 +1,4 @@
-"""Pictures through a network: scaled in one place, in batches of one shape, in evaluation mode."""
+"""Inference: pictures scaled to floats, in batches of one shape, through a network in evaluation mode."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,48 +6,51 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-VALUES_A_BATCH = 1 << 19  # about 2 MB of float input, and no more than so many pictures: what is quickest
-PICTURES_A_BATCH = 128
+VALUES_PER_BATCH = 1 << 19  # about 2 MB of float input, which is fastest, and at most
+PICTURES_PER_BATCH = 128
 
 
 def scaled(images: Tensor) -> Tensor:
-    """uint8 0..255 -> float32 0..1, channels last: the one place where pictures are scaled. Floats stay.
+    """Pictures (B, C, H, W), uint8 0..255, as float32 0..1 in channels-last memory; floats keep their values.
 
-    The layout is asked for by name: of a tensor with one channel, `contiguous` thinks that it has it already,
-    and every layer behind would then work in the slower one.
+    The memory format is asked for explicitly: a tensor of one channel already counts as channels last for
+    `contiguous`, and every later layer would then run in the slower format.
     """
-    if images.dim() != 4:  # what a backbone made of pictures
+    if images.dim() != 4:  # features of a backbone
         return images
     floats = torch.empty(images.shape, memory_format=torch.channels_last).copy_(images)
     return floats if images.is_floating_point() else floats.div_(255)
 
 
 def fixed_batches(images: Tensor) -> Iterator[tuple[int, Tensor, int]]:
-    """(start, batch, filled): scaled batches of one shape; the last is filled up with black pictures.
+    """(start, batch, count): scaled batches (B, C, H, W) of one shape, whose first `count` pictures are those
+    from `start` on; the last batch is padded with black pictures.
 
-    One shape and one layout in memory mean one way of adding numbers up, so a picture's scores depend
-    neither on its neighbours nor on how it was read.
+    One shape and one memory format mean one order of summation, so a picture's scores depend neither on the
+    rest of its batch nor on how it was read.
     """
-    size = max(1, min(PICTURES_A_BATCH, VALUES_A_BATCH // max(1, images[0].numel()))) if len(images) else 1
+    size = (
+        max(1, min(PICTURES_PER_BATCH, VALUES_PER_BATCH // max(1, images[0].numel()))) if len(images) else 1
+    )
     for start in range(0, len(images), size):
         pictures = images[start : start + size]
-        filled = len(pictures)
-        if filled < size:
-            pictures = torch.cat([pictures, pictures.new_zeros(size - filled, *images.shape[1:])])
-        yield start, scaled(pictures), filled
+        count = len(pictures)
+        if count < size:
+            pictures = torch.cat([pictures, pictures.new_zeros(size - count, *images.shape[1:])])
+        yield start, scaled(pictures), count
 
 
 @contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network is in evaluation mode inside the block; afterwards every module is as it was."""
-    with modes_kept(network):
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; afterwards every module is in the mode it was in before."""
+    with restored_modes(network):
         network.eval()
         yield
 
 
 @contextmanager
-def modes_kept(network: nn.Module) -> Iterator[None]:
-    """Whatever the block does, afterwards every module is in the mode, training or not, it was in before."""
+def restored_modes(network: nn.Module) -> Iterator[None]:
+    """Whatever the block does, afterwards every module is in the mode (training or not) it was in before."""
     modes = [(module, module.training) for module in network.modules()]
     try:
         yield

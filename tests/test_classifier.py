@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
-from pellucid.inference import VALUES_A_BATCH, evaluating, fixed_batches, modes_kept, scaled
+from pellucid.inference import VALUES_PER_BATCH, evaluation_mode, fixed_batches, restored_modes, scaled
 from pellucid.models import build
 from tests.toys import CLASSES, same_weights, toy_dataset, write_picture
 
@@ -180,10 +180,10 @@ def test_modes_come_back_whatever_happens_inside() -> None:
     network = build("tutorial", 1, 4, (16, 16)).train()
     network.dropout.eval()  # type: ignore[operator, union-attr]
     modes = [module.training for module in network.modules()]
-    with pytest.raises(ValueError, match="x"), modes_kept(network):
+    with pytest.raises(ValueError, match="x"), restored_modes(network):
         network.train()
         raise ValueError("x")
-    with evaluating(network):
+    with evaluation_mode(network):
         assert not any(module.training for module in network.modules())
     assert [module.training for module in network.modules()] == modes
 
@@ -201,7 +201,7 @@ def test_batches_have_one_shape_and_miss_no_picture(count: int, side: int) -> No
     images = torch.randint(0, 256, (count, 1, side, side)).to(torch.uint8)
     batches = list(fixed_batches(images))
     assert len({(batch.shape, batch.stride()) for _, batch, _ in batches}) <= 1
-    assert all(batch.numel() <= VALUES_A_BATCH or len(batch) == 1 for _, batch, _ in batches)
+    assert all(batch.numel() <= VALUES_PER_BATCH or len(batch) == 1 for _, batch, _ in batches)
     found = torch.cat([torch.empty(0, 1, side, side), *(batch[:filled] for _, batch, filled in batches)])
     assert torch.equal(found, images / 255)
     assert [start for start, _, _ in batches] == list(

@@ -13,7 +13,7 @@ from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.models import MODELS, build, resnet
 from pellucid.recipe import Recipe
 from pellucid.runs.fit import fit
-from pellucid.training.loop import judge, train
+from pellucid.training.loop import loss_and_accuracy, train
 from tests.toys import CLASSES, QUICK, economical, toy_dataset, toy_splits
 
 
@@ -41,7 +41,7 @@ def test_one_batch_can_be_learned_by_heart(model: str) -> None:
     network = build(model, 1, len(CLASSES), (16, 16), seed=0)
     recipe = replace(QUICK, model=model, epochs=60, batch_size=32, learning_rate=4e-3)
     list(train(network, batch, batch, recipe))
-    loss, accuracy = judge(network, batch)
+    loss, accuracy = loss_and_accuracy(network, batch)
     assert accuracy == 1
     assert loss < 0.02
 

@@ -35,7 +35,7 @@ def economical() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inference, "VALUES_A_BATCH", 1 << 14)
+        patch.setattr(inference, "VALUES_PER_BATCH", 1 << 14)
         yield
     torch.set_num_threads(threads)
 

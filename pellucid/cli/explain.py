@@ -104,7 +104,7 @@ def _asker(
     classifier: "Classifier", run_folder: Path, data_dir: Path | None, neighbours: int, *, change: bool
 ) -> "Callable[..., Explained]":
     """A function that explains one picture; what all of them need is made ready once."""
-    from pellucid.explanation.counterfactual import changes_to_others
+    from pellucid.explanation.counterfactual import counterfactuals
     from pellucid.explanation.explanation import DEFAULT_METHODS
     from pellucid.explanation.explanation import explain as explain_picture
     from pellucid.explanation.neighbours import index_sample
@@ -125,7 +125,7 @@ def _asker(
             methods=methods or DEFAULT_METHODS, layer=layer, against=against,
         )  # fmt: skip
         wanted = found.probabilities.argsort(descending=True)[1:10].tolist()
-        ways = changes_to_others(classifier, found.image, wanted) if change else []
+        ways = counterfactuals(classifier, found.image, wanted) if change else []
         alike, unlike = neighbours_of(index, found.image, neighbours) if index else ((), None)
         return Explained(file.name, found, tuple(ways), alike, unlike)
 

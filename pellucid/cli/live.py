@@ -41,7 +41,7 @@ def live(
         port=port,
         language=language,
         open_browser=not no_open,
-        tell=lambda address: say.line(f"{address}  For this machine alone. Ctrl-C ends it."),
+        announce=lambda address: say.line(f"{address}  For this machine alone. Ctrl-C ends it."),
     )
     say.line("Ended.")
 

@@ -131,12 +131,12 @@ def _begun(
     from pellucid.data.dataset import Choices
     from pellucid.models import model_named
     from pellucid.runs.fit import fit, resolved
-    from pellucid.training.augment import named
+    from pellucid.training.augment import parse_augmentations
     from pellucid.training.snapshots import MAX_SNAPSHOTS
 
     draft = recipe if isinstance(recipe, Recipe) else recipe.resolve(1)
     model_named(draft.model)  # a misspelt one is named before anything is loaded, perhaps downloaded
-    named("none" if draft.augment == "auto" else draft.augment)
+    parse_augmentations("none" if draft.augment == "auto" else draft.augment)
     splits = load(data, Choices(*choices), data_dir)
     say.origin(splits.origin)
     say.data(data, splits, quick_audit(splits))

@@ -1,11 +1,12 @@
-"""Where the evidence lies: maps of a picture that say which places speak for an answer.
+"""Attribution: maps of a picture that show which places speak for a class and which against it.
 
-Every map is signed: positive places speak for, negative ones against. The sums are plain autograd and are
+Every map is signed: positive values speak for the class, negative ones against. The sums are plain autograd,
 tested against Captum's and against finite differences. None changes the network or its inputs.
 """
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -14,23 +15,23 @@ from torch import Tensor, nn
 
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import (
-    Grid,
+    find_module,
     first_tensor,
-    fitted,
+    forward_hooks,
     grid_of,
     last_spatial_layer,
-    listening,
-    module_named,
-    original,
-    undisturbed,
+    network_input,
+    preserved_state,
+    uncompiled,
 )
-from pellucid.inference import PICTURES_A_BATCH, VALUES_A_BATCH
+from pellucid.inference import PICTURES_PER_BATCH, VALUES_PER_BATCH
 
-Target = int | Tensor  # one class for all pictures, or one a picture: int64 (B,)
+Target = int | Tensor  # one class for all pictures, or one per picture: int64 (B,)
 Score = Callable[[Tensor], Tensor]  # pictures (N, C, H, W), N a multiple of B -> scores (N,)
 
-STEPS, PIECES, MOST_STEPS, CLOSE = 32, 16, 512, 0.01
-NEARLY = 0.9  # of what is allowed, for whoever adds up again in another order
+STEPS, PIECES, MAX_STEPS = 32, 16, 512  # of integrated gradients
+TOLERANCE = 0.01  # of the difference of scores, by which a complete map may miss it
+MARGIN = 0.9  # of the tolerance, so that it still holds when summed in another order
 NOISY_COPIES, NOISE = 24, 0.15
 
 
@@ -49,7 +50,7 @@ def gradient_times_activation(
     against: Target | None = None,
     layer: str | None = None,
 ) -> Tensor:
-    """Signed evidence (B, h, w) at a layer with maps: gradient times activation, summed over channels
+    """Signed evidence (B, h, w) at a spatial layer: gradient times activation, summed over channels
     (HiResCAM: Draelos and Carin, arXiv:2011.08891).
 
     Where only one linear layer follows, all cells add up to the score less the bias.
@@ -66,8 +67,8 @@ def grad_cam(
     against: Target | None = None,
     layer: str | None = None,
 ) -> Tensor:
-    """Signed Grad-CAM (B, h, w): channels weighted by their mean gradient, before the paper's ReLU, which
-    would hide what speaks against (Selvaraju et al., arXiv:1610.02391).
+    """Signed Grad-CAM (B, h, w): channels weighted by their mean gradient, without the paper's final ReLU,
+    which would hide what speaks against (Selvaraju et al., arXiv:1610.02391).
     """
     maps, gradient = evidence_at(network, images, target, against=against, layer=layer)
     return (gradient.mean(dim=(2, 3), keepdim=True) * maps).sum(dim=1)  # (B, h, w)
@@ -82,24 +83,24 @@ def integrated_gradients(
     layer: str | None = None,
     steps: int | None = None,
 ) -> Tensor:
-    """Signed evidence (B, H, W) of every pixel: the gradient averaged on the straight way from a black
-    picture, times the picture (Sundararajan et al., arXiv:1703.01365). `layer` plays no part.
+    """Signed evidence (B, H, W) of every pixel: the gradient averaged along the straight path from a black
+    picture, times the picture (Sundararajan et al., arXiv:1703.01365). `layer` is not used.
 
     All pixels add up to the score less the score of the black picture. Without a number of `steps`
-    (Gauss-Legendre), 32 are taken; where that misses the difference by 1 %, the way is parted into pieces,
-    and those are halved along which the score rises otherwise than their gradients say, until it holds or
-    512 gradients are taken.
+    (Gauss-Legendre), 32 are used; where the sum is off by more than 1 %, the path is divided into pieces, and
+    those whose gradients disagree most with the change of the score are halved, until the sum holds or 512
+    gradients have been computed.
     """
-    network = original(network)
-    with undisturbed(network), torch.enable_grad():
-        images = fitted(network, images)
+    network = uncompiled(network)
+    with preserved_state(network), torch.enable_grad():
+        images = network_input(network, images)
         heat = _path(_scorer(network, target, against), images, STEPS if steps is None else steps)
         if steps is None:
             difference = _difference_from_black(network, images, target, against)
-            for place in torch.nonzero(_misses(heat.sum(dim=(1, 2)), difference))[:, 0].cpu():
-                one = place[None]
-                other = None if against is None else _part(against, one)
-                heat[one] = _in_pieces(_scorer(network, _part(target, one), other), images[one]).to(heat)
+            for index in torch.nonzero(_off(heat.sum(dim=(1, 2)), difference)).cpu():  # (1,)
+                other = None if against is None else _part(against, index)
+                score = _scorer(network, _part(target, index), other)
+                heat[index] = _adaptive_path(score, images[index]).to(heat)
     return heat.cpu()
 
 
@@ -112,18 +113,18 @@ def smoothgrad(
     layer: str | None = None,
 ) -> Tensor:
     """Signed evidence (B, H, W): the gradient of the score averaged over 24 noisy copies (standard deviation
-    0.15 of the range), times the picture, summed over colours (Smilkov et al., arXiv:1706.03825, 2 and 3).
-    Without the picture it would show where a change would help, often beside what is there. `layer` plays
-    no part. The noise is the same at every call.
+    0.15 of the range), times the picture, summed over channels (Smilkov et al., arXiv:1706.03825, 2 and 3).
+    Without the picture it would show where a change would help, often next to what is there. `layer` is not
+    used. The noise is the same in every call.
     """
-    network = original(network)
+    network = uncompiled(network)
     generator = torch.Generator().manual_seed(0)
-    with undisturbed(network), torch.enable_grad():
-        images = fitted(network, images)
+    with preserved_state(network), torch.enable_grad():
+        images = network_input(network, images)
         noise = torch.normal(0.0, NOISE, (NOISY_COPIES, *images.shape[1:]), generator=generator).to(images)
         total = torch.zeros_like(images)
         score = _scorer(network, target, against)
-        for part in torch.split(noise, _copies(images)):
+        for part in torch.split(noise, _copies_per_batch(images)):
             noisy = images + part[:, None]  # (S, B, C, H, W)
             total += _gradient(score, noisy.flatten(0, 1)).reshape(noisy.shape).sum(dim=0)
     return (total / NOISY_COPIES * images).sum(dim=1).float().cpu()  # (B, H, W)
@@ -137,43 +138,43 @@ def occlusion(
     against: Target | None = None,
     layer: str | None = None,
 ) -> Tensor:
-    """By how much the score falls, (B, H, W), when a black window a seventh of the side lies over a pixel,
-    averaged over all windows that do (Zeiler and Fergus, arXiv:1311.2901). `layer` plays no part.
+    """The fall of the score, (B, H, W), when a black window, a seventh of the sides, covers a pixel,
+    averaged over all windows that cover it (Zeiler and Fergus, arXiv:1311.2901). `layer` is not used.
     """
-    network = original(network)
-    with undisturbed(network), torch.no_grad():
-        images = fitted(network, images)
+    network = uncompiled(network)
+    with preserved_state(network), torch.no_grad():
+        images = network_input(network, images)
         windows = _windows(images.shape[2], images.shape[3]).to(images.device)  # (P, H, W)
         heat = images.new_zeros(len(images), *images.shape[2:], dtype=torch.float32)
         score = _scorer(network, target, against)
-        whole = score(images)  # (B,)
-        for part in torch.split(windows, _copies(images)):
+        uncovered = score(images)  # (B,)
+        for part in torch.split(windows, _copies_per_batch(images)):
             covered = images * ~part[:, None, None]  # (P, B, C, H, W)
-            fall = whole - score(covered.flatten(0, 1)).reshape(covered.shape[:2])  # (P, B)
+            fall = uncovered - score(covered.flatten(0, 1)).reshape(covered.shape[:2])  # (P, B)
             heat += torch.einsum("pb,phw->bhw", fall, part.float())
     return (heat / windows.sum(dim=0)).cpu()
 
 
 class Explainer(NamedTuple):
-    """A method by which evidence is found: called as `f(network, images, target)`, with what to know of it.
+    """An attribution method, called as `f(network, images, target)`, and the facts about it.
 
-    Called, it gives a signed float32 map a picture on the CPU: (B, h, w), as coarse as what it is made of.
+    A call gives one signed float32 map per picture on the CPU, (B, h, w), as coarse as the layer it looks at.
 
     images   float 0..1 (B, C, H, W)
-    target   the class to speak for; int, or int64 (B,), one a picture
+    target   the class to explain; int, or int64 (B,), one per picture
     against  a second class: then the evidence is for the difference of their scores
-    layer    where to look, for methods of a layer; without it the last layer with places
+    layer    for methods that look at a layer; without it the last spatial layer
 
-    Raises UsageError for a class or layer the network has not.
+    Raises UsageError for a class or layer that the network does not have.
     """
 
     function: Callable[..., Tensor]
     caveat: str
     paper: str
     at_layer: bool = False
-    additive: bool = False  # whether the sum of the map can be compared with the score
-    complete: bool = False  # whether the map must add up to the score less the score of a black picture
-    rough: Callable[..., Tensor] | None = None  # a quicker way to nearly the same map, for comparing many
+    additive: bool = False  # whether the sum of a map can be compared with the score
+    complete: bool = False  # whether a map must add up to the score less the score of a black picture
+    approximate: Callable[..., Tensor] | None = None  # nearly the same map in less time, for many
 
     def __call__(
         self,
@@ -184,63 +185,68 @@ class Explainer(NamedTuple):
         against: Target | None = None,
         layer: str | None = None,
     ) -> Tensor:
-        """The evidence for `target`, or for it against `against`: signed (B, h, w)."""
+        """Signed evidence (B, h, w) for `target`, or for its lead over `against`."""
         return self.function(network, images, target, against=against, layer=layer)
 
 
 def evidence_at(
     network: nn.Module, images: Tensor, target: Target, *, against: Target | None, layer: str | None
 ) -> Evidence:
-    """What `layer` puts out and the gradient of the scores there, float32 (B, C, h, w) on the CPU."""
-    network = original(network)
+    """The output of `layer` and the gradient of the scores there, float32 (B, C, h, w) on the CPU."""
+    network = uncompiled(network)
     layer = last_spatial_layer(network, images) if layer is None else layer
-    module = module_named(network, layer)
+    module = find_module(network, layer)
     size = (images.shape[-2], images.shape[-1])
-    heard: list[Tensor] = []
+    captured: list[Tensor] = []
 
-    def cut(key: str, output: Tensor) -> Tensor | None:
-        """From here on everything depends on a leaf of its own; an in-place ReLU changes only a copy."""
+    def capture(key: str, output: Tensor) -> Tensor | None:
+        """Makes the output a leaf of the graph; a later in-place ReLU changes only a copy."""
         if key != layer:
             return None
-        heard.append(output.detach().clone().requires_grad_())
-        return heard[0].clone()
+        captured.append(output.detach().clone().requires_grad_())
+        return captured[0].clone()
 
-    with undisturbed(network), torch.enable_grad(), listening(module, cut):
-        scores = _scorer(network, target, against)(fitted(network, images))
-        if not heard:
+    with preserved_state(network), torch.enable_grad(), forward_hooks(module, capture):
+        scores = _scorer(network, target, against)(network_input(network, images))
+        if not captured:
             raise UsageError(f"Layer '{layer}' did not run for these pictures.")
-        grid = _grid(layer, heard[0], size)
+        grid = grid_of(tuple(captured[0].shape), size)
+        if grid is None:
+            raise UsageError(
+                f"The output {tuple(captured[0].shape)} of layer '{layer}' is not spatial. Expected maps "
+                "(B, C, H, W), or tokens that form a grid: choose an earlier layer."
+            )
         if scores.requires_grad:
-            (gradient,) = torch.autograd.grad(scores.sum(), heard[0], allow_unused=True)
+            (gradient,) = torch.autograd.grad(scores.sum(), captured[0], allow_unused=True)
         else:
             gradient = None
     if gradient is None:
-        raise UsageError(f"The answer does not depend on layer '{layer}'. Name another one.")
-    return Evidence(*(grid.maps(part.detach()).float().cpu() for part in (heard[0], gradient)))
+        raise UsageError(f"The scores do not depend on layer '{layer}'. Choose another one.")
+    return Evidence(*(grid.maps(part.detach()).float().cpu() for part in (captured[0], gradient)))
 
 
 def scores_of(network: nn.Module, images: Tensor) -> Tensor:
-    """What the network answers, (B, K) float: the first tensor it puts out.
+    """The scores of a network, float (B, K): its "logits", or the first tensor of its output.
 
-    Raises UsageError when that is no row of scores a picture.
+    Raises UsageError when that is not one row per picture.
     """
-    output = network(laid(images))
-    answer = output["logits"] if isinstance(output, dict) and "logits" in output else first_tensor(output)
-    if answer is None or answer.dim() != 2 or len(answer) != len(images):
-        shape = None if answer is None else tuple(answer.shape)
+    output = network(channels_last(images))
+    scores = output["logits"] if isinstance(output, dict) and "logits" in output else first_tensor(output)
+    if scores is None or scores.dim() != 2 or len(scores) != len(images):
+        shape = None if scores is None else tuple(scores.shape)
         raise UsageError(
-            f"Expected a network that gives scores (B, K) to {len(images)} pictures; got {shape}."
+            f"Expected a network that gives scores (B, K) for {len(images)} pictures; got {shape}."
         )
-    return answer.float()
+    return scores.float()
 
 
-def laid(images: Tensor) -> Tensor:
-    """The same pictures channels last in memory, as `predict` lays them: convolutions are quicker so."""
+def channels_last(images: Tensor) -> Tensor:
+    """The same pictures in channels-last memory, as in `predict`: convolutions are faster so."""
     return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
 
 
 def _scorer(network: nn.Module, target: Target, against: Target | None) -> Score:
-    """The function whose rise is explained: the score of `target`, or its lead over `against`."""
+    """The function that is explained: the score of `target`, or its lead over `against`."""
 
     def score(images: Tensor) -> Tensor:
         scores = scores_of(network, images)  # (N, K)
@@ -254,7 +260,7 @@ def _column(scores: Tensor, target: Target) -> Tensor:
         if not 0 <= target < scores.shape[1]:
             raise UsageError(f"Expected a class from 0 to {scores.shape[1] - 1}; got {target}.")
         return scores[:, target]
-    copies = len(scores) // len(target)  # of the batch, one after another
+    copies = len(scores) // len(target)  # of the whole batch, one after another
     target = target.to(scores.device).repeat(copies)
     return scores.gather(1, target[:, None])[:, 0]
 
@@ -267,79 +273,78 @@ def _gradient(score: Score, images: Tensor) -> Tensor:
     images = images.detach().requires_grad_()
     scores = score(images)
     if not scores.requires_grad:
-        raise UsageError("The network's answer has no gradient: something in it cannot be differentiated.")
+        raise UsageError("The scores have no gradient: something in this network cannot be differentiated.")
     return torch.autograd.grad(scores.sum(), images)[0]
 
 
 def _path(score: Score, images: Tensor, steps: int) -> Tensor:
     """Integrated gradients of `images` from black by Gauss-Legendre quadrature, (B, H, W)."""
-    places, shares = np.polynomial.legendre.leggauss(steps)
-    ways = torch.from_numpy((places + 1) / 2).to(images)  # (S,), from 0 black to 1 the picture
+    roots, shares = np.polynomial.legendre.leggauss(steps)
+    nodes = torch.from_numpy((roots + 1) / 2).to(images)  # (S,), from 0, black, to 1, the picture
     weights = torch.from_numpy(shares / 2).to(images)
     mean = torch.zeros_like(images)
-    size = _copies(images)
-    for way, weight in zip(torch.split(ways, size), torch.split(weights, size), strict=True):
-        between = way[:, None, None, None, None] * images  # (S, B, C, H, W)
+    size = _copies_per_batch(images)
+    for position, weight in zip(torch.split(nodes, size), torch.split(weights, size), strict=True):
+        between = position[:, None, None, None, None] * images  # (S, B, C, H, W)
         gradient = _gradient(score, between.flatten(0, 1)).reshape(between.shape)
         mean += torch.einsum("s,sbchw->bchw", weight, gradient)
     return (mean * images).sum(dim=1).float()
 
 
-def _in_pieces(score: Score, image: Tensor) -> Tensor:
-    """Integrated gradients of one picture (1, C, H, W) from black, (1, H, W), piece by piece of the way.
+def _adaptive_path(score: Score, image: Tensor) -> Tensor:
+    """Integrated gradients of one picture (1, C, H, W) from black, (1, H, W), piece by piece along the path.
 
-    Two gradients are taken along each piece. The scores at its ends tell what they must add up to.
+    Two gradients are computed for each piece; the scores at its ends say what they must add up to.
     """
-    places = torch.linspace(0, 1, PIECES + 1)
+    positions = torch.linspace(0, 1, PIECES + 1)
     with torch.no_grad():
-        values = _scores_along(score, image, places)
-    ends = torch.stack([places[:-1], places[1:]], dim=1)  # (P, 2)
+        values = _scores_along(score, image, positions)
+    ends = torch.stack([positions[:-1], positions[1:]], dim=1)  # (P, 2)
     scores = torch.stack([values[:-1], values[1:]], dim=1)
-    heat = _between(score, image, ends)  # (P, H, W)
-    taken = 2 * PIECES
-    while taken < MOST_STEPS:
+    heat = _integrated(score, image, ends)  # (P, H, W)
+    steps = 2 * PIECES
+    while steps < MAX_STEPS:
         rises = scores[:, 1] - scores[:, 0]  # (P,)
-        off = heat.sum(dim=(1, 2)) - rises
-        if not _misses(heat.sum(), rises.sum()):
+        errors = heat.sum(dim=(1, 2)) - rises
+        if not _off(heat.sum(), rises.sum()):
             break
-        order = off.abs().argsort(descending=True)
-        number = max(1, len(order) // 4)
-        halved, kept = order[:number], order[number:]
+        order = errors.abs().argsort(descending=True)
+        count = max(1, len(order) // 4)
+        halved, rest = order[:count], order[count:]
         middle = ends[halved].mean(dim=1)
         with torch.no_grad():
             value = _scores_along(score, image, middle)
-        halves = [_halves(ends[halved], middle), _halves(scores[halved], value)]
-        heat = torch.cat([heat[kept], _between(score, image, halves[0])])
-        ends, scores = (
-            torch.cat([whole[kept], new]) for whole, new in zip((ends, scores), halves, strict=True)
-        )
-        taken += 4 * number
+        new_ends = _halves(ends[halved], middle)
+        heat = torch.cat([heat[rest], _integrated(score, image, new_ends)])
+        ends = torch.cat([ends[rest], new_ends])
+        scores = torch.cat([scores[rest], _halves(scores[halved], value)])
+        steps += 4 * count
     return heat.sum(dim=0, keepdim=True)
 
 
-def _between(score: Score, image: Tensor, ends: Tensor) -> Tensor:
-    """The evidence (P, H, W) gathered along each piece of the way, by two gradients (Gauss-Legendre)."""
-    apart = (ends[:, 1] - ends[:, 0])[:, None]  # (P, 1)
-    ways = ends.mean(dim=1, keepdim=True) + apart * torch.tensor([-0.5, 0.5]) / 3**0.5  # (P, 2)
-    gradients = [_gradient(score, part) for part in _along(image, ways.flatten())]
-    slopes = (torch.cat(gradients) * image).sum(dim=1).float().cpu()  # (2P, H, W)
-    return slopes.reshape(len(ends), 2, *slopes.shape[1:]).mean(dim=1) * apart[..., None]
+def _integrated(score: Score, image: Tensor, ends: Tensor) -> Tensor:
+    """The evidence (P, H, W) along each piece of the path, by two gradients (Gauss-Legendre)."""
+    lengths = (ends[:, 1] - ends[:, 0])[:, None]  # (P, 1)
+    nodes = ends.mean(dim=1, keepdim=True) + lengths * torch.tensor([-0.5, 0.5]) / 3**0.5  # (P, 2)
+    gradients = [_gradient(score, part) for part in _along(image, nodes.flatten())]
+    products = (torch.cat(gradients) * image).sum(dim=1).float().cpu()  # (2P, H, W)
+    return products.reshape(len(ends), 2, *products.shape[1:]).mean(dim=1) * lengths[..., None]
 
 
-def _scores_along(score: Score, image: Tensor, ways: Tensor) -> Tensor:
-    """The score (S,) at each place of the way from black, 0, to the picture, 1."""
-    return torch.cat([score(part) for part in _along(image, ways)]).float().cpu()
+def _scores_along(score: Score, image: Tensor, positions: Tensor) -> Tensor:
+    """The score (S,) at each position on the path from black, 0, to the picture, 1."""
+    return torch.cat([score(part) for part in _along(image, positions)]).float().cpu()
 
 
-def _along(image: Tensor, ways: Tensor) -> Iterator[Tensor]:
-    """The pictures (S, C, H, W) at those places of the way, as many at once as there is room for."""
-    for part in torch.split(ways.to(image), _copies(image)):
+def _along(image: Tensor, positions: Tensor) -> Iterator[Tensor]:
+    """The pictures (S, C, H, W) at those positions on the path, in batches."""
+    for part in torch.split(positions.to(image), _copies_per_batch(image)):
         yield part[:, None, None, None] * image
 
 
-def _misses(found: Tensor, expected: Tensor) -> Tensor:
-    """Whether a sum is farther than 1 % from what it must be."""
-    return (found - expected).abs() > NEARLY * CLOSE * expected.abs()
+def _off(total: Tensor, expected: Tensor) -> Tensor:
+    """Whether a sum is farther than the tolerance from what it must be."""
+    return (total - expected).abs() > MARGIN * TOLERANCE * expected.abs()
 
 
 def _halves(pairs: Tensor, middle: Tensor) -> Tensor:
@@ -356,41 +361,22 @@ def _difference_from_black(
         return (score(images) - score(torch.zeros_like(images))).float()
 
 
-def _copies(images: Tensor) -> int:
-    """How many copies of a batch are run at once: what is quickest."""
-    return max(1, min(PICTURES_A_BATCH // max(1, len(images)), VALUES_A_BATCH // max(1, images.numel())))
+def _copies_per_batch(images: Tensor) -> int:
+    """How many copies of `images` run at once: the fastest number."""
+    return max(1, min(PICTURES_PER_BATCH // max(1, len(images)), VALUES_PER_BATCH // max(1, images.numel())))
 
 
 def _windows(height: int, width: int) -> Tensor:
-    """Every place of a window a seventh of the sides, half a window apart: bool (P, H, W)."""
-    down, across = max(1, round(height / 7)), max(1, round(width / 7))
-    windows = [
-        _window((height, width), (top, left), (down, across))
-        for top in _starts(height, down)
-        for left in _starts(width, across)
-    ]
-    return torch.stack(windows)
-
-
-def _starts(side: int, window: int) -> list[int]:
-    stride = max(1, window // 2)
-    return [*range(0, side - window, stride), side - window]
-
-
-def _window(size: tuple[int, int], corner: tuple[int, int], sides: tuple[int, int]) -> Tensor:
-    window = torch.zeros(size, dtype=torch.bool)
-    window[corner[0] : corner[0] + sides[0], corner[1] : corner[1] + sides[1]] = True
-    return window
-
-
-def _grid(layer: str, output: Tensor, size: tuple[int, int]) -> Grid:
-    grid = grid_of(tuple(output.shape), size)
-    if grid is None:
-        raise UsageError(
-            f"Layer '{layer}' puts out {tuple(output.shape)}, which has no places on the picture. Expected "
-            "maps (B, C, H, W), or tokens that form a grid: name an earlier layer."
-        )
-    return grid
+    """Masks of windows, a seventh of the sides, half a window apart: bool (P, H, W)."""
+    starts, lengths = [], []
+    for side in (height, width):
+        length = max(1, round(side / 7))
+        starts.append([*range(0, side - length, max(1, length // 2)), side - length])
+        lengths.append(length)
+    windows = torch.zeros(len(starts[0]) * len(starts[1]), height, width, dtype=torch.bool)
+    for window, (top, left) in zip(windows, product(*starts), strict=True):
+        window[top : top + lengths[0], left : left + lengths[1]] = True
+    return windows
 
 
 EXPLAINERS: dict[str, Explainer] = {
@@ -403,7 +389,7 @@ EXPLAINERS: dict[str, Explainer] = {
     ),
     "grad-cam": Explainer(
         grad_cam,
-        "Averages gradients over all places, so it can light up places the network does not use.",
+        "Averages gradients over all places, so it can highlight places the network does not use.",
         "Selvaraju et al., arXiv:1610.02391; without its final ReLU",
         at_layer=True,
     ),
@@ -413,17 +399,17 @@ EXPLAINERS: dict[str, Explainer] = {
         "Sundararajan et al., arXiv:1703.01365",
         additive=True,
         complete=True,
-        rough=partial(integrated_gradients, steps=STEPS),
+        approximate=partial(integrated_gradients, steps=STEPS),
     ),
     "smoothgrad": Explainer(
         smoothgrad,
-        "Follows small changes of the picture only, and gives black pixels no credit.",
+        "Reflects only small changes of the picture, and gives black pixels no credit.",
         "Smilkov et al., arXiv:1706.03825; times the picture",
         additive=True,
     ),
     "occlusion": Explainer(
         occlusion,
-        "A black window is itself a shape: the network may answer to the window.",
+        "A black window is itself a shape: the network may respond to the window.",
         "Zeiler and Fergus, arXiv:1311.2901",
     ),
 }

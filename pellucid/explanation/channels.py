@@ -1,38 +1,39 @@
-"""Which pictures excite a channel, how many do at all, and what is lost without it: from values alone."""
+"""Channels: which pictures activate one most, for how many it is active, and what accuracy is lost without
+it."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-NINE = 9
+EXAMPLES = 9  # pictures shown of each channel, at both ends
 
 
-def strongest(output: Tensor) -> Tensor:
-    """The highest value of each channel for each picture (N, C), of maps (N, C, h, w) or numbers (N, C)."""
+def channel_maxima(output: Tensor) -> Tensor:
+    """The maximum of each channel for each picture, (N, C), of maps (N, C, h, w) or numbers (N, C)."""
     return output.flatten(2).amax(dim=2) if output.dim() > 2 else output
 
 
-def ranked(highest: Tensor, shown: int) -> dict[str, list[Any]]:
-    """By channel, of `strongest` (N, C): the NINE of the first `shown` pictures that excite it most and
-    least, strongest first, and the share of all that excite it."""
-    order = highest[:shown].argsort(dim=0, descending=True, stable=True)  # (shown, C)
+def rank_pictures(maxima: Tensor, count: int) -> dict[str, list[Any]]:
+    """For each channel of `channel_maxima` (N, C): which of the first `count` pictures activate it most and
+    least, most first, and for what share of all pictures it is above zero."""
+    order = maxima[:count].argsort(dim=0, descending=True, stable=True)  # (count, C)
     return {
-        "top": order[:NINE].T.tolist(),
-        "low": order[-NINE:].T.tolist(),
-        "excited": [round(share, 4) for share in (highest > 0).double().mean(dim=0).tolist()],
+        "top": order[:EXAMPLES].T.tolist(),
+        "low": order[-EXAMPLES:].T.tolist(),
+        "excited": [round(share, 4) for share in (maxima > 0).double().mean(dim=0).tolist()],
     }
 
 
-def right(scores: Tensor, labels: Tensor) -> Tensor:
-    """The share of right answers among scores (N, K): of all pictures, then of each class (1 + K,)."""
+def accuracies(scores: Tensor, labels: Tensor) -> Tensor:
+    """The accuracy of scores (N, K) for labels (N,): of all pictures, then of each class, (1 + K,)."""
     classes = scores.shape[1]
     support = torch.bincount(labels, minlength=classes).clamp_min(1)
-    hit = (scores.argmax(dim=1) == labels).double()
-    by_class = torch.zeros(classes, dtype=torch.double).index_add_(0, labels, hit) / support
-    return torch.cat([hit.mean()[None], by_class])
+    correct = (scores.argmax(dim=1) == labels).double()
+    by_class = torch.zeros(classes, dtype=torch.double).index_add_(0, labels, correct) / support
+    return torch.cat([correct.mean()[None], by_class])
 
 
-def lost(before: Tensor, after: Tensor) -> list[int]:
-    """By how many tenths of a point `right` changes."""
+def accuracy_changes(before: Tensor, after: Tensor) -> list[int]:
+    """The change of `accuracies` (1 + K,) in tenths of a percentage point."""
     return [round(change) for change in ((after - before) * 1000).tolist()]

@@ -1,4 +1,4 @@
-"""Looking inside: what every layer makes of a picture, and where the evidence for an answer lies."""
+"""Explanation: the output of every layer for a picture, and where the evidence for a class lies."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from pellucid.classifier import Classifier
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.explanation.activations import (
-    fitted,
     grid_of,
     last_spatial_layer,
-    original,
+    network_input,
+    preserved_state,
     record,
-    undisturbed,
+    uncompiled,
 )
 from pellucid.explanation.attribution import EXPLAINERS, scores_of
 from pellucid.formatting import percent
@@ -29,16 +29,16 @@ DEFAULT_METHODS = ("gradient x activation",)
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """One picture, what the network answers, and what can be seen of how it came to the answer.
+    """One picture, the network's prediction, and how it came about.
 
-    image          uint8 (C, H, W), what the network received
+    image          uint8 (C, H, W), as the network received it
     probabilities  float32 (K,)
     target         the class explained, an index into `classes`
-    feature_maps   what each layer put out, by name: (C, H, W), or (F,) where there is no space left
+    feature_maps   the output of each layer, by name: (C, H, W), or (F,) where it is not spatial
     heatmaps       the evidence for `target` by method, signed (h, w): positive speaks for, negative against
-    layer          where the methods of a layer looked; empty when none was asked for
+    layer          the layer that methods of a layer looked at; empty without such a method
     against        the class `target` was compared with, or None
-    scores         what the network put out before any softmax, float32 (K,)
+    scores         the network's output before any softmax, float32 (K,)
     notes          what a reader of the maps must know about this network, in sentences
     """
 
@@ -57,10 +57,10 @@ class Explanation:
         return f"Explanation({self.sentence})"
 
     def _repr_html_(self) -> str:
-        figures = [_figure(images.picture(self.image), "what the network received")]
+        figures = [_figure(images.picture(self.image), "the picture as the network received it")]
         for method, heat in self.heatmaps.items():
-            reach = float(heat.abs().max())
-            pixels = images.coloured(heat, -(reach or 1.0), reach or 1.0, colours=images.SIGNED)
+            limit = float(heat.abs().max())
+            pixels = images.coloured(heat, -(limit or 1.0), limit or 1.0, colours=images.SIGNED)
             figures.append(_figure(pixels, self.caption(method)))
         layers = ", ".join(f"{name} {tuple(maps.shape)}" for name, maps in self.feature_maps.items())
         notes = "".join(f"<p>{escape(str(note))}</p>" for note in self.notes)
@@ -68,33 +68,33 @@ class Explanation:
 
     @property
     def sentence(self) -> str:
-        """What the network answers, and which class is explained."""
+        """The prediction, and which class is explained."""
         best = int(self.probabilities.argmax())
-        told = {
+        values = {
             "answer": self.classes[best],
             "share": percent(float(self.probabilities[best])),
             "name": self.classes[self.target],
         }
         if self.against is None:
-            return translate("answers %(answer)s with %(share)s; evidence for %(name)s", **told)
+            return translate("answers %(answer)s with %(share)s; evidence for %(name)s", **values)
         return translate(
             "answers %(answer)s with %(share)s; evidence for %(name)s and not %(other)s",
-            **told,
+            **values,
             other=self.classes[self.against],
         )
 
     def caption(self, method: str) -> str:
-        """What a heatmap shows: method, place, class, scale, sum beside the score, and its caveat."""
+        """What a heatmap shows: method, layer, scale, its sum beside the score, and its caveat."""
         heat, explainer = self.heatmaps[method], EXPLAINERS[method]
-        reach = float(heat.abs().max())
+        limit = float(heat.abs().max())
         name = translate(method)
         if explainer.at_layer:
             name = translate("%(method)s at %(layer)s", method=name, layer=self.layer)
-        if reach == 0:
-            empty = translate("%(method)s: no evidence, the map is zero everywhere.", method=name)
-            return f"{empty} {translate(explainer.caveat)}"
+        if limit == 0:
+            message = translate("%(method)s: no evidence, the map is zero everywhere.", method=name)
+            return f"{message} {translate(explainer.caveat)}"
         scale = translate(
-            "%(method)s: scale -%(end)s (against) to %(end)s (for)", method=name, end=f"{reach:.3g}"
+            "%(method)s: scale -%(end)s (against) to %(end)s (for)", method=name, end=f"{limit:.3g}"
         )
         return f"{scale}{self._sum(heat) if explainer.additive else ''}. {translate(explainer.caveat)}"
 
@@ -112,7 +112,7 @@ class Explanation:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the pixels of picture and feature maps, as plain numbers and words."""
+        """Everything but the pixels of the picture and the feature maps, as plain values."""
         return {
             "target": self.classes[self.target],
             "against": None if self.against is None else self.classes[self.against],
@@ -139,40 +139,46 @@ def explain(
     layer: str | None = None,
     against: int | str | None = None,
 ) -> Explanation:
-    """What every layer makes of `image`, and where the evidence for an answer lies.
+    """The output of every layer for `image`, and where the evidence for a class lies.
 
     classifier  a Classifier, or any module that takes (B, C, H, W) and gives scores (B, K); the classes of
-                a bare module are called by their numbers
-    image       uint8 (C, H, W); for a bare module also float, exactly as it takes it; one picture a call
-    target      the class to explain, its number or name; without one, the class answered
-    methods     names of EXPLAINERS
-    layer       where the methods of a layer look; without it, the last layer with places
-    against     a second class: then the evidence is for `target` and not for it
+                a bare module are named by their numbers
+    image       one picture, uint8 (C, H, W); for a bare module also float, exactly as it takes it
+    target      the class to explain, its number or name; without one, the predicted class
+    methods     keys of EXPLAINERS
+    layer       where the methods of a layer look; without it, the last spatial layer
+    against     a second class: then the evidence is for `target` and not for this one
 
     Raises UsageError for a picture, class, layer or method that does not fit. Network, random state and
-    picture are afterwards as before, also after an error.
+    picture are left as they were, also after an error.
     """
-    wanted = list(methods)
-    for method in wanted:
+    methods = list(methods)
+    for method in methods:
         if method not in EXPLAINERS:
             raise UsageError(f"Unknown method '{method}'. {did_you_mean(method, EXPLAINERS)}")
-    image = _one(image)
-    network, scores, probabilities, classes = _asked(classifier, image)
+    if image.dim() == 4 and len(image) == 1:
+        image = image[0]
+    if image.dim() != 3:
+        raise UsageError(
+            f"Expected one picture (C, H, W); got {tuple(image.shape)}. "
+            "For several: explain_each(classifier, images)."
+        )
+    network, scores, probabilities, classes = _prediction(classifier, image)
     number = int(scores.argmax()) if target is None else _class_number(target, classes)
     other = None if against is None else _class_number(against, classes)
     if other == number:
         raise UsageError(f"Expected two different classes to compare; got '{classes[number]}' twice.")
-    images = _taken(image[None])  # (1, C, H, W)
+    images = scaled(image[None]) if image.dtype == torch.uint8 else image[None]  # (1, C, H, W)
     outputs = record(network, images)
-    place = _place(network, images, wanted, layer)
+    chosen = _evidence_layer(network, images, methods, layer)
     heatmaps = {
-        method: EXPLAINERS[method](network, images, number, against=other, layer=place or None)[0]
-        for method in wanted
+        method: EXPLAINERS[method](network, images, number, against=other, layer=chosen or None)[0]
+        for method in methods
     }
     maps = {name: output[0] for name, output in outputs.items()}
-    notes = (*_notes(scores, image), *_token_note(network, images, place))
+    notes = (*_notes(scores, image), *_token_note(network, images, chosen))
     return Explanation(
-        _shown(image), probabilities, number, classes, maps, heatmaps, place, other, scores, notes
+        _as_bytes(image), probabilities, number, classes, maps, heatmaps, chosen, other, scores, notes
     )
 
 
@@ -182,12 +188,12 @@ def explain_each(
     targets: Sequence[int | str] | int | str | None = None,
     **options: Any,
 ) -> list[Explanation]:
-    """As `explain`, of each of `images` (N, C, H, W).
+    """`explain` for each of `images` (N, C, H, W).
 
-    targets  one class for all, one a picture, or none: then what is answered to each
-    options  as `explain` takes them: methods, layer, against
+    targets  one class for all, one per picture, or None for each picture's predicted class
+    options  those of `explain`: methods, layer, against
 
-    Raises UsageError when the number of targets is another than that of the pictures.
+    Raises UsageError when there are not as many targets as pictures.
     """
     if images.dim() != 4:
         raise UsageError(f"Expected pictures (N, C, H, W); got {tuple(images.shape)}.")
@@ -195,30 +201,20 @@ def explain_each(
         targets = [targets] * len(images)  # type: ignore[list-item]
     if len(targets) != len(images):
         raise UsageError(f"Expected one class for each of {len(images)} pictures; got {len(targets)}.")
-    return [explain(classifier, image, one, **options) for image, one in zip(images, targets, strict=True)]
+    pairs = zip(images, targets, strict=True)
+    return [explain(classifier, image, target, **options) for image, target in pairs]
 
 
-def _one(image: Tensor) -> Tensor:
-    if image.dim() == 4 and len(image) == 1:
-        return image[0]
-    if image.dim() != 3:
-        raise UsageError(
-            f"Expected one picture (C, H, W); got {tuple(image.shape)}. "
-            "For several: explain_each(classifier, images)."
-        )
-    return image
-
-
-def _asked(
+def _prediction(
     classifier: Classifier | nn.Module, image: Tensor
 ) -> tuple[nn.Module, Tensor, Tensor, tuple[str, ...]]:
-    """The network, its scores (K,) and probabilities (K,) for the picture, and the names of its classes."""
+    """The network, its scores (K,) and probabilities (K,) for the picture, and its class names."""
     if isinstance(classifier, Classifier):
         scores = classifier.logits(image[None])[0]
         return classifier.network, scores, scores.softmax(dim=0), classifier.classes
-    network = original(classifier)
-    with undisturbed(network), torch.no_grad():
-        scores = scores_of(network, fitted(network, image[None]))[0].cpu()
+    network = uncompiled(classifier)
+    with preserved_state(network), torch.no_grad():
+        scores = scores_of(network, network_input(network, image[None]))[0].cpu()
     probabilities = scores if _are_probabilities(scores) else scores.softmax(dim=0)
     return network, scores, probabilities, tuple(str(number) for number in range(len(scores)))
 
@@ -233,9 +229,9 @@ def _class_number(name: int | str, classes: tuple[str, ...]) -> int:
     return name
 
 
-def _place(network: nn.Module, images: Tensor, methods: list[str], layer: str | None) -> str:
+def _evidence_layer(network: nn.Module, images: Tensor, methods: list[str], layer: str | None) -> str:
     if layer is not None:
-        record(network, images, [layer])  # refuses a name that is none
+        record(network, images, [layer])  # raises for an unknown name
         return layer
     if not any(EXPLAINERS[method].at_layer for method in methods):
         return ""
@@ -251,51 +247,51 @@ def _notes(scores: Tensor, image: Tensor) -> tuple[Message, ...]:
     if _are_probabilities(scores):
         notes.append(
             lazy_gettext(
-                "The network ends in a softmax: it puts out probabilities, so the evidence is for a "
-                "probability and fades where the network is sure."
+                "The network ends in a softmax, so the evidence is for a probability, and it fades where the "
+                "network is confident."
             )
         )
     elif abs(float(scores.exp().sum()) - 1) < 1e-3:
         notes.append(
-            lazy_gettext("The network puts out log-probabilities: lowering other classes counts as evidence.")
+            lazy_gettext(
+                "The network ends in a log-softmax: whatever lowers the other classes counts as evidence too."
+            )
         )
     if image.is_floating_point() and not 0 <= float(image.min()) <= float(image.max()) <= 1:
         notes.append(
             lazy_gettext(
-                "The picture is shown from its lowest to its highest value: the network takes others."
+                "The picture is shown from its lowest to its highest value: the network takes values beyond "
+                "0 to 1."
             )
         )
     return tuple(notes)
 
 
-def _token_note(network: nn.Module, images: Tensor, place: str) -> tuple[Message, ...]:
-    if not place:
+def _token_note(network: nn.Module, images: Tensor, layer: str) -> tuple[Message, ...]:
+    if not layer:
         return ()
-    shape = tuple(record(network, images, [place])[place].shape)
+    shape = tuple(record(network, images, [layer])[layer].shape)
     grid = grid_of(shape, (images.shape[2], images.shape[3]))
     if grid is None or grid.kind != "tokens":
         return ()
-    told = {"layer": place, "tokens": shape[1], "height": grid.height, "width": grid.width}
+    values = {"layer": layer, "tokens": shape[1], "height": grid.height, "width": grid.width}
     if not grid.extra:
         note = lazy_gettext(
-            "%(layer)s puts out %(tokens)s tokens, read as %(height)s x %(width)s places.", **told
+            "The output of %(layer)s is %(tokens)s tokens, read as a grid of %(height)s x %(width)s.",
+            **values,
         )
     else:
         note = lazy_gettext(
-            "%(layer)s puts out %(tokens)s tokens, read as %(height)s x %(width)s places; %(extra)s in front "
-            "left out, such as the class token.",
-            **told,
+            "The output of %(layer)s is %(tokens)s tokens, read as a grid of %(height)s x %(width)s without "
+            "the first %(extra)s, such as the class token.",
+            **values,
             extra=grid.extra,
         )
     return (note,)
 
 
-def _taken(images: Tensor) -> Tensor:
-    return scaled(images) if images.dtype == torch.uint8 else images
-
-
-def _shown(image: Tensor) -> Tensor:
-    """The picture as uint8 (C, H, W), whatever the network takes."""
+def _as_bytes(image: Tensor) -> Tensor:
+    """The picture as uint8 (C, H, W), whatever type the network takes."""
     if image.dtype == torch.uint8:
         return image
     low, high = min(0.0, float(image.min())), max(1.0, float(image.max()))

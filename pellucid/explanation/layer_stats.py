@@ -1,4 +1,4 @@
-"""Is the network in good health? What each layer costs, sees, wastes, and already knows."""
+"""Layer statistics: cost, receptive field, unused channels and linear-probe accuracy of every layer."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,39 +19,39 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import (
-    adds_nothing,
-    fitted,
+    forward_hooks,
     grid_of,
+    is_passthrough,
     layers_of,
-    listening,
-    original,
+    network_input,
+    preserved_state,
     record,
-    undisturbed,
+    uncompiled,
 )
 from pellucid.explanation.faithfulness import randomised
 from pellucid.inference import scaled
 from pellucid.models import MODELS, build
 
-TWIN = 0.95  # correlation of two channels from which on one of them is hardly needed
-CELLS_A_PICTURE = 16
+DUPLICATE = 0.95  # correlation of two channels above which one of them is hardly needed
+CELLS_PER_PICTURE = 16
 PROBE_FEATURES = 512
-PROBED = 2 / 3  # the share of the sample a probe learns from
+PROBE_TRAINING = 2 / 3  # the share of the sample a probe is trained on
 RIDGE = 10.0
-PROBES_A_SIDE = 32  # rows and columns tried for the field of view; larger pictures are tried in steps
-IN_SIGHT = 0.0455  # of the peak: two standard deviations, after Luo et al.
+PROBES_PER_SIDE = 32  # rows and columns tried for the receptive field; larger pictures are tried in strips
+EFFECTIVE = 0.0455  # of the peak: two standard deviations, after Luo et al.
 BATCH = 64
 TIMED_RUNS = 5
 
 CAVEATS = {
-    "channels": "Dead, always-on and twin on these pictures; others might wake a channel.",
-    "probe": "What can be read from a layer need not be used by the network.",
-    "field": "The theoretical field is a limit; what counts in practice is smaller.",
+    "channels": "Dead, always on and duplicate on these pictures; others may activate a channel.",
+    "probe": "The network need not use what a probe can read from a layer.",
+    "field": "The theoretical receptive field is a limit; what matters in practice is smaller.",
 }
 
 
 @dataclass(frozen=True)
-class Twins:
-    """Two channels of a layer that respond alike."""
+class Duplicates:
+    """Two channels of a layer that respond to the same things."""
 
     first: int
     second: int
@@ -60,20 +60,20 @@ class Twins:
 
 @dataclass(frozen=True)
 class LayerStats:
-    """One layer.
+    """The statistics of one layer.
 
-    shape            of what it puts out for one picture
-    parameters       its own, not those of modules inside
+    shape            of its output for one picture
+    parameters       its own, without those of submodules
     multiply_adds    for one picture
     seconds          for one picture, the median of a few runs
-    dead             channels that put out the same number everywhere on every picture
+    dead             channels that have the same value everywhere on every picture
     always_on        channels of a rectified layer that are above zero everywhere on every picture
-    twins            pairs of channels that correlate above 0.95
-    field            height and width in pixels of what one cell in the middle can see; None: unknown
-    effective_field  side in pixels of a square as large as what the cell sees in practice; None: unknown
-    probe            share of held-out pictures told apart by a linear classifier on this layer
+    duplicates       pairs of channels that correlate above 0.95
+    field            receptive field of a cell in the middle, (height, width) in pixels; None: unknown
+    effective_field  side in pixels of a square as large as the effective receptive field; None: unknown
+    probe            accuracy on held-out pictures of a linear classifier on this layer
     untrained_probe  the same for the network before training
-    judged           whether the layer computes something, so that its channels are worth judging
+    judged           whether the layer changes its input, so that statistics of its channels mean something
     """
 
     name: str
@@ -83,7 +83,7 @@ class LayerStats:
     seconds: float
     dead: tuple[int, ...] = ()
     always_on: tuple[int, ...] = ()
-    twins: tuple[Twins, ...] = ()
+    duplicates: tuple[Duplicates, ...] = ()
     field: tuple[int, int] | None = None
     effective_field: float | None = None
     probe: float | None = None
@@ -93,7 +93,7 @@ class LayerStats:
 
 @dataclass(frozen=True)
 class NetworkStats:
-    """All layers in order of execution, judged on `pictures` pictures."""
+    """The statistics of all layers in order of execution, measured on `pictures` pictures."""
 
     layers: tuple[LayerStats, ...]
     pictures: int
@@ -110,52 +110,57 @@ class NetworkStats:
 
     @property
     def sentence(self) -> str:
-        """What is wasted, in words."""
+        """The unused channels, in words."""
         judged = [layer for layer in self.layers if layer.judged]
         dead = [f"{len(layer.dead)} of {layer.shape[0]} in {layer.name}" for layer in judged if layer.dead]
-        twins = [f"{len(layer.twins)} in {layer.name}" for layer in judged if layer.twins]
+        pairs = [f"{len(layer.duplicates)} in {layer.name}" for layer in judged if layer.duplicates]
         parts = [
-            f"channels that never fire: {', '.join(dead)}" if dead else "every channel fires",
-            f"pairs of twins: {', '.join(twins)}" if twins else "no two channels are twins",
+            f"dead channels: {', '.join(dead)}" if dead else "no channel is dead",
+            f"pairs of duplicate channels: {', '.join(pairs)}" if pairs else "no two channels are duplicates",
         ]
         return f"On {self.pictures} pictures: {'; '.join(parts)}."
 
 
-def examine(classifier: Classifier, dataset: Dataset, *, pictures: int = 512, seed: int = 0) -> NetworkStats:
-    """The health of every layer, judged on a seeded sample of `dataset`, best one it did not learn from.
+def layer_statistics(
+    classifier: Classifier, dataset: Dataset, *, pictures: int = 512, seed: int = 0
+) -> NetworkStats:
+    """The statistics of every layer on a seeded sample of `dataset`, preferably not of training pictures.
 
-    Linear probes (Alain and Bengio, arXiv:1610.01644) learn from two thirds of the sample and are judged on
-    the rest. Raises UsageError when there are fewer than three pictures.
+    Linear probes (Alain and Bengio, arXiv:1610.01644) are trained on two thirds of the sample and evaluated
+    on the rest. Raises UsageError when there are fewer than three pictures.
     """
     if len(dataset) < 3:
-        raise UsageError(f"Expected at least 3 pictures to examine a network on; got {len(dataset)}.")
+        raise UsageError(f"Expected at least 3 pictures for layer statistics; got {len(dataset)}.")
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:pictures]
     sample = dataset.subset(order)
-    network = original(classifier.network)
+    network = uncompiled(classifier.network)
     images = scaled(sample.images)
     summaries = _summaries(network, images, seed)
     untrained = _summaries(_untrained(classifier), images, seed)
-    labels, number = sample.labels, len(sample.classes)
+    labels, count = sample.labels, len(sample.classes)
     costs, seconds = multiply_adds(network, images[:1]), layer_seconds(network, images[:1])
-    theoretical, effective = fields(network, images[:1]), effective_fields(network, images[:16])
+    theoretical, effective = (
+        receptive_fields(network, images[:1]),
+        effective_receptive_fields(network, images[:16]),
+    )
     modules = layers_of(network)
     layers = []
     for key, summary in summaries.items():
-        name, _, again = key.partition("#")
-        own = modules[name].parameters(recurse=False)
+        name, _, run = key.partition("#")
+        parameters = modules[name].parameters(recurse=False)
         before = untrained.get(key)
         layers.append(
             LayerStats(
                 key,
                 summary.shape,
-                0 if again else sum(weight.numel() for weight in own),
-                0 if again else costs.get(name, 0),  # all runs of a module are counted with its first
+                0 if run else sum(weight.numel() for weight in parameters),
+                0 if run else costs.get(name, 0),  # of all runs of a module
                 seconds.get(key, 0.0),
                 *(summary.channels() if summary.judged else ((), (), ())),
                 theoretical.get(key),
                 effective.get(key),
-                probe_accuracy(summary.features, labels, number),
-                None if before is None else probe_accuracy(before.features, labels, number),
+                probe_accuracy(summary.features, labels, count),
+                None if before is None else probe_accuracy(before.features, labels, count),
                 summary.judged,
             )
         )
@@ -163,89 +168,90 @@ def examine(classifier: Classifier, dataset: Dataset, *, pictures: int = 512, se
 
 
 def multiply_adds(network: nn.Module, images: Tensor) -> dict[str, int]:
-    """Multiplications with addition of every layer for one of `images`, convolutions and matrix products."""
-    network = original(network)
+    """The multiply-adds of every layer for one of `images` (B, C, H, W): convolutions and matrix products."""
+    network = uncompiled(network)
     counter = FlopCounterMode(display=False)
-    with undisturbed(network), torch.no_grad(), counter:
-        network(fitted(network, images[:1]))
+    with preserved_state(network), torch.no_grad(), counter:
+        network(network_input(network, images[:1]))
     counts: dict[str, dict[Any, int]] = counter.get_flop_counts()
     root = type(network).__name__
-    found = {}
+    result = {}
     for name in layers_of(network):
         operations = counts.get(root if name == "network" else f"{root}.{name}", {})
-        found[name] = sum(operations.values()) // 2
-    return found
+        result[name] = sum(operations.values()) // 2
+    return result
 
 
 def layer_seconds(network: nn.Module, images: Tensor) -> dict[str, float]:
-    """The time each layer takes for `images`, in seconds: the median of a few runs."""
-    network = original(network)
-    images = fitted(network, images)
+    """The time of each layer for `images` (B, C, H, W), in seconds: the median of a few runs."""
+    network = uncompiled(network)
+    images = network_input(network, images)
     runs: dict[str, list[float]] = {}
     for _ in range(TIMED_RUNS):
-        with undisturbed(network), torch.no_grad(), _timing(layers_of(network)) as taken:
+        with preserved_state(network), torch.no_grad(), _timed(layers_of(network)) as durations:
             network(images)
-        for key, seconds in taken.items():
+        for key, seconds in durations.items():
             runs.setdefault(key, []).append(seconds)
     return {key: median(seconds) for key, seconds in runs.items()}
 
 
-def fields(network: nn.Module, images: Tensor) -> dict[str, tuple[int, int]]:
-    """What one cell in the middle of each layer with places can see at most: height and width in pixels.
+def receptive_fields(network: nn.Module, images: Tensor) -> dict[str, tuple[int, int]]:
+    """The receptive field of a cell in the middle of each spatial layer: (height, width) in pixels.
 
-    Found by experiment, so it holds for any module: a row of the picture is made not-a-number, and it is
-    looked which cells catch it. In pictures of more than 32 pixels a side the figures are a little coarse.
-    Empty where the network cannot compute in double precision, which makes sure nothing else catches it.
+    Found by experiment, so that it holds for any module: a row of the picture is set to NaN, and the cells
+    that become NaN can see it. For pictures of more than 32 pixels a side the figures are rounded up to
+    strips. Empty where the network cannot compute in double precision, in which nothing overflows to NaN.
     """
-    network = deepcopy(original(network)).double()
+    network = deepcopy(uncompiled(network)).double()
     size = (images.shape[2], images.shape[3])
-    down = _caught(network, images, size, dim=2)
-    across = _caught(network, images, size, dim=3)
+    down = _extent(network, images, size, dim=2)
+    across = _extent(network, images, size, dim=3)
     return {name: (down[name], across[name]) for name in down if name in across}
 
 
-def effective_fields(network: nn.Module, images: Tensor) -> dict[str, float]:
-    """What one cell in the middle of each layer sees in practice: the side in pixels of a square as large
-    as the pixels whose gradient is above a twentieth of the largest (Luo et al., arXiv:1701.04128)."""
-    network = original(network)
+def effective_receptive_fields(network: nn.Module, images: Tensor) -> dict[str, float]:
+    """The effective receptive field of a cell in the middle of each layer: the side in pixels of a square as
+    large as the area whose gradient is above a twentieth of the maximum (Luo et al., arXiv:1701.04128)."""
+    network = uncompiled(network)
     size = (images.shape[2], images.shape[3])
     outputs: dict[str, Tensor] = {}
 
-    def keep(key: str, output: Tensor) -> Tensor:
+    def store(key: str, output: Tensor) -> Tensor:
         outputs[key] = output
         return output.clone()  # an in-place ReLU changes the copy
 
-    with undisturbed(network), torch.enable_grad():
-        images = fitted(network, images).requires_grad_()
-        with listening(layers_of(network), keep):
+    with preserved_state(network), torch.enable_grad():
+        images = network_input(network, images).requires_grad_()
+        with forward_hooks(layers_of(network), store):
             network(images)
         return {
             key: side
             for key, output in outputs.items()
-            if (side := _side_in_sight(output, images, size)) is not None
+            if (side := _effective_side(output, images, size)) is not None
         }
 
 
 def probe_accuracy(features: Tensor, labels: Tensor, classes: int) -> float:
-    """The share of the last third of the pictures told apart by ridge regression learned from the others.
+    """The accuracy on the last third of the pictures of a ridge regression trained on the others.
 
-    features  (N, F); labels int64 (N,)
+    features  (N, F)
+    labels    int64 (N,)
     """
-    learned = max(1, round(len(features) * PROBED))
+    count = max(1, round(len(features) * PROBE_TRAINING))
     features = features.double()
-    mean, spread = features[:learned].mean(dim=0), features[:learned].std(dim=0, correction=0)
-    features = functional.pad((features - mean) / spread.clamp_min(1e-6), (0, 1), value=1.0)
-    wanted = functional.one_hot(labels[:learned], classes).double()
-    known = features[:learned]
-    penalty = RIDGE * torch.eye(known.shape[1], dtype=torch.float64)
-    weights = torch.linalg.solve(known.T @ known + penalty, known.T @ wanted)  # (F + 1, K)
-    guesses = (features[learned:] @ weights).argmax(dim=1)
-    return float((guesses == labels[learned:]).double().mean()) if len(guesses) else 0.0
+    mean, std = features[:count].mean(dim=0), features[:count].std(dim=0, correction=0)
+    features = functional.pad((features - mean) / std.clamp_min(1e-6), (0, 1), value=1.0)
+    targets = functional.one_hot(labels[:count], classes).double()
+    training = features[:count]
+    penalty = RIDGE * torch.eye(training.shape[1], dtype=torch.float64)
+    weights = torch.linalg.solve(training.T @ training + penalty, training.T @ targets)  # (F + 1, K)
+    predictions = (features[count:] @ weights).argmax(dim=1)
+    return float((predictions == labels[count:]).double().mean()) if len(predictions) else 0.0
 
 
 def weight_changes(states: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
-    """By how much each tensor of weights changed from one state of a network to the next, as a share of its
-    length: one entry an epoch for the states kept after each. About 0.001 a step is usual."""
+    """The relative change of each weight tensor from one `state_dict` to the next, by norm: one dict per
+    pair. About 0.001 per step is usual."""
     return [
         {
             name: float((after[name] - before[name]).norm() / before[name].norm().clamp_min(1e-12))
@@ -256,12 +262,12 @@ def weight_changes(states: Sequence[Mapping[str, Tensor]]) -> list[dict[str, flo
     ]
 
 
-def gradient_lengths(classifier: Classifier, dataset: Dataset, *, pictures: int = 256) -> dict[str, float]:
-    """The length of the loss's gradient for each tensor of weights, over the first `pictures`."""
-    network = original(classifier.network)
+def gradient_norms(classifier: Classifier, dataset: Dataset, *, pictures: int = 256) -> dict[str, float]:
+    """The norm of the loss's gradient for each weight tensor, over the first `pictures` of `dataset`."""
+    network = uncompiled(classifier.network)
     weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
-    with undisturbed(network), torch.enable_grad():
-        logits = network(fitted(network, dataset.images[:pictures]))
+    with preserved_state(network), torch.enable_grad():
+        logits = network(network_input(network, dataset.images[:pictures]))
         loss = functional.cross_entropy(logits.float(), dataset.labels[:pictures].to(logits.device))
         gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     return {
@@ -272,7 +278,7 @@ def gradient_lengths(classifier: Classifier, dataset: Dataset, *, pictures: int 
 
 @dataclass
 class _Summary:
-    """What is kept of a layer's outputs: little, however many pictures there are."""
+    """What is stored of a layer's outputs: little, however many pictures there are."""
 
     shape: tuple[int, ...]
     judged: bool
@@ -284,25 +290,27 @@ class _Summary:
     def features(self) -> Tensor:
         return torch.cat([features for _, features in self.parts])
 
-    def channels(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Twins, ...]]:
-        """Dead ones, always-on ones, twins."""
+    def channels(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[Duplicates, ...]]:
+        """Dead channels, always-on channels, duplicates."""
         dead = self.highest <= self.lowest
         rectified = bool(self.lowest.min() >= 0)
         on = (self.lowest > 0) & ~dead if rectified else torch.zeros_like(dead)
-        return _places(dead), _places(on), self._twins(~dead)
+        return _indices(dead), _indices(on), self._duplicates(~dead)
 
-    def _twins(self, alive: Tensor) -> tuple[Twins, ...]:
+    def _duplicates(self, alive: Tensor) -> tuple[Duplicates, ...]:
         cells = torch.cat([cells for cells, _ in self.parts]).double()  # (n, C)
         cells = cells - cells.mean(dim=0)
         cells = cells / cells.norm(dim=0).clamp_min(1e-12)
         correlations = (cells.T @ cells).triu(diagonal=1) * alive * alive[:, None]
-        pairs = torch.nonzero(correlations > TWIN).tolist()
-        return tuple(Twins(i, j, float(correlations[i, j])) for i, j in pairs)
+        pairs = torch.nonzero(correlations > DUPLICATE).tolist()
+        return tuple(Duplicates(i, j, float(correlations[i, j])) for i, j in pairs)
 
 
 def _summaries(network: nn.Module, images: Tensor, seed: int) -> dict[str, _Summary]:
     generator = torch.Generator().manual_seed(seed)
-    weighted = {name for name, module in layers_of(network).items() if any(True for _ in module.parameters())}
+    with_weights = {
+        name for name, module in layers_of(network).items() if any(True for _ in module.parameters())
+    }
     summaries: dict[str, _Summary] = {}
     for part in torch.split(images, BATCH):
         before = part.float()
@@ -310,7 +318,7 @@ def _summaries(network: nn.Module, images: Tensor, seed: int) -> dict[str, _Summ
             grid = grid_of(tuple(output.shape), (part.shape[2], part.shape[3]))
             maps = grid.maps(output) if grid is not None else output.flatten(1)[..., None, None]
             if key not in summaries:
-                judged = key.partition("#")[0] in weighted or not adds_nothing(before, output)
+                judged = key.partition("#")[0] in with_weights or not is_passthrough(before, output)
                 shape = tuple(output.shape[1:])
                 summaries[key] = _Summary(shape, judged, *_extremes(maps))
             summary, (lowest, highest) = summaries[key], _extremes(maps)
@@ -326,25 +334,25 @@ def _extremes(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _some_cells(maps: Tensor, generator: torch.Generator) -> Tensor:
-    """A few places of each picture, (n, C)."""
+    """A few random cells of each picture, (n, C)."""
     cells = maps.flatten(2).transpose(1, 2).flatten(0, 1)  # (B*h*w, C)
-    wanted = min(len(cells), CELLS_A_PICTURE * len(maps))
-    return cells[torch.randperm(len(cells), generator=generator)[:wanted]]
+    count = min(len(cells), CELLS_PER_PICTURE * len(maps))
+    return cells[torch.randperm(len(cells), generator=generator)[:count]]
 
 
 def _pooled(maps: Tensor) -> Tensor:
-    """At most 512 numbers a picture, or one a channel: maps averaged to as many cells as that allows."""
+    """At most 512 numbers per picture, or one per channel: maps averaged to as many cells as that allows."""
     side = max(1, int((PROBE_FEATURES / maps.shape[1]) ** 0.5))
     size = (min(side, maps.shape[2]), min(side, maps.shape[3]))
     return functional.adaptive_avg_pool2d(maps, size).flatten(1)
 
 
-def _places(flags: Tensor) -> tuple[int, ...]:
+def _indices(flags: Tensor) -> tuple[int, ...]:
     return tuple(torch.nonzero(flags)[:, 0].tolist())
 
 
 def _untrained(classifier: Classifier) -> nn.Module:
-    """The network as it was before it learned, or with its weights shuffled where that cannot be built."""
+    """The network before training, or with its weights shuffled where that cannot be built."""
     if classifier.model not in MODELS:
         return randomised(classifier.network, seed=0)
     size = (classifier.preprocess.height, classifier.preprocess.width)
@@ -352,34 +360,34 @@ def _untrained(classifier: Classifier) -> nn.Module:
 
 
 @contextmanager
-def _timing(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, float]]:
-    """Inside the block every run of a module is timed: seconds by key."""
-    begun: dict[str, float] = {}
-    taken: dict[str, float] = {}
+def _timed(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, float]]:
+    """Times every run of `modules` inside the block: seconds by key."""
+    starts: dict[str, float] = {}
+    durations: dict[str, float] = {}
 
-    def end(key: str, output: Tensor) -> None:
+    def stop(key: str, output: Tensor) -> None:
         if output.is_cuda:
             torch.cuda.synchronize()
-        taken[key] = perf_counter() - begun[key.partition("#")[0]]
+        durations[key] = perf_counter() - starts[key.partition("#")[0]]
 
-    def starter(name: str) -> Callable[[nn.Module, Any], None]:
-        return lambda module, inputs: begun.update({name: perf_counter()})
+    def start(name: str) -> Callable[[nn.Module, Any], None]:
+        return lambda module, inputs: starts.update({name: perf_counter()})
 
     handles = []
     try:
         for name, module in modules.items():
-            handles.append(module.register_forward_pre_hook(starter(name)))
-        with listening(modules, end):
-            yield taken
+            handles.append(module.register_forward_pre_hook(start(name)))
+        with forward_hooks(modules, stop):
+            yield durations
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _caught(network: nn.Module, images: Tensor, size: tuple[int, int], *, dim: int) -> dict[str, int]:
-    """How many pixels along `dim` reach the cell in the middle of each layer."""
+def _extent(network: nn.Module, images: Tensor, size: tuple[int, int], *, dim: int) -> dict[str, int]:
+    """How many pixels along `dim` the cell in the middle of each layer can see."""
     side = size[dim - 2]
-    step = -(-side // PROBES_A_SIDE)
+    step = -(-side // PROBES_PER_SIDE)
     starts = range(0, side, step)
     probes = torch.full((len(starts), *images.shape[1:]), 0.5)
     for probe, start in zip(probes, starts, strict=True):
@@ -388,17 +396,17 @@ def _caught(network: nn.Module, images: Tensor, size: tuple[int, int], *, dim: i
         recorded = record(network, probes)
     except (RuntimeError, ValueError, TypeError, NotImplementedError):
         return {}
-    found = {}
+    extents = {}
     for key, output in recorded.items():
         grid = grid_of(tuple(output.shape), size)
         if grid is None:
             continue
         middle = grid.maps(output)[:, :, grid.height // 2, grid.width // 2]  # (probes, C)
-        found[key] = min(side, int(middle.isnan().any(dim=1).sum()) * step)
-    return found
+        extents[key] = min(side, int(middle.isnan().any(dim=1).sum()) * step)
+    return extents
 
 
-def _side_in_sight(output: Tensor, images: Tensor, size: tuple[int, int]) -> float | None:
+def _effective_side(output: Tensor, images: Tensor, size: tuple[int, int]) -> float | None:
     grid = grid_of(tuple(output.shape), size)
     if grid is None or not output.requires_grad:
         return None
@@ -407,4 +415,4 @@ def _side_in_sight(output: Tensor, images: Tensor, size: tuple[int, int]) -> flo
     if gradient is None:
         return None
     strength = gradient.float().abs().mean(dim=(0, 1))  # (H, W)
-    return math.sqrt(float((strength > IN_SIGHT * strength.max()).sum()))
+    return math.sqrt(float((strength > EFFECTIVE * strength.max()).sum()))

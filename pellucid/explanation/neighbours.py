@@ -1,7 +1,6 @@
-"""The training pictures a network holds most alike, and how unlike all of them a picture is."""
+"""Nearest neighbours: the training pictures most similar to a picture for a network, and how novel it is."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,20 +9,20 @@ from torch.nn import functional
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
-from pellucid.explanation.activations import layers_of, original, undisturbed
+from pellucid.explanation.activations import layers_of, preserved_state, uncompiled
 from pellucid.inference import fixed_batches
 
-FAMILY = 5  # how unlike a picture is, is judged by its five nearest
-CALIBRATION = 1000  # pictures that say what distance is usual
-SEARCHED = 10_000  # training pictures searched where a reader waits, at most
-ROWS_AT_ONCE = 512
+NOVELTY_NEIGHBOURS = 5  # over whose distances novelty is averaged
+REFERENCES = 1000  # pictures whose distances are the reference for novelty, at most
+MAX_SAMPLE = 10_000  # training pictures indexed where a reader waits
+ROWS_PER_BATCH = 512
 
-CAVEAT = "Alike to the network, not the cause of the answer; and a familiar picture can be misread."
+CAVEAT = "Similar to the network, not the cause of its prediction; and a familiar picture can be misread."
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A training picture: its place in the data set, cosine similarity -1..1, class and source."""
+    """A training picture: its index in the data set, cosine similarity -1..1, class name and source."""
 
     index: int
     similarity: float
@@ -33,110 +32,104 @@ class Neighbour:
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """Training pictures as the network holds them, ready to be searched.
+    """The features of training pictures, ready to be searched.
 
-    features  float32 (N, F), the last hidden layer, each row of length 1
-    dataset   the pictures they come from
-    usual     float32 (M,), sorted: how far pictures are, on average, from their five nearest here
-    held_out  whether `usual` was measured on pictures the network did not learn from
+    features   float32 (N, F), the last hidden layer, each row of length 1
+    dataset    the pictures they come from
+    distances  float32 (M,), sorted: mean distance of ordinary pictures from their five nearest
+    held_out   whether `distances` was measured on pictures the network was not trained on
     """
 
     classifier: Classifier
     features: Tensor
     dataset: Dataset
-    usual: Tensor
+    distances: Tensor
     held_out: bool
 
 
 def index_pictures(classifier: Classifier, training: Dataset, held_out: Dataset | None = None) -> Index:
-    """The pictures of `training` as the network holds them.
+    """An index of the pictures of `training`.
 
-    held_out  pictures not learned from, such as the validation set, that say what distance is usual; without
-              them the training pictures themselves do, each left out in turn, which makes new pictures look
-              a little stranger than they are
+    held_out  pictures not trained on, such as the validation set, as the reference for novelty; without them
+              the training pictures, each left out in turn, which makes new pictures look a little more novel
+              than they are
 
-    Raises UsageError when there are too few pictures for a neighbourhood.
+    Raises UsageError when there are not more than five training pictures.
     """
-    if len(training) <= FAMILY:
+    if len(training) <= NOVELTY_NEIGHBOURS:
         raise UsageError(
-            f"Expected more than {FAMILY} training pictures to compare with; got {len(training)}."
+            f"Expected more than {NOVELTY_NEIGHBOURS} training pictures to compare with; got {len(training)}."
         )
     features = functional.normalize(hidden_features(classifier, training.images), dim=1)
     if held_out is not None and len(held_out):
-        others = _spread(len(held_out))
-        strangers = functional.normalize(hidden_features(classifier, held_out.images[others]), dim=1)
-        usual = _distance(strangers, features)
+        references = held_out.images[_evenly_spaced(len(held_out))]
+        distances = _distances(functional.normalize(hidden_features(classifier, references), dim=1), features)
     else:
-        usual = _distance(features[_spread(len(training))], features, but_themselves=True)
-    return Index(
-        classifier, features, training, usual.sort().values, held_out is not None and len(held_out) > 0
-    )
+        sample = features[_evenly_spaced(len(training))]
+        distances = _distances(sample, features, leave_out_self=True)
+    measured = held_out is not None and len(held_out) > 0
+    return Index(classifier, features, training, distances.sort().values, measured)
 
 
 def index_sample(classifier: Classifier, training: Dataset, held_out: Dataset | None = None) -> Index:
-    """As `index_pictures`, of ten thousand training pictures at most, taken at even distances."""
-    step = max(1, -(-len(training) // SEARCHED))
+    """`index_pictures` of at most ten thousand training pictures, evenly spaced."""
+    step = max(1, -(-len(training) // MAX_SAMPLE))
     sample = training if step == 1 else training.subset(torch.arange(0, len(training), step))
     return index_pictures(classifier, sample, held_out)
 
 
 def nearest(index: Index, images: Tensor, count: int = 8) -> list[list[Neighbour]]:
-    """For each picture of uint8 (N, C, H, W) the `count` training pictures most alike, the nearest first."""
+    """For each picture of uint8 (N, C, H, W) the `count` most similar training pictures, nearest first."""
     dataset = index.dataset
-    found = []
-    for similarities, places in _nearest(_unit(index, images), index.features, min(count, len(dataset))):
-        found.append(
+    result = []
+    for similarities, indices in _nearest(_unit(index, images), index.features, min(count, len(dataset))):
+        pairs = zip(similarities.tolist(), indices.tolist(), strict=True)
+        result.append(
             [
-                Neighbour(
-                    place, similarity, dataset.classes[int(dataset.labels[place])], dataset.sources[place]
-                )
-                for similarity, place in zip(similarities.tolist(), places.tolist(), strict=True)
+                Neighbour(at, similarity, dataset.classes[int(dataset.labels[at])], dataset.sources[at])
+                for similarity, at in pairs
             ]
         )
-    return found
+    return result
 
 
 def novelty(index: Index, images: Tensor) -> Tensor:
-    """How unlike the training pictures each of uint8 (N, C, H, W) is: a percentile 0..100, float32 (N,).
+    """How novel each picture of uint8 (N, C, H, W) is: a percentile 0..100, float32 (N,).
 
     96 means that it is farther from its five nearest than 96 of 100 ordinary pictures are from theirs.
     """
-    distances = _distance(_unit(index, images), index.features)
-    return torch.searchsorted(index.usual, distances).float() * 100 / len(index.usual)
+    distances = _distances(_unit(index, images), index.features)
+    return torch.searchsorted(index.distances, distances).float() * 100 / len(index.distances)
 
 
 def hidden_features(classifier: Classifier, images: Tensor) -> Tensor:
-    """The last hidden layer for uint8 pictures (N, C, H, W): what the last layer with weights receives.
+    """The last hidden layer for uint8 pictures (N, C, H, W): the input of the last layer with weights.
 
-    float32 (N, F) on the CPU; maps are averaged over their places, tokens over the tokens.
+    float32 (N, F) on the CPU; maps are averaged over their cells, tokens over the tokens.
     """
-    network = original(classifier.network)
+    network = uncompiled(classifier.network)
     rows: list[Tensor] = []
-    with undisturbed(network), torch.no_grad():
-        head = _head(network, next(batch for _, batch, _ in fixed_batches(images)))
-        heard: list[Tensor] = []
-        handle = head.register_forward_pre_hook(lambda module, inputs: _hear(heard, inputs))
+    with preserved_state(network), torch.no_grad():
+        last = _last_with_weights(network, next(batch for _, batch, _ in fixed_batches(images)))
+        captured: list[Tensor] = []
+        handle = last.register_forward_pre_hook(lambda module, inputs: captured.append(inputs[0].detach()))
         try:
-            for _, batch, filled in fixed_batches(images):
-                heard.clear()
+            for _, batch, count in fixed_batches(images):
+                captured.clear()
                 network(batch)
-                rows.append(_flat(heard[-1][:filled]))
+                rows.append(_flat(captured[-1][:count]))
         finally:
             handle.remove()
     return torch.cat(rows)
 
 
-def _head(network: nn.Module, batch: Tensor) -> nn.Module:
+def _last_with_weights(network: nn.Module, batch: Tensor) -> nn.Module:
     """The module with weights that runs last."""
-    weighted = {
-        name: module
-        for name, module in layers_of(network).items()
-        if module is not network and any(True for _ in module.parameters(recurse=False))
-    }
     ran: list[nn.Module] = [network]
     handles = [
         module.register_forward_pre_hook(lambda module, inputs: ran.append(module))
-        for module in weighted.values()
+        for module in layers_of(network).values()
+        if module is not network and any(True for _ in module.parameters(recurse=False))
     ]
     try:
         network(batch)
@@ -144,10 +137,6 @@ def _head(network: nn.Module, batch: Tensor) -> nn.Module:
         for handle in handles:
             handle.remove()
     return ran[-1]
-
-
-def _hear(heard: list[Tensor], inputs: tuple[Any, ...]) -> None:
-    heard.append(inputs[0].detach())
 
 
 def _flat(features: Tensor) -> Tensor:
@@ -163,20 +152,22 @@ def _unit(index: Index, images: Tensor) -> Tensor:
 
 
 def _nearest(rows: Tensor, features: Tensor, count: int) -> list[tuple[Tensor, Tensor]]:
-    found = []
-    for part in torch.split(rows, ROWS_AT_ONCE):
-        similarities, places = (part @ features.T).topk(count, dim=1)
-        found += list(zip(similarities, places, strict=True))
-    return found
+    """Similarities (count,) and indices (count,) of the nearest features, for each row."""
+    result = []
+    for part in torch.split(rows, ROWS_PER_BATCH):
+        similarities, indices = (part @ features.T).topk(count, dim=1)
+        result += list(zip(similarities, indices, strict=True))
+    return result
 
 
-def _distance(rows: Tensor, features: Tensor, *, but_themselves: bool = False) -> Tensor:
-    """1 less the mean similarity to the five nearest, (N,), the row itself left out if it is among them."""
-    skipped = int(but_themselves)
-    nearest_ones = [part for part, _ in _nearest(rows, features, FAMILY + skipped)]
-    return 1 - torch.stack(nearest_ones)[:, skipped:].mean(dim=1)
+def _distances(rows: Tensor, features: Tensor, *, leave_out_self: bool = False) -> Tensor:
+    """1 less the mean similarity to the five nearest, (N,); rows that are among `features` skip
+    themselves."""
+    skipped = int(leave_out_self)
+    similarities = [part for part, _ in _nearest(rows, features, NOVELTY_NEIGHBOURS + skipped)]
+    return 1 - torch.stack(similarities)[:, skipped:].mean(dim=1)
 
 
-def _spread(number: int) -> Tensor:
-    """Up to a thousand places, evenly spread over `number`."""
-    return torch.arange(0, number, max(1, -(-number // CALIBRATION)))
+def _evenly_spaced(number: int) -> Tensor:
+    """Up to a thousand indices, evenly spaced below `number`."""
+    return torch.arange(0, number, max(1, -(-number // REFERENCES)))

@@ -1,4 +1,4 @@
-"""Do two networks hold the same thing? Layers, channels and pictures of two runs side by side."""
+"""Similarity of two networks: their layers, channels and predictions compared."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ CELLS = 4  # layers are compared after averaging their maps to at most 4 x 4 cel
 RESAMPLINGS = 50
 
 CAVEAT = (
-    "Alike by this measure is not alike in behaviour, nor the reverse (Davari et al., arXiv:2210.16156): "
-    "read it with the pictures on which the two disagree."
+    "Similar by this measure does not mean similar in behaviour, nor the reverse (Davari et al., "
+    "arXiv:2210.16156): look at the pictures on which the two disagree as well."
 )
 
 
@@ -35,7 +35,7 @@ class LayerSimilarity:
 
 @dataclass(frozen=True)
 class Pair:
-    """Channel `first` of one network and the channel of another that responds most like it."""
+    """Channel `first` of one network and its counterpart in another."""
 
     first: int
     second: int
@@ -44,7 +44,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A picture on which two classifiers differ: its place, both answers and both confidences."""
+    """A picture on which two classifiers disagree: its index, both predictions and both confidences."""
 
     index: int
     first: str
@@ -62,7 +62,10 @@ def linear_cka(first: Tensor, second: Tensor) -> float:
 def compare_layers(
     first: Classifier, second: Classifier, images: Tensor, *, seed: int = 0
 ) -> LayerSimilarity:
-    """How alike the layers of two classifiers are on uint8 pictures (N, C, H, W), N from 10 to about 500."""
+    """The similarity of the layers of two classifiers on uint8 pictures (N, C, H, W), N from 10 to about 500.
+
+    `seed` draws the resamples of the intervals. Raises UsageError for fewer pictures.
+    """
     if len(images) < 10:
         raise UsageError(f"Expected at least 10 pictures to compare layers on; got {len(images)}.")
     ours, theirs = _kernels(first, images), _kernels(second, images)
@@ -75,10 +78,10 @@ def compare_layers(
 
 
 def align_channels(first: Tensor, second: Tensor) -> list[Pair]:
-    """The channels of two layers' maps (N, C, ...) for the same pictures, paired so that the correlations add
-    up to the most (Kuhn, Naval Research Logistics 2:83), in the order of the first's channels.
+    """The channels of two layers' maps (N, C, ...) for the same pictures, paired to maximise the sum of the
+    correlations (Kuhn, Naval Research Logistics 2:83), in the order of the first's channels.
 
-    Maps of another size are averaged to the smaller one first. A channel that never changes correlates 0.
+    Maps of different sizes are averaged to the smaller one first. A constant channel correlates 0.
     """
     ours, theirs = _responses(*_same_size(first, second))
     correlations = ours @ theirs.T  # (C1, C2)
@@ -90,32 +93,32 @@ def align_channels(first: Tensor, second: Tensor) -> list[Pair]:
 
 
 def disagreements(first: Classifier, second: Classifier, images: Tensor) -> list[Disagreement]:
-    """The pictures of uint8 (N, C, H, W) on which two classifiers answer differently, those on which both
-    are surest first. Raises UsageError when their classes differ."""
+    """The pictures of uint8 (N, C, H, W) on which the predictions of two classifiers differ, those on which
+    both are most confident first. Raises UsageError when their classes differ."""
     if first.classes != second.classes:
         raise UsageError(
             f"Expected two classifiers of the same classes; got {', '.join(first.classes)} and "
             f"{', '.join(second.classes)}."
         )
     ours, theirs = first.predict(images).max(dim=1), second.predict(images).max(dim=1)
-    surest = torch.minimum(ours.values, theirs.values)
-    places = torch.nonzero(ours.indices != theirs.indices)[:, 0]
-    places = places[surest[places].argsort(descending=True, stable=True)]
+    confidence = torch.minimum(ours.values, theirs.values)
+    differing = torch.nonzero(ours.indices != theirs.indices)[:, 0]
+    differing = differing[confidence[differing].argsort(descending=True, stable=True)]
     names = first.classes
     return [
         Disagreement(
-            place,
-            names[int(ours.indices[place])],
-            names[int(theirs.indices[place])],
-            float(ours.values[place]),
-            float(theirs.values[place]),
+            index,
+            names[int(ours.indices[index])],
+            names[int(theirs.indices[index])],
+            float(ours.values[index]),
+            float(theirs.values[index]),
         )
-        for place in places.tolist()
+        for index in differing.tolist()
     ]
 
 
 def _kernels(classifier: Classifier, images: Tensor) -> dict[str, Tensor]:
-    """The centred similarities (N, N) of the pictures in every layer."""
+    """The centred Gram matrix (N, N) of the pictures, by layer."""
     outputs: dict[str, list[Tensor]] = {}
     for part in torch.split(images, 64):
         for name, output in record(classifier.network, scaled(part)).items():
@@ -137,8 +140,8 @@ def _averaged(output: Tensor) -> Tensor:
 
 
 def _alignment(first: Tensor, second: Tensor) -> float:
-    lengths = first.norm() * second.norm()
-    return float((first * second).sum() / lengths) if lengths > 0 else 0.0
+    norms = first.norm() * second.norm()
+    return float((first * second).sum() / norms) if norms > 0 else 0.0
 
 
 def _interval(first: Tensor, second: Tensor, draws: Tensor) -> tuple[float, float]:
@@ -162,7 +165,7 @@ def _same_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _responses(*layers: Tensor) -> list[Tensor]:
-    """Each channel's responses over all pictures and places, centred and of length 1, (C, N*h*w)."""
+    """Each channel's values over all pictures and cells, centred and of length 1, (C, N*h*w)."""
     rows = [layer.transpose(0, 1).flatten(1).double() for layer in layers]
     rows = [row - row.mean(dim=1, keepdim=True) for row in rows]
     return [row / row.norm(dim=1, keepdim=True).clamp_min(1e-12) for row in rows]

@@ -1,4 +1,4 @@
-"""Draw, and several trained networks answer side by side: a page served to this machine alone."""
+"""The drawing page, served to this machine alone: several trained networks answer a drawing side by side."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,15 +14,16 @@ def serve(
     port: int | None = None,
     language: str = "en",
     open_browser: bool = True,
-    tell: Callable[[str], None] = print,
+    announce: Callable[[str], None] = print,
 ) -> None:
-    """Serve the page from 127.0.0.1 until Ctrl-C; `tell` is given its address before the first request.
+    """Serve the page from 127.0.0.1 until Ctrl-C; `announce` is called with its address before the first
+    request.
 
-    port  None: 8765, or any that is free where that is taken; 0: any
+    port  None: 8765, or any free one where that is taken; 0: any free one
 
     Raises UsageError for a port that is taken and for more than three runs.
     """
     listener = listening_socket(port)
-    taken = listener.getsockname()[1]
-    app = application(runs, port=taken, language=language)
-    run(server_of(app), listener, tell=tell, open_browser=open_browser)
+    number = listener.getsockname()[1]
+    app = application(runs, port=number, language=language)
+    run(server_of(app), listener, announce=announce, open_browser=open_browser)

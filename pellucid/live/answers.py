@@ -1,10 +1,10 @@
-"""What torch answers, as the bytes a page reads: scores, evidence, and the layers that are open in it.
+"""Answers of torch to the drawing page, as bytes: scores, evidence, and the outputs of open layers.
 
-A question is little-endian: which run, whether the runner-up is argued against, which snapshot of training is
-asked (255: now), whether a cell is taken apart (u8 each), how many layers are open and how many channels
-silenced (u16 each), the open layers (u16 each), the silenced channels (layer and channel, u16 each), the cell
-(layer, channel, row, column as shown, u16 each), then the picture, uint8 (C, H, W). It holds numbers only: no
-name, path or address.
+A question is little-endian: the run, whether evidence is against the second class, the snapshot of training
+(255: the trained weights), whether a cell is traced (u8 each), the numbers of open layers and of switched-off
+channels (u16 each), the open layers (u16 each), the switched-off channels (layer and channel, u16 each), the
+cell (layer, channel, row, column as displayed, u16 each), then the picture, uint8 (C, H, W). It holds numbers
+only: no name, path or address.
 """
 
 import json
@@ -26,34 +26,42 @@ from pellucid.classifier import Classifier
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import (
     Grid,
-    adds_nothing,
+    find_module,
     first_tensor,
-    fitted,
+    forward_hooks,
     grid_of,
+    is_passthrough,
     last_spatial_layer,
     layers_of,
-    listening,
-    module_named,
+    network_input,
     record,
 )
-from pellucid.explanation.trace import CellTrace, Reach, Tracer, fields
-from pellucid.inference import evaluating, scaled
+from pellucid.explanation.trace import CellTrace, Reach, Tracer, cell_fields
+from pellucid.inference import evaluation_mode, scaled
 from pellucid.training.snapshots import Snapshot
 
-WORKING = ("kind", "received", "first", "bias", "total", "after", "value")  # of a cell's, as it travels
-CHANNELS, UNITS, SIDE = 64, 128, 56  # of a layer sent at most: maps, numbers, cells a side
-MOST_OPEN, MOST_SILENCED = 64, 4_096
+TRACE_FIELDS = (
+    "kind",
+    "received",
+    "first",
+    "bias",
+    "total",
+    "after",
+    "value",
+)  # of a CellTrace, sent as JSON
+CHANNELS, UNITS, SIDE = 64, 128, 56  # maxima sent per layer: maps, numbers, cells per side
+MAX_OPEN, MAX_SILENCED = 64, 4_096
 HEAD = struct.Struct("<BBBBHH")
-NOW = 255  # the snapshot that is not past
+NOW = 255  # in place of a snapshot: the trained weights
 
 
-class Malformed(UsageError):
-    """A question that no page of ours asks."""
+class InvalidQuestion(UsageError):
+    """A question that the page never asks."""
 
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """One question to one run; see above for how it travels."""
+    """One question about one run; its encoding is described above."""
 
     run: int
     contrast: bool
@@ -65,15 +73,15 @@ class Question:
 
     @staticmethod
     def read(body: bytes) -> "Question":
-        """Raises Malformed when a count is too large or the bytes end early."""
+        """Raises InvalidQuestion when a count is too large or the bytes end early."""
         if len(body) < HEAD.size:
-            raise Malformed("The question is cut off.")
+            raise InvalidQuestion("The question is cut off.")
         run, contrast, snapshot, chosen, opened, silenced = HEAD.unpack_from(body)
         count = opened + 2 * silenced + 4 * chosen
         start = HEAD.size + 2 * count
-        unlike = opened > MOST_OPEN or silenced > MOST_SILENCED or contrast > 1 or chosen > 1
-        if unlike or len(body) < start:
-            raise Malformed("The question is not of the kind expected.")
+        invalid = opened > MAX_OPEN or silenced > MAX_SILENCED or contrast > 1 or chosen > 1
+        if invalid or len(body) < start:
+            raise InvalidQuestion("The question has an unexpected format.")
         numbers = struct.unpack_from(f"<{count}H", body, HEAD.size)
         pairs = numbers[opened : opened + 2 * silenced]
         return Question(
@@ -89,13 +97,13 @@ class Question:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer as the page shows it.
+    """One layer as the page displays it.
 
-    key    the name `record` gives it
-    shape  of what it puts out for one picture: (C, h, w) for maps, (F,) for numbers
-    shown  as much of it as is sent
-    grid   how its numbers lie over the picture; None for numbers without a place
-    reach  what its cells can see of the picture: None where that cannot be told
+    key    its name, as `record` gives it
+    shape  of its output for one picture: (C, h, w) for maps, (F,) for numbers
+    shown  the shape that is sent
+    grid   how its output lies over the picture; None where it is not spatial
+    reach  the receptive fields of its cells; None where they are unknown
     """
 
     key: str
@@ -105,24 +113,28 @@ class Layer:
     reach: Reach | str | None = None
 
     def facts(self) -> dict[str, Any]:
-        """What the page must know to ask and to show."""
+        """What the page needs to know, as plain values."""
         seen: Any = self.reach
-        if isinstance(self.reach, Reach):  # of a layer shown smaller, what all cells under one shown see
+        if isinstance(
+            self.reach, Reach
+        ):  # in a reduced layer, the union over the cells behind each displayed one
             sides = zip((self.reach.rows, self.reach.columns), self.shown[1:], strict=True)
             seen = [
-                [[side[first][0], side[last][1]] for first, last in _covered(len(side), count)]
+                [[side[first][0], side[last][1]] for first, last in _source_cells(len(side), count)]
                 for side, count in sides
             ]
         return {"name": self.key, "shape": list(self.shape), "shown": list(self.shown), "field": seen}
 
     def cell(self, row: int, column: int) -> tuple[int, int]:
-        """The middle one of the cells that a cell shown stands for."""
-        spans = [_covered(side, count) for side, count in zip(self.shape[1:], self.shown[1:], strict=True)]
+        """The middle one of the cells behind a displayed cell."""
+        spans = [
+            _source_cells(side, count) for side, count in zip(self.shape[1:], self.shown[1:], strict=True)
+        ]
         (top, bottom), (left, right) = spans[0][row], spans[1][column]
         return (top + bottom) // 2, (left + right) // 2
 
     def visible(self, output: Tensor) -> Tensor:
-        """What is sent of an output (1, ...): (C, h, w) or (F,), a large map as means of its cells."""
+        """The part of an output (1, ...) that is sent: (C, h, w) or (F,), large maps averaged."""
         if self.grid is None:
             return output.detach()[0, : self.shown[0]].float().clone()
         maps = self.grid.maps(output.detach())[:, : self.shown[0]].float()
@@ -132,9 +144,9 @@ class Layer:
 
 
 class Answerer:
-    """A classifier asked for one picture at a time. It never learns: its weights are fixed.
+    """Answers questions about one picture at a time for one classifier, whose weights are frozen.
 
-    snapshots  its weights as they were: asked like those of now, without a copy of the network
+    snapshots  earlier weights, which can be asked about without a copy of the network
     """
 
     def __init__(self, classifier: Classifier, snapshots: Sequence[Snapshot] = ()) -> None:
@@ -142,14 +154,14 @@ class Answerer:
         self.network = classifier.network.requires_grad_(False)
         size = classifier.preprocess
         self.shape = (size.channels, size.height, size.width)
-        self.layers, self.evidence = self._found()
-        self.places = {layer.key: place for place, layer in enumerate(self.layers)}
+        self.layers, self.evidence = self._layers()
+        self.indices = {layer.key: index for index, layer in enumerate(self.layers)}
         self.modules = layers_of(self.network)
         if self.evidence is not None:
-            self.modules |= module_named(self.network, self.layers[self.evidence].key)
+            self.modules |= find_module(self.network, self.layers[self.evidence].key)
 
-    def _found(self) -> tuple[list[Layer], int | None]:
-        """The layers in order of execution, and which of them tells where the evidence lies."""
+    def _layers(self) -> tuple[list[Layer], int | None]:
+        """The layers in order of execution, and the index of the one at which evidence is computed."""
         generator = torch.Generator().manual_seed(0)
         image = torch.randint(0, 256, (1, *self.shape), generator=generator).to(torch.uint8)
         try:
@@ -161,74 +173,74 @@ class Answerer:
             names.append(best.partition("#")[0])
         layers: list[Layer] = []
         before: Tensor | None = None
-        modules = {name: module_named(self.network, name)[name] for name in names}
-        seen = fields(self.network, scaled(image), modules)
+        modules = {name: find_module(self.network, name)[name] for name in names}
+        reaches = cell_fields(self.network, scaled(image), modules)
         for key, output in record(self.network, image, names).items():
-            idle = before is not None and output.shape == before.shape and adds_nothing(before, output)
+            unchanged = before is not None and output.shape == before.shape and is_passthrough(before, output)
             before = output
-            layer = None if idle and key != best else _layer(key, output, self.shape[1:], seen.get(key))
+            layer = (
+                None if unchanged and key != best else _layer(key, output, self.shape[1:], reaches.get(key))
+            )
             if layer is not None:
                 layers.append(layer)
-        place = next((place for place, layer in enumerate(layers) if layer.key == best), None)
-        return layers, place
+        evidence = next((index for index, layer in enumerate(layers) if layer.key == best), None)
+        return layers, evidence
 
     def facts(self) -> dict[str, Any]:
-        """What the page must know to ask and to show."""
+        """What the page needs to know, as plain values."""
         return {"layers": [layer.facts() for layer in self.layers], "evidence": self.evidence}
 
     def answer(self, question: Question) -> bytes:
-        """Scores (K,), evidence (h, w), the open layers and what a cell is made of, as float32 behind a head
-        that tells the shapes.
+        """Scores (K,), evidence (h, w), the open layers and the trace of a cell: float32 after a JSON header
+        with their shapes.
 
-        Raises Malformed when the picture is of another size or a layer, channel, cell or snapshot is not
-        there.
+        Raises InvalidQuestion when the picture has another size or there is no such layer, channel, cell or
+        snapshot.
         """
-        begun = time.perf_counter()
+        start = time.perf_counter()
         image = self._picture(question)
         silenced = self._silenced(question)
-        worker = self._worker(question)
-        shown: dict[int, Tensor] = {}
+        tracer = self._tracer(question)
+        visible: dict[int, Tensor] = {}
         leaf: list[Tensor] = []
 
-        def hear(key: str, output: Tensor) -> Tensor | None:
-            if worker is not None:
-                worker.left(key)
-            passed = handed = output
-            place = self.places.get(key, -1)
-            if place in silenced:
-                passed = handed = _without(output, silenced[place])
-            if place in question.opened:
-                shown[place] = self.layers[place].visible(passed)
-            if place == self.evidence:  # from here on autograd listens
-                leaf.append(passed.detach().clone().requires_grad_())
-                handed = leaf[0].clone()
-            if worker is not None:
-                worker.named(key, handed)
-            return None if handed is output else handed
+        def on_output(key: str, output: Tensor) -> Tensor | None:
+            if tracer is not None:
+                tracer.after_module(key)
+            index = self.indices.get(key, -1)
+            result = _without(output, silenced[index]) if index in silenced else output
+            if index in question.opened:
+                visible[index] = self.layers[index].visible(result)
+            if index == self.evidence:  # the graph of the gradient starts here
+                leaf.append(result.detach().clone().requires_grad_())
+                result = leaf[0].clone()
+            if tracer is not None:
+                tracer.on_output(key, result)
+            return None if result is output else result
 
         with (
-            evaluating(self.network),
+            evaluation_mode(self.network),
             torch.enable_grad(),
-            listening(self.modules, hear),
-            self._apart(worker),
+            forward_hooks(self.modules, on_output),
+            self._traced(tracer),
         ):
             scores = self.scores(image, question.snapshot)
         cells = self._evidence(scores[0], leaf, contrast=question.contrast)
-        working, apart = ({}, []) if worker is None else self._told(worker)
+        trace, trace_parts = ({}, []) if tracer is None else self._encoded(tracer)
         parts = [scores.detach()[0].float(), *([] if cells is None else [cells])]
         head = {
             "classes": scores.shape[1],
             "evidence": None if cells is None else list(cells.shape),
-            "layers": [[place, *part.shape] for place, part in sorted(shown.items())],
-            "working": working or None,
-            "milliseconds": round((time.perf_counter() - begun) * 1000, 1),
+            "layers": [[index, *part.shape] for index, part in sorted(visible.items())],
+            "working": trace or None,
+            "milliseconds": round((time.perf_counter() - start) * 1000, 1),
         }
-        return packed(head, [*parts, *(shown[place] for place in sorted(shown)), *apart])
+        return packed(head, [*parts, *(visible[index] for index in sorted(visible)), *trace_parts])
 
-    def past(self, question: Question) -> bytes:
-        """The scores (M + 1, K) of the picture at every snapshot and now, behind a head that tells the shape.
+    def snapshot_scores(self, question: Question) -> bytes:
+        """The scores (M + 1, K) of the picture at every snapshot and now, after a JSON header with the shape.
 
-        Raises Malformed as `answer` does.
+        Raises InvalidQuestion as `answer` does.
         """
         image, silenced = self._picture(question), self._silenced(question)
         with self.without(silenced):
@@ -238,107 +250,106 @@ class Answerer:
 
     @contextmanager
     def without(
-        self, silenced: dict[int, list[int]], hear: Callable[[int, Tensor], None] | None = None
+        self, silenced: dict[int, list[int]], on_output: Callable[[int, Tensor], None] | None = None
     ) -> Iterator[None]:
-        """Inside the block these channels, by their layer, are out of everything; `hear` gets each layer's
-        output by its place."""
+        """Inside the block these channels, by layer index, are zero; `on_output` is called with the index and
+        output of every layer."""
 
         def silence(key: str, output: Tensor) -> Tensor | None:
-            place = self.places.get(key, -1)
-            passed = _without(output, silenced[place]) if place in silenced else None
-            if hear is not None and place >= 0:
-                hear(place, output if passed is None else passed)
-            return passed
+            index = self.indices.get(key, -1)
+            replacement = _without(output, silenced[index]) if index in silenced else None
+            if on_output is not None and index >= 0:
+                on_output(index, output if replacement is None else replacement)
+            return replacement
 
-        with evaluating(self.network), torch.inference_mode(), listening(self.modules, silence):
+        with evaluation_mode(self.network), torch.inference_mode(), forward_hooks(self.modules, silence):
             yield
 
     def scores(self, image: Tensor, snapshot: int) -> Tensor:
-        """(1, K), with the weights of then."""
-        given = fitted(self.network, image)
+        """The scores (1, K) of one picture with the weights of that snapshot."""
+        inputs = network_input(self.network, image)
         state = {} if snapshot == NOW else dict(self.snapshots[snapshot][2])
-        scores = first_tensor(functional_call(self.network, state, (given,)))
-        assert scores is not None  # a classifier's network puts out scores
+        scores = first_tensor(functional_call(self.network, state, (inputs,)))
+        assert scores is not None  # of every classifier
         return scores
 
-    def _worker(self, question: Question) -> Tracer | None:
-        """Who watches the layer whose cell is taken apart."""
+    def _tracer(self, question: Question) -> Tracer | None:
         if question.chosen is None:
             return None
-        place, channel, row, column = question.chosen
-        sides = self.layers[place].shown if place < len(self.layers) else ()
+        index, channel, row, column = question.chosen
+        sides = self.layers[index].shown if index < len(self.layers) else ()
         if (
             any(at >= side for at, side in zip((channel, row, column), (*sides, 1, 1), strict=False))
             or not sides
         ):
-            raise Malformed("There is no such cell.")
-        layer = self.layers[place]
+            raise InvalidQuestion("There is no such cell.")
+        layer = self.layers[index]
         return Tracer(layer.key, layer.grid, channel, *(layer.cell(row, column) if layer.grid else (0, 0)))
 
     @contextmanager
-    def _apart(self, worker: Tracer | None) -> Iterator[None]:
-        if worker is None:
+    def _traced(self, tracer: Tracer | None) -> Iterator[None]:
+        if tracer is None:
             yield
             return
-        module = self.modules[worker.key.partition("#")[0]]
-        handle = module.register_forward_pre_hook(worker.begin)
+        module = self.modules[tracer.key.partition("#")[0]]
+        handle = module.register_forward_pre_hook(tracer.before_module)
         try:
-            with worker.listener:
+            with tracer.recorder:
                 yield
         finally:
             handle.remove()
 
-    def _told(self, worker: Tracer) -> tuple[dict[str, Any], list[Tensor]]:
-        """What a cell is made of, as plain values, with its kernel and what that meets."""
-        found = worker.finished()
-        numbers = [found.bias, found.total, found.value, *(step["value"] for step in found.after)]
+    def _encoded(self, tracer: Tracer) -> tuple[dict[str, Any], list[Tensor]]:
+        """The trace of a cell as plain values, with its kernel and patch as tensors."""
+        trace = tracer.result()
+        numbers = [trace.bias, trace.total, trace.value, *(step["value"] for step in trace.after)]
         if not all(map(math.isfinite, numbers)):
-            found = CellTrace()
-        parts = [one.detach().float() for one in (found.kernel, found.patch) if one is not None]
-        inside = [at for at, one in enumerate(self.layers) if one.key.startswith(f"{worker.key}.")]
-        told = {
-            "layer": self.places[worker.key],
-            "cell": list(worker.cell),
-            "inside": inside if found.kind == "block" else [],
-            **{name: getattr(found, name) for name in WORKING},
-            "kernel": None if found.kernel is None else list(found.kernel.shape),
-            "patch": None if found.patch is None else list(found.patch.shape),
+            trace = CellTrace()
+        parts = [part.detach().float() for part in (trace.kernel, trace.patch) if part is not None]
+        inside = [at for at, layer in enumerate(self.layers) if layer.key.startswith(f"{tracer.key}.")]
+        values = {
+            "layer": self.indices[tracer.key],
+            "cell": list(tracer.cell),
+            "inside": inside if trace.kind == "block" else [],
+            **{name: getattr(trace, name) for name in TRACE_FIELDS},
+            "kernel": None if trace.kernel is None else list(trace.kernel.shape),
+            "patch": None if trace.patch is None else list(trace.patch.shape),
         }
-        return told, parts
+        return values, parts
 
     def _picture(self, question: Question) -> Tensor:
         channels, height, width = self.shape
         if len(question.pixels) != channels * height * width:
-            raise Malformed("The picture is not of the size this network takes.")
+            raise InvalidQuestion("The picture does not have the size this network takes.")
         pixels = np.frombuffer(question.pixels, dtype=np.uint8).reshape(1, *self.shape).copy()
         return scaled(torch.from_numpy(pixels))
 
     def _silenced(self, question: Question) -> dict[int, list[int]]:
-        found: dict[int, list[int]] = {}
-        for place, channel in question.silenced:
-            if place >= len(self.layers) or channel >= self.layers[place].shape[0]:
-                raise Malformed("There is no such layer or channel.")
-            found.setdefault(place, []).append(channel)
-        if any(place >= len(self.layers) for place in question.opened):
-            raise Malformed("There is no such layer.")
+        silenced: dict[int, list[int]] = {}
+        for index, channel in question.silenced:
+            if index >= len(self.layers) or channel >= self.layers[index].shape[0]:
+                raise InvalidQuestion("There is no such layer or channel.")
+            silenced.setdefault(index, []).append(channel)
+        if any(index >= len(self.layers) for index in question.opened):
+            raise InvalidQuestion("There is no such layer.")
         if question.snapshot != NOW and question.snapshot >= len(self.snapshots):
-            raise Malformed("There is no such snapshot.")
-        return found
+            raise InvalidQuestion("There is no such snapshot.")
+        return silenced
 
     def _evidence(self, scores: Tensor, leaf: list[Tensor], *, contrast: bool) -> Tensor | None:
-        """Gradient x activation (h, w) for the best class, or for it against the second."""
+        """Gradient x activation (h, w) for the predicted class, or for its lead over the second."""
         if self.evidence is None or not leaf or not scores.requires_grad:
             return None
         best = scores.detach().topk(min(2, len(scores))).indices.tolist()
         wanted = scores[best[0]] - scores[best[1]] if contrast and len(best) > 1 else scores[best[0]]
         (gradient,) = torch.autograd.grad(wanted, leaf[0])
         grid = self.layers[self.evidence].grid
-        assert grid is not None  # the layer was chosen for its places
+        assert grid is not None  # the layer is spatial
         return (grid.maps(gradient) * grid.maps(leaf[0].detach())).sum(dim=1)[0].float()
 
 
 def packed(head: dict[str, Any], parts: list[Tensor]) -> bytes:
-    """A length (u32), the head as JSON filled up to whole words, then the parts as they lie in memory."""
+    """A length (u32), the header as JSON padded to whole words, then the tensors' memory."""
     text = json.dumps(head, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
     return b"".join(
@@ -346,13 +357,13 @@ def packed(head: dict[str, Any], parts: list[Tensor]) -> bytes:
     )
 
 
-def _covered(side: int, count: int) -> list[tuple[int, int]]:
-    """Of a side shown in `count` cells: the first and the last of its own that each stands for."""
+def _source_cells(side: int, count: int) -> list[tuple[int, int]]:
+    """For a side displayed in `count` cells: the first and the last of its own cells behind each."""
     return [(at * side // count, -(-(at + 1) * side // count) - 1) for at in range(count)]
 
 
 def _layer(key: str, output: Tensor, size: tuple[int, ...], reach: Reach | str | None) -> Layer | None:
-    """What is shown of a layer that put out `output` (1, ...); None where a page can show nothing of it."""
+    """The layer with that `output` (1, ...) as displayed; None where it cannot be displayed."""
     if output.dim() == 2:
         return Layer(key, tuple(output.shape[1:]), (min(UNITS, output.shape[1]),), None)
     grid = grid_of(tuple(output.shape), (size[0], size[1]))
@@ -367,7 +378,7 @@ def _layer(key: str, output: Tensor, size: tuple[int, ...], reach: Reach | str |
 
 
 def _without(output: Tensor, channels: list[int]) -> Tensor:
-    """A copy of an output with these channels at zero."""
+    """A copy of an output with these channels set to zero."""
     silenced = output.clone()
     axis = 1 if silenced.dim() in (2, 4) else 2
     silenced.index_fill_(axis, torch.tensor(channels), 0.0)

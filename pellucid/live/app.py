@@ -20,13 +20,13 @@ from torch import Tensor
 from pellucid.assets import asset
 from pellucid.data.preprocess import gray
 from pellucid.errors import UsageError
-from pellucid.live.answers import Answerer, Malformed, Question
-from pellucid.live.counting import ASKED, ONE, Asked, Counter
+from pellucid.live.answers import Answerer, InvalidQuestion, Question
+from pellucid.live.counting import CHANNEL_QUESTION, PICTURE_QUESTION, ChannelCounter, ChannelQuestion
 from pellucid.live.disagreements import disputed
 from pellucid.pad.section import SCRIPTS, Subject, drawing_section, in_turn, texts
 from pellucid.pad.strokes import RULES, as_ink, place_picture
-from pellucid.serving.guard import BYTES, LOG, PICTURES, Door, Guard, Refusal
-from pellucid.training.snapshots import MOST_WEIGHTS
+from pellucid.serving.guard import BYTES, LOG, PICTURES, Endpoint, Guard, Refusal
+from pellucid.training.snapshots import MAX_WEIGHTS
 
 PAGE_SCRIPTS = (*(f"pad/{name}" for name in SCRIPTS), "live/torch.js", "live/side.js")
 STYLES = ("shared/page.css", "pad/live.css", "live/side.css")
@@ -34,18 +34,18 @@ LARGEST_QUESTION = 4_000_000
 LARGEST_FILE = 10_000_000
 EXAMPLES = 16
 SIDE_BY_SIDE = 3
-DOORS: dict[bytes, Door] = {
-    b"/": Door(),
-    b"/page.css": Door(),
-    b"/page.js": Door(),
-    b"/icon.svg": Door(),
-    b"/runs": Door(),
-    b"/answer": Door(("POST",), BYTES, LARGEST_QUESTION),
-    b"/past": Door(("POST",), BYTES, LARGEST_QUESTION),
-    b"/channel": Door(("POST",), BYTES, ASKED.size),
-    b"/scales": Door(("POST",), BYTES, 1),
-    b"/test": Door(("POST",), BYTES, ONE.size),
-    b"/picture": Door(("POST",), PICTURES | BYTES, LARGEST_FILE),
+ENDPOINTS: dict[bytes, Endpoint] = {
+    b"/": Endpoint(),
+    b"/page.css": Endpoint(),
+    b"/page.js": Endpoint(),
+    b"/icon.svg": Endpoint(),
+    b"/runs": Endpoint(),
+    b"/answer": Endpoint(("POST",), BYTES, LARGEST_QUESTION),
+    b"/past": Endpoint(("POST",), BYTES, LARGEST_QUESTION),
+    b"/channel": Endpoint(("POST",), BYTES, CHANNEL_QUESTION.size),
+    b"/scales": Endpoint(("POST",), BYTES, 1),
+    b"/test": Endpoint(("POST",), BYTES, PICTURE_QUESTION.size),
+    b"/picture": Endpoint(("POST",), PICTURES | BYTES, LARGEST_FILE),
 }
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" '
@@ -73,7 +73,7 @@ class Served:
     accuracy: float | None
     data: dict[str, Any]
     answerer: Answerer | None = field(default=None)
-    counter: Counter | None = field(default=None)
+    counter: ChannelCounter | None = field(default=None)
 
     def facts(self) -> dict[str, Any]:
         """As the page is told."""
@@ -96,7 +96,7 @@ def served(name: str, subject: Subject, *, accuracy: float | None = None, torch_
         reason = str(data["refusal"])
     answerer = Answerer(subject.classifier, subject.snapshots)
     told = _told(subject, answerer, reason)
-    return Served(name, subject, accuracy, told, answerer, Counter(answerer, subject))
+    return Served(name, subject, accuracy, told, answerer, ChannelCounter(answerer, subject))
 
 
 def application(runs: Sequence[Served], *, port: int, language: str = "en") -> Guard:
@@ -122,16 +122,16 @@ def application(runs: Sequence[Served], *, port: int, language: str = "en") -> G
         "/icon.svg": (ICON, "image/svg+xml"),
         "/runs": (json.dumps(told, ensure_ascii=False, allow_nan=False), "application/json"),
     }
-    desk = _Desk(runs)
+    queue = _RequestQueue(runs)
     routes = [Route(path, _constant(text.encode(), kind)) for path, (text, kind) in fixed.items()]
-    asked = {"/answer": desk.answer, "/past": desk.past, "/channel": desk.channel, "/test": desk.test}
-    asked |= {"/scales": desk.scales, "/picture": desk.picture}
+    asked = {"/answer": queue.answer, "/past": queue.past, "/channel": queue.channel, "/test": queue.test}
+    asked |= {"/scales": queue.scales, "/picture": queue.picture}
     routes += [Route(path, answer, methods=["POST"]) for path, answer in asked.items()]
     app = Starlette(routes=routes, exception_handlers={Refusal: _refused})
-    return Guard(app, port=port, doors=DOORS)
+    return Guard(app, port=port, endpoints=ENDPOINTS)
 
 
-class _Desk:
+class _RequestQueue:
     """Answers one question at a time; of those waiting for the same thing, only the newest."""
 
     def __init__(self, runs: Sequence[Served]) -> None:
@@ -152,22 +152,22 @@ class _Desk:
         question = _read(Question.read, await request.body())
         answerer = self._run(question.run).answerer
         assert answerer is not None
-        return await self._taken(partial(answerer.past, question), ("past", question.run))
+        return await self._taken(partial(answerer.snapshot_scores, question), ("past", question.run))
 
     async def channel(self, request: Request) -> Response:
         """What test pictures say of one channel of one run, counted in slices between answers."""
-        asked = _read(Asked.read, await request.body())
+        asked = _read(ChannelQuestion.read, await request.body())
         counter = self._run(asked.run).counter
         assert counter is not None
         await self._whole(partial(counter.step, asked.layer, asked.channel), ("channel", asked.run))
-        return await self._taken(partial(counter.told, asked.layer, asked.channel), None)
+        return await self._taken(partial(counter.statistics, asked.layer, asked.channel), None)
 
     async def scales(self, request: Request) -> Response:
         """Between which values each layer of one run lies on test pictures."""
         (run,) = await request.body()
         counter = self._run(run).counter
         assert counter is not None
-        await self._whole(counter.look, ("scales", run))
+        await self._whole(counter.step_pass, ("scales", run))
         return await self._taken(counter.scales, None)
 
     async def test(self, request: Request) -> Response:
@@ -227,10 +227,10 @@ def _read(reading: Callable[[bytes], Result], body: bytes) -> Result:
 
 
 def _two(body: bytes) -> tuple[int, int]:
-    """Raises Malformed for another number of bytes."""
-    if len(body) != ONE.size:
-        raise Malformed("The question is not of the kind expected.")
-    run, place = ONE.unpack(body)
+    """Raises InvalidQuestion for another number of bytes."""
+    if len(body) != PICTURE_QUESTION.size:
+        raise InvalidQuestion("The question has an unexpected format.")
+    run, place = PICTURE_QUESTION.unpack(body)
     return run, place
 
 
@@ -272,7 +272,7 @@ def _told(subject: Subject, answerer: Answerer, reason: str) -> dict[str, Any]:
         "pool": None,
         "switched": 0,
         "snapshots": _past(subject),
-        "large": {"weights": weights, "most": MOST_WEIGHTS} if weights > MOST_WEIGHTS else None,
+        "large": {"weights": weights, "most": MAX_WEIGHTS} if weights > MAX_WEIGHTS else None,
         "torch": {**answerer.facts(), "reason": reason},
     }
 

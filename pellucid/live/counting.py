@@ -1,8 +1,8 @@
-"""What test pictures say of a channel, where torch runs the network: counted when it is first asked for.
+"""Channel statistics over test pictures, where torch runs the network: computed when first asked for.
 
-All layers are looked at in one pass over the test pictures, once a session; what a channel is worth is
-counted for that channel alone. Both go in short slices, so that a stroke in between is answered at once, and
-both end when their time is spent: the page is told how many pictures it was.
+One pass over the test pictures covers all layers, once per session; the accuracy without a channel takes a
+pass of its own. Both run in short slices, so that a stroke in between is answered at once, and both end when
+their time is up: the page receives the number of pictures used.
 """
 
 import struct
@@ -16,179 +16,187 @@ from torch import Tensor
 from torch.nn import functional
 
 from pellucid.data.dataset import Dataset
-from pellucid.explanation.channels import NINE, lost, ranked, right, strongest
+from pellucid.explanation.channels import (
+    EXAMPLES,
+    accuracies,
+    accuracy_changes,
+    channel_maxima,
+    rank_pictures,
+)
 from pellucid.inference import scaled
-from pellucid.live.answers import NOW, Answerer, Malformed, packed
+from pellucid.live.answers import NOW, Answerer, InvalidQuestion, packed
 from pellucid.pad.section import LOOKED, Subject, turns
 
-LOOKING_SECONDS = 8.0  # for all layers, once a session
-SWITCHING_SECONDS = 4.0  # for one channel
-A_SLICE = 0.08  # seconds that a stroke waits at most, about
-FEWEST = 30  # pictures looked at whatever the time, and needed to say what a channel is worth
-THUMBNAIL = 64  # pixels of a side of a picture shown small
-ASKED = struct.Struct("<BHH")
-ONE = struct.Struct("<BH")
+PASS_SECONDS = 8.0  # for all layers, once per session
+SWITCHED_OFF_SECONDS = 4.0  # for one channel
+SLICE_SECONDS = 0.08  # about the longest a stroke has to wait
+MIN_PICTURES = 30  # used whatever the time, and needed for the accuracy without a channel
+THUMBNAIL = 64  # pixels per side
+CHANNEL_QUESTION = struct.Struct("<BHH")
+PICTURE_QUESTION = struct.Struct("<BH")
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Which run is asked for which channel of which layer."""
+class ChannelQuestion:
+    """A question about one channel of one layer of one run."""
 
     run: int
     layer: int
     channel: int
 
     @staticmethod
-    def read(body: bytes) -> "Asked":
-        """Raises Malformed for another number of bytes."""
-        if len(body) != ASKED.size:
-            raise Malformed("The question is not of the kind expected.")
-        return Asked(*ASKED.unpack(body))
+    def read(body: bytes) -> "ChannelQuestion":
+        """Raises InvalidQuestion for another number of bytes."""
+        if len(body) != CHANNEL_QUESTION.size:
+            raise InvalidQuestion("The question has an unexpected format.")
+        return ChannelQuestion(*CHANNEL_QUESTION.unpack(body))
 
 
-class Counter:
-    """Looks at the test pictures of one run, a slice at a time. Times count only torch's own work."""
+class ChannelCounter:
+    """Runs the test pictures of one run through its network, a slice at a time, and counts per channel."""
 
     def __init__(self, answerer: Answerer, subject: Subject) -> None:
         self.answerer, self.subject = answerer, subject
         self.size = 1  # pictures in the next slice
-        self.spent = 0.0
+        self.seconds = 0.0  # spent in the pass, of torch's own work
         self.done = False
         self.scores: list[Tensor] = []
-        self.highest: dict[int, list[Tensor]] = {}
-        self.ends: dict[int, tuple[float, float]] = {}
+        self.maxima: dict[int, list[Tensor]] = {}
+        self.ranges: dict[int, tuple[float, float]] = {}
         self.tables: dict[int, dict[str, Any]] = {}
-        self.worth: dict[tuple[int, int], tuple[int, list[int] | None]] = {}
+        self.without: dict[tuple[int, int], tuple[int, list[int] | None]] = {}
         self.halfway: tuple[tuple[int, int], list[Tensor], float] | None = None
 
     def step(self, layer: int, channel: int) -> bool:
-        """One slice of what a channel's facts need; False when nothing is left to do.
+        """One slice of the work for a channel's statistics; False when nothing is left to do.
 
-        Raises Malformed when there is no such channel.
+        Raises InvalidQuestion when there is no such channel.
         """
         layers = self.answerer.layers
         if layer >= len(layers) or channel >= layers[layer].shown[0]:
-            raise Malformed("There is no such channel.")
-        if self.look():
+            raise InvalidQuestion("There is no such channel.")
+        if self.step_pass():
             return True
-        if (layer, channel) not in self.worth and self.looked:
-            self._switch(layer, channel)
+        if (layer, channel) not in self.without and self.looked:
+            self._step_without(layer, channel)
             return True
         return False
 
-    def look(self) -> bool:
-        """One slice of looking at test pictures; False when they have been looked at."""
+    def step_pass(self) -> bool:
+        """One slice of the pass over the test pictures; False when it is finished."""
         if not self.done:
-            self._look()
+            self._step_pass()
             return True
         return False
 
     def scales(self) -> bytes:
-        """A head with the lowest and highest value of each layer over the pictures looked at."""
+        """A header with the lowest and highest value of each layer over the pictures of the pass."""
         ends = [
-            [float(f"{end:.4g}") for end in self.ends.get(at, (0, 0))]
+            [float(f"{end:.4g}") for end in self.ranges.get(at, (0, 0))]
             for at in range(len(self.answerer.layers))
         ]
         return packed({"looked": self.looked, "scales": ends}, [])
 
-    def told(self, layer: int, channel: int) -> bytes:
-        """A head with what was counted, then the pictures it names, small, uint8 (n, C, h, w).
+    def statistics(self, layer: int, channel: int) -> bytes:
+        """A header with the channel's statistics, then thumbnails of the pictures it names, uint8 (n, C, h,
+        w).
 
-        `off` is None where too few pictures could be asked without the channel.
+        `off` is None where there was time for too few pictures without the channel.
         """
         if not self.looked:
             return packed({"looked": 0}, [])
         if layer not in self.tables:
-            self.tables[layer] = ranked(torch.cat(self.highest[layer]), self.looked)
+            self.tables[layer] = rank_pictures(torch.cat(self.maxima[layer]), self.looked)
         table = {name: rows[channel] for name, rows in self.tables[layer].items()}
-        random = [(channel * NINE + place * 61 + 7) % self.looked for place in range(NINE)]
-        places = sorted({*table["top"], *table["low"], *random})
-        pictures = self._pictures(torch.tensor(places))
-        images = _small(pictures.images[:])
-        number, off = self.worth[layer, channel]
+        random = [(channel * EXAMPLES + number * 61 + 7) % self.looked for number in range(EXAMPLES)]
+        indices = sorted({*table["top"], *table["low"], *random})
+        pictures = self._pictures(torch.tensor(indices))
+        images = _thumbnails(pictures.images[:])
+        number, off = self.without[layer, channel]
         head = {
-            "looked": self.looked, "random": random, **table, "number": number, "off": off, "places": places,
+            "looked": self.looked, "random": random, **table, "number": number, "off": off, "places": indices,
             "labels": pictures.labels.tolist(), "sources": list(pictures.sources),
             "shape": list(images.shape),
         }  # fmt: skip
         return packed(head, [images])
 
-    def picture(self, place: int) -> bytes:
-        """A test picture that was looked at, as the network receives it, uint8 (C, H, W).
+    def picture(self, index: int) -> bytes:
+        """A test picture of the pass, as the network receives it, uint8 (C, H, W).
 
-        Raises Malformed when there is none.
+        Raises InvalidQuestion when there is none.
         """
-        if place >= self.looked:
-            raise Malformed("There is no such picture.")
-        return self._pictures(torch.tensor([place])).images[0].contiguous().numpy().tobytes()
+        if index >= self.looked:
+            raise InvalidQuestion("There is no such picture.")
+        return self._pictures(torch.tensor([index])).images[0].contiguous().numpy().tobytes()
 
     @property
     def looked(self) -> int:
-        """Pictures looked at so far."""
+        """The number of pictures run so far."""
         return sum(map(len, self.scores))
 
     @cached_property
     def order(self) -> Tensor:
-        """Which test pictures are looked at, in turn; none where there are none."""
+        """The indices of the test pictures of the pass, in order."""
         test = self.subject.test
         return torch.zeros(0, dtype=torch.int64) if test is None else turns(test)[:LOOKED]
 
-    def _pictures(self, places: Tensor) -> Dataset:
-        assert self.subject.test is not None  # there is an order
-        return self.subject.test.subset(self.order[places])
+    def _pictures(self, positions: Tensor) -> Dataset:
+        assert self.subject.test is not None  # else `order` is empty
+        return self.subject.test.subset(self.order[positions])
 
-    def _look(self) -> None:
+    def _step_pass(self) -> None:
         if self.looked == len(self.order):
             self.done = True
             return
-        begun = time.perf_counter()
+        start = time.perf_counter()
 
-        def hear(place: int, output: Tensor) -> None:
-            grid = self.answerer.layers[place].grid
+        def on_output(index: int, output: Tensor) -> None:
+            grid = self.answerer.layers[index].grid
             maps = output if grid is None else grid.maps(output)
-            maps = maps[:, : self.answerer.layers[place].shown[0]].float()
-            self.highest.setdefault(place, []).append(strongest(maps).clone())
-            low, high = self.ends.get(place, (0.0, 0.0))
-            self.ends[place] = (min(low, float(maps.min())), max(high, float(maps.max())))
+            maps = maps[:, : self.answerer.layers[index].shown[0]].float()
+            self.maxima.setdefault(index, []).append(channel_maxima(maps).clone())
+            low, high = self.ranges.get(index, (0.0, 0.0))
+            self.ranges[index] = (min(low, float(maps.min())), max(high, float(maps.max())))
 
-        self.scores.append(self._asked(self.looked, {}, hear))
-        self._timed(time.perf_counter() - begun, len(self.scores[-1]))
-        self.spent += time.perf_counter() - begun
-        self.done = self.spent > LOOKING_SECONDS and self.looked >= FEWEST
+        self.scores.append(self._slice(self.looked, {}, on_output))
+        self._adapt_size(time.perf_counter() - start, len(self.scores[-1]))
+        self.seconds += time.perf_counter() - start
+        self.done = self.seconds > PASS_SECONDS and self.looked >= MIN_PICTURES
 
-    def _switch(self, layer: int, channel: int) -> None:
-        """One slice without the channel; what was begun for another channel is given up."""
+    def _step_without(self, layer: int, channel: int) -> None:
+        """One slice without the channel; unfinished work for another channel is dropped."""
         key = (layer, channel)
         scores, spent = self.halfway[1:] if self.halfway and self.halfway[0] == key else ([], 0.0)
-        begun, done = time.perf_counter(), sum(map(len, scores))
-        scores = [*scores, self._asked(done, {layer: [channel]})]
-        seconds = time.perf_counter() - begun
-        self._timed(seconds, len(scores[-1]))
+        start, done = time.perf_counter(), sum(map(len, scores))
+        scores = [*scores, self._slice(done, {layer: [channel]})]
+        seconds = time.perf_counter() - start
+        self._adapt_size(seconds, len(scores[-1]))
         self.halfway = (key, scores, spent + seconds)
         done += len(scores[-1])
-        if done < self.looked and spent + seconds < SWITCHING_SECONDS:
+        if done < self.looked and spent + seconds < SWITCHED_OFF_SECONDS:
             return
         labels = self._pictures(torch.arange(done)).labels
         before, after = torch.cat(self.scores)[:done], torch.cat(scores)
-        known = done >= min(FEWEST, len(self.order))
-        self.worth[key] = (done, lost(right(before, labels), right(after, labels)) if known else None)
+        enough = done >= min(MIN_PICTURES, len(self.order))
+        changes = accuracy_changes(accuracies(before, labels), accuracies(after, labels))
+        self.without[key] = (done, changes if enough else None)
         self.halfway = None
 
-    def _asked(self, first: int, silenced: dict[int, list[int]], hear: Any = None) -> Tensor:
-        """Scores (n, K) of the next slice of pictures from `first` on."""
-        end = min(first + self.size, len(self.order) if hear else self.looked)
+    def _slice(self, first: int, silenced: dict[int, list[int]], on_output: Any = None) -> Tensor:
+        """Scores (n, K) of the next slice of pictures, from `first` on."""
+        end = min(first + self.size, len(self.order) if on_output else self.looked)
         images = scaled(self._pictures(torch.arange(first, end)).images[:])
-        with self.answerer.without(silenced, hear):
+        with self.answerer.without(silenced, on_output):
             return self.answerer.scores(images, NOW).float().clone()
 
-    def _timed(self, seconds: float, count: int) -> None:
-        """The next slice holds about as many pictures as fit its time."""
-        fit = int(count * A_SLICE / max(seconds, 1e-6))
+    def _adapt_size(self, seconds: float, count: int) -> None:
+        """Makes the next slice as large as fits its time."""
+        fit = int(count * SLICE_SECONDS / max(seconds, 1e-6))
         self.size = max(1, min(2 * self.size, fit, 128))
 
 
-def _small(images: Tensor) -> Tensor:
-    """Pictures (n, C, H, W) with sides of THUMBNAIL pixels at most."""
+def _thumbnails(images: Tensor) -> Tensor:
+    """Pictures (n, C, H, W), reduced to sides of at most THUMBNAIL pixels."""
     height, width = images.shape[2:]
     shrink = max(height, width) / THUMBNAIL
     if shrink <= 1:

@@ -1,4 +1,4 @@
-"""The networks by name."""
+"""The networks by name: MODELS, and any pretrained one by "hf:NAME_OR_FOLDER"."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -15,7 +15,7 @@ OWN = "own:"  # begins the name of a network that is a person's own
 
 
 class Model(NamedTuple):
-    """A network one can name: how to build it, and one phrase that says what it is."""
+    """An entry of MODELS: how to build the network, and a phrase that describes it."""
 
     build: Build
     phrase: str
@@ -39,14 +39,16 @@ def build(
 ) -> nn.Module:
     """A network of that name: float 0..1 (B, channels, H, W) -> logits (B, num_classes).
 
-    With a `seed` its weights depend on nothing else, and torch's own generator is left as it was; those of
-    "hf:NAME_OR_FOLDER" are the published ones but for the last layer. With the `description` that such a
-    network gave, it is built without them: they are to be loaded.
-    Raises UsageError with the nearest name when there is none, or when the network cannot take the size.
+    seed         the weights depend on nothing else, and torch's own generator is left as it was; without one
+                 they are drawn from that. "hf:NAME_OR_FOLDER" has its published weights but a new last layer
+    description  of a pretrained network, as `description_of` gave it: it is built without weights, which are
+                 still to be loaded
+
+    Raises UsageError for an unknown name, with the nearest one, or for a size the network cannot take.
     """
     model = model_named(name)
     if description is not None:
-        model = model._replace(build=partial(pretrained.rebuilt, description))
+        model = model._replace(build=partial(pretrained.rebuild, description))
     if seed is None:
         return model.build(channels, num_classes, size)
     with torch.random.fork_rng(devices=[]):
@@ -57,17 +59,17 @@ def build(
 def model_named(name: str) -> Model:
     """The entry of MODELS of that name, or one for "hf:NAME_OR_FOLDER".
 
-    Raises UsageError with the nearest name when there is none.
+    Raises UsageError for an unknown name, with the nearest one.
     """
     if name.startswith(pretrained.PREFIX):
-        return Model(partial(pretrained.build, name), "pretrained by others, with a new last layer")
+        return Model(partial(pretrained.build, name), "a published pretrained network with a new last layer")
     if name not in MODELS:
         raise UsageError(f"Unknown model '{name}'. {did_you_mean(name, MODELS)}")
     return MODELS[name]
 
 
 def description_of(network: nn.Module) -> dict[str, Any] | None:
-    """What `build` needs beside its name to build a network again, as plain values; None: nothing."""
+    """What `build` needs besides the name of a pretrained network, as plain values; None for others."""
     return network.to_json() if isinstance(network, pretrained.Pretrained) else None
 
 

@@ -1,4 +1,4 @@
-"""A small network for small gray pictures: four normalised convolutions, and the mean of each map."""
+"""The compact network for small gray pictures: four normalised convolutions and global average pooling."""
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -6,14 +6,14 @@ from torch.nn import functional
 from pellucid.errors import UsageError
 
 WIDTHS = (32, 48, 96, 96)
-UNPADDED = 20  # pixels: from here on what lies at a picture's very edge is worth no filters of its own
+UNPADDED = 20  # pixels a side from which convolutions at the edges need no padding
 
 
 def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
     """A 5x5 convolution that halves the picture, three of 3x3, each normalised, and a dense layer.
 
     Float 0..1 (B, channels, H, W) -> logits (B, num_classes). For 1x28x28 and ten classes it has 140,554
-    weights, drawn from torch's default generator after He and others (arXiv:1502.01852). Raises UsageError
+    weights, drawn from torch's default generator after He et al. (arXiv:1502.01852). Raises UsageError
     for pictures under 4x4.
     """
     if min(size) < 4:
@@ -22,7 +22,7 @@ def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
 
 
 class Compact(nn.Module):
-    """What a convolution puts out includes its normalisation and its ReLU."""
+    """The output of each convolution includes its normalisation and its ReLU."""
 
     def __init__(self, channels: int, num_classes: int, size: tuple[int, int]) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Compact(nn.Module):
         first, second, third, last = WIDTHS
         self.conv1 = Convolution(channels, first, 5, stride=2, padding=2 if small else 0)
         self.conv2 = Convolution(first, second, 3, padding=1)
-        self.pool1 = nn.MaxPool2d(2 if min(size) >= 8 else 1)  # one value has no spread to normalise
+        self.pool1 = nn.MaxPool2d(2 if min(size) >= 8 else 1)  # batch norm needs more than one value
         self.conv3 = Convolution(second, third, 3, padding=1)
         self.conv4 = Convolution(third, last, 3, padding=1 if small else 0)
         self.pool2 = nn.AdaptiveAvgPool2d(1)

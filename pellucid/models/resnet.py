@@ -1,8 +1,8 @@
-"""A residual network of 18 layers for pictures of 32 to 224 pixels (He and others, arXiv:1512.03385).
+"""A residual network of 18 layers for pictures of 32 to 224 pixels (He et al., arXiv:1512.03385).
 
-What a layer puts out includes its normalisation and, where it has one, its ReLU, so that a look inside shows
-what the next layer receives. Small pictures keep their size in the first layer, and the network is a quarter
-as wide for them, so that a few hundred pictures of 32x32 are learned within a minute or so on two cores.
+The output of a layer includes its normalisation and, where it has one, its ReLU, so that it is what the next
+layer receives. For small pictures the first layer keeps the size, and the network is a quarter as wide, so
+that it trains on a few hundred pictures of 32x32 in about a minute on two cores.
 """
 
 import torch
@@ -11,17 +11,17 @@ from torch.nn import functional
 
 from pellucid.errors import UsageError
 
-SMALL = 64  # pixels: up to here the first layer keeps the size
+SMALL = 64  # pixels a side up to which the first layer keeps the size
 WIDTH_SMALL, WIDTH_LARGE = 16, 64  # channels of the first stage
-NARROWEST_HALVED = 7  # maps with a smaller side are halved no more
+MIN_HALVED_SIDE = 7  # smaller maps keep their size
 
 
 def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
     """A first layer, four stages of two residual blocks, the mean of each map, and a dense layer.
 
     Float 0..1 (B, channels, H, W) -> logits (B, num_classes). 0.7 million weights for pictures whose shorter
-    side has up to 64 pixels, 11.2 million for larger ones, drawn from torch's default generator after He and
-    others (arXiv:1502.01852). Raises UsageError for pictures under 4x4.
+    side has up to 64 pixels, 11.2 million for larger ones, drawn from torch's default generator after He et
+    al. (arXiv:1502.01852). Raises UsageError for pictures under 4x4.
     """
     if min(size) < 4:
         raise UsageError(f"The resnet needs pictures of 4x4 or more; got {size}.")
@@ -39,7 +39,7 @@ class ResNet(nn.Module):
         self.pool1 = None if small else nn.MaxPool2d(3, 2, padding=1)
         strides = [1]
         for _ in range(3):
-            strides.append(2 if side >= NARROWEST_HALVED else 1)
+            strides.append(2 if side >= MIN_HALVED_SIDE else 1)
             side = -(-side // strides[-1])
         self.stage1 = _stage(width, width, strides[0])
         self.stage2 = _stage(width, 2 * width, strides[1])
@@ -52,7 +52,7 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, K)"""
-        # About the mean and spread of photographs; what is left of both the first normalisation takes away.
+        # About the mean and standard deviation of photographs; the first batch norm removes the rest.
         maps = self.conv1((images - 0.45) / 0.25)
         if self.pool1 is not None:
             maps = self.pool1(maps)  # (B, width, H, W), of large pictures a quarter of each side
@@ -74,15 +74,15 @@ class Block(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, filters, H/stride, W/stride)"""
-        passed = maps if self.shortcut is None else self.shortcut(maps)
-        total: Tensor = self.sum(self.conv2(self.conv1(maps)), passed)
-        return total
+        shortcut = maps if self.shortcut is None else self.shortcut(maps)
+        output: Tensor = self.sum(self.conv2(self.conv1(maps)), shortcut)
+        return output
 
 
 class Convolution(nn.Module):
     """A convolution, batch normalisation (Ioffe and Szegedy, arXiv:1502.03167) and perhaps a ReLU.
 
-    In evaluation mode `mean` and `variance`, gathered while training, stand in for those of the batch.
+    In evaluation mode the running `mean` and `variance` replace those of the batch.
     """
 
     mean: Tensor
@@ -110,11 +110,11 @@ class Convolution(nn.Module):
 
 
 class Sum(nn.Module):
-    """What two paths found, added and rectified."""
+    """The sum of a block's two paths, rectified."""
 
-    def forward(self, found: Tensor, passed: Tensor) -> Tensor:
+    def forward(self, residual: Tensor, shortcut: Tensor) -> Tensor:
         """(B, F, H, W) twice -> (B, F, H, W)"""
-        return functional.relu(found + passed)
+        return functional.relu(residual + shortcut)
 
 
 def _stage(channels: int, filters: int, stride: int) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""The two-convolution network of the mission: the course page's network, for any picture size."""
+"""The tutorial network: two convolutions, pooled, and a dense layer, as in introductions to Keras."""
 
 import math
 
@@ -7,15 +7,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.errors import UsageError
-from pellucid.models.kernels.fused import Halving, convolved_and_pooled, layers_unseen
+from pellucid.models.kernels.fused import HalvingMaxPool, conv_relu_pool, takes_fast_path
 
 
 def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
-    """Two convolutions, each halved by pooling, a dense layer of 80 and one of `num_classes`.
+    """Two convolutions, each followed by pooling, a dense layer of 80 and one of `num_classes`.
 
     Float 0..1 (B, channels, H, W) -> logits (B, num_classes). For 1x28x28 and ten classes it has 131,130
-    weights, drawn from torch's default generator as Keras draws them (Glorot and Bengio, AISTATS 2010).
-    Raises UsageError for pictures under 4x4, of which two poolings leave nothing.
+    weights, drawn from torch's default generator as in Keras (Glorot and Bengio, AISTATS 2010).
+    Raises UsageError for pictures under 4x4.
     """
     if min(size) < 4:
         raise UsageError(f"The tutorial network halves a picture twice: expected 4x4 or more; got {size}.")
@@ -23,14 +23,14 @@ def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
 
 
 class Tutorial(nn.Module):
-    """The page's layers under the page's names; what a layer puts out includes its ReLU, as in Keras."""
+    """The output of a layer includes its ReLU, as in Keras."""
 
     def __init__(self, channels: int, num_classes: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.conv1 = Convolution(channels, 16)
-        self.pool1 = Halving()
+        self.pool1 = HalvingMaxPool()
         self.conv2 = Convolution(16, 32)
-        self.pool2 = Halving()
+        self.pool2 = HalvingMaxPool()
         self.dense1 = Dense(32 * (size[0] // 4) * (size[1] // 4), 80)
         self.dropout = nn.Dropout(0.4)
         self.dense2 = nn.Linear(80, num_classes)
@@ -40,13 +40,13 @@ class Tutorial(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, K)
 
-        While training, and where only the answer counts, convolution, ReLU and pooling are one step: the same
-        function and gradient for less work. Otherwise layer follows layer, so that each can be asked what it
-        puts out.
+        While training, and inside `fast_path`, convolution, ReLU and pooling are one fused operation: the
+        same function and gradient for less work. Otherwise layer follows layer, so that hooks see every
+        output.
         """
-        if self.training or layers_unseen(self):
-            maps = convolved_and_pooled(images, self.conv1.weight, self.conv1.bias)  # (B, 16, H/2, W/2)
-            maps = convolved_and_pooled(maps, self.conv2.weight, self.conv2.bias)  # (B, 32, H/4, W/4)
+        if self.training or takes_fast_path(self):
+            maps = conv_relu_pool(images, self.conv1.weight, self.conv1.bias)  # (B, 16, H/2, W/2)
+            maps = conv_relu_pool(maps, self.conv2.weight, self.conv2.bias)  # (B, 32, H/4, W/4)
         else:
             maps = self.pool2(self.conv2(self.pool1(self.conv1(images))))
         features = self.dense1(maps.flatten(1))  # (B, 80)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.errors import UsageError
-from pellucid.inference import evaluating
-from pellucid.models.kernels.fused import largest_of_blocks
+from pellucid.inference import evaluation_mode
+from pellucid.models.kernels.fused import max_pool_2x2
 
 State = Mapping[str, Tensor]
 
@@ -121,7 +121,12 @@ def lower(network: nn.Module, shape: Sequence[int]) -> Program:
     is not on the list.
     """
     example = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0))
-    with evaluating(network), torch.no_grad(), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with (
+        evaluation_mode(network),
+        torch.no_grad(),
+        torch.random.fork_rng(devices=[]),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")  # torch warns of its own internals
         try:
             exported = torch.export.export(network, (example,)).run_decompositions({})
@@ -481,7 +486,7 @@ def _run_affine(inputs: list[Tensor], tensors: list[Tensor], operation: Operatio
 def _run_max_pool2d(inputs: list[Tensor], tensors: list[Tensor], operation: Operation) -> Tensor:
     a = operation.attributes
     if a == HALVING and not torch.is_grad_enabled():
-        return largest_of_blocks(inputs[0])
+        return max_pool_2x2(inputs[0])
     return functional.max_pool2d(inputs[0], a["kernel"], a["stride"], a["padding"], a["dilation"], a["ceil"])
 
 

@@ -19,7 +19,7 @@ from pellucid.assets import asset
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
-from pellucid.explanation.channels import lost, ranked, right, strongest
+from pellucid.explanation.channels import accuracies, accuracy_changes, channel_maxima, rank_pictures
 from pellucid.inference import scaled
 from pellucid.pad.program import Program, lower
 from pellucid.pad.strokes import RULES, measure
@@ -236,7 +236,7 @@ def _channels(
             before = name
             continue
         tables[name] = {
-            **ranked(strongest(values[last]), pool),
+            **rank_pictures(channel_maxima(values[last]), pool),
             "off": _without(program, weights, values, last, pictures, number) if number else None,
         }
         before = name
@@ -275,7 +275,7 @@ def _without(
     """For each channel put to zero: by how many tenths of a point accuracy changes, overall and by class."""
     labels, given = pictures.labels[:number], [value[:number] for value in values[: place + 1]]
     with torch.inference_mode():
-        whole = right(values[-1][:number], labels)
+        whole = accuracies(values[-1][:number], labels)
         table = []
         silenced = given[place].clone()
         for channel in range(silenced.shape[1]):
@@ -283,7 +283,7 @@ def _without(
             silenced[:, channel] = 0
             scores = program.run_on([*given[:place], silenced], weights)[-1]
             silenced[:, channel] = kept
-            table.append(lost(whole, right(scores, labels)))
+            table.append(accuracy_changes(whole, accuracies(scores, labels)))
     return table
 
 

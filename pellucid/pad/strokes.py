@@ -202,8 +202,8 @@ def _centred(inked: Pixels, size: int) -> Pixels:
 
 def _offset(sums: list[int], size: int) -> int:
     """By how many pixels to move so that the centre of mass lies within half a pixel of the middle."""
-    snapshot = sum(value * (2 * place + 1) for place, value in enumerate(sums))
-    return math.trunc(size / 2 + 1 - snapshot / (2 * sum(sums)))
+    moment = sum(value * (2 * index + 1) for index, value in enumerate(sums))
+    return math.trunc(size / 2 + 1 - moment / (2 * sum(sums)))
 
 
 def _shared_out(pixels: Pixels, size: tuple[int, int], start: tuple[float, float], step: float) -> Doubles:
@@ -230,19 +230,19 @@ def _overlaps(size: int, start: float, step: float, source: int) -> list[tuple[f
 def _otsu(ink: NDArray[np.int64]) -> int:
     """The level 1..255 that parts dark from bright best (N. Otsu, 1979); exact, in whole numbers."""
     counts = np.bincount(ink.ravel(), minlength=256).tolist()
-    total, snapshot = sum(counts), sum(level * count for level, count in enumerate(counts))
-    best, found, below, below_snapshot = -1.0, 1, 0, 0
+    total, moment = sum(counts), sum(level * count for level, count in enumerate(counts))
+    best, threshold, below, below_moment = -1.0, 1, 0, 0
     for level in range(1, 256):
         below += counts[level - 1]
-        below_snapshot += (level - 1) * counts[level - 1]
+        below_moment += (level - 1) * counts[level - 1]
         above = total - below
         if below == 0 or above == 0:
             continue
-        apart = below_snapshot / below - (snapshot - below_snapshot) / above
-        between = below * above * apart * apart
+        distance = below_moment / below - (moment - below_moment) / above
+        between = below * above * distance * distance
         if between > best:
-            best, found = between, level
-    return found
+            best, threshold = between, level
+    return threshold
 
 
 def _span(some: Any) -> Doubles:

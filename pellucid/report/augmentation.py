@@ -7,7 +7,7 @@ import torch
 from pellucid.language import translate
 from pellucid.plots.images import fitted_atlas, zoom
 from pellucid.report.context import Material, cell
-from pellucid.training.augment import AUGMENTATIONS, named
+from pellucid.training.augment import AUGMENTATIONS, parse_augmentations
 from pellucid.training.loop import first_batch
 
 SHOWN = 8
@@ -17,7 +17,7 @@ BUDGET = 300_000  # characters of the image's address, at most
 def preview(material: Material) -> dict[str, Any] | None:
     """The first pictures of the first step, before and after; None where nothing was augmented."""
     recipe, train = material.run.recipe, material.splits.train
-    names = [] if recipe.augment == "auto" else named(recipe.augment)
+    names = [] if recipe.augment == "auto" else parse_augmentations(recipe.augment)
     if not names:
         return None
     batch, images, targets = first_batch(train, recipe)

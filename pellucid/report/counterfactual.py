@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.explanation.counterfactual import CAVEAT as CHANGE_CAVEAT
-from pellucid.explanation.counterfactual import Counterfactual, changes_to_others
+from pellucid.explanation.counterfactual import Counterfactual, counterfactuals
 from pellucid.explanation.faithfulness import PICTURES
 from pellucid.language import translate
 from pellucid.plots import images
@@ -55,7 +55,7 @@ def change(material: Material) -> dict[str, Any]:
         "turned": len(turned),
         "tried": len(smallest),
         "median": f"{median(turned):.1f}" if turned else None,
-        "covers": any(dab.kind == "cover" for way in smallest for dab in way.dabs),
+        "covers": any(edit.kind == "cover" for way in smallest for edit in way.edits),
         "others": len(classes) - 1,
         "shown_ways": min(number, len(classes) - 1),
         "remark": atlas.remark,
@@ -67,20 +67,20 @@ def _ways(material: Material, index: int, number: int) -> list[Counterfactual]:
     """The shortest way from the answer to each of `number` other classes, the likeliest first."""
     order = material.evaluation.probabilities[index].argsort(descending=True).tolist()
     wanted = order[1 : 1 + number]
-    return changes_to_others(material.run.classifier, material.splits.test.images[index], wanted)
+    return counterfactuals(material.run.classifier, material.splits.test.images[index], wanted)
 
 
 def _way(way: Counterfactual, atlas: images.Atlas, place: int) -> dict[str, Any]:
     """One change as the page shows it: the picture after it, and what was added and erased."""
-    added = sum(dab.kind == "add" for dab in way.dabs)
-    erased = sum(dab.kind == "erase" for dab in way.dabs)
+    added = sum(edit.kind == "add" for edit in way.edits)
+    erased = sum(edit.kind == "erase" for edit in way.edits)
     return {
         "to": way.classes[way.target],
         "confirmed": way.confirmed,
         "amount": f"{way.amount:.1f}",
         "added": added,
         "erased": erased,
-        "covered": len(way.dabs) - added - erased,
+        "covered": len(way.edits) - added - erased,
         "sure": float(way.after[way.target]),
         "after": cell(atlas, place) if way.confirmed and place + 1 < atlas.count else None,
         "traces": cell(atlas, place + 1) if way.confirmed and place + 1 < atlas.count else None,

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from pellucid.explanation.embedding import METHODS, flattened
+from pellucid.explanation.embedding import METHODS, project
 from pellucid.explanation.neighbours import hidden_features
 from pellucid.formatting import chance
 from pellucid.language import translate
@@ -21,7 +21,7 @@ TITLES = {"pca": "PCA", "t-sne": "t-SNE"}
 
 
 def map_of_pictures(material: Material) -> dict[str, Any]:
-    """A sample of test pictures by the last hidden layer, flattened in two ways, mistakes marked."""
+    """A sample of test pictures by the last hidden layer, project in two ways, mistakes marked."""
     evaluation, test = material.evaluation, material.splits.test
     chosen = _chosen(material)
     atlas = images.fitted_atlas(test.images[chosen], budget=MAP_BUDGET, side=THUMBNAIL)
@@ -40,7 +40,7 @@ def map_of_pictures(material: Material) -> dict[str, Any]:
         for number, index in enumerate(chosen)
     ]
     seed = material.run.recipe.seed
-    laid = [flattened(features, method=method, seed=seed) for method in METHODS] if len(chosen) > 2 else []
+    laid = [project(features, method=method, seed=seed) for method in METHODS] if len(chosen) > 2 else []
     return {
         **shown(material),
         "atlases": {"test": material.album.atlas, "map": atlas},
@@ -49,7 +49,7 @@ def map_of_pictures(material: Material) -> dict[str, Any]:
         "maps": [
             {
                 "title": TITLES[one.method],
-                "kept": one.kept,
+                "kept": one.preserved,
                 "chance": one.chance,
                 "places": [
                     (round((x + 1) / 2 * PLACES), round((1 - y) / 2 * PLACES)) for x, y in one.points.tolist()

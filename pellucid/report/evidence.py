@@ -10,7 +10,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.explanation import explain
-from pellucid.explanation.faithfulness import PICTURES, Method, judge_maps
+from pellucid.explanation.faithfulness import PICTURES, Method, evaluate_maps
 from pellucid.explanation.layer_stats import multiply_adds
 from pellucid.formatting import figure
 from pellucid.inference import scaled
@@ -28,7 +28,7 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
     `dataset` holds pictures that were not learned from; the class explained is the one answered.
     """
     methods = cast("Mapping[str, Method]", EXPLAINERS)  # each can be called as one
-    tested = judge_maps(classifier, dataset, methods, pictures=affordable(classifier, dataset))
+    tested = evaluate_maps(classifier, dataset, methods, pictures=affordable(classifier, dataset))
     explained = [explain(classifier, dataset.images[index], methods=EXPLAINERS) for index in examples]
     shown = [
         {
@@ -38,7 +38,7 @@ def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) 
             "says": test.sentence.partition(": ")[2],
             "deletion": test.deletion,
             "insertion": test.insertion,
-            "alike": test.alike,
+            "alike": test.correlation,
             "leads": [(translate(lead.rival), lead.mean) for lead in test.leads],
             "caveat": translate(EXPLAINERS[test.method].caveat),
             "paper": translate(EXPLAINERS[test.method].paper),

@@ -10,7 +10,7 @@ from torch import Tensor
 from pellucid.assets import asset
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.counterfactual import CAVEAT as CHANGE_CAVEAT
-from pellucid.explanation.counterfactual import Counterfactual, in_vain
+from pellucid.explanation.counterfactual import Counterfactual, failure_sentence
 from pellucid.explanation.explanation import Explanation
 from pellucid.explanation.neighbours import CAVEAT as NEIGHBOUR_CAVEAT
 from pellucid.explanation.neighbours import Index, Neighbour, nearest, novelty
@@ -199,7 +199,7 @@ def _change(way: Counterfactual) -> dict[str, Any]:
         "confirmed": way.confirmed,
         "amount": way.amount,
         "probability": float(way.after[way.target]),
-        "dabs": [vars(dab) for dab in way.dabs],
+        "edits": [vars(edit) for edit in way.edits],
     }
 
 
@@ -207,7 +207,7 @@ def _said(ways: Sequence[Counterfactual]) -> list[str]:
     """A sentence for each change; the classes to which none was found share one."""
     found = [way.sentence for way in ways if way.confirmed]
     vain = [way for way in ways if not way.confirmed]
-    return [*found, in_vain(vain)] if vain else found
+    return [*found, failure_sentence(vain)] if vain else found
 
 
 def _sorted(ways: Sequence[Counterfactual]) -> list[Counterfactual]:

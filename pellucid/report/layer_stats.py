@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from pellucid.explanation.layer_stats import CAVEATS, LayerStats, examine
+from pellucid.explanation.layer_stats import CAVEATS, LayerStats, layer_statistics
 from pellucid.formatting import figure
 from pellucid.language import translate
 from pellucid.plots.charts import decades_chart
@@ -20,7 +20,7 @@ CURVES = 9  # layers drawn by epoch, at most
 def health(material: Material) -> dict[str, Any]:
     """Every layer: shape, cost, field of view, wasted channels, what a probe reads; its pulse by epoch."""
     run = material.run
-    found = examine(run.classifier, material.splits.test, pictures=EXAMINED, seed=run.recipe.seed)
+    found = layer_statistics(run.classifier, material.splits.test, pictures=EXAMINED, seed=run.recipe.seed)
     judged = [layer for layer in found.layers if layer.judged]
     knowing = max((layer for layer in judged if layer.probe is not None), key=_probe, default=None)
     return {
@@ -31,7 +31,7 @@ def health(material: Material) -> dict[str, Any]:
         "milliseconds": f"{sum(layer.seconds for layer in found.layers) * 1000:.2f}",
         "dead": sum(len(layer.dead) for layer in judged),
         "always_on": sum(len(layer.always_on) for layer in judged),
-        "twins": sum(len(layer.twins) for layer in judged),
+        "twins": sum(len(layer.duplicates) for layer in judged),
         "knowing": None if knowing is None else (knowing.name, _probe(knowing)),
         "charts": [Markup(chart) for chart in _charts(run.diagnostics())],
         "diagnostics": [
@@ -55,7 +55,7 @@ def _layer(layer: LayerStats) -> dict[str, Any]:
         "judged": layer.judged,
         "dead": _named(layer.dead),
         "always_on": _named(layer.always_on),
-        "twins": _named([f"{one.first} = {one.second}" for one in layer.twins]),
+        "twins": _named([f"{one.first} = {one.second}" for one in layer.duplicates]),
         "probe": layer.probe,
         "untrained": layer.untrained_probe,
     }

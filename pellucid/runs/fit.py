@@ -40,17 +40,17 @@ from pellucid.runs.tables import (
     write_diagnostics,
     write_history,
 )
-from pellucid.training.augment import suited
+from pellucid.training.augment import default_augmentations
 from pellucid.training.loop import (
     Epoch,
     Progress,
     Step,
-    refuse_untrainable,
+    check_trainable,
     resolved_augment,
     resolved_precision,
 )
-from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, Recorder
-from pellucid.training.transfer import learn
+from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, SnapshotRecorder
+from pellucid.training.transfer import train_network
 
 Callback = Callable[[Step | Epoch], None]
 AnyRecipe = Recipe | NamedRecipe | str
@@ -78,7 +78,7 @@ def fit(
                 in place, or a function (channels, num_classes, (height, width)) that builds one
     callbacks   called with every Step and Epoch; one that raises StopTraining ends the training there
     snapshots   how often, at most, the weights are kept on the way, for pages that show how they formed;
-                none are kept of a network of more than snapshots.MOST_WEIGHTS weights
+                none are kept of a network of more than snapshots.MAX_WEIGHTS weights
     origin      of two Datasets: where they come from, so that a report finds them again
     data_dir    a folder of known data sets, where `pictures` is a name
 
@@ -102,10 +102,10 @@ def fit(
     else:
         splits = pictures if isinstance(pictures, Splits) else _loaded(pictures, chosen, data_dir)
         train, held_out, origin = splits.train, splits.validation, origin or splits.origin
-    refuse_untrainable(train, held_out)
+    check_trainable(train, held_out)
     if isinstance(chosen, NamedRecipe):
         chosen = chosen.resolve(len(train), (train.channels, *train.size))
-    origin = origin or Origin(augmentation=suited(train.channels))
+    origin = origin or Origin(augmentation=default_augmentations(train.channels))
     resolved_recipe = resolved(chosen, train, origin)
     network = _network(resolved_recipe, train, model)
     preprocess = origin.preprocess or Preprocess(train.channels, *train.size)
@@ -117,7 +117,7 @@ def fit(
     rows = [*split_rows("train", train), *split_rows("validation", held_out)]
     write_csv(place / SPLIT, SPLIT_HEADER, rows)
     steps = math.ceil(len(train) / resolved_recipe.batch_size)
-    recorder = Recorder.beginning(place / SNAPSHOTS, network, resolved_recipe.epochs, steps, snapshots)
+    recorder = SnapshotRecorder.start(place / SNAPSHOTS, network, resolved_recipe.epochs, steps, snapshots)
     session = _Session(
         place, classifier, resolved_recipe, environment, origin, train, held_out, Progress(), recorder
     )
@@ -176,7 +176,7 @@ def resume(
     preprocess = Preprocess(**manifest["preprocess"])
     classifier = Classifier(network, train.classes, preprocess, recipe.model)
     done = (progress.epoch - 1) * math.ceil(len(train) / recipe.batch_size) + progress.step
-    recorder = Recorder.going_on(folder / SNAPSHOTS, network, done)
+    recorder = SnapshotRecorder.resume(folder / SNAPSHOTS, network, done)
     session = _Session(folder, classifier, recipe, environment, origin, train, held_out, progress, recorder)
     return _trained(session, callbacks)
 
@@ -221,7 +221,7 @@ class _Session:
     train: Dataset
     validation: Dataset
     progress: Progress
-    recorder: Recorder
+    recorder: SnapshotRecorder
 
 
 def _chosen(recipe: AnyRecipe | None, model: nn.Module | Build | None) -> Recipe | NamedRecipe:
@@ -284,12 +284,12 @@ def _trained(session: _Session, callbacks: Sequence[Callback]) -> Run:
         "data": session.environment["fingerprints"],
         "network": description_of(classifier.network),
     }
-    events = learn(classifier.network, session.train, session.validation, recipe, progress=progress)
+    events = train_network(classifier.network, session.train, session.validation, recipe, progress=progress)
     ended = ""
     with _threads(recipe.threads), stop_requests() as requests:
         try:
             for event in events:
-                session.recorder.note(event)
+                session.recorder.on_event(event)
                 if isinstance(event, Epoch):
                     write_history(folder, progress.history)
                     # Before the checkpoint, so that no snapshot older than it can be lost.

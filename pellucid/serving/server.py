@@ -1,4 +1,4 @@
-"""The loop that listens: uvicorn on loopback, with time limits of its own, ended by Ctrl-C."""
+"""The server: uvicorn on loopback, with time limits of its own, ended by Ctrl-C."""
 
 import asyncio
 import signal
@@ -20,12 +20,12 @@ PORT = 8765  # unless it is taken
 
 
 def listening_socket(port: int | None) -> socket.socket:
-    """A socket on 127.0.0.1 at `port`; 0 or, where PORT is taken, None: any that is free.
+    """A socket on 127.0.0.1 at `port`; for 0, or for None where PORT is taken, at any free port.
 
-    Raises UsageError for a port that is taken or not for everyone.
+    Raises UsageError for a port that is taken or out of range.
     """
     if port is not None and port != 0 and not 1024 <= port <= 65_535:
-        raise UsageError(f"Port {port} cannot be used. Expected 1024 to 65535, or 0 for any that is free.")
+        raise UsageError(f"Port {port} cannot be used. Expected 1024 to 65535, or 0 for any free one.")
     try:
         return socket.create_server(("127.0.0.1", PORT if port is None else port))
     except OSError as error:
@@ -33,15 +33,15 @@ def listening_socket(port: int | None) -> socket.socket:
             return socket.create_server(("127.0.0.1", 0))
         raise UsageError(
             f"Port {port} cannot be used: {error.strerror or error}. "
-            "Name another with --port, or leave it out."
+            "Choose another with --port, or leave it out."
         ) from error
 
 
 def server_of(app: App) -> uvicorn.Server:
-    """A server that asks `app`, with every limit set; `run` starts it."""
+    """A server for `app` with all limits set; `run` starts it."""
     config = uvicorn.Config(
         app,
-        http=_Patient,
+        http=_LimitedProtocol,
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -51,8 +51,8 @@ def server_of(app: App) -> uvicorn.Server:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=int(limits.HEAD_SECONDS),
-        timeout_graceful_shutdown=limits.END_SECONDS,
-        h11_max_incomplete_event_size=limits.MOST_HEADER_BYTES,
+        timeout_graceful_shutdown=limits.SHUTDOWN_SECONDS,
+        h11_max_incomplete_event_size=limits.MAX_HEADER_BYTES,
     )
     return _Server(config)
 
@@ -61,16 +61,16 @@ def run(
     server: uvicorn.Server,
     listener: socket.socket,
     *,
-    tell: Callable[[str], None] = lambda address: None,
+    announce: Callable[[str], None] = lambda address: None,
     open_browser: bool = False,
 ) -> None:
-    """Serve until Ctrl-C or SIGTERM; requests in hand are answered first, a second signal waits for none.
+    """Serve until Ctrl-C or SIGTERM; open requests are answered first, unless a second signal comes.
 
-    `tell` is given the address as soon as a signal would end it cleanly.
+    `announce` is called with the address as soon as a signal would end the server cleanly.
     """
     address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
     with _ended_by_signals(server), listener:
-        tell(address)
+        announce(address)
         if open_browser:
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         asyncio.run(server.serve(sockets=[listener]))
@@ -79,7 +79,7 @@ def run(
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to `run`: uvicorn raises them once more at the end, which prints a traceback."""
+    """Leaves signals to `run`: uvicorn would raise them again at the end, which prints a traceback."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -105,46 +105,46 @@ def _ended_by_signals(server: uvicorn.Server) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-class _Patient(H11Protocol):
-    """uvicorn's protocol, but its patience ends: with slow heads, slow readers, and too many at once."""
+class _LimitedProtocol(H11Protocol):
+    """uvicorn's protocol with limits for slow headers, slow readers and the number of connections."""
 
     deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """One more, if there is room."""
-        if len(self.connections) >= limits.MOST_CONNECTIONS:
+        """Accepts the connection, or aborts it where there are too many."""
+        if len(self.connections) >= limits.MAX_CONNECTIONS:
             transport.abort()
             return
         super().connection_made(transport)
-        # Head and body are written one after the other: without this the second waits for 40 ms.
+        # Headers and body are written separately: without this the body waits for 40 ms.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._expect(limits.HEAD_SECONDS)
+        self._set_deadline(limits.HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Nothing more is waited for."""
-        self._expect(None)
+        """Clears the deadline."""
+        self._set_deadline(None)
         if self.transport is not None:
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """A head that is whole begins an exchange, which has its own time."""
+        """Complete headers begin an exchange, which has a deadline of its own."""
         if self.transport is None or self.transport.is_closing():
             return
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before and not self.cycle.response_complete:
-            self._expect(limits.EXCHANGE_SECONDS)
+            self._set_deadline(limits.EXCHANGE_SECONDS)
 
     def on_response_complete(self) -> None:
-        """From here the next head is waited for; it may have come already."""
+        """Waits for the next headers, which may have arrived already."""
         before = self.cycle
-        self._expect(limits.HEAD_SECONDS)
+        self._set_deadline(limits.HEAD_SECONDS)
         super().on_response_complete()
         if self.cycle is not before:
-            self._expect(limits.EXCHANGE_SECONDS)
+            self._set_deadline(limits.EXCHANGE_SECONDS)
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP is told so with the same headers as everything else, where it still can be."""
+        """Answers what is not HTTP with the same headers as everything else, where that is still possible."""
         import h11
 
         refusal = Refusal(400, "http", "This is not a valid request.")
@@ -154,11 +154,11 @@ class _Patient(H11Protocol):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
-    def _expect(self, seconds: float | None) -> None:
+    def _set_deadline(self, seconds: float | None) -> None:
         if self.deadline is not None:
             self.deadline.cancel()
-        self.deadline = None if seconds is None else self.loop.call_later(seconds, self._cut)
+        self.deadline = None if seconds is None else self.loop.call_later(seconds, self._abort)
 
-    def _cut(self) -> None:
+    def _abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()

@@ -1,7 +1,7 @@
-"""The training loop: an iterator of what happens, a step at a time and an epoch at a time.
+"""The training loop: an iterator that yields a Step after every update and an Epoch after every pass.
 
 Nothing here can reach a test set. The order of pictures and every random draw of a step are functions of
-(seed, epoch, step) alone, so a training that was stopped and goes on sees what it would have seen.
+(seed, epoch, step) alone, so a resumed training sees exactly what an uninterrupted one would have seen.
 """
 
 import math
@@ -17,29 +17,33 @@ from torch.nn import functional
 
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
-from pellucid.inference import evaluating, fixed_batches, modes_kept, scaled
+from pellucid.inference import evaluation_mode, fixed_batches, restored_modes, scaled
 from pellucid.machine import keep_memory, multiplies_bfloat16
 from pellucid.models.kernels.build import prepare
-from pellucid.models.kernels.fused import unseen_layers
+from pellucid.models.kernels.fused import fast_path
 from pellucid.recipe import DEFAULT, Precision, Recipe
-from pellucid.training.augment import augmented, named, suited
+from pellucid.training.augment import apply_augmentations, default_augmentations, parse_augmentations
 from pellucid.training.diagnostics import LayerDiagnostics, diagnostics, weights_now
 from pellucid.training.optimizers import Optimizers
 from pellucid.training.sampling import (
     balanced_order,
     class_weights,
-    drawing_from,
     generator_for,
     sample_order,
+    seeded_random_numbers,
 )
 from pellucid.training.schedule import learning_rate
 
-WATCHED = 5_000  # training pictures on which an epoch's training loss and accuracy are measured
+TRAINING_SAMPLE = 5_000  # training pictures on which the training loss and accuracy of an epoch are measured
 
 
 @dataclass(frozen=True)
 class Step:
-    """One update of the weights: the `step`th of `steps` in this epoch, both counted from 1."""
+    """One update of the weights: the `step`th of `steps` in this epoch, both counted from 1.
+
+    loss               mean cross-entropy in nats on the batch, before the update
+    images_per_second  of this step alone
+    """
 
     epoch: int
     step: int
@@ -51,9 +55,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training pictures, judged with fixed weights in evaluation mode, without dropout.
+    """One pass over the training pictures, evaluated with fixed weights in evaluation mode, without dropout.
 
-    seconds             since training began, judging included
+    seconds             since training began, evaluation included
     loss, accuracy      on the training pictures (on a fixed sample of 5,000 where there are more)
     val_loss, val_accuracy  on the validation pictures
     best                whether `val_loss` is the lowest so far: these weights are kept
@@ -71,9 +75,9 @@ class Epoch:
 
 @dataclass
 class Progress:
-    """Where a training stands: all that a resumed one needs to go on as if it had never stopped.
+    """The state of a training: all that a resumed one needs to go on as if it had never stopped.
 
-    epoch    the one being worked on, from 1
+    epoch    the current epoch, from 1
     step     how many of its steps are done
     """
 
@@ -88,35 +92,41 @@ class Progress:
 
     @property
     def best(self) -> Epoch | None:
-        """The judged epoch with the lowest validation loss, whose weights are `best_weights`."""
+        """The epoch with the lowest validation loss, whose weights are `best_weights`."""
         return next((epoch for epoch in reversed(self.history) if epoch.best), None)
 
     def finished(self, recipe: Recipe) -> bool:
         """Whether all epochs are done, or `patience` of them brought no lower validation loss."""
-        waited = self.epoch - 1 - (self.best.epoch if self.best else 0)
-        return self.epoch > recipe.epochs + recipe.fine_tune or 0 < recipe.patience <= waited
+        epochs_since_best = self.epoch - 1 - (self.best.epoch if self.best else 0)
+        return self.epoch > recipe.epochs + recipe.fine_tune or 0 < recipe.patience <= epochs_since_best
 
     def to_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything as named tensors and plain values, for a file."""
         groups = {"weights": self.weights, "best_weights": self.best_weights, "optimizer": self.optimizer}
-        tensors = {f"{group}/{name}": t for group, named in groups.items() for name, t in named.items()}
-        facts = {"epoch": self.epoch, "step": self.step, "seconds": self.seconds}
-        epochs, steps = [asdict(one) for one in self.history], [asdict(one) for one in self.diagnostics]
-        return tensors, {**facts, "history": epochs, "diagnostics": steps}
+        tensors = {f"{group}/{name}": t for group, state in groups.items() for name, t in state.items()}
+        values = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+            "history": [asdict(epoch) for epoch in self.history],
+            "diagnostics": [asdict(entry) for entry in self.diagnostics],
+        }
+        return tensors, values
 
     @staticmethod
-    def from_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> "Progress":
+    def from_tensors(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> "Progress":
         """What `to_tensors` took apart. Raises KeyError or TypeError when a piece is missing."""
-        progress = Progress(facts["epoch"], facts["step"], facts["seconds"])
-        progress.history = [Epoch(**epoch) for epoch in facts["history"]]
-        progress.diagnostics = [LayerDiagnostics(**entry) for entry in facts.get("diagnostics", [])]
-        for name, tensor in tensors.items():
-            group, _, key = name.partition("/")
-            {
-                "weights": progress.weights,
-                "best_weights": progress.best_weights,
-                "optimizer": progress.optimizer,
-            }[group][key] = tensor
+        progress = Progress(values["epoch"], values["step"], values["seconds"])
+        progress.history = [Epoch(**epoch) for epoch in values["history"]]
+        progress.diagnostics = [LayerDiagnostics(**entry) for entry in values.get("diagnostics", [])]
+        groups = {
+            "weights": progress.weights,
+            "best_weights": progress.best_weights,
+            "optimizer": progress.optimizer,
+        }
+        for key, tensor in tensors.items():
+            group, _, name = key.partition("/")
+            groups[group][name] = tensor
         return progress
 
 
@@ -131,41 +141,47 @@ def train(
     """Train `network` in place, yielding a Step after every update and an Epoch after every pass.
 
     Stop whenever you like: `break` ends it. However it ends, the network holds the weights of the epoch
-    with the lowest validation loss, or, before the first epoch was judged, the weights reached.
-    `progress` is kept up to date; one that was saved goes on where it stood.
+    with the lowest validation loss, or, before the first epoch was evaluated, the weights reached.
+    `progress` is kept up to date; pass a saved one to resume.
 
     Raises UsageError when the pictures cannot train this network, and PellucidError when the loss or its
-    gradient is no longer finite: before the update, so the weights kept are good.
+    gradient is no longer finite: before the update, so that the weights kept are good.
     """
-    refuse_untrainable(train_set, validation_set)
+    check_trainable(train_set, validation_set)
     recipe = replace(recipe, augment=resolved_augment(recipe, train_set))
     progress = progress if progress is not None else Progress()
-    begun = time.perf_counter() - progress.seconds
+    start = time.perf_counter() - progress.seconds
     keep_memory()
     prepare()
     optimizers = Optimizers(network, recipe)
-    _put_back(network, optimizers, progress)
-    steps = math.ceil(len(train_set) / recipe.batch_size)
-    with modes_kept(network), _best_in_the_end(network, progress):
+    if progress.weights:
+        network.load_state_dict(progress.weights)
+        optimizers.load_state_dict(progress.optimizer)
+    progress.weights = network.state_dict()  # live: it follows every step
+    steps = math.ceil(len(train_set) / recipe.batch_size)  # per epoch
+    with restored_modes(network), _best_weights_at_the_end(network, progress):
         while not progress.finished(recipe):
-            order = _order(train_set, recipe, progress.epoch)
-            for batch in torch.split(order, recipe.batch_size)[progress.step :]:
-                lap = time.perf_counter()
+            order = _order(train_set, recipe, progress.epoch)  # (N,)
+            for indices in torch.split(order, recipe.batch_size)[progress.step :]:
+                step_start = time.perf_counter()
                 rate = learning_rate(recipe, (progress.epoch - 1) * steps + progress.step, steps)
-                middle = progress.step == steps // 2
-                before = weights_now(network) if middle else {}
-                loss = _update(network, optimizers, train_set, batch, rate, recipe, progress)
+                halfway = progress.step == steps // 2
+                weights_before = weights_now(network) if halfway else {}
+                loss = _backward(network, train_set, indices, recipe, progress, rate=rate)
+                optimizers.step(rate)
+                progress.optimizer = optimizers.state_dict()
                 progress.step += 1
-                if middle:
-                    progress.diagnostics += diagnostics(network, before, progress.epoch)
+                if halfway:
+                    progress.diagnostics += diagnostics(network, weights_before, progress.epoch)
                 now = time.perf_counter()
-                progress.seconds = now - begun
-                yield Step(progress.epoch, progress.step, steps, loss, rate, len(batch) / (now - lap))
-            yield _judge(network, train_set, validation_set, recipe, progress, begun)
+                progress.seconds = now - start
+                speed = len(indices) / (now - step_start)
+                yield Step(progress.epoch, progress.step, steps, loss, rate, speed)
+            yield _evaluate_epoch(network, train_set, validation_set, recipe, progress, start=start)
 
 
 @contextmanager
-def _best_in_the_end(network: nn.Module, progress: Progress) -> Iterator[None]:
+def _best_weights_at_the_end(network: nn.Module, progress: Progress) -> Iterator[None]:
     """However the block ends, the network holds the best weights, and `progress` still those reached."""
     try:
         yield
@@ -176,104 +192,71 @@ def _best_in_the_end(network: nn.Module, progress: Progress) -> Iterator[None]:
             network.load_state_dict(progress.best_weights)
 
 
-def first_batch(train_set: Dataset, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
-    """What the first step trains on: which pictures (B,), how they look, float 0..1 (B, C, H, W), and their
-    labels (B,), or, of mixed ones, the shares of every class (B, K)."""
-    recipe = replace(recipe, augment=resolved_augment(recipe, train_set))
-    batch = _order(train_set, recipe, 1)[: recipe.batch_size]
-    return batch, *_batch(train_set, batch, recipe, Progress())
-
-
-def resolved_augment(recipe: Recipe, train_set: Dataset) -> str:
-    """The augmentations by name, or "none". Raises UsageError for an unknown name."""
-    names = suited(train_set.channels) if recipe.augment == "auto" else recipe.augment
-    return ",".join(named(names)) or "none"
-
-
-def resolved_precision(recipe: Recipe) -> Precision:
-    """ "float32" or "bfloat16": what "auto" means on this processor.
-
-    bfloat16 pays where the processor multiplies it natively; elsewhere it is emulated and slower.
-    """
-    if recipe.precision != "auto":
-        return recipe.precision
-    return "bfloat16" if multiplies_bfloat16() else "float32"
-
-
-def judge(network: nn.Module, dataset: Dataset) -> tuple[float, float]:
-    """Mean cross-entropy in nats and accuracy 0..1 of `network` on `dataset`, in evaluation mode, float32."""
-    total, right = 0.0, 0
-    with evaluating(network), unseen_layers(), torch.inference_mode():
-        for start, batch, filled in fixed_batches(dataset.images):
-            logits = network(batch)[:filled].float()  # (B, K)
-            labels = dataset.labels[start : start + filled]
-            total += float(functional.cross_entropy(logits, labels, reduction="sum"))
-            right += int((logits.argmax(dim=1) == labels).sum())
-    return total / len(dataset), right / len(dataset)
-
-
-def _update(
-    network: nn.Module,
-    optimizers: Optimizers,
-    train_set: Dataset,
-    batch: Tensor,
-    rate: float,
-    recipe: Recipe,
-    progress: Progress,
-) -> float:
-    """One step down the gradient on the pictures at `batch` (B,); gives the loss before it."""
-    network.train()
-    images, targets = _batch(train_set, batch, recipe, progress)
-    weight = class_weights(train_set.labels, len(train_set.classes)) if recipe.balance == "weights" else None
-    known = [buffer.clone() for buffer in network.buffers()]  # of batch norm: they change before the loss
-    network.zero_grad()
-    low = resolved_precision(recipe) == "bfloat16"
-    with (
-        drawing_from(recipe.seed, progress.epoch, progress.step),
-        torch.autocast("cpu", torch.bfloat16, enabled=low),
-    ):
-        logits = network(images).float()  # (B, K)
-        loss = functional.cross_entropy(logits, targets, weight, label_smoothing=recipe.label_smoothing)
-    loss.backward()  # type: ignore[no-untyped-call]
-    gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    value, slope = loss.item(), torch.nn.utils.get_total_norm(gradients).item()
-    if not math.isfinite(value) or not math.isfinite(slope):
-        for buffer, before in zip(network.buffers(), known, strict=True):
-            buffer.copy_(before)
-        what = f"step {progress.step + 1}: the loss is {value} and its gradient {slope}, before the update"
-        raise _diverged(what, rate, progress)
-    optimizers.step(rate)
-    progress.optimizer = optimizers.tensors()
-    return value
-
-
 def _order(train_set: Dataset, recipe: Recipe, epoch: int) -> Tensor:
     if recipe.balance == "sampler":
         return balanced_order(train_set.labels, recipe.seed, epoch)
     return sample_order(len(train_set), recipe.seed, epoch)
 
 
-def _batch(train_set: Dataset, batch: Tensor, recipe: Recipe, progress: Progress) -> tuple[Tensor, Tensor]:
-    """The pictures at `batch`, float (B, C, H, W), and their labels (B,) or shares (B, K), augmented."""
-    images = scaled(train_set.images.index_select(0, batch))  # the quickest way to copy some
-    labels = train_set.labels[batch]
-    names = named(recipe.augment)
+def _batch(train_set: Dataset, indices: Tensor, recipe: Recipe, progress: Progress) -> tuple[Tensor, Tensor]:
+    """The pictures at `indices` (B,), float (B, C, H, W), augmented, and their labels (B,), or, of mixed
+    pictures, the shares of every class (B, K)."""
+    images = scaled(train_set.images.index_select(0, indices))  # the fastest way to copy a few pictures
+    labels = train_set.labels[indices]
+    names = parse_augmentations(recipe.augment)
     generator = generator_for(recipe.seed, "augment", progress.epoch, progress.step)
-    return augmented(images, labels, names, classes=len(train_set.classes), generator=generator)
+    return apply_augmentations(images, labels, names, classes=len(train_set.classes), generator=generator)
 
 
-def _judge(
+def _backward(
+    network: nn.Module,
+    train_set: Dataset,
+    indices: Tensor,
+    recipe: Recipe,
+    progress: Progress,
+    *,
+    rate: float,
+) -> float:
+    """Puts the gradient of the loss on the pictures at `indices` (B,) into the network; gives the loss.
+
+    Raises PellucidError, naming the learning rate, where either is not finite; batch norm's statistics are
+    then as they were.
+    """
+    network.train()
+    images, targets = _batch(train_set, indices, recipe, progress)
+    weight = class_weights(train_set.labels, len(train_set.classes)) if recipe.balance == "weights" else None
+    buffers_before = [buffer.clone() for buffer in network.buffers()]  # batch norm changes them in `forward`
+    network.zero_grad()
+    with (
+        seeded_random_numbers(recipe.seed, progress.epoch, progress.step),
+        torch.autocast("cpu", torch.bfloat16, enabled=resolved_precision(recipe) == "bfloat16"),
+    ):
+        logits = network(images).float()  # (B, K)
+        loss = functional.cross_entropy(logits, targets, weight, label_smoothing=recipe.label_smoothing)
+    loss.backward()  # type: ignore[no-untyped-call]
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    value, norm = loss.item(), torch.nn.utils.get_total_norm(gradients).item()
+    if not math.isfinite(value) or not math.isfinite(norm):
+        for buffer, before in zip(network.buffers(), buffers_before, strict=True):
+            buffer.copy_(before)
+        what = f"step {progress.step + 1}: the loss is {value} and its gradient {norm}, before the update"
+        raise _diverged(what, rate, progress)
+    return value
+
+
+def _evaluate_epoch(
     network: nn.Module,
     train_set: Dataset,
     validation_set: Dataset,
     recipe: Recipe,
     progress: Progress,
-    begun: float,
+    *,
+    start: float,
 ) -> Epoch:
-    """The epoch that has just run, judged and noted in `progress`; its weights are kept when the best."""
-    watched = sample_order(len(train_set), recipe.seed, 0)[:WATCHED]
-    loss, accuracy = judge(network, train_set.subset(watched.sort().values))
-    val_loss, val_accuracy = judge(network, validation_set)
+    """The epoch that has just run, evaluated and added to `progress`; its weights are kept when the best."""
+    sample = sample_order(len(train_set), recipe.seed, 0)[:TRAINING_SAMPLE].sort().values
+    loss, accuracy = loss_and_accuracy(network, train_set.subset(sample))
+    val_loss, val_accuracy = loss_and_accuracy(network, validation_set)
     steps = math.ceil(len(train_set) / recipe.batch_size)
     rate = learning_rate(recipe, progress.epoch * steps - 1, steps)
     if not math.isfinite(val_loss):
@@ -281,7 +264,7 @@ def _judge(
     best = progress.best is None or val_loss < progress.best.val_loss
     if best:
         progress.best_weights = {name: t.clone() for name, t in network.state_dict().items()}
-    progress.seconds = time.perf_counter() - begun
+    progress.seconds = time.perf_counter() - start
     epoch = Epoch(progress.epoch, progress.seconds, rate, loss, accuracy, val_loss, val_accuracy, best)
     progress.history.append(epoch)
     progress.epoch, progress.step = progress.epoch + 1, 0
@@ -296,8 +279,44 @@ def _diverged(what: str, rate: float, progress: Progress) -> PellucidError:
     )
 
 
-def refuse_untrainable(train_set: Dataset, validation_set: Dataset) -> None:
-    """Raises UsageError when there is nothing to tell apart, to learn from or to choose by."""
+def loss_and_accuracy(network: nn.Module, dataset: Dataset) -> tuple[float, float]:
+    """Mean cross-entropy in nats and accuracy 0..1 of `network` on `dataset`, in evaluation mode, float32."""
+    total, correct = 0.0, 0
+    with evaluation_mode(network), fast_path(), torch.inference_mode():
+        for start, batch, count in fixed_batches(dataset.images):
+            logits = network(batch)[:count].float()  # (B, K)
+            labels = dataset.labels[start : start + count]
+            total += float(functional.cross_entropy(logits, labels, reduction="sum"))
+            correct += int((logits.argmax(dim=1) == labels).sum())
+    return total / len(dataset), correct / len(dataset)
+
+
+def first_batch(train_set: Dataset, recipe: Recipe) -> tuple[Tensor, Tensor, Tensor]:
+    """What the first step trains on: the pictures' indices (B,), the augmented pictures, float 0..1
+    (B, C, H, W), and their labels (B,), or, of mixed pictures, the shares of every class (B, K)."""
+    recipe = replace(recipe, augment=resolved_augment(recipe, train_set))
+    indices = _order(train_set, recipe, 1)[: recipe.batch_size]
+    return indices, *_batch(train_set, indices, recipe, Progress())
+
+
+def resolved_augment(recipe: Recipe, train_set: Dataset) -> str:
+    """The augmentations by name, or "none". Raises UsageError for an unknown name."""
+    names = default_augmentations(train_set.channels) if recipe.augment == "auto" else recipe.augment
+    return ",".join(parse_augmentations(names)) or "none"
+
+
+def resolved_precision(recipe: Recipe) -> Precision:
+    """ "float32" or "bfloat16": what "auto" means on this processor.
+
+    bfloat16 pays where the processor multiplies it natively; elsewhere it is emulated and slower.
+    """
+    if recipe.precision != "auto":
+        return recipe.precision
+    return "bfloat16" if multiplies_bfloat16() else "float32"
+
+
+def check_trainable(train_set: Dataset, validation_set: Dataset) -> None:
+    """Raises UsageError when the two sets differ in classes or shape, or when either has too few pictures."""
     if train_set.classes != validation_set.classes:
         raise UsageError(
             f"Expected the same classes in training and validation; got {', '.join(train_set.classes)} "
@@ -308,21 +327,14 @@ def refuse_untrainable(train_set: Dataset, validation_set: Dataset) -> None:
             f"Expected validation pictures of (C, H, W) {tuple(train_set.images.shape[1:])} as in training; "
             f"got {tuple(validation_set.images.shape[1:])}."
         )
-    shown = [name for name, count in train_set.counts.items() if count]
-    if len(shown) < 2:
+    present = [name for name, count in train_set.counts.items() if count]
+    if len(present) < 2:
         raise UsageError(
             f"Expected training pictures of at least two classes; got {len(train_set)} pictures of "
-            f"{', '.join(shown) or 'none'}. A classifier needs something to tell apart."
+            f"{', '.join(present) or 'none'}. A classifier needs something to tell apart."
         )
     if not len(validation_set):
         raise UsageError(
             f"No validation pictures beside {len(train_set)} training ones. Add pictures or hold more out "
             "with --validation 0.3."
         )
-
-
-def _put_back(network: nn.Module, optimizers: Optimizers, progress: Progress) -> None:
-    if progress.weights:
-        network.load_state_dict(progress.weights)
-        optimizers.restore(progress.optimizer)
-    progress.weights = network.state_dict()  # live: it follows every step

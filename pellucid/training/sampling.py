@@ -9,38 +9,41 @@ from torch import Tensor
 
 
 def sample_order(count: int, seed: int, epoch: int) -> Tensor:
-    """The order (int64, N) in which an epoch sees the pictures: a function of (seed, epoch), nothing else."""
+    """The order, int64 (N,), in which an epoch sees the pictures: a function of (seed, epoch) alone."""
     return torch.randperm(count, generator=generator_for(seed, "order", epoch))
 
 
 def balanced_order(labels: Tensor, seed: int, epoch: int) -> Tensor:
-    """As many indices as there are `labels` (N,), of every class as many, in an order to train in.
+    """Shuffled indices, int64 (N,), in which every class of `labels` (N,) occurs equally often.
 
-    A rare class's pictures come again in turn, of a common one some wait for another epoch. A function of
-    the labels, seed and epoch, nothing else.
+    Pictures of a rare class are repeated in turn; of a common class some wait for another epoch. A function
+    of the labels, seed and epoch alone.
     """
     generator = generator_for(seed, "balanced", epoch)
-    shown = torch.bincount(labels).nonzero()[:, 0].tolist()
+    present = torch.bincount(labels).nonzero()[:, 0].tolist()
     chosen: list[Tensor] = []
-    for place in torch.randperm(len(shown), generator=generator).tolist():
-        mine = torch.nonzero(labels == shown[place])[:, 0]  # (n,)
-        share = (len(labels) + len(chosen)) // len(shown)  # shares of N that differ by one at most
-        rounds = [mine[torch.randperm(len(mine), generator=generator)] for _ in range(-(-share // len(mine)))]
-        chosen.append(torch.cat(rounds)[:share])
-    together = torch.cat(chosen)
-    return together[torch.randperm(len(together), generator=generator)]
+    for place in torch.randperm(len(present), generator=generator).tolist():
+        indices = torch.nonzero(labels == present[place])[:, 0]  # (n,)
+        count = (len(labels) + len(chosen)) // len(present)  # they add up to N and differ by one at most
+        rounds = -(-count // len(indices))
+        shuffled = [indices[torch.randperm(len(indices), generator=generator)] for _ in range(rounds)]
+        chosen.append(torch.cat(shuffled)[:count])
+    balanced = torch.cat(chosen)
+    return balanced[torch.randperm(len(balanced), generator=generator)]
 
 
 def class_weights(labels: Tensor, classes: int) -> Tensor:
-    """What a picture of each class counts (K,), so that all classes count alike and a picture 1 on average;
-    0 for a class that is not there."""
+    """The weight of a picture of each class, float32 (K,): all classes count the same, pictures 1 on average.
+
+    `labels` int64 (N,); 0 for a class without pictures.
+    """
     counts = torch.bincount(labels, minlength=classes)
-    even = len(labels) / (counts.count_nonzero() * counts.clamp_min(1))
-    return torch.where(counts > 0, even, 0.0)
+    weights = len(labels) / (counts.count_nonzero() * counts.clamp_min(1))
+    return torch.where(counts > 0, weights, 0.0)
 
 
 @contextmanager
-def drawing_from(*numbers: int) -> Iterator[None]:
+def seeded_random_numbers(*numbers: int) -> Iterator[None]:
     """Inside the block torch's random numbers depend on `numbers` alone; afterwards they go on as before."""
     before = torch.random.get_rng_state()
     torch.default_generator.manual_seed(mixed_seed(*numbers))

@@ -1,10 +1,9 @@
-"""Learning on a pretrained network: its last layer on what the backbone makes of pictures, then all of it."""
+"""Transfer learning: a new last layer on the features of a pretrained backbone, then the whole network."""
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -16,17 +15,17 @@ from pellucid.cache import cache_folder
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_bytes
-from pellucid.inference import evaluating, fixed_batches
+from pellucid.inference import evaluation_mode, fixed_batches
 from pellucid.models.pretrained import Pretrained
 from pellucid.recipe import Recipe
-from pellucid.training.loop import Epoch, Progress, Step, refuse_untrainable, train
+from pellucid.training.loop import Epoch, Progress, Step, check_trainable, train
 
-SLOWER = 0.01  # the rate for the whole network, as a share of that for the last layer
+FINE_TUNING_RATE = 0.01  # learning rate for the whole network, as a share of that for the last layer
 
 
 @dataclass(frozen=True, eq=False)
-class Embedded:
-    """A data set as a backbone sees it: features, float (N, D), where a Dataset has pictures."""
+class FeatureSet:
+    """The features of a data set: as a Dataset, with float (N, D) in place of pictures."""
 
     images: Tensor
     labels: Tensor
@@ -36,85 +35,78 @@ class Embedded:
     def __len__(self) -> int:
         return len(self.images)
 
-    def subset(self, indices: Tensor) -> "Embedded":
+    def subset(self, indices: Tensor) -> "FeatureSet":
         """The features at `indices` (int64), in that order."""
-        return Embedded(self.images[indices], self.labels[indices], self.classes, self.counts)
+        return FeatureSet(self.images[indices], self.labels[indices], self.classes, self.counts)
 
 
-def learn(
+def train_network(
     network: nn.Module, train_set: Dataset, validation_set: Dataset, recipe: Recipe, *, progress: Progress
 ) -> Iterator[Step | Epoch]:
-    """Train any network: as `training.train` does, a pretrained one in two parts.
+    """Train any network as `train` does, a pretrained one in two stages.
 
-    First its last layer alone for `recipe.epochs`, on features that the backbone, at rest, gives once for
-    each picture as it is; then, for `recipe.fine_tune` further epochs, the whole network at a hundredth of
-    the rate. The weights kept are those of the lowest validation loss over both. Raises what `train` raises.
+    First its last layer alone for `recipe.epochs`, on features that the backbone computes once for each
+    picture, without augmentation; then, for `recipe.fine_tune` further epochs, the whole network at a
+    hundredth of the rate. The weights kept are those of the lowest validation loss over both stages. Raises
+    what `train` raises.
     """
     if not isinstance(network, Pretrained):
         yield from train(network, train_set, validation_set, recipe, progress=progress)
         return
-    refuse_untrainable(train_set, validation_set)
+    check_trainable(train_set, validation_set)
     if not any(name.startswith("backbone.") for name in progress.weights):
-        yield from _head(network, train_set, validation_set, recipe, progress)
+        yield from _train_head(network, train_set, validation_set, recipe, progress)
         if not recipe.fine_tune:
             return
-        whole = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        progress.weights, progress.best_weights, progress.optimizer = {}, whole, {}
-    tuned = replace(
+        weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        progress.weights, progress.best_weights, progress.optimizer = {}, weights, {}
+    fine_tuning = replace(
         recipe,
         epochs=recipe.epochs + recipe.fine_tune,
         fine_tune=0,
         patience=0,
         schedule="constant",
-        learning_rate=recipe.learning_rate * SLOWER,
+        learning_rate=recipe.learning_rate * FINE_TUNING_RATE,
     )
-    yield from train(network, train_set, validation_set, tuned, progress=progress)
+    yield from train(network, train_set, validation_set, fine_tuning, progress=progress)
 
 
-def _head(
+def _train_head(
     network: Pretrained, train_set: Dataset, validation_set: Dataset, recipe: Recipe, progress: Progress
 ) -> Iterator[Step | Epoch]:
-    """The last layer trained on features; afterwards it has its best weights."""
-    alone = replace(recipe, fine_tune=0, patience=0, augment="none")
-    if progress.finished(alone):
+    """Trains the last layer on features; afterwards it has its best weights."""
+    head_only = replace(recipe, fine_tune=0, patience=0, augment="none")
+    if progress.finished(head_only):
         network.head.load_state_dict(progress.best_weights)
         return
-    sets = [_embedded(network, dataset) for dataset in (train_set, validation_set)]
-    learning, choosing = (
-        cast(Dataset, embedded) for embedded in sets
-    )  # `train` asks for no more than they have
+    features, validation_features = (
+        FeatureSet(embeddings(network, dataset), dataset.labels, dataset.classes, dataset.counts)
+        for dataset in (train_set, validation_set)
+    )
     if not progress.weights:
-        network.head.measure(sets[0].images)
-    yield from train(network.head, learning, choosing, alone, progress=progress)
-
-
-def _embedded(network: Pretrained, dataset: Dataset) -> Embedded:
-    features = embeddings(network, dataset)
-    return Embedded(features, dataset.labels, dataset.classes, dataset.counts)
+        network.head.fit_normalization(features.images)
+    sets = cast(Dataset, features), cast(Dataset, validation_features)  # `train` uses nothing else of them
+    yield from train(network.head, *sets, head_only, progress=progress)
 
 
 def embeddings(network: Pretrained, dataset: Dataset) -> Tensor:
-    """What the backbone makes of every picture, at rest, float (N, D): computed once, then from the cache."""
-    path = cache_folder() / "embeddings" / f"{_key(network, dataset)}.safetensors"
+    """The backbone's features of every picture, float32 (N, D): computed once, then read from the cache."""
+    path = cache_folder() / "embeddings" / f"{_cache_key(network, dataset)}.safetensors"
     with suppress(OSError, SafetensorError, KeyError):
         return load(path.read_bytes())["features"]
     features = torch.empty(len(dataset), network.head.dense.in_features)
-    with evaluating(network), torch.inference_mode():
-        for start, batch, filled in fixed_batches(dataset.images):
-            features[start : start + filled] = network.features(batch)[:filled]
-    with suppress(PellucidError):  # a cache that cannot be written costs time, no more
-        _keep(path, features)
+    with evaluation_mode(network), torch.inference_mode():
+        for start, batch, count in fixed_batches(dataset.images):
+            features[start : start + count] = network.features(batch)[:count]
+    with suppress(PellucidError):  # a cache that cannot be written costs only time
+        make_folder(path.parent)
+        write_bytes(path, save({"features": features}))
     return features
 
 
-def _keep(path: Path, features: Tensor) -> None:
-    make_folder(path.parent)
-    write_bytes(path, save({"features": features}))
-
-
-def _key(network: Pretrained, dataset: Dataset) -> str:
-    """One name for these weights, this preprocessing, these pictures, and the torch that adds up."""
-    digest = hashlib.sha256(f"{torch.__version__} {network.to_json()} {network.resized}".encode())
+def _cache_key(network: Pretrained, dataset: Dataset) -> str:
+    """A hash of all that the features depend on: weights, preprocessing, pictures, version of torch."""
+    digest = hashlib.sha256(f"{torch.__version__} {network.to_json()} {network.resize_to}".encode())
     digest.update(dataset.fingerprint.encode())
     for name, tensor in sorted(network.backbone.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -12,7 +12,7 @@ import pellucid
 from pellucid import Recipe, Run, explain, fit, write_report
 from pellucid.comparison import compare
 from pellucid.data.dataset import Origin, Splits
-from pellucid.explanation.counterfactual import changes_to_others
+from pellucid.explanation.counterfactual import counterfactuals
 from pellucid.exporters.page import export_page
 from pellucid.files import write_text
 from pellucid.live import served
@@ -53,7 +53,7 @@ class Made:
         classifier, image = self.runs[0].classifier, self.splits.test.images[0]
         found = explain(classifier, image)
         others = found.probabilities.argsort(descending=True)[1:4].tolist()
-        one = Explained("0.png", found, tuple(changes_to_others(classifier, image, others)))
+        one = Explained("0.png", found, tuple(counterfactuals(classifier, image, others)))
         path = self.folder / f"explained-{language}.html"
         write_text(path, explained_page([one], language=language))
         return path

@@ -432,15 +432,12 @@ def test_a_loss_that_is_no_number_exits_1_with_advice_and_a_run_that_can_be_judg
 ) -> None:
     from pellucid.training import loop
 
-    real, steps = loop._update, iter(range(1000))
+    real, steps = loop.apply_augmentations, iter(range(1000))
 
-    def breaks_down(network: Any, *rest: Any) -> float:
-        if next(steps) == 4:
-            with torch.no_grad():
-                network.dense2.bias.fill_(float("nan"))
-        return real(network, *rest)
+    def breaks_down(images: torch.Tensor, *rest: Any, **options: Any) -> Any:
+        return real(images * float("nan") if next(steps) == 4 else images, *rest, **options)
 
-    monkeypatch.setattr(loop, "_update", breaks_down)
+    monkeypatch.setattr(loop, "apply_augmentations", breaks_down)
     code, _, err = call("train", "toys", "--epochs", "3", "--threads", "1", "--out", "run")
     assert code == 1
     assert "epoch 2, step 2: the loss is nan" in err

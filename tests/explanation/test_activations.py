@@ -141,7 +141,7 @@ def test_the_network_is_as_before_after_success_a_bad_layer_and_an_error_of_its_
 
 def test_the_last_layer_with_maps_is_found_and_its_absence_said() -> None:
     assert last_spatial_layer(build("tutorial", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv2"
-    with pytest.raises(UsageError, match="No layer of this network puts out maps"):
+    with pytest.raises(UsageError, match="No layer of this network has maps"):
         last_spatial_layer(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.rand(1, 1, 2, 2))
 
 
@@ -151,7 +151,7 @@ def test_containers_and_single_runs_can_be_named() -> None:
     assert list(record(network, images, ["0"])) == ["0"]
     assert list(record(network, images, ["0.conv"])) == ["0.conv", "0.conv#2"]
     assert list(record(network, images, ["0.conv#2"])) == ["0.conv#2"]
-    with pytest.raises(UsageError, match=r"'0.conv#3' put out nothing for these pictures"):
+    with pytest.raises(UsageError, match=r"'0.conv#3' has no output for these pictures"):
         record(network, images, ["0.conv#3"])
 
 

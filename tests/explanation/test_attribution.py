@@ -304,9 +304,9 @@ def test_outputs_are_laid_over_the_picture(
 def test_what_has_no_places_is_refused_with_the_reason() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 2))
     images = torch.rand(1, 1, 4, 4)
-    with pytest.raises(UsageError, match="No layer of this network puts out maps"):
+    with pytest.raises(UsageError, match="No layer of this network has maps"):
         EXPLAINERS["grad-cam"](network, images, 0)
-    with pytest.raises(UsageError, match=r"Layer '1' puts out \(1, 4\), which has no places"):
+    with pytest.raises(UsageError, match=r"output \(1, 4\) of layer '1' is not spatial"):
         EXPLAINERS["grad-cam"](network, images, 0, layer="1")
     assert EXPLAINERS["occlusion"](network, images, 0).shape == (1, 4, 4)
     with pytest.raises(UsageError, match=r"Layer 'stem#3' did not run"):

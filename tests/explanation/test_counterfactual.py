@@ -10,7 +10,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Splits
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
-from pellucid.explanation.counterfactual import changes_to_others, smallest_change
+from pellucid.explanation.counterfactual import counterfactuals, smallest_change
 from pellucid.models import build
 from tests.networks import unchanged
 
@@ -29,25 +29,25 @@ def test_nearly_every_digit_is_flipped_and_the_flip_confirmed(reader: Classifier
 
 def test_every_dab_is_needed_and_leads_to_the_changed_picture(reader: Classifier, digits: Splits) -> None:
     way = smallest_change(reader, digits.test.images[3])
-    assert {dab.kind for dab in way.dabs} <= {"add", "erase"}
-    reach = max(dab.radius for dab in way.dabs) + 0.5
+    assert {edit.kind for edit in way.edits} <= {"add", "erase"}
+    reach = max(edit.radius for edit in way.edits) + 0.5
     rows, columns = torch.nonzero(way.changed[0] != way.image[0], as_tuple=True)
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
-        assert any((row - dab.row) ** 2 + (column - dab.column) ** 2 <= reach**2 for dab in way.dabs)
+        assert any((row - edit.row) ** 2 + (column - edit.column) ** 2 <= reach**2 for edit in way.edits)
     name, wanted = way.classes[way.answer], way.classes[way.target]
     assert way.sentence.startswith(f"{name} -> {wanted}: ")
     assert "pixels of change, then" in way.sentence
 
 
 def test_the_way_to_each_other_class_is_sought(reader: Classifier, digits: Splits) -> None:
-    ways = changes_to_others(reader, digits.test.images[0])
+    ways = counterfactuals(reader, digits.test.images[0])
     answer = ways[0].answer
     assert [way.target for way in ways] == [k for k in range(10) if k != answer]
     assert sum(way.confirmed for way in ways) >= 7
-    assert changes_to_others(reader, digits.test.images[0], [answer]) == []
-    assert [way.target for way in changes_to_others(reader, digits.test.images[0], [1, 2])] == [1, 2]
+    assert counterfactuals(reader, digits.test.images[0], [answer]) == []
+    assert [way.target for way in counterfactuals(reader, digits.test.images[0], [1, 2])] == [1, 2]
     with pytest.raises(UsageError, match="Expected a class from 0 to 9; got 10"):
-        changes_to_others(reader, digits.test.images[0], [10])
+        counterfactuals(reader, digits.test.images[0], [10])
 
 
 def test_coloured_and_larger_pictures_are_covered_in_part() -> None:
@@ -55,7 +55,7 @@ def test_coloured_and_larger_pictures_are_covered_in_part() -> None:
     classifier = Classifier(network, ("a", "b", "c", "d"), Preprocess(3, 24, 32), "tutorial")
     image = torch.randint(0, 256, (3, 24, 32), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
     way = smallest_change(classifier, image)
-    assert {dab.kind for dab in way.dabs} <= {"cover"}
+    assert {edit.kind for edit in way.edits} <= {"cover"}
     assert way.changed.shape == image.shape
     assert way.confirmed == (int(classifier.predict(way.changed[None]).argmax()) == way.target)
 
@@ -69,7 +69,7 @@ def test_an_answer_that_cannot_be_changed_is_said_so(reader: Classifier, digits:
     assert not way.confirmed
     assert way.amount == 0
     assert torch.equal(way.changed, way.image)
-    assert "no change of up to 12 dabs was found" in way.sentence
+    assert "no change of up to 12 dots was found" in way.sentence
     coloured = replace(way, image=way.image.expand(3, -1, -1))  # covered, not drawn on
     assert "no change of up to 6 covered regions was found" in coloured.sentence
 

@@ -19,7 +19,7 @@ from pellucid.explanation.faithfulness import (
     _faults,
     _lead,
     edges,
-    judge_maps,
+    evaluate_maps,
     randomised,
     rank_correlation,
 )
@@ -51,25 +51,25 @@ def edges_of_the_picture(network: nn.Module, images: Tensor, target: Tensor) -> 
 
 
 def test_of_a_network_that_guesses_nothing_is_believed() -> None:
-    honesty = judge_maps(untrained(), SPLITS.test, EXPLAINERS, pictures=8)
-    assert honesty.verdict.startswith("Not to be believed")
-    assert not any(test.supported for test in honesty.tests)
+    result = evaluate_maps(untrained(), SPLITS.test, EXPLAINERS, pictures=8)
+    assert result.verdict.startswith("Not to be believed")
+    assert not any(test.supported for test in result.tests)
 
 
 def test_a_method_that_does_not_ask_the_network_is_stamped(trained: Classifier) -> None:
-    honesty = judge_maps(trained, SPLITS.test, {"edges": edges_of_the_picture}, pictures=16)
-    assert not honesty.guesses
-    assert [test.supported for test in honesty.tests] == [False]
-    assert honesty.tests[0].alike == pytest.approx(1)
-    assert "not to be believed" in honesty.tests[0].sentence
+    result = evaluate_maps(trained, SPLITS.test, {"edges": edges_of_the_picture}, pictures=16)
+    assert not result.guesses
+    assert [test.supported for test in result.tests] == [False]
+    assert result.tests[0].correlation == pytest.approx(1)
+    assert "not to be believed" in result.tests[0].sentence
 
 
 def test_the_same_seed_gives_the_same_verdict_and_leaves_everything_as_it_was(trained: Classifier) -> None:
     before = [weight.clone() for weight in trained.network.parameters()]
     state = torch.get_rng_state()
     methods = {"gradient x activation": EXPLAINERS["gradient x activation"]}
-    first = judge_maps(trained, SPLITS.test, methods, pictures=8, seed=3)
-    assert judge_maps(trained, SPLITS.test, methods, pictures=8, seed=3) == first
+    first = evaluate_maps(trained, SPLITS.test, methods, pictures=8, seed=3)
+    assert evaluate_maps(trained, SPLITS.test, methods, pictures=8, seed=3) == first
     assert all(torch.equal(a, b) for a, b in zip(before, trained.network.parameters(), strict=True))
     assert torch.equal(state, torch.get_rng_state())
 
@@ -104,25 +104,25 @@ def test_of_networks_with_shuffled_labels_or_random_weights_no_map_is_believed(
 ) -> None:
     shuffled = replace(reader, network=randomised(reader.network, seed=4))
     for classifier in (misled, untaught, shuffled):
-        honesty = judge_maps(classifier, digits.test, EXPLAINERS, pictures=8)
-        assert honesty.guesses
-        assert "hardly better than guessing" in honesty.verdict
-        assert not any(test.supported for test in honesty.tests)
-        assert all("not to be believed" in test.sentence for test in honesty.tests)
+        result = evaluate_maps(classifier, digits.test, EXPLAINERS, pictures=8)
+        assert result.guesses
+        assert "hardly better than guessing" in result.verdict
+        assert not any(test.supported for test in result.tests)
+        assert all("not to be believed" in test.sentence for test in result.tests)
 
 
 def test_a_network_that_reads_has_maps_that_pass(reader: Classifier, digits: Splits) -> None:
     methods = {name: EXPLAINERS[name] for name in ("integrated gradients", "smoothgrad")}
-    honesty = judge_maps(reader, digits.test, {**methods, "edges": edges_of_the_picture})
-    results = {test.method: test for test in honesty.tests}
+    result = evaluate_maps(reader, digits.test, {**methods, "edges": edges_of_the_picture})
+    results = {test.method: test for test in result.tests}
     assert results["integrated gradients"].supported
     assert results["smoothgrad"].supported
     assert not results["edges"].supported
     assert results["integrated gradients"].gap is not None
     assert results["integrated gradients"].gap < 0.01
     assert results["smoothgrad"].gap is None
-    assert honesty.verdict.startswith(f"2 of 3 methods passed on {PICTURES} pictures")
-    assert honesty.to_json()["tests"][0]["leads"][0]["rival"] == "random"
+    assert result.verdict.startswith(f"2 of 3 methods passed on {PICTURES} pictures")
+    assert result.to_json()["tests"][0]["leads"][0]["rival"] == "random"
 
 
 def test_a_map_that_does_not_add_up_is_stamped(reader: Classifier, digits: Splits) -> None:
@@ -130,18 +130,18 @@ def test_a_map_that_does_not_add_up_is_stamped(reader: Classifier, digits: Split
         return 2 * EXPLAINERS["integrated gradients"].function(*arguments, **options)
 
     broken = EXPLAINERS["integrated gradients"]._replace(function=doubled)
-    honesty = judge_maps(reader, digits.test, {"doubled": broken}, pictures=8)
-    assert "its maps miss what they must add up to by 100" in honesty.tests[0].sentence
+    result = evaluate_maps(reader, digits.test, {"doubled": broken}, pictures=8)
+    assert "its maps miss the sum they must have by 100" in result.tests[0].sentence
 
 
 def test_a_map_of_nothing_is_stamped(reader: Classifier, digits: Splits) -> None:
     def nothing(network: nn.Module, images: Tensor, target: Tensor) -> Tensor:
         return torch.zeros(len(images), 4, 4)
 
-    honesty = judge_maps(reader, digits.test, {"nothing": nothing}, pictures=8)
-    assert "it finds no evidence at all" in honesty.tests[0].sentence
+    result = evaluate_maps(reader, digits.test, {"nothing": nothing}, pictures=8)
+    assert "it finds no evidence at all" in result.tests[0].sentence
     with pytest.raises(UsageError, match="No pictures to test maps on"):
-        judge_maps(reader, digits.test.subset(torch.arange(0)), {})
+        evaluate_maps(reader, digits.test.subset(torch.arange(0)), {})
 
 
 def test_random_weights_are_the_same_numbers_elsewhere(reader: Classifier) -> None:

@@ -1,4 +1,4 @@
-"""Health is what arithmetic says it is: costs, fields, dead and twin channels, probes."""
+"""Health is what arithmetic says it is: costs, receptive_fields, dead and twin channels, probes."""
 
 from dataclasses import replace
 
@@ -13,13 +13,13 @@ from pellucid.data.dataset import Splits
 from pellucid.errors import UsageError
 from pellucid.explanation.layer_stats import (
     RIDGE,
-    effective_fields,
-    examine,
-    fields,
-    gradient_lengths,
+    effective_receptive_fields,
+    gradient_norms,
     layer_seconds,
+    layer_statistics,
     multiply_adds,
     probe_accuracy,
+    receptive_fields,
     weight_changes,
 )
 from pellucid.models import build
@@ -41,31 +41,39 @@ def test_costs_are_those_of_the_tutorial_network() -> None:
 
 def test_fields_of_view_are_those_of_arithmetic() -> None:
     network, images = build("tutorial", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)
-    assert fields(network, images) == {"conv1": (3, 3), "pool1": (4, 4), "conv2": (8, 8), "pool2": (10, 10)}
+    assert receptive_fields(network, images) == {
+        "conv1": (3, 3),
+        "pool1": (4, 4),
+        "conv2": (8, 8),
+        "pool2": (10, 10),
+    }
     strided = nn.Sequential(
         nn.Conv2d(1, 2, (3, 5), padding=(1, 2)), nn.Conv2d(2, 2, 3, stride=2), nn.Conv2d(2, 2, 3)
     )
-    assert fields(strided, torch.rand(1, 1, 32, 32)) == {"0": (3, 5), "1": (5, 7), "2": (9, 11)}
+    assert receptive_fields(strided, torch.rand(1, 1, 32, 32)) == {"0": (3, 5), "1": (5, 7), "2": (9, 11)}
     dilated = nn.Sequential(nn.Conv2d(1, 2, 3, dilation=3, padding=3), nn.AvgPool2d(2))
-    assert fields(dilated, torch.rand(1, 1, 20, 20))["0"] == (3, 3)  # three rows are seen, not seven
+    assert receptive_fields(dilated, torch.rand(1, 1, 20, 20))["0"] == (
+        3,
+        3,
+    )  # three rows are seen, not seven
 
 
 def test_a_transformer_sees_the_whole_picture_after_its_first_attention() -> None:
-    found = fields(seeded(Seeing), torch.rand(1, 1, 8, 8))
+    found = receptive_fields(seeded(Seeing), torch.rand(1, 1, 8, 8))
     assert found["patches"] == (2, 2)
     assert found["block1.self_attn"] == found["block2.norm1"] == (8, 8)
 
 
 def test_large_pictures_are_tried_in_steps() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 9, padding=4))
-    height, width = fields(network, torch.rand(1, 1, 100, 70))["0"]
+    height, width = receptive_fields(network, torch.rand(1, 1, 100, 70))["0"]
     assert 9 <= height <= 9 + 2 * 4
     assert 9 <= width <= 9 + 2 * 3
 
 
 def test_the_effective_field_is_within_the_theoretical_one() -> None:
     network, images = seeded(SmallResidual), torch.rand(4, 1, 16, 16)
-    limits, seen = fields(network, images), effective_fields(network, images)
+    limits, seen = receptive_fields(network, images), effective_receptive_fields(network, images)
     assert seen["stem"] == pytest.approx(3, abs=1)
     for name, side in seen.items():
         if name in limits:
@@ -73,7 +81,7 @@ def test_the_effective_field_is_within_the_theoretical_one() -> None:
 
 
 class Wasteful(nn.Module):
-    """Channels 0 and 1 are twins, 2 is dead, 3 is always on."""
+    """Channels 0 and 1 are duplicates, 2 is dead, 3 is always on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,24 +99,24 @@ class Wasteful(nn.Module):
 
 def test_dead_always_on_and_twin_channels_are_found(reader: Classifier, digits: Splits) -> None:
     wasteful = replace(reader, network=Wasteful(), model="another")
-    health = examine(wasteful, digits.test, pictures=100)
-    layers = {layer.name: layer for layer in health.layers}
+    stats = layer_statistics(wasteful, digits.test, pictures=100)
+    layers = {layer.name: layer for layer in stats.layers}
     assert layers["relu"].dead == (2,)
     assert layers["relu"].always_on == (3,)
-    twins = layers["relu"].twins[0]
-    assert (twins.first, twins.second, twins.correlation) == (0, 1, pytest.approx(1))
-    assert not any(2 in (twins.first, twins.second) for twins in layers["relu"].twins)
+    pair = layers["relu"].duplicates[0]
+    assert (pair.first, pair.second, pair.correlation) == (0, 1, pytest.approx(1))
+    assert not any(2 in (pair.first, pair.second) for pair in layers["relu"].duplicates)
     assert layers["conv"].dead == layers["conv"].always_on == ()
     assert not layers["pool"].judged
-    assert "channels that never fire: 1 of 5 in relu" in health.sentence
+    assert "dead channels: 1 of 5 in relu" in stats.sentence
 
 
 def test_a_healthy_network_is_described_layer_by_layer(reader: Classifier, digits: Splits) -> None:
     with unchanged(reader.network, digits.test.images[:1]):
-        health = examine(reader, digits.test)
-    layers = {layer.name: layer for layer in health.layers}
-    assert health.parameters == sum(weight.numel() for weight in reader.network.parameters())
-    assert health.multiply_adds == sum(layer.multiply_adds for layer in health.layers)
+        stats = layer_statistics(reader, digits.test)
+    layers = {layer.name: layer for layer in stats.layers}
+    assert stats.parameters == sum(weight.numel() for weight in reader.network.parameters())
+    assert stats.multiply_adds == sum(layer.multiply_adds for layer in stats.layers)
     assert layers["conv2"].shape == (32, 4, 4)
     assert layers["conv1"].field == (3, 3)
     assert layers["dense1"].field is None
@@ -116,8 +124,8 @@ def test_a_healthy_network_is_described_layer_by_layer(reader: Classifier, digit
     assert layers["dense1"].untrained_probe is not None
     assert layers["dense1"].probe > 0.9
     assert layers["dense1"].probe > layers["dense1"].untrained_probe
-    with pytest.raises(UsageError, match="at least 3 pictures to examine"):
-        examine(reader, digits.test.subset(torch.arange(2)))
+    with pytest.raises(UsageError, match="at least 3 pictures for layer statistics"):
+        layer_statistics(reader, digits.test.subset(torch.arange(2)))
 
 
 def test_probes_are_scikit_learns_ridge_regression() -> None:
@@ -141,7 +149,7 @@ def test_changes_of_weights_and_gradients_are_measured(reader: Classifier, digit
     assert weight_changes([before, after]) == [{"weight": pytest.approx(0.1)}]
     assert weight_changes([before]) == []
     with unchanged(reader.network, digits.test.images[:1]):
-        lengths = gradient_lengths(reader, digits.test, pictures=32)
+        lengths = gradient_norms(reader, digits.test, pictures=32)
     logits = reader.network(digits.test.images[:32].float() / 255)
     functional.cross_entropy(logits, digits.test.labels[:32]).backward()
     for name, weight in reader.network.named_parameters():

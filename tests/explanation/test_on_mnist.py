@@ -1,4 +1,4 @@
-"""On real digits: well-trained maps are believed, broken ones stamped, answers turned by a few dabs."""
+"""On real digits: well-trained maps are believed, broken ones stamped, answers turned by a few edits."""
 
 import os
 from statistics import median
@@ -15,7 +15,7 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.counterfactual import smallest_change
 from pellucid.explanation.explanation import DEFAULT_METHODS
-from pellucid.explanation.faithfulness import edges, judge_maps
+from pellucid.explanation.faithfulness import edges, evaluate_maps
 from pellucid.models import build
 from pellucid.recipe import fast
 from pellucid.report.evidence import affordable
@@ -50,12 +50,14 @@ def test_of_a_well_trained_network_the_default_method_is_believed_and_a_broken_o
 ) -> None:
     methods = {**EXPLAINERS, "broken": edges_of_the_picture}
     pictures = affordable(reader, splits.test)  # as many as the report takes
-    told = {test.method: test for test in judge_maps(reader, splits.test, methods, pictures=pictures).tests}
+    told = {
+        test.method: test for test in evaluate_maps(reader, splits.test, methods, pictures=pictures).tests
+    }
     assert told[DEFAULT_METHODS[0]].supported, told[DEFAULT_METHODS[0]].sentence
     assert not told["broken"].supported
 
 
-def test_of_two_hundred_digits_nearly_all_are_turned_by_a_few_dabs(
+def test_of_two_hundred_digits_nearly_all_are_turned_by_a_few_edits(
     reader: Classifier, splits: Splits
 ) -> None:
     found = [smallest_change(reader, image) for image in splits.test.images[:200]]

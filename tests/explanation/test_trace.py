@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pellucid.explanation.activations import Grid, grid_of, layers_of, listening, record
-from pellucid.explanation.trace import WHOLE, CellTrace, Reach, Tracer, fields
-from pellucid.inference import evaluating
+from pellucid.explanation.activations import Grid, forward_hooks, grid_of, layers_of, record
+from pellucid.explanation.trace import WHOLE, CellTrace, Reach, Tracer, cell_fields
+from pellucid.inference import evaluation_mode
 from pellucid.models import build
 from tests.networks import SHAPES, network, pictures
 
@@ -17,17 +17,17 @@ def worked(net: nn.Module, image: Tensor, key: str, cell: tuple[int, int, int]) 
     """The working of one cell, asked as the live page asks it."""
     output = record(net, image, [key])[key]
     grid = grid_of(tuple(output.shape), tuple(image.shape[2:])) if output.dim() > 2 else None  # type: ignore
-    worker = Tracer(key, grid, *cell)
+    tracer = Tracer(key, grid, *cell)
     modules = layers_of(net) | {key.partition("#")[0]: net.get_submodule(key.partition("#")[0])}
-    handle = net.get_submodule(key.partition("#")[0]).register_forward_pre_hook(worker.begin)
+    handle = net.get_submodule(key.partition("#")[0]).register_forward_pre_hook(tracer.before_module)
 
     def hear(name: str, output: Tensor) -> None:
-        worker.named(name, output)
+        tracer.on_output(name, output)
 
-    with evaluating(net), torch.enable_grad(), listening(modules, hear), worker.listener:
+    with evaluation_mode(net), torch.enable_grad(), forward_hooks(modules, hear), tracer.recorder:
         net(image)
     handle.remove()
-    return worker.finished()
+    return tracer.result()
 
 
 def after(working: CellTrace, value: float) -> float:
@@ -168,7 +168,7 @@ def moved(net: nn.Module, image: Tensor, key: str, index: tuple[int, ...]) -> tu
             spoilt = image.clone()
             spoilt.select(axis, at).fill_(float("nan"))
             kept.clear()
-            with evaluating(net), torch.no_grad(), listening({key: net.get_submodule(key)}, hear):
+            with evaluation_mode(net), torch.no_grad(), forward_hooks({key: net.get_submodule(key)}, hear):
                 net(spoilt)
             if bool(torch.isnan(kept[0][index])):
                 found.append(at)
@@ -186,7 +186,7 @@ def test_what_a_cell_can_see_is_what_can_move_it(name: str, key: str) -> None:
     known = name in SHAPES
     net = network(name) if known else build("resnet", 3, 4, (32, 32), seed=1).eval()
     image = pictures(name, 1) if known else torch.rand(1, 3, 32, 32)
-    reach = fields(net, image, {key: net.get_submodule(key)})[key]
+    reach = cell_fields(net, image, {key: net.get_submodule(key)})[key]
     assert isinstance(reach, Reach)
     height, width = record(net, image, [key])[key].shape[2:]
     assert (len(reach.rows), len(reach.columns)) == (height, width)
@@ -197,9 +197,9 @@ def test_what_a_cell_can_see_is_what_can_move_it(name: str, key: str) -> None:
 
 def test_gradients_stay_inside_what_a_cell_can_see_and_reach_its_edge() -> None:
     net, image = network("residual"), pictures("residual", 1).requires_grad_()
-    reach = fields(net, image, {"layer2": net.layer2})["layer2"]
+    reach = cell_fields(net, image, {"layer2": net.layer2})["layer2"]
     kept: list[Tensor] = []
-    with evaluating(net), listening({"layer2": net.layer2}, lambda key, output: kept.append(output)):
+    with evaluation_mode(net), forward_hooks({"layer2": net.layer2}, lambda key, output: kept.append(output)):
         net(image)
     (gradient,) = torch.autograd.grad(kept[0][0, :, 2, 2].sum(), image)
     rows = torch.nonzero(gradient[0].abs().sum(dim=(0, 2)))[:, 0].tolist()
@@ -210,7 +210,7 @@ def test_gradients_stay_inside_what_a_cell_can_see_and_reach_its_edge() -> None:
 def test_after_attention_everything_is_seen_and_before_it_tokens_are_not_guessed() -> None:
     torch.manual_seed(0)
     net, image = Attending().eval(), torch.rand(1, 3, 16, 24)
-    found = fields(net, image, dict(net.named_modules()))
+    found = cell_fields(net, image, dict(net.named_modules()))
     assert found["mix"] == Reach([(0, 3), (4, 7), (8, 11), (12, 15)],
                                  [(4 * at, 4 * at + 3) for at in range(6)], (1, 2))  # fmt: skip
     assert found["head"] == WHOLE

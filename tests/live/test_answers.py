@@ -15,7 +15,7 @@ from pellucid.errors import UsageError
 from pellucid.explanation.activations import record
 from pellucid.explanation.attribution import gradient_times_activation
 from pellucid.inference import scaled
-from pellucid.live.answers import CHANNELS, HEAD, NOW, SIDE, Answerer, Malformed, Question
+from pellucid.live.answers import CHANNELS, HEAD, NOW, SIDE, Answerer, InvalidQuestion, Question
 from pellucid.live.app import received
 from pellucid.pad.section import Subject
 from pellucid.pad.strokes import RULES, as_ink, place_picture
@@ -59,7 +59,7 @@ def test_the_runner_up_is_argued_against() -> None:
 def test_a_silenced_channel_is_out_of_everything_after_it() -> None:
     one, image = classifier("tutorial"), picture("tutorial")
     answerer = Answerer(one)
-    place = answerer.places["conv1"]
+    place = answerer.indices["conv1"]
     ask = Question.read(question(image, [place], [(place, 3), (place, 5)]))
     _, parts = understood(answerer.answer(ask))
     assert not parts[2][[3, 5]].any()
@@ -92,7 +92,7 @@ def test_large_layers_are_sent_as_means_of_their_first_channels() -> None:
     one = Classifier(Wide().eval(), ("a", "b", "c"), Preprocess(3, 112, 84), "wide")
     answerer = Answerer(one)
     image = torch.randint(0, 256, (3, 112, 84)).to(torch.uint8)
-    place = answerer.places["conv"]
+    place = answerer.indices["conv"]
     head, parts = understood(answerer.answer(Question.read(question(image, [place]))))
     assert head["layers"] == [[place, CHANNELS, SIDE, 42]]
     conv = record(one.network, scaled(image[None]))["conv"][0, :CHANNELS]  # before the ReLU changes it
@@ -187,9 +187,9 @@ def test_a_snapshot_answers_with_the_weights_of_then() -> None:
     ]  # fmt: skip
     answerer = Answerer(one, [(f"epoch {step}", step, state) for step, state in enumerate(states)])
     before = {name: value.clone() for name, value in one.network.state_dict().items()}
-    place = answerer.places["stem"]
+    place = answerer.indices["stem"]
     every = range(len(answerer.layers))
-    content = answerer.past(Question.read(question(image)))
+    content = answerer.snapshot_scores(Question.read(question(image)))
     (length,) = struct.unpack_from("<I", content)
     rows = np.frombuffer(content, np.float32, offset=4 + length).reshape(4, 5)
     for snapshot, state in [*enumerate(states), (NOW, before)]:
@@ -231,7 +231,7 @@ def test_a_snapshot_answers_with_the_weights_of_then() -> None:
 )
 def test_a_question_no_page_of_ours_asks_is_refused(body: bytes) -> None:
     answerer = Answerer(classifier("tutorial"))
-    with pytest.raises(Malformed):
+    with pytest.raises(InvalidQuestion):
         answerer.answer(Question.read(body))
 
 

@@ -14,8 +14,8 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.data.preprocess import Preprocess
 from pellucid.live import counting
-from pellucid.live.answers import Answerer, Malformed
-from pellucid.live.counting import ASKED, Asked, Counter
+from pellucid.live.answers import Answerer, InvalidQuestion
+from pellucid.live.counting import CHANNEL_QUESTION, ChannelCounter, ChannelQuestion
 from pellucid.pad.section import Subject, drawing_section, turns
 from tests.networks import classifier
 from tests.toys import toy_dataset
@@ -34,16 +34,16 @@ def subject() -> Subject:
 
 
 @pytest.fixture
-def counter(subject: Subject) -> Counter:
-    return Counter(Answerer(subject.classifier), subject)
+def counter(subject: Subject) -> ChannelCounter:
+    return ChannelCounter(Answerer(subject.classifier), subject)
 
 
-def lazy_ngettext(counter: Counter, layer: int, channel: int) -> tuple[dict[str, Any], np.ndarray]:
+def lazy_ngettext(counter: ChannelCounter, layer: int, channel: int) -> tuple[dict[str, Any], np.ndarray]:
     """What is told of a channel: the head, and the pictures (n, C, h, w)."""
     for _ in range(10_000):
         if not counter.step(layer, channel):
             break
-    content = counter.told(layer, channel)
+    content = counter.statistics(layer, channel)
     (length,) = struct.unpack_from("<I", content)
     head = json.loads(content[4 : 4 + length])
     images = np.frombuffer(content, np.uint8, offset=4 + length)
@@ -56,7 +56,7 @@ def in_order(subject: Subject) -> Dataset:
 
 
 def test_pictures_and_share_of_a_channel_are_those_of_a_plain_loop(
-    subject: Subject, counter: Counter
+    subject: Subject, counter: ChannelCounter
 ) -> None:
     pictures = in_order(subject)
     network: Any = subject.classifier.network
@@ -83,7 +83,7 @@ def test_pictures_and_share_of_a_channel_are_those_of_a_plain_loop(
             assert len(head["random"]) == 9
 
 
-def test_what_a_channel_is_worth_is_that_of_a_plain_loop(subject: Subject, counter: Counter) -> None:
+def test_what_a_channel_is_worth_is_that_of_a_plain_loop(subject: Subject, counter: ChannelCounter) -> None:
     pictures = in_order(subject)
     network: Any = subject.classifier.network
 
@@ -107,7 +107,7 @@ def test_what_a_channel_is_worth_is_that_of_a_plain_loop(subject: Subject, count
     assert changed
 
 
-def test_it_is_the_table_that_the_page_itself_carries(subject: Subject, counter: Counter) -> None:
+def test_it_is_the_table_that_the_page_itself_carries(subject: Subject, counter: ChannelCounter) -> None:
     """Two ways to one table: torch counting when asked, and the lowered network when a page is made."""
     carried = drawing_section(subject).data["channels"]["0"]
     for channel in range(6):
@@ -116,8 +116,8 @@ def test_it_is_the_table_that_the_page_itself_carries(subject: Subject, counter:
             assert head[name] == carried[name][channel]
 
 
-def test_scales_reach_from_the_lowest_to_the_highest_value(subject: Subject, counter: Counter) -> None:
-    while counter.look():
+def test_scales_reach_from_the_lowest_to_the_highest_value(subject: Subject, counter: ChannelCounter) -> None:
+    while counter.step_pass():
         pass
     content = counter.scales()
     head = json.loads(content[4:])
@@ -128,17 +128,17 @@ def test_scales_reach_from_the_lowest_to_the_highest_value(subject: Subject, cou
 
 
 def test_counting_ends_when_its_time_is_spent_and_says_how_far_it_came(
-    counter: Counter, monkeypatch: pytest.MonkeyPatch
+    counter: ChannelCounter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(counting, "LOOKING_SECONDS", 0.0)
-    monkeypatch.setattr(counting, "SWITCHING_SECONDS", 0.0)
-    monkeypatch.setattr(counting, "A_SLICE", 0.0)  # one picture a slice
+    monkeypatch.setattr(counting, "PASS_SECONDS", 0.0)
+    monkeypatch.setattr(counting, "SWITCHED_OFF_SECONDS", 0.0)
+    monkeypatch.setattr(counting, "SLICE_SECONDS", 0.0)  # one picture a slice
     head, _ = lazy_ngettext(counter, 0, 1)
-    assert head["looked"] == counting.FEWEST
+    assert head["looked"] == counting.MIN_PICTURES
     assert (head["number"], head["off"]) == (1, None)  # too few to say what it is worth
 
 
-def test_a_channel_asked_again_is_not_counted_again(counter: Counter, monkeypatch: Any) -> None:
+def test_a_channel_asked_again_is_not_counted_again(counter: ChannelCounter, monkeypatch: Any) -> None:
     first = lazy_ngettext(counter, 0, 1)
     monkeypatch.setattr(counter, "_asked", None)
     again = lazy_ngettext(counter, 0, 1)
@@ -146,13 +146,15 @@ def test_a_channel_asked_again_is_not_counted_again(counter: Counter, monkeypatc
     assert not counter.step(0, 1)
 
 
-def test_switching_to_another_channel_halfway_gives_each_its_own(counter: Counter, monkeypatch: Any) -> None:
-    monkeypatch.setattr(counting, "A_SLICE", 0.0)
+def test_switching_to_another_channel_halfway_gives_each_its_own(
+    counter: ChannelCounter, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(counting, "SLICE_SECONDS", 0.0)
     while not counter.done:
         counter.step(0, 1)
     for channel in (1, 2, 1, 2):
         counter.step(0, channel)
-    fresh = Counter(counter.answerer, counter.subject)
+    fresh = ChannelCounter(counter.answerer, counter.subject)
     for channel in (2, 1):
         assert lazy_ngettext(counter, 0, channel)[0]["off"] == lazy_ngettext(fresh, 0, channel)[0]["off"]
 
@@ -163,34 +165,34 @@ def test_large_pictures_are_shown_small_and_given_whole() -> None:
     large = replace(toys, images=images)
     made = nn.Sequential(nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)).eval()
     subject = Subject(Classifier(made, toys.classes, Preprocess(1, 100, 140), "plain"), test=large)
-    counter = Counter(Answerer(subject.classifier), subject)
+    counter = ChannelCounter(Answerer(subject.classifier), subject)
     head, shown = lazy_ngettext(counter, 0, 2)
     assert shown.shape[1:] == (1, 46, 64)
     whole = np.frombuffer(counter.picture(head["top"][0]), np.uint8).reshape(1, 100, 140)
     assert np.array_equal(whole, large.images[turns(large)[head["top"][0]]].numpy())
-    with pytest.raises(Malformed):
+    with pytest.raises(InvalidQuestion):
         counter.picture(40)
 
 
 def test_without_test_pictures_nothing_is_counted() -> None:
     one = classifier("tutorial")
-    head, _ = lazy_ngettext(Counter(Answerer(one), Subject(one)), 0, 0)
+    head, _ = lazy_ngettext(ChannelCounter(Answerer(one), Subject(one)), 0, 0)
     assert head == {"looked": 0}
 
 
 @pytest.mark.parametrize("pair", [(99, 0), (0, 6), (0, 65_535)])
-def test_a_channel_that_is_not_there_is_refused(counter: Counter, pair: tuple[int, int]) -> None:
-    with pytest.raises(Malformed):
+def test_a_channel_that_is_not_there_is_refused(counter: ChannelCounter, pair: tuple[int, int]) -> None:
+    with pytest.raises(InvalidQuestion):
         counter.step(*pair)
 
 
-@pytest.mark.parametrize("body", [b"", bytes(ASKED.size - 1), bytes(ASKED.size + 1)])
+@pytest.mark.parametrize("body", [b"", bytes(CHANNEL_QUESTION.size - 1), bytes(CHANNEL_QUESTION.size + 1)])
 def test_another_number_of_bytes_is_refused(body: bytes) -> None:
-    with pytest.raises(Malformed):
-        Asked.read(body)
+    with pytest.raises(InvalidQuestion):
+        ChannelQuestion.read(body)
 
 
-def test_counting_changes_nothing_in_the_network(subject: Subject, counter: Counter) -> None:
+def test_counting_changes_nothing_in_the_network(subject: Subject, counter: ChannelCounter) -> None:
     before: dict[str, Tensor] = {n: w.clone() for n, w in subject.classifier.network.state_dict().items()}
     lazy_ngettext(counter, 0, 1)
     after = subject.classifier.network.state_dict()

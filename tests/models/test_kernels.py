@@ -19,7 +19,7 @@ from pellucid.models import build
 from pellucid.models.kernels import build as kernels_build
 from pellucid.models.kernels import fused
 from pellucid.models.kernels.build import KERNELS, prepare
-from pellucid.models.kernels.fused import Halving, convolved_and_pooled, unseen_layers
+from pellucid.models.kernels.fused import HalvingMaxPool, conv_relu_pool, fast_path
 from pellucid.training.loop import train
 from tests.toys import CLASSES, QUICK, economical, same_weights, toy_splits
 
@@ -37,7 +37,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before = dict(KERNELS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PELLUCID_HOME", str(tmp_path_factory.mktemp("cache")))
-        assert kernels_build._prepared.__wrapped__() == "kernels compiled here"
+        assert kernels_build._prepared.__wrapped__() == ("kernels compiled here", None)
         assert sorted(path.name[-6:] for path in cache_folder().iterdir()) == ["-16.so", "-32.so"]
     yield
     KERNELS.clear()
@@ -80,7 +80,7 @@ def one_after_the_other(maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def value_and_gradients(function: object, given: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
-    maps = given[0].detach().clone().requires_grad_(given[0].shape[1] > fused.FEW)
+    maps = given[0].detach().clone().requires_grad_(given[0].shape[1] > fused.MAX_PICTURE_CHANNELS)
     pooled = function(maps, *given[1:])  # type: ignore[operator]
     asked = [tensor for tensor in (maps, *given[1:]) if tensor.requires_grad]
     generator = torch.Generator().manual_seed(6)
@@ -98,11 +98,11 @@ def test_the_kernel_is_convolution_relu_and_pooling_and_its_gradient_is_theirs(
     maps, weight, bias = layer(*shape)
     expected = value_and_gradients(one_after_the_other, (maps, weight, bias))
     assert fused._suits(maps.to(dtype), weight, dtype)
-    found = value_and_gradients(convolved_and_pooled, (maps.to(dtype), weight, bias))
+    found = value_and_gradients(conv_relu_pool, (maps.to(dtype), weight, bias))
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other.to(one.dtype))
     with without_kernels():
-        found = value_and_gradients(convolved_and_pooled, (maps, weight, bias))
+        found = value_and_gradients(conv_relu_pool, (maps, weight, bias))
     for one, other in zip(found, expected, strict=True):
         assert torch.allclose(one, other, atol=1e-4)
 
@@ -111,7 +111,7 @@ def test_ordinary_numbers_come_out_as_close_as_float32_can_tell() -> None:
     maps, weight, bias = (torch.randn_like(tensor) for tensor in layer(16, 32, 14, 14))
     given = (maps, weight.requires_grad_(), bias.requires_grad_())
     for one, other in zip(
-        value_and_gradients(convolved_and_pooled, given),
+        value_and_gradients(conv_relu_pool, given),
         value_and_gradients(one_after_the_other, given),
         strict=True,
     ):
@@ -121,7 +121,7 @@ def test_ordinary_numbers_come_out_as_close_as_float32_can_tell() -> None:
 def test_under_autocast_it_computes_in_bfloat16_and_gives_gradients_in_float32() -> None:
     maps, weight, bias = layer(16, 32, 14, 14)
     with torch.autocast("cpu", torch.bfloat16):
-        found = value_and_gradients(convolved_and_pooled, (maps, weight, bias))
+        found = value_and_gradients(conv_relu_pool, (maps, weight, bias))
     assert [tensor.dtype for tensor in found] == [torch.bfloat16] + 3 * [torch.float32]
     assert torch.equal(found[0].float(), one_after_the_other(maps, weight, bias))
 
@@ -131,9 +131,9 @@ def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype) -> None:
     maps, weight, bias = (torch.randn_like(tensor) for tensor in layer(16, 32, 14, 14, batch=50))
     given = (maps.to(dtype), weight.requires_grad_(), bias.requires_grad_())
     with threads(1):
-        expected = value_and_gradients(convolved_and_pooled, given)
+        expected = value_and_gradients(conv_relu_pool, given)
     with threads(3):
-        found = value_and_gradients(convolved_and_pooled, given)
+        found = value_and_gradients(conv_relu_pool, given)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
@@ -142,7 +142,7 @@ def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype) -> None:
 def test_what_is_no_number_is_not_hidden(value: float, dtype: torch.dtype) -> None:
     maps, weight, bias = layer(16, 32, 6, 6)
     maps[0, 3, 1, 0] = value
-    found = convolved_and_pooled(maps.to(dtype), weight, bias)
+    found = conv_relu_pool(maps.to(dtype), weight, bias)
     expected = one_after_the_other(maps, weight, bias)
     assert torch.equal(found.isnan(), expected.isnan())
     assert torch.equal(found.nan_to_num(7, 8, 9).float(), expected.nan_to_num(7, 8, 9))
@@ -154,14 +154,14 @@ def test_what_is_no_number_is_not_hidden(value: float, dtype: torch.dtype) -> No
 def test_what_the_kernel_cannot_take_is_torchs(shape: tuple[int, int, int, int]) -> None:
     maps, weight, bias = layer(*shape)
     assert not fused._suits(maps, weight, maps.dtype)
-    assert torch.equal(convolved_and_pooled(maps, weight, bias), one_after_the_other(maps, weight, bias))
+    assert torch.equal(conv_relu_pool(maps, weight, bias), one_after_the_other(maps, weight, bias))
 
 
 def test_pictures_that_need_a_gradient_and_other_layouts_are_torchs() -> None:
     maps, weight, bias = layer(1, 16, 8, 8)
     maps.requires_grad_()
     assert not fused._suits(maps, weight, maps.dtype)
-    (gradient,) = torch.autograd.grad(convolved_and_pooled(maps, weight, bias).sum(), maps)
+    (gradient,) = torch.autograd.grad(conv_relu_pool(maps, weight, bias).sum(), maps)
     assert gradient.abs().sum() > 0
     maps, weight, bias = layer(16, 16, 8, 8)
     assert not fused._suits(maps.contiguous(), weight, maps.dtype)
@@ -205,7 +205,7 @@ def test_where_only_the_answer_counts_the_short_way_gives_it_unless_a_hook_liste
     heard: list[str] = []
     with torch.inference_mode():
         long = model(images)
-        with unseen_layers():
+        with fast_path():
             short = model(images)
             assert torch.allclose(short, long, atol=1e-6)
             assert not torch.equal(short, long)  # or the kernel did not run
@@ -223,7 +223,7 @@ def test_halving_is_torchs_pooling_to_the_last_bit(
 ) -> None:
     maps = torch.randn(shape, generator=torch.Generator().manual_seed(5)).to(memory_format=layout)
     maps[0, 1, 0, 1], maps[0, 2, 1, 0] = float("nan"), float("inf")
-    layer, expected = Halving(), functional.max_pool2d(maps, 2)
+    layer, expected = HalvingMaxPool(), functional.max_pool2d(maps, 2)
     with torch.no_grad():
         assert torch.equal(layer(maps).nan_to_num(7), expected.nan_to_num(7))
         assert torch.equal(layer(maps).isnan(), expected.isnan())
@@ -243,13 +243,13 @@ def test_torchs_operations_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_older_processor_keeps_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels_build, "instructions", lambda: "flags : fpu avx avx2 fma")
     with without_kernels():
-        assert "AVX-512" in kernels_build._prepared.__wrapped__()
+        assert "AVX-512" in kernels_build._prepared.__wrapped__()[0]
         assert not KERNELS
 
 
 @pytest.mark.parametrize(
     ("compiler", "message"),
-    [("", "torch's: no C compiler found"), ("exit 1", "could not be made (CalledProcessError)")],
+    [("", "torch's: no C compiler found"), ("exit 1", "could not be compiled (CalledProcessError)")],
 )
 def test_without_a_compiler_that_works_convolution_is_torchs(
     compiler: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -259,5 +259,7 @@ def test_without_a_compiler_that_works_convolution_is_torchs(
         (tmp_path / "cc").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     with without_kernels():
-        assert message in kernels_build._prepared.__wrapped__()
+        phrase, failure = kernels_build._prepared.__wrapped__()
+        assert message in phrase
+        assert (failure is not None) == bool(compiler)
         assert not KERNELS

@@ -17,7 +17,7 @@ from pellucid.comparison import compare
 from pellucid.data import load
 from pellucid.data.dataset import Origin, Splits
 from pellucid.errors import UsageError
-from pellucid.explanation.counterfactual import changes_to_others
+from pellucid.explanation.counterfactual import counterfactuals
 from pellucid.explanation.explanation import explain
 from pellucid.explanation.similarity import LayerSimilarity
 from pellucid.plots import images
@@ -141,7 +141,7 @@ def test_picture_and_map_are_equally_large_and_vain_searches_share_a_line(
 ) -> None:
     network = classifiers(place)[0]
     image = digits.test.images[0]
-    ways = changes_to_others(network, image)
+    ways = counterfactuals(network, image)
     vain = tuple(replace(way, confirmed=way is ways[0]) for way in ways)
     one = Explained("0.png", explain(network, image), vain)
     sizes = re.findall(r'<img src="[^"]*" width="(\d+)" height="(\d+)"', explained_page([one]))

@@ -23,7 +23,7 @@ from pellucid.data.dataset import Choices, Dataset, Origin, Splits
 from pellucid.data.own import OwnPictures, read_own
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.explanation.attribution import EXPLAINERS
-from pellucid.explanation.counterfactual import Dab, changes_to_others
+from pellucid.explanation.counterfactual import Edit, counterfactuals
 from pellucid.explanation.explanation import explain
 from pellucid.explanation.neighbours import index_sample
 from pellucid.language import lazy_gettext, use_language
@@ -204,7 +204,7 @@ def everything(run: Run, splits: Splits, against: int | None) -> Explained:
     """A picture explained by every method, with changes, neighbours and every note."""
     classifier, image = run.classifier, splits.test.images[0]
     explanation = explain(classifier, image, 0, methods=EXPLAINERS, against=against)
-    ways = changes_to_others(classifier, image)
+    ways = counterfactuals(classifier, image)
     vain = tuple(replace(way, confirmed=number == 0) for number, way in enumerate(ways))
     index = index_sample(classifier, splits.train, splits.validation)
     alike, unlike = neighbours_of(index, image, 3)
@@ -233,10 +233,10 @@ def test_a_network_without_evidence_and_one_that_is_covered_are_explained_in_kor
     empty = Explained("그림.png", explain(network, splits.test.images[0], 0, methods=EXPLAINERS))
     assert english_in(explained_page([empty], language="ko")) == []
     kinds = [("add", "erase"), ("add", "add"), ("erase",), ("cover",), ("cover", "cover")]
-    way = changes_to_others(run.classifier, splits.test.images[0])[0]
+    way = counterfactuals(run.classifier, splits.test.images[0])[0]
     with use_language("ko"):
-        for dabs in kinds:
-            made = replace(way, confirmed=True, dabs=tuple(Dab(kind, 1, 1, 1.0) for kind in dabs))
+        for edits in kinds:
+            made = replace(way, confirmed=True, edits=tuple(Edit(kind, 1, 1, 1.0) for kind in edits))
             assert english_in(made.sentence) == []
         coloured = replace(way, confirmed=False, image=torch.zeros(3, 64, 64, dtype=torch.uint8))
         assert english_in(coloured.sentence) == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.live.app import DOORS
+from pellucid.live.app import ENDPOINTS
 from pellucid.serving import limits
 from pellucid.serving.guard import STRICT, Guard
 from tests.serving.asking import OWN, PORT, Answer, ask, asked, everything, posting
@@ -17,7 +17,7 @@ PLAIN = b"application/octet-stream"
 
 @pytest.fixture
 def app() -> Guard:
-    return Guard(everything, port=PORT, doors=DOORS)
+    return Guard(everything, port=PORT, endpoints=ENDPOINTS)
 
 
 def is_strict(answer: Answer) -> bool:
@@ -115,7 +115,7 @@ def test_every_combination_of_host_origin_site_method_and_path_is_answered_as_th
 
 
 def test_the_matrix_names_every_address_that_takes_a_body() -> None:
-    assert {path for path, door in DOORS.items() if door.kinds} == set(ASKED)
+    assert {path for path, endpoint in ENDPOINTS.items() if endpoint.kinds} == set(ASKED)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(app: Guard, monkeypatch: py
 
 
 def test_more_bodies_at_once_than_are_allowed_are_told_to_come_again(app: Guard) -> None:
-    app.in_hand = limits.MOST_AT_ONCE
+    app.open_bodies = limits.MAX_OPEN_BODIES
     answer = ask(app, "POST", b"/answer", posting(PLAIN, 2), body=b"hi")
     assert (answer.status, answer.header("retry-after"), answer.read) == (503, [b"1"], False)
 
@@ -261,7 +261,7 @@ def test_what_fails_inside_is_told_without_a_word_of_it(caplog: pytest.LogCaptur
     async def broken(scope: Any, receive: Any, send: Any) -> None:
         raise ValueError("/home/somebody/secret")
 
-    answer = ask(Guard(broken, port=PORT, doors=DOORS))
+    answer = ask(Guard(broken, port=PORT, endpoints=ENDPOINTS))
     assert answer.status == 500
     assert b"secret" not in answer.body
     assert is_strict(answer)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import UsageError
-from pellucid.live.app import DOORS
+from pellucid.live.app import ENDPOINTS
 from pellucid.runs.fit import fit
 from pellucid.serving import limits, server
 from pellucid.serving.guard import STRICT, Guard
@@ -258,10 +258,10 @@ def test_a_port_that_is_taken_is_told_and_another_is_found_where_none_was_asked_
 def strict(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A server that waits so many seconds for a head and has room for four connections; its port."""
     monkeypatch.setattr(limits, "HEAD_SECONDS", request.param)
-    monkeypatch.setattr(limits, "MOST_CONNECTIONS", 4)
+    monkeypatch.setattr(limits, "MAX_CONNECTIONS", 4)
     with listening_socket(0) as listener:
         port = listener.getsockname()[1]
-        made = server_of(Guard(everything, port=port, doors=DOORS))
+        made = server_of(Guard(everything, port=port, endpoints=ENDPOINTS))
         thread = threading.Thread(target=run, args=(made, listener))
         thread.start()
         yield port
@@ -309,7 +309,7 @@ def test_either_signal_ends_it_and_leaves_the_handlers_as_they_were(
     monkeypatch.setattr(server.webbrowser, "open", opened.append)
     with listening_socket(0) as listener:
         port = listener.getsockname()[1]
-        made = server_of(Guard(everything, port=port, doors=DOORS))
+        made = server_of(Guard(everything, port=port, endpoints=ENDPOINTS))
 
         def signalled() -> None:
             while not made.started:
@@ -321,7 +321,7 @@ def test_either_signal_ends_it_and_leaves_the_handlers_as_they_were(
 
         thread = threading.Thread(target=signalled, daemon=True)
         thread.start()
-        run(made, listener, tell=told.append, open_browser=True)
+        run(made, listener, announce=told.append, open_browser=True)
         thread.join(10)
     assert told == opened == [f"http://127.0.0.1:{port}/"]
     assert made.should_exit

@@ -6,7 +6,13 @@ from torch import Tensor
 
 from pellucid.data import DATASETS
 from pellucid.errors import UsageError
-from pellucid.training.augment import AUGMENTATIONS, augmented, named, ordered, suited
+from pellucid.training.augment import (
+    AUGMENTATIONS,
+    apply_augmentations,
+    default_augmentations,
+    in_table_order,
+    parse_augmentations,
+)
 
 CLASSES = 5
 MIXED = [name for name, way in AUGMENTATIONS.items() if way.mix is not None]
@@ -22,7 +28,7 @@ def batch(count: int = 12, channels: int = 3, height: int = 20, width: int = 16)
 
 def changed(images: Tensor, labels: Tensor, *names: str, seed: int = 1) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return augmented(images, labels, names, classes=CLASSES, generator=generator)
+    return apply_augmentations(images, labels, names, classes=CLASSES, generator=generator)
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -86,7 +92,7 @@ def test_several_act_in_the_tables_order_whatever_order_they_are_named_in() -> N
         changed(images, labels, "crop", "flip", "shift"),
     )
     assert torch.equal(one[0], other[0])
-    assert ordered(["colour", "flip", "flip"]) == ["flip", "colour"]
+    assert in_table_order(["colour", "flip", "flip"]) == ["flip", "colour"]
     assert changed(images, labels)[0] is images
 
 
@@ -170,30 +176,30 @@ def test_of_two_ways_to_mix_one_is_drawn() -> None:
 
 def test_an_unknown_augmentation_is_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"Unknown augmentation 'filp'\. Did you mean 'flip'\?"):
-        named("crop,filp")
+        parse_augmentations("crop,filp")
 
 
 @pytest.mark.parametrize("text", ["", ",", "auto", "none,flip"])
 def test_what_is_no_list_of_augmentations_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="Expected augment as auto, none or names joined by commas"):
-        named(text)
+        parse_augmentations(text)
 
 
 def test_none_and_names_with_spaces_are_understood() -> None:
-    assert named("none") == []
-    assert named("flip, crop") == ["crop", "flip"]
+    assert parse_augmentations("none") == []
+    assert parse_augmentations("flip, crop") == ["crop", "flip"]
 
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_no_known_data_set_is_changed_into_something_else(name: str) -> None:
-    allowed = named(DATASETS[name].augment)
+    allowed = parse_augmentations(DATASETS[name].augment)
     if DATASETS[name].classes[0] == "0":
         assert not {"flip", "turn", "cutmix", "mixup"} & set(allowed)
 
 
 def test_unknown_gray_pictures_may_be_letters_and_are_never_mirrored() -> None:
-    assert "flip" not in named(suited(1))
-    assert "flip" in named(suited(3))
+    assert "flip" not in parse_augmentations(default_augmentations(1))
+    assert "flip" in parse_augmentations(default_augmentations(3))
 
 
 def test_every_augmentation_is_one_function_and_says_what_it_does() -> None:

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
+from pellucid.inference import scaled
 from pellucid.models import build, resnet
 from pellucid.recipe import Recipe
 from pellucid.training import loop
-from pellucid.training.loop import Epoch, Progress, Step, judge, train
-from pellucid.training.sampling import drawing_from, sample_order
+from pellucid.training.loop import Epoch, Progress, Step, loss_and_accuracy, train
+from pellucid.training.sampling import sample_order, seeded_random_numbers
 from pellucid.training.schedule import learning_rate
 from tests.toys import CLASSES, QUICK, economical, only_class, same_weights, toy_dataset, toy_splits
 
@@ -52,7 +53,7 @@ def with_figures(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     def judged(_: nn.Module, dataset: Dataset) -> tuple[float, float]:
         return (next(found), 0.5) if dataset is SPLITS.validation else (1.0, 0.5)
 
-    monkeypatch.setattr(loop, "judge", judged)
+    monkeypatch.setattr(loop, "loss_and_accuracy", judged)
 
 
 MUON = replace(QUICK, optimizer="muon", schedule="linear", precision="bfloat16")
@@ -87,15 +88,16 @@ def test_sample_order_is_the_one_it_has_always_been() -> None:
     assert sample_order(8, 42, 1).tolist() == [6, 7, 0, 2, 4, 3, 1, 5]
 
 
-def test_every_picture_is_seen_once_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_picture_is_seen_once_per_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[int]] = []
-    update = loop._update
+    apply_augmentations = loop.apply_augmentations
+    pictures = scaled(SPLITS.train.images)
 
-    def noted(*arguments: Any) -> float:
-        seen.append(arguments[3].tolist())
-        return update(*arguments)
+    def noted(images: Tensor, *others: Any, **words: Any) -> Any:
+        seen.append([int((pictures == image).flatten(1).all(dim=1).nonzero()[0]) for image in images])
+        return apply_augmentations(images, *others, **words)
 
-    monkeypatch.setattr(loop, "_update", noted)
+    monkeypatch.setattr(loop, "apply_augmentations", noted)
     trained(replace(QUICK, epochs=2, batch_size=50))
     count = len(SPLITS.train)
     assert [len(batch) for batch in seen] == 2 * [50, 50, count - 100]
@@ -179,13 +181,13 @@ def test_a_loss_that_is_no_number_leaves_what_batch_norm_gathered_as_it_was() ->
 
 def test_pictures_to_choose_by_are_never_augmented(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
-    change = loop.augmented
+    change = loop.apply_augmentations
 
     def noted(images: Tensor, *others: Any, **words: Any) -> Any:
         seen.append(images)
         return change(images, *others, **words)
 
-    monkeypatch.setattr(loop, "augmented", noted)
+    monkeypatch.setattr(loop, "apply_augmentations", noted)
     before = SPLITS.validation.images.clone()
     trained(replace(QUICK, augment="erase,shift", epochs=1))
     assert sum(map(len, seen)) == len(SPLITS.train)
@@ -362,9 +364,9 @@ def test_random_numbers_drawn_from_a_seed_leave_the_others_alone_even_after_an_e
     state = torch.random.get_rng_state()
     drawn: list[Tensor] = []
     for numbers in ((1, 2, 3), (1, 2, 3), (1, 2, 4), (12, 3, 0)):
-        with drawing_from(*numbers):
+        with seeded_random_numbers(*numbers):
             drawn.append(torch.rand(4))
-    with pytest.raises(ValueError, match="x"), drawing_from(1):
+    with pytest.raises(ValueError, match="x"), seeded_random_numbers(1):
         raise ValueError("x")
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(drawn[0], drawn[1])
@@ -391,7 +393,7 @@ def test_judging_is_the_mean_cross_entropy_and_the_share_recognised() -> None:
     with torch.no_grad():
         logits = model(data.images / 255).double()
     expected = -logits.log_softmax(dim=1)[torch.arange(len(data)), data.labels].mean()
-    loss, accuracy = judge(model.train(), data)
+    loss, accuracy = loss_and_accuracy(model.train(), data)
     assert loss == pytest.approx(float(expected), rel=1e-5)
     assert accuracy == float((logits.argmax(dim=1) == data.labels).double().mean())
     assert model.training
@@ -401,17 +403,19 @@ def test_an_epochs_figures_are_those_of_its_final_weights() -> None:
     model = network()
     for event in train(model, SPLITS.train, SPLITS.validation, QUICK):
         if isinstance(event, Epoch):
-            assert judge(model, SPLITS.train) == pytest.approx((event.loss, event.accuracy), rel=1e-6)
-            assert judge(model, SPLITS.validation) == (event.val_loss, event.val_accuracy)
+            assert loss_and_accuracy(model, SPLITS.train) == pytest.approx(
+                (event.loss, event.accuracy), rel=1e-6
+            )
+            assert loss_and_accuracy(model, SPLITS.validation) == (event.val_loss, event.val_accuracy)
 
 
 def test_training_figures_of_a_large_set_are_those_of_a_fixed_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "WATCHED", 40)
+    monkeypatch.setattr(loop, "TRAINING_SAMPLE", 40)
     model = network()
     watched = SPLITS.train.subset(sample_order(len(SPLITS.train), QUICK.seed, 0)[:40])
     for event in train(model, SPLITS.train, SPLITS.validation, QUICK):
         if isinstance(event, Epoch):
-            assert judge(model, watched) == pytest.approx((event.loss, event.accuracy), rel=1e-5)
+            assert loss_and_accuracy(model, watched) == pytest.approx((event.loss, event.accuracy), rel=1e-5)
 
 
 @pytest.mark.parametrize("batch_size", [1, 1000])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pellucid.models import MODELS, build
 from pellucid.recipe import CHOICES, Recipe
-from pellucid.training.optimizers import STRIDE, Muon, Optimizers, inner_matrices, orthogonal
+from pellucid.training.optimizers import MUON_RATE_FACTOR, Muon, Optimizers, hidden_matrices, orthogonalized
 from tests.toys import ROOT
 
 MUON = Recipe(optimizer="muon", learning_rate=2e-3)
@@ -42,20 +42,20 @@ def directly(matrix: Tensor, steps: int) -> Tensor:
 @pytest.mark.parametrize("steps", [1, 3, 5])
 def test_the_gram_matrix_gives_what_the_published_iteration_gives(shape: tuple[int, int], steps: int) -> None:
     matrix = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    assert torch.allclose(orthogonal(matrix, steps=steps), directly(matrix, steps), atol=1e-9)
+    assert torch.allclose(orthogonalized(matrix, steps=steps), directly(matrix, steps), atol=1e-9)
 
 
 def test_an_orthogonal_direction_keeps_the_singular_vectors_and_evens_out_the_values() -> None:
     matrix = torch.randn(30, 90, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    found = left.T @ orthogonal(matrix) @ right.T
+    found = left.T @ orthogonalized(matrix) @ right.T
     assert torch.allclose(found, torch.diag(found.diagonal()), atol=1e-9)
     assert float(values.max() / values.min()) > 3
     assert 0.6 < float(found.diagonal().min()) <= float(found.diagonal().max()) < 1.25
 
 
 def test_a_gradient_of_nothing_moves_nothing() -> None:
-    assert not orthogonal(torch.zeros(4, 9)).any()
+    assert not orthogonalized(torch.zeros(4, 9)).any()
 
 
 def test_two_steps_of_muon_are_those_written_out_by_hand() -> None:
@@ -66,8 +66,8 @@ def test_two_steps_of_muon_are_those_written_out_by_hand() -> None:
         weight.grad = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
         average = 0.9 * average + 0.1 * weight.grad
         ahead = 0.1 * weight.grad + 0.9 * average
-        expected *= 1 - STRIDE * 1e-3 * 0.1
-        expected -= STRIDE * 1e-3 * directly(ahead.flatten(1), 3).view_as(weight)
+        expected *= 1 - MUON_RATE_FACTOR * 1e-3 * 0.1
+        expected -= MUON_RATE_FACTOR * 1e-3 * directly(ahead.flatten(1), 3).view_as(weight)
         with torch.no_grad():
             muon.step(1e-3)
         assert torch.allclose(weight, expected, atol=1e-6)
@@ -79,14 +79,14 @@ def test_a_tall_matrix_goes_further_and_a_weight_without_a_gradient_stays() -> N
     with torch.no_grad():
         Muon([tall, still]).step(1e-2)
     assert torch.equal(still, torch.ones(3, 3))
-    values = torch.linalg.svdvals(tall.detach()) / (STRIDE * 1e-2)
+    values = torch.linalg.svdvals(tall.detach()) / (MUON_RATE_FACTOR * 1e-2)
     assert 2 * 0.6 < float(values.min()) <= float(values.max()) < 2 * 1.25
 
 
 def test_muon_moves_the_inner_matrices_of_the_tutorial_network() -> None:
     model = network()
     names = [
-        name for name, weight in model.named_parameters() if any(weight is w for w in inner_matrices(model))
+        name for name, weight in model.named_parameters() if any(weight is w for w in hidden_matrices(model))
     ]
     assert names == ["conv2.weight", "dense1.weight"]
 
@@ -99,7 +99,7 @@ def test_every_weight_is_moved_by_one_optimizer(optimizer: str, name: str) -> No
     optimizers = Optimizers(model, Recipe(optimizer=optimizer))  # type: ignore[arg-type]
     optimizers.step(1e-3)
     assert not any(torch.equal(was, weight) for was, weight in zip(before, model.parameters(), strict=True))
-    moved = [id(weight) for part in optimizers.parts for weight in part.weights]
+    moved = [id(weight) for part in optimizers.optimizers for weight in part.weights]
     assert sorted(moved) == sorted(map(id, model.parameters()))
 
 
@@ -112,16 +112,16 @@ def test_what_they_remember_can_be_taken_along(optimizer: str) -> None:
         with_gradients(whole, seed)
         optimizers.step(1e-3)
         if seed == 1:
-            kept = {name: tensor.clone() for name, tensor in optimizers.tensors().items()}
+            kept = {name: tensor.clone() for name, tensor in optimizers.state_dict().items()}
             weights = {name: tensor.clone() for name, tensor in whole.state_dict().items()}
     other = network()
     other.load_state_dict(weights)
     others = Optimizers(other, recipe)
-    others.restore(kept)
+    others.load_state_dict(kept)
     with_gradients(other, 2)
     others.step(1e-3)
     assert all(torch.equal(t, whole.state_dict()[name]) for name, t in other.state_dict().items())
-    assert others.tensors().keys() == kept.keys()
+    assert others.state_dict().keys() == kept.keys()
 
 
 @pytest.mark.parametrize(("optimizer", "decay"), [("adam", 0.0), ("adamw", 0.1)])

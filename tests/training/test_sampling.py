@@ -14,7 +14,7 @@ from pellucid.data.dataset import Dataset
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.models import build
 from pellucid.recipe import Recipe
-from pellucid.training.loop import judge, train
+from pellucid.training.loop import loss_and_accuracy, train
 from pellucid.training.sampling import balanced_order, class_weights
 from tests.toys import CLASSES, QUICK, economical, only_class, same_weights, toy_dataset
 
@@ -88,7 +88,7 @@ def test_a_balanced_training_recognises_more_of_the_rare_classes(balance: str) -
         network = build("tutorial", 1, len(CLASSES), (16, 16), seed=0)
         recipe = replace(QUICK, balance=way, epochs=8, learning_rate=2e-3, batch_size=32)
         list(train(network, data, data, recipe))
-        recalls[way] = judge(network, even.subset(rare))[1]
+        recalls[way] = loss_and_accuracy(network, even.subset(rare))[1]
     assert recalls[balance] > recalls["none"] + 0.05
 
 

@@ -12,7 +12,13 @@ from pellucid.runs.fit import fit, resume
 from pellucid.runs.run import Run
 from pellucid.training import snapshots
 from pellucid.training.loop import Step, train
-from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, Recorder, planned, read_snapshots
+from pellucid.training.snapshots import (
+    MAX_SNAPSHOTS,
+    SNAPSHOTS,
+    SnapshotRecorder,
+    plan_snapshots,
+    read_snapshots,
+)
 from tests.toys import CLASSES, QUICK, economical, same_weights, toy_splits
 
 SPLITS = toy_splits()
@@ -31,7 +37,7 @@ def started(folder: Path, **options) -> Run:
 
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (2, 3), (4, 375), (20, 1500), (30, 18), (500, 2)])
 def test_snapshots_begin_untrained_are_dense_early_and_end_at_the_end(epochs: int, steps: int) -> None:
-    plan = planned(epochs, steps)
+    plan = plan_snapshots(epochs, steps)
     assert plan == sorted(set(plan))
     assert len(plan) <= MAX_SNAPSHOTS
     assert (plan[0], plan[1], plan[-1]) == (0, 1, epochs * steps)
@@ -40,25 +46,25 @@ def test_snapshots_begin_untrained_are_dense_early_and_end_at_the_end(epochs: in
 
 
 def test_the_default_training_of_mnist_keeps_the_first_steps_and_every_epoch() -> None:
-    assert planned(4, 375) == [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 375, 750, 1125, 1500]
+    assert plan_snapshots(4, 375) == [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 375, 750, 1125, 1500]
 
 
 @pytest.mark.parametrize(("most", "kept"), [(0, []), (1, [0]), (2, [0, 1500])])
 def test_fewer_can_be_asked_for(most: int, kept: list[int]) -> None:
-    assert planned(4, 375, most) == kept
+    assert plan_snapshots(4, 375, most) == kept
 
 
 def test_each_snapshot_holds_the_weights_of_then(tmp_path: Path) -> None:
     network = build("tutorial", 1, len(CLASSES), SPLITS.train.size, seed=SHORT.seed)
-    past = Recorder.beginning(tmp_path / SNAPSHOTS, network, SHORT.epochs, 3)
+    recorder = SnapshotRecorder.start(tmp_path / SNAPSHOTS, network, SHORT.epochs, 3)
     seen = [network.conv1.weight.detach().half().float()]
     for event in train(network, SPLITS.train, SPLITS.validation, SHORT):
-        past.note(event)
+        recorder.on_event(event)
         if isinstance(event, Step):
             seen.append(network.conv1.weight.detach().half().float())
-    past.write()
+    recorder.write()
     kept = read_snapshots(tmp_path / SNAPSHOTS, network)
-    assert [step for _, step, _ in kept] == planned(2, 3)
+    assert [step for _, step, _ in kept] == plan_snapshots(2, 3)
     assert [name for name, _, _ in kept] == ["step 0", "step 1", "step 2", "epoch 1", "epoch 2"]
     for _, step, state in kept:
         assert torch.equal(state["conv1.weight"], seen[step])
@@ -74,11 +80,13 @@ def test_keeping_snapshots_changes_no_bit_of_the_training(tmp_path: Path) -> Non
 def test_a_runs_snapshots_come_before_the_weights_it_kept(tmp_path: Path) -> None:
     run = started(tmp_path / "run")
     assert run.best is not None
-    assert [step for _, step, _ in run.snapshots()] == [s for s in planned(2, 3) if s < run.best.epoch * 3]
+    assert [step for _, step, _ in run.snapshots()] == [
+        s for s in plan_snapshots(2, 3) if s < run.best.epoch * 3
+    ]
 
 
 def test_a_large_network_keeps_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "MOST_WEIGHTS", 100)
+    monkeypatch.setattr(snapshots, "MAX_WEIGHTS", 100)
     assert not (started(tmp_path / "run").folder / SNAPSHOTS).exists()
 
 
@@ -114,6 +122,6 @@ def test_snapshots_of_another_network_are_refused(tmp_path: Path) -> None:
 
 def test_numbers_too_large_for_half_precision_are_kept_whole() -> None:
     large = torch.tensor([1e6, 1.0])
-    assert torch.equal(snapshots._halved(large), large)
-    assert snapshots._halved(torch.tensor([1.0])).dtype == torch.float16
-    assert snapshots._halved(torch.tensor(3)).dtype == torch.int64
+    assert torch.equal(snapshots._half_precision(large), large)
+    assert snapshots._half_precision(torch.tensor([1.0])).dtype == torch.float16
+    assert snapshots._half_precision(torch.tensor(3)).dtype == torch.int64

@@ -168,13 +168,13 @@ def test_other_weights_or_pictures_are_never_taken_for_those_in_the_cache(shelf:
 def test_fine_tuning_goes_on_with_the_whole_and_only_keeps_what_is_better(
     vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "SLOWER", 0.5)  # the backbone is random: it has much to learn
+    monkeypatch.setattr(transfer, "FINE_TUNING_RATE", 0.5)  # the backbone is random: it has much to learn
     told: list[Step | Epoch] = []
     run = trained(vit, tmp_path / "run", told.append, epochs=1, fine_tune=7, batch_size=16)
     epochs = [event for event in told if isinstance(event, Epoch)]
     assert [epoch.epoch for epoch in epochs] == list(range(1, 9))
     rates = {event.learning_rate for event in told if isinstance(event, Step) and event.epoch > 1}
-    assert rates == {run.recipe.learning_rate * transfer.SLOWER}
+    assert rates == {run.recipe.learning_rate * transfer.FINE_TUNING_RATE}
     fresh = build(f"hf:{vit}", 3, 4, (16, 16), seed=0)
     assert run.best is not None
     assert run.best.epoch > 1
@@ -218,9 +218,9 @@ def test_only_a_pretrained_network_can_be_fine_tuned(tmp_path: Path) -> None:
 def test_pictures_reach_the_backbone_as_it_was_trained(
     given: dict[str, Any], size: tuple[int, int], resized: tuple[int, int], cropped: tuple[int, int]
 ) -> None:
-    fitting = pretrained._fitting({**PREPROCESSING, **given}, "hf:x")
-    assert pretrained._resized(fitting, size) == resized
-    assert (fitting.crop_height, fitting.crop_width) == cropped
+    preprocessing = pretrained._input_preprocessing({**PREPROCESSING, **given}, "hf:x")
+    assert pretrained._resize_to(preprocessing, size) == resized
+    assert (preprocessing.crop_height, preprocessing.crop_width) == cropped
 
 
 def test_scaling_and_normalising_are_those_of_the_file(vit: Path) -> None:
@@ -228,9 +228,9 @@ def test_scaling_and_normalising_are_those_of_the_file(vit: Path) -> None:
     (vit / "preprocessor_config.json").write_text(json.dumps(told))
     network = build(f"hf:{vit}", 1, 4, (24, 24), seed=0)
     assert isinstance(network, Pretrained)
-    fitted = network.fitted(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 1, 24, 24))
-    assert fitted.shape == (2, 3, 24, 24)
-    assert torch.allclose(fitted.amin(dim=(1, 2, 3)), torch.tensor([-1.0, 1.0]))
+    preprocessed = network.preprocess(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 1, 24, 24))
+    assert preprocessed.shape == (2, 3, 24, 24)
+    assert torch.allclose(preprocessed.amin(dim=(1, 2, 3)), torch.tensor([-1.0, 1.0]))
 
 
 def test_a_network_that_brings_code_is_refused_and_the_code_not_run(vit: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_network_that_brings_code_is_refused_and_the_code_not_run(vit: Path) -
     config["auto_map"] = {"AutoModel": "evil.Evil", "AutoConfig": "evil.Config"}
     (vit / "config.json").write_text(json.dumps(config))
     (vit / "evil.py").write_text("raise SystemExit('it ran')")
-    with pytest.raises(UsageError, match="brings code of its own, which is not run"):
+    with pytest.raises(UsageError, match="needs remote code, which is never run"):
         build(f"hf:{vit}", 3, 4, (16, 16))
     assert "evil" not in sys.modules
 
@@ -259,20 +259,20 @@ def test_weights_that_are_missing_are_named(vit: Path) -> None:
 def test_a_network_for_words_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(PREPROCESSING))
-    with pytest.raises(UsageError, match="'bert' is no network for pictures"):
+    with pytest.raises(UsageError, match="'bert' is not a network for pictures"):
         build(f"hf:{tmp_path}", 3, 4, (16, 16))
 
 
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json"])
 def test_a_file_that_is_missing_is_named_with_what_was_expected(vit: Path, file: str) -> None:
     (vit / file).unlink()
-    with pytest.raises(UsageError, match=rf"gives no {file}: .*Expected a folder with config\.json"):
+    with pytest.raises(UsageError, match=rf"has no {file}: .*Expected a folder with config\.json"):
         build(f"hf:{vit}", 3, 4, (16, 16))
 
 
 def test_offline_a_name_on_the_hub_is_refused_without_asking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PELLUCID_OFFLINE", "1")
-    with pytest.raises(UsageError, match="'hf:google/vit-base-patch16-224' gives no config"):
+    with pytest.raises(UsageError, match="'hf:google/vit-base-patch16-224' has no config"):
         build("hf:google/vit-base-patch16-224", 3, 4, (16, 16))
 
 
@@ -281,7 +281,7 @@ def test_offline_a_name_on_the_hub_is_refused_without_asking(monkeypatch: pytest
     [
         {"config": {"model_type": "bert"}},
         {"config": {}},
-        {"fitting": {"height": 1}},
+        {"preprocessing": {"height": 1}},
         {"config": {"model_type": "vit", "auto_map": {"AutoModel": "evil.Evil"}}},
     ],
 )

@@ -1,1 +1,1 @@
-"""Convolution, ReLU and pooling in one pass, compiled on this machine where that is possible."""
+"""Convolution, ReLU and pooling fused into one kernel, compiled on this machine where possible."""

@@ -1,8 +1,8 @@
-"""fused.c, compiled on the spot, once a machine: where there is a C compiler and a processor with AVX-512.
+"""fused.c, compiled once per machine where there is a C compiler and a processor with AVX-512.
 
-Elsewhere torch's own operations do the same sums in another order, so that answers and trained weights may
-differ in their last digits; environment.json and `doctor` tell which of them ran. PELLUCID_KERNELS=off asks
-for torch's.
+Elsewhere torch's own operations compute the same sums in another order, so that scores and trained weights
+may differ in their last digits: the same seed gives the same weights only with the same kind of convolution.
+environment.json and `doctor` say which of them ran. PELLUCID_KERNELS=off asks for torch's.
 """
 
 import ctypes
@@ -24,50 +24,67 @@ from pellucid.machine import instructions
 
 SOURCE = Path(__file__).with_name("fused.c")
 BITS = {torch.float32: 32, torch.bfloat16: 16}
-KERNELS: dict[torch.dtype, ctypes.CDLL] = {}  # empty until `prepare` found a compiler
+KERNELS: dict[torch.dtype, ctypes.CDLL] = {}  # filled by `prepare`
 
 
 def prepare() -> str:
-    """From now on the kernels are used where they suit. Compiling them takes a second, once a machine.
+    """Compiles and loads the kernels where they can run, which takes a second, once per machine.
 
-    Gives in a phrase what will be used, and why: "torch's: no C compiler found".
+    Gives a phrase that names the convolution used from now on, and why: "torch's: no C compiler found".
     """
     if os.environ.get("PELLUCID_KERNELS") == "off":
         return "torch's: PELLUCID_KERNELS is off"
-    return _prepared()
+    return _prepared()[0]
+
+
+def compile_failure() -> str | None:
+    """Why the kernels could not be compiled though this machine has all they need; None where they could, or
+    where processor, system, compiler or PELLUCID_KERNELS rule them out."""
+    return None if os.environ.get("PELLUCID_KERNELS") == "off" else _prepared()[1]
 
 
 @cache
-def _prepared() -> str:
+def _prepared() -> tuple[str, str | None]:
+    """What `prepare` and `compile_failure` give."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     openmp = next(iter(sorted((Path(torch.__file__).parent / "lib").glob("libgomp*"))), None)
     if sys.platform != "linux" or openmp is None:
-        return "torch's: the kernels are for Linux and torch's own OpenMP"
+        return "torch's: the kernels are for Linux and torch's own OpenMP", None
     if " avx512f " not in instructions():
-        return "torch's: the kernels are for processors with AVX-512"
+        return "torch's: the kernels are for processors with AVX-512", None
     if compiler is None:
-        return "torch's: no C compiler found"
+        return "torch's: no C compiler found", None
     try:
-        ctypes.CDLL(str(openmp), ctypes.RTLD_GLOBAL)  # the threads torch already has, not a second set
+        ctypes.CDLL(str(openmp), ctypes.RTLD_GLOBAL)  # torch's own threads, not a second set
         with ThreadPoolExecutor() as pool:
-            libraries = pool.map(partial(_compiled, compiler), BITS.values())
-            KERNELS.update(zip(BITS, map(ctypes.CDLL, map(str, libraries)), strict=True))
-    except (OSError, PellucidError, subprocess.SubprocessError) as error:
-        return f"torch's: the kernels could not be made ({type(error).__name__})"
-    return "kernels compiled here"
+            libraries = list(pool.map(partial(_library, compiler), BITS.values()))
+        KERNELS.update(zip(BITS, libraries, strict=True))
+    except (OSError, subprocess.SubprocessError) as error:
+        output = getattr(error, "stderr", None) or str(error).encode()
+        reason = " ".join(output.decode(errors="replace").split())[:300]
+        return f"torch's: the kernels could not be compiled ({type(error).__name__})", reason
+    return "kernels compiled here", None
 
 
-def _compiled(compiler: str, bits: int) -> Path:
-    """The library for this source, compiler and processor; it is made unless it is there."""
-    made_of = [SOURCE.read_bytes(), compiler.encode(), instructions().encode()]
-    key = hashlib.sha256(b"\n".join(made_of)).hexdigest()
-    library = cache_folder() / f"fused-{key[:16]}-{bits}.so"
-    if not library.is_file():
-        make_folder(library.parent)
-        with temporary_folder() as folder:
-            parts = [str(folder / "fused.o"), str(folder / "fused.so")]
-            flags = ["-O3", "-march=native", "-fopenmp", "-fPIC", f"-DBITS={bits}"]
-            for words in ([*flags, "-c", str(SOURCE), "-o", parts[0]], ["-shared", parts[0], "-o", parts[1]]):
-                subprocess.run([compiler, *words], check=True, capture_output=True, timeout=60)
-            write_bytes(library, Path(parts[1]).read_bytes())
-    return library
+def _library(compiler: str, bits: int) -> ctypes.CDLL:
+    """The library for this source, compiler and processor, from the cache or compiled now."""
+    depends_on = [SOURCE.read_bytes(), compiler.encode(), instructions().encode()]
+    key = hashlib.sha256(b"\n".join(depends_on)).hexdigest()
+    cached = cache_folder() / f"fused-{key[:16]}-{bits}.so"
+    if cached.is_file():
+        return ctypes.CDLL(str(cached))
+    with temporary_folder() as folder:
+        objects, library = folder / "fused.o", folder / "fused.so"
+        flags = ["-O3", "-march=native", "-fopenmp", "-fPIC", f"-DBITS={bits}"]
+        commands = (
+            [compiler, *flags, "-c", str(SOURCE), "-o", str(objects)],
+            [compiler, "-shared", str(objects), "-o", str(library)],
+        )
+        for command in commands:
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
+        try:
+            make_folder(cached.parent)
+            write_bytes(cached, library.read_bytes())
+        except PellucidError:  # a cache that cannot be written costs a second per process, not other weights
+            return ctypes.CDLL(str(library))
+    return ctypes.CDLL(str(cached))

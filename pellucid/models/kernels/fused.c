@@ -1,11 +1,11 @@
 /* A 3x3 convolution that keeps the size, ReLU and 2x2 max pooling in one pass, and the gradient of all three.
 
-Only the place that won a block of 2x2 has a gradient, and only where it was above 0: the way back visits those
-places and no others, which is at most a quarter of a convolution's work. Sums are of float32, in an order that
-does not depend on the number of threads. `value` is what maps lie in: float32 (BITS=32) or bfloat16 (BITS=16);
-all maps lie channels last, with an even height and width. A place is 0 to 3, or 4 where none was above 0.
+Only the maximum of each 2x2 block has a gradient, and only where it is above 0: the backward pass visits those
+places alone, at most a quarter of a convolution's work. Sums are float32, in an order that does not depend on
+the number of threads. `value` is the type of the maps: float32 (BITS=32) or bfloat16 (BITS=16); all maps are
+channels last, with an even height and width. A place is 0 to 3 within its block, or 4 where none was above 0.
 
-native.py compiles it for both types. */
+build.py compiles it for both types. */
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -20,7 +20,7 @@ from pellucid.data import DATASETS, load, locate
 from pellucid.data.known import catalogue
 from pellucid.data.known.find import Archive, KnownDataset, downloaded_files, locate_copy, read
 from pellucid.errors import PellucidError
-from pellucid.training.augment import named
+from pellucid.training.augment import parse_augmentations
 from tests.data.known.toy import (
     NAMES,
     PACKED,
@@ -213,7 +213,7 @@ def test_the_hundred_classes_are_sorted_as_published() -> None:
 
 def test_photographs_are_mirrored_by_default_and_letters_are_not() -> None:
     for name, entry in DATASETS.items():
-        mirrored = "flip" in named(entry.augment)
+        mirrored = "flip" in parse_augmentations(entry.augment)
         assert mirrored == name.startswith("cifar")
 
 
