@@ -8,11 +8,19 @@
     run.report(splits)
 
 Names are imported when first used, so that `import pellucid` is quick and torch is loaded only at need.
+Import it before torch: how torch's threads wait for each other can be set only before torch is loaded.
 """
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from pellucid.public import HOMES, public
+
+# A thread that waits for the others soon goes to sleep. Spinning, OpenMP's default, takes ten times as long
+# as soon as another program wants a core.
+if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 __version__ = "0.1.0"
 

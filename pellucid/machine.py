@@ -41,6 +41,21 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
+def available_memory() -> int | None:
+    """The bytes of memory this process can still get, by the system and its container; None where unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError):
+        return None
+    try:
+        limit = int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8"))
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return free
+    return max(0, min(free, limit - used))
+
+
 def multiplies_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 natively; emulated, it would be slower than float32."""
     import torch  # slow to load: `cores` and `processor` do without

@@ -72,6 +72,7 @@ training/sampling.py
 training/augment.py
 training/optimizers.py
 training/loop.py
+training/memory.py
 training/transfer.py
 training/snapshots.py
 evaluation/__init__.py

@@ -54,3 +54,23 @@ def test_bfloat16_pays_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatc
 def test_the_processor_has_a_name_and_instructions() -> None:
     assert machine.processor()
     assert sys.platform != "linux" or len(machine.instructions().split()) > 5
+
+
+@pytest.mark.parametrize(("first", "kept"), [("import pellucid.training.loop", "1000"), ("import torch", "")])
+def test_waiting_threads_soon_sleep_in_python_too_unless_torch_came_first(first: str, kept: str) -> None:
+    code = f"{first}; import os, pellucid; print(os.environ.get('GOMP_SPINCOUNT', ''))"
+    unset = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    settings = {name: value for name, value in os.environ.items() if name not in unset}
+    settings["PYTHONPATH"] = str(ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=settings, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == kept
+
+
+def test_the_memory_to_be_had_is_that_of_the_system_or_less() -> None:
+    available = machine.available_memory()
+    if sys.platform != "linux":
+        pytest.skip("only Linux says")
+    assert available is not None
+    assert 0 < available < 1 << 50

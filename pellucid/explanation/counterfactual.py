@@ -79,7 +79,7 @@ class Counterfactual:
         if not self.confirmed:
             return failure_sentence([self])
         return translate(
-            "%(answer)s -> %(wanted)s: %(what)s, %(amount)s pixels changed, then %(sure)s %(wanted)s.",
+            "%(answer)s -> %(wanted)s: %(what)s, %(amount)s pixels changed; then %(wanted)s with %(sure)s.",
             answer=name,
             wanted=wanted,
             what=self._edit_counts(),

@@ -282,8 +282,8 @@ def _token_note(network: nn.Module, images: Tensor, layer: str) -> tuple[Message
         )
     else:
         note = lazy_gettext(
-            "The output of %(layer)s is %(tokens)s tokens, read as a grid of %(height)s x %(width)s without "
-            "the first %(extra)s, such as the class token.",
+            "The output of %(layer)s is %(tokens)s tokens, read as a grid of %(height)s x %(width)s; special "
+            "tokens left out, such as the class token: %(extra)s.",
             **values,
             extra=grid.extra,
         )

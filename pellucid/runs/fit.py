@@ -27,6 +27,8 @@ from pellucid.files import (
 )
 from pellucid.machine import cores
 from pellucid.models import OWN, Build, build, description_of, own_name, own_network
+from pellucid.models.kernels.build import compile_failure, prepare
+from pellucid.models.pretrained import Pretrained
 from pellucid.recipe import NamedRecipe, Recipe, read_recipe
 from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from pellucid.runs.environment import environment_of
@@ -49,6 +51,7 @@ from pellucid.training.loop import (
     resolved_augment,
     resolved_precision,
 )
+from pellucid.training.memory import check_memory
 from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, SnapshotRecorder
 from pellucid.training.transfer import train_network
 
@@ -110,6 +113,7 @@ def fit(
     network = _network(resolved_recipe, train, model)
     preprocess = origin.preprocess or Preprocess(train.channels, *train.size)
     classifier = Classifier(network, train.classes, preprocess, resolved_recipe.model)
+    _check_machine(network, train, resolved_recipe)
     place = _claimed(folder, origin, resolved_recipe)
     environment = {"origin": origin.to_json(), **environment_of(train, held_out, resolved_recipe)}
     write_json(place / RECIPE, resolved_recipe.to_json())
@@ -207,6 +211,27 @@ def resolved(recipe: Recipe, train: Dataset, origin: Origin) -> Recipe:
         precision=resolved_precision(recipe),
         threads=recipe.threads or cores(),
     )
+
+
+def _check_machine(network: nn.Module, train: Dataset, recipe: Recipe) -> None:
+    """Warns of more threads than cores, and of kernels that failed to compile. Raises UsageError when a step
+    does not fit in memory."""
+    if not isinstance(network, Pretrained) or recipe.fine_tune:  # else the last layer alone is trained
+        check_memory(network, train, recipe)
+    if recipe.threads > cores():
+        warnings.warn(
+            f"{recipe.threads} threads slow each other down on {cores()} cores. Expected up to "
+            f"`threads={cores()}`.",
+            stacklevel=3,
+        )
+    prepare()
+    if failure := compile_failure():
+        warnings.warn(
+            f"The convolution kernels could not be compiled, so training is slower, and the same seed gives "
+            f"other weights than where they compile: {failure}. PELLUCID_KERNELS=off asks for torch's "
+            "convolution without this warning.",
+            stacklevel=3,
+        )
 
 
 @dataclass(frozen=True, eq=False)

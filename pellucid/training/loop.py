@@ -275,7 +275,7 @@ def _diverged(what: str, rate: float, progress: Progress) -> PellucidError:
     kept = f"of epoch {progress.best.epoch}, the best before" if progress.best else "reached before"
     return PellucidError(
         f"Training stopped at epoch {progress.epoch}, {what}. The weights kept are those {kept}. "
-        f"Try a smaller --learning-rate (it was {rate:.2g}) or --precision float32."
+        f"Try a smaller `learning_rate` (it was {rate:.2g}) or `precision=float32`."
     )
 
 
@@ -336,5 +336,5 @@ def check_trainable(train_set: Dataset, validation_set: Dataset) -> None:
     if not len(validation_set):
         raise UsageError(
             f"No validation pictures beside {len(train_set)} training ones. Add pictures or hold more out "
-            "with --validation 0.3."
+            "with `validation=0.3`."
         )

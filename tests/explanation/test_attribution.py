@@ -277,7 +277,9 @@ def test_tokens_are_read_as_places_and_the_class_token_is_left_out() -> None:
     assert gradient.any()
     explanation = explain(network, images[0], methods=AT_LAYER)
     assert explanation.heatmaps["gradient x activation"].shape == (4, 4)
-    assert "17 tokens, read as 4 x 4 places; 1 in front left out" in str(explanation.notes[0])
+    assert "17 tokens, read as a grid of 4 x 4; special tokens left out, such as the class token: 1" in str(
+        explanation.notes[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -311,7 +313,7 @@ def test_what_has_no_places_is_refused_with_the_reason() -> None:
     assert EXPLAINERS["occlusion"](network, images, 0).shape == (1, 4, 4)
     with pytest.raises(UsageError, match=r"Layer 'stem#3' did not run"):
         EXPLAINERS["grad-cam"](seeded(SmallResidual), torch.rand(1, 1, 8, 8), 0, layer="stem#3")
-    with pytest.raises(UsageError, match=r"gives scores \(B, K\) to 1 pictures; got \(1, 2, 6, 6\)"):
+    with pytest.raises(UsageError, match=r"gives scores \(B, K\) for 1 pictures; got \(1, 2, 6, 6\)"):
         EXPLAINERS["occlusion"](nn.Conv2d(1, 2, 3), torch.rand(1, 1, 8, 8), 0)
 
 

@@ -36,7 +36,7 @@ def test_every_dab_is_needed_and_leads_to_the_changed_picture(reader: Classifier
         assert any((row - edit.row) ** 2 + (column - edit.column) ** 2 <= reach**2 for edit in way.edits)
     name, wanted = way.classes[way.answer], way.classes[way.target]
     assert way.sentence.startswith(f"{name} -> {wanted}: ")
-    assert "pixels of change, then" in way.sentence
+    assert "pixels changed; then" in way.sentence
 
 
 def test_the_way_to_each_other_class_is_sought(reader: Classifier, digits: Splits) -> None:

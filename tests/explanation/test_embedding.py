@@ -30,7 +30,7 @@ def test_the_share_of_neighbours_kept_is_one_where_nothing_is_lost_and_chance_fo
     deep = project(torch.randn(100, 60, generator=generator))
     assert deep.chance == pytest.approx(10 / 99)
     assert deep.chance < deep.preserved < 0.4
-    assert "of true neighbours kept (by chance 10.1 %)" in deep.sentence
+    assert "of true neighbours preserved (by chance 10.1 %)" in deep.sentence
 
 
 def test_t_sne_keeps_more_neighbours_than_principal_directions(reader: Classifier, digits: Splits) -> None:

@@ -167,8 +167,8 @@ def test_a_lead_that_is_not_sure_is_told_from_none() -> None:
     maps = torch.ones(2, 4, 4)
     leads = (Lead("random", 0.3, 0.2), Lead("edges", 0.1, -0.1), Lead("ink", 0.0, -0.1))
     faults = _faults(maps, 0.0, leads, None, guesses=False)
-    assert faults[0] == "the places it names matter no more than ink"
-    assert faults[1].endswith("it is not sure that the places it names matter more than edges")
+    assert faults[0] == "the places it highlights matter no more than ink"
+    assert faults[1].endswith("it is not certain that the places it highlights matter more than edges")
     assert len(faults) == 2
 
 

@@ -123,7 +123,7 @@ def test_a_cell_is_its_kernel_times_what_lies_under_it(
     layer: str, channel: int, row: int, column: int
 ) -> None:
     one, image = classifier("tutorial"), picture("tutorial")
-    place = Answerer(one).places[layer]
+    place = Answerer(one).indices[layer]
     told, (kernel, patch) = taken_apart(one, image, (place, channel, row, column))
     module = one.network.get_submodule(layer)
     given = scaled(image[None]) if layer == "conv1" else record(one.network, image[None])["pool1"]
@@ -167,7 +167,7 @@ def test_a_block_tells_which_layers_it_is_made_of() -> None:
 def test_the_middle_of_what_a_cell_shown_stands_for_is_taken_apart() -> None:
     torch.manual_seed(0)
     one = Classifier(Wide().eval(), ("a", "b", "c"), Preprocess(3, 112, 84), "wide")
-    place = Answerer(one).places["conv"]
+    place = Answerer(one).indices["conv"]
     image = torch.randint(0, 256, (3, 112, 84)).to(torch.uint8)
     told, _ = taken_apart(one, image, (place, 5, 10, 41))
     assert told["cell"] == [5, 20, 82]

@@ -38,7 +38,7 @@ def counter(subject: Subject) -> ChannelCounter:
     return ChannelCounter(Answerer(subject.classifier), subject)
 
 
-def lazy_ngettext(counter: ChannelCounter, layer: int, channel: int) -> tuple[dict[str, Any], np.ndarray]:
+def statistics_of(counter: ChannelCounter, layer: int, channel: int) -> tuple[dict[str, Any], np.ndarray]:
     """What is told of a channel: the head, and the pictures (n, C, h, w)."""
     for _ in range(10_000):
         if not counter.step(layer, channel):
@@ -67,7 +67,7 @@ def test_pictures_and_share_of_a_channel_are_those_of_a_plain_loop(
                 float(network[:stop](image[None].float() / 255)[0, channel].max())
                 for image in pictures.images
             ]
-            head, images = lazy_ngettext(counter, place, channel)
+            head, images = statistics_of(counter, place, channel)
             assert head["looked"] == 90
             order = sorted(range(90), key=lambda one: -highest[one])
             assert np.allclose([highest[one] for one in head["top"]], [highest[one] for one in order[:9]])
@@ -99,7 +99,7 @@ def test_what_a_channel_is_worth_is_that_of_a_plain_loop(subject: Subject, count
 
     before, changed = share(None), 0
     for channel in range(6):
-        head, _ = lazy_ngettext(counter, 0, channel)
+        head, _ = statistics_of(counter, 0, channel)
         assert head["number"] == 90
         known = [round((after - one) * 1000) for one, after in zip(before, share(channel), strict=True)]
         assert head["off"] == known
@@ -111,7 +111,7 @@ def test_it_is_the_table_that_the_page_itself_carries(subject: Subject, counter:
     """Two ways to one table: torch counting when asked, and the lowered network when a page is made."""
     carried = drawing_section(subject).data["channels"]["0"]
     for channel in range(6):
-        head, _ = lazy_ngettext(counter, 0, channel)
+        head, _ = statistics_of(counter, 0, channel)
         for name in ("top", "low", "excited", "off"):
             assert head[name] == carried[name][channel]
 
@@ -133,15 +133,15 @@ def test_counting_ends_when_its_time_is_spent_and_says_how_far_it_came(
     monkeypatch.setattr(counting, "PASS_SECONDS", 0.0)
     monkeypatch.setattr(counting, "SWITCHED_OFF_SECONDS", 0.0)
     monkeypatch.setattr(counting, "SLICE_SECONDS", 0.0)  # one picture a slice
-    head, _ = lazy_ngettext(counter, 0, 1)
+    head, _ = statistics_of(counter, 0, 1)
     assert head["looked"] == counting.MIN_PICTURES
     assert (head["number"], head["off"]) == (1, None)  # too few to say what it is worth
 
 
 def test_a_channel_asked_again_is_not_counted_again(counter: ChannelCounter, monkeypatch: Any) -> None:
-    first = lazy_ngettext(counter, 0, 1)
-    monkeypatch.setattr(counter, "_asked", None)
-    again = lazy_ngettext(counter, 0, 1)
+    first = statistics_of(counter, 0, 1)
+    monkeypatch.setattr(counter, "_slice", None)
+    again = statistics_of(counter, 0, 1)
     assert first[0] == again[0]
     assert not counter.step(0, 1)
 
@@ -156,7 +156,7 @@ def test_switching_to_another_channel_halfway_gives_each_its_own(
         counter.step(0, channel)
     fresh = ChannelCounter(counter.answerer, counter.subject)
     for channel in (2, 1):
-        assert lazy_ngettext(counter, 0, channel)[0]["off"] == lazy_ngettext(fresh, 0, channel)[0]["off"]
+        assert statistics_of(counter, 0, channel)[0]["off"] == statistics_of(fresh, 0, channel)[0]["off"]
 
 
 def test_large_pictures_are_shown_small_and_given_whole() -> None:
@@ -166,7 +166,7 @@ def test_large_pictures_are_shown_small_and_given_whole() -> None:
     made = nn.Sequential(nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4)).eval()
     subject = Subject(Classifier(made, toys.classes, Preprocess(1, 100, 140), "plain"), test=large)
     counter = ChannelCounter(Answerer(subject.classifier), subject)
-    head, shown = lazy_ngettext(counter, 0, 2)
+    head, shown = statistics_of(counter, 0, 2)
     assert shown.shape[1:] == (1, 46, 64)
     whole = np.frombuffer(counter.picture(head["top"][0]), np.uint8).reshape(1, 100, 140)
     assert np.array_equal(whole, large.images[turns(large)[head["top"][0]]].numpy())
@@ -176,7 +176,7 @@ def test_large_pictures_are_shown_small_and_given_whole() -> None:
 
 def test_without_test_pictures_nothing_is_counted() -> None:
     one = classifier("tutorial")
-    head, _ = lazy_ngettext(ChannelCounter(Answerer(one), Subject(one)), 0, 0)
+    head, _ = statistics_of(ChannelCounter(Answerer(one), Subject(one)), 0, 0)
     assert head == {"looked": 0}
 
 
@@ -194,7 +194,7 @@ def test_another_number_of_bytes_is_refused(body: bytes) -> None:
 
 def test_counting_changes_nothing_in_the_network(subject: Subject, counter: ChannelCounter) -> None:
     before: dict[str, Tensor] = {n: w.clone() for n, w in subject.classifier.network.state_dict().items()}
-    lazy_ngettext(counter, 0, 1)
+    statistics_of(counter, 0, 1)
     after = subject.classifier.network.state_dict()
     assert all(torch.equal(after[name], value) for name, value in before.items())
     assert not any(module._forward_hooks for module in subject.classifier.network.modules())

@@ -263,3 +263,14 @@ def test_without_a_compiler_that_works_convolution_is_torchs(
         assert message in phrase
         assert (failure is not None) == bool(compiler)
         assert not KERNELS
+
+
+def test_a_cache_that_cannot_be_written_changes_nothing_but_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PELLUCID_HOME", str(tmp_path / "file" / "cache"))
+    with without_kernels():
+        assert kernels_build._prepared.__wrapped__() == ("kernels compiled here", None)
+        assert KERNELS.keys() == {torch.float32, torch.bfloat16}
+        KERNELS.clear()

@@ -94,7 +94,7 @@ def test_one_page_holds_several_pictures_with_all_that_was_asked(place: Path, ra
     for words_ in (
         "0.png: answers",
         "Evidence by gradient x activation",
-        "pixels of change",
+        "pixels changed",
         "Written: both.html",
     ):
         assert words_ in done.stdout

@@ -52,18 +52,22 @@ NO_WORDS = re.compile(  # what is quoted, names, flags, files, sizes, numbers, r
 PROCESSOR = set(re.findall(r"[A-Za-z][A-Za-z0-9'_-]+", processor()))
 NOTES = (  # all that `explain` may note of a network
     lazy_gettext(
-        "The network ends in a softmax: it puts out probabilities, so the evidence is for a probability and "
-        "fades where the network is sure."
+        "The network ends in a softmax, so the evidence is for a probability, and it fades where the network "
+        "is confident."
     ),
-    lazy_gettext("The network puts out log-probabilities: lowering other classes counts as evidence."),
-    lazy_gettext("The picture is shown from its lowest to its highest value: the network takes others."),
     lazy_gettext(
-        "%(layer)s puts out %(tokens)s tokens, read as %(height)s x %(width)s places; %(extra)s in front "
-        "left out, such as the class token.",
+        "The network ends in a log-softmax: whatever lowers the other classes counts as evidence too."
+    ),
+    lazy_gettext(
+        "The picture is shown from its lowest to its highest value: the network takes values beyond 0 to 1."
+    ),
+    lazy_gettext(
+        "The output of %(layer)s is %(tokens)s tokens, read as a grid of %(height)s x %(width)s; special "
+        "tokens left out, such as the class token: %(extra)s.",
         layer="conv1", tokens=17, height=4, width=4, extra=1,
     ),
     lazy_gettext(
-        "%(layer)s puts out %(tokens)s tokens, read as %(height)s x %(width)s places.",
+        "The output of %(layer)s is %(tokens)s tokens, read as a grid of %(height)s x %(width)s.",
         layer="conv1", tokens=16, height=4, width=4,
     ),
 )  # fmt: skip

@@ -565,7 +565,7 @@ def test_a_loss_that_is_no_number_ends_with_the_good_weights_saved(tmp_path: Pat
     with pytest.raises(PellucidError, match="epoch 2, step 1: the loss is nan") as caught:
         started(tmp_path / "run", plant)
     assert caught.value.exit_code == 1
-    assert "Try a smaller --learning-rate" in str(caught.value)
+    assert "Try a smaller `learning_rate`" in str(caught.value)
     run = Run.open(tmp_path / "run")
     assert [epoch.epoch for epoch in run.history] == [1]
     assert all(bool(tensor.isfinite().all()) for tensor in run.classifier.network.state_dict().values())

@@ -286,7 +286,7 @@ def test_a_weight_that_is_no_number_stops_before_the_update(name: str, value: fl
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
     with pytest.raises(PellucidError, match=r"epoch 1, step 1: the loss is .* before the update") as caught:
         list(train(model, SPLITS.train, SPLITS.validation, QUICK))
-    assert "Try a smaller --learning-rate" in str(caught.value)
+    assert "Try a smaller `learning_rate`" in str(caught.value)
     assert caught.value.exit_code == 1
     after = model.state_dict()
     assert all(torch.equal(t.nan_to_num(7), after[key].nan_to_num(7)) for key, t in before.items())
@@ -330,7 +330,7 @@ def test_a_learning_rate_far_too_large_ends_in_finite_weights() -> None:
     try:
         list(train(model, SPLITS.train, SPLITS.validation, recipe))
     except PellucidError as error:
-        assert "smaller --learning-rate" in str(error)  # noqa: PT017
+        assert "smaller `learning_rate`" in str(error)  # noqa: PT017
     assert all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values())
 
 

@@ -139,4 +139,4 @@ class _Fused(torch.autograd.Function):
 
 def _run(kernel: Any, sizes: Any, *tensors: Tensor | None) -> None:
     if not kernel(*(ctypes.c_void_p(t.data_ptr()) if t is not None else None for t in tensors), sizes):
-        raise PellucidError("Not enough memory for a step of training. Try a smaller --batch-size.")
+        raise PellucidError("Not enough memory for a step of training. Try a smaller `batch_size`.")

@@ -1,0 +1,60 @@
+"""A training that does not fit in memory is refused with numbers; one that surely fits costs nothing."""
+
+import pytest
+import torch
+from torch import nn
+
+from pellucid.errors import UsageError
+from pellucid.models import build
+from pellucid.recipe import Recipe
+from pellucid.training import memory
+from pellucid.training.memory import check_memory, step_memory
+from tests.toys import CLASSES, toy_splits
+
+SPLITS = toy_splits(120, channels=3)
+
+
+def network() -> nn.Module:
+    return build("compact", 3, len(CLASSES), (16, 16), seed=0)
+
+
+def test_a_step_stores_what_its_layers_need_for_the_backward_pass() -> None:
+    layer = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 256, 3))
+    fixed, per_picture = step_memory(layer, SPLITS.train.images[:4])
+    picture, maps = 3 * 256 * 4, 8 * 256 * 4
+    assert fixed == 5 * 4 * sum(parameter.numel() for parameter in layer.parameters())
+    assert picture + 4 * maps <= per_picture <= picture + 4 * maps + 200  # channels last: `Flatten` copies
+
+
+def test_measuring_changes_neither_the_network_nor_random_numbers() -> None:
+    model = network().eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    step_memory(model, SPLITS.train.images[:2], bfloat16=True)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert not any(module.training for module in model.modules())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_batch_too_large_is_refused_with_the_size_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    fixed, per_picture = step_memory(model, SPLITS.train.images[:2])
+    monkeypatch.setattr(memory, "available_memory", lambda: fixed + 40 * per_picture)
+    recipe = Recipe(batch_size=64, precision="float32")
+    with pytest.raises(UsageError, match=r"on 64 pictures of 3x16x16 .*up to `batch_size=40` fits"):
+        check_memory(model, SPLITS.train, recipe)
+    check_memory(model, SPLITS.train, Recipe(batch_size=40, precision="float32"))
+    monkeypatch.setattr(memory, "available_memory", lambda: 1000)
+    with pytest.raises(UsageError, match="not even one picture fits"):
+        check_memory(model, SPLITS.train, recipe)
+
+
+def test_what_surely_fits_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> tuple[int, int]:
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(memory, "step_memory", never)
+    for available in (None, 1 << 40):
+        monkeypatch.setattr(memory, "available_memory", lambda available=available: available)
+        check_memory(network(), SPLITS.train, Recipe())
