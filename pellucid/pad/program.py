@@ -1,7 +1,7 @@
-"""A network as a short list of plain operations that a page can run, and that torch can run to check it.
+"""Lowering: a network as a short list of simple operations that a page can run, and torch, to check it.
 
-`torch.export` gives the graph; each of its operations becomes one of a closed list. What is not on the list
-is refused by name, with the place where it is called.
+`torch.export` gives the graph; each node becomes an operation of a closed list. What is not on the list is
+refused by name, with the line that calls it.
 """
 
 import math
@@ -28,14 +28,14 @@ HALVING = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0], "dilation": [1
 
 @dataclass(frozen=True)
 class Operation:
-    """One step: values in, one value out.
+    """One operation: values in, one value out.
 
     kind        a name of `KINDS`
     layer       the layer it belongs to, as `explanation.record` names it; a function outside of any layer
-                is called "<module>.<function>"
-    inputs      which values it reads: 0 is the picture, n + 1 what operation n put out
+                is named "<module>.<function>"
+    inputs      which values it reads: 0 is the picture, n + 1 the output of operation n
     tensors     which tensors of the program it uses, in the order its kind expects
-    shape       of what it puts out, without the batch: (C, H, W) or (F,)
+    shape       of its output, without the batch: (C, H, W) or (F,)
     attributes  its numbers: stride, padding, ...
     """
 
@@ -49,10 +49,10 @@ class Operation:
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A network lowered to operations; its weights are looked up anew in whatever state it is given.
+    """A network lowered to operations; its weights are looked up in any `state_dict` of the network.
 
     shape    of the picture it takes: (C, H, W), float 0..1
-    output   what comes out last: "logits", "probabilities" or "log-probabilities"
+    output   what the last value is: "logits", "probabilities" or "log-probabilities"
     """
 
     shape: tuple[int, ...]
@@ -69,17 +69,17 @@ class Program:
         return self.run_on([images], weights)
 
     def run_on(self, values: Sequence[Tensor], weights: Sequence[Tensor]) -> list[Tensor]:
-        """All values, the first of which are given: the rest of the way from the middle of the network."""
-        done = list(values)
+        """All values, the first of which are given: runs the rest of the network from the middle."""
+        results = list(values)
         for operation in self.operations[len(values) - 1 :]:
-            inputs = [done[index] for index in operation.inputs]
+            inputs = [results[index] for index in operation.inputs]
             tensors = [weights[index] for index in operation.tensors]
-            done.append(KINDS[operation.kind](inputs, tensors, operation))
-        return done
+            results.append(KINDS[operation.kind](inputs, tensors, operation))
+        return results
 
     @property
     def layers(self) -> dict[str, int]:
-        """The last value of each layer, by name, in order of execution."""
+        """The index of the last value of each layer, by name, in order of execution."""
         return {operation.layer: index for index, operation in enumerate(self.operations, 1)}
 
     @property
@@ -137,7 +137,7 @@ def lower(network: nn.Module, shape: Sequence[int]) -> Program:
 
 
 class _Lowering:
-    """The walk along an exported graph, with what has been found so far."""
+    """The conversion of an exported graph, node by node."""
 
     def __init__(self, network: nn.Module, exported: Any, shape: tuple[int, ...]) -> None:
         self.nodes = list(exported.graph.nodes)
@@ -156,9 +156,8 @@ class _Lowering:
         self.sources: dict[Any, Callable[[State], Tensor]] = {}
         self.operations: list[Operation] = []
         self.lookups: list[Callable[[State], Tensor]] = []
-        self.known: dict[str, int] = {}
-        self.turns: dict[str, int] = {}
-        self.layer_before: tuple[str, str] | None = None
+        self.runs: dict[str, int] = {}  # how often each layer has begun
+        self.last_layer: tuple[str, str] | None = None
 
     def program(self) -> Program:
         """The whole graph, lowered."""
@@ -202,13 +201,13 @@ class _Lowering:
             LOWERED[name](self, node)
 
     def _can_take(self, node: Any) -> bool:
-        """Whether what goes in is computed from the picture, and what comes out has one picture's shape."""
+        """Whether the input depends on the picture, and the output has the shape of one picture's value."""
         shape = (
             node.meta["val"][0].shape
             if isinstance(node.meta["val"], tuple | list)
             else node.meta["val"].shape
         )
-        inputs = [one for one in node.all_input_nodes if one not in self.sources]
+        inputs = [source for source in node.all_input_nodes if source not in self.sources]
         return bool(inputs) and len(shape) in (2, 4) and shape[0] == 1
 
     def put(
@@ -223,24 +222,23 @@ class _Lowering:
         """Append one operation that stands for `node`."""
         value = node.meta["val"]
         shape = tuple((value[0] if isinstance(value, tuple | list) else value).shape[1:])
-        places = []
-        for source in tensors:
-            self.lookups.append(source)
-            places.append(len(self.lookups) - 1)
-        read = tuple(self.values[one] for one in (inputs if inputs is not None else node.args[:1]))
+        first = len(self.lookups)
+        self.lookups += tensors
+        indices = tuple(range(first, len(self.lookups)))
+        read = tuple(self.values[source] for source in (inputs if inputs is not None else node.args[:1]))
         layer = self._layer(node, kind)
-        self.operations.append(Operation(kind, layer, read, shape, tuple(places), attributes))
+        self.operations.append(Operation(kind, layer, read, shape, indices, attributes))
         self.values[node] = len(self.operations)
 
     def _layer(self, node: Any, kind: str) -> str:
         module = _module(node)
         inside = module in self.leaves
         key = (module or "network", "") if inside else (f"{module}.{kind}" if module else kind, node.name)
-        if self.layer_before is not None and key == self.layer_before:
+        if self.last_layer is not None and key == self.last_layer:
             return self.operations[-1].layer
-        self.layer_before = key
-        turn = self.turns[key[0]] = self.turns.get(key[0], 0) + 1
-        return key[0] if turn == 1 else f"{key[0]}#{turn}"
+        self.last_layer = key
+        run = self.runs[key[0]] = self.runs.get(key[0], 0) + 1
+        return key[0] if run == 1 else f"{key[0]}#{run}"
 
 
 def _function_name(node: Any) -> str:
@@ -260,16 +258,16 @@ def _module(node: Any) -> str:
 def _where(node: Any) -> str:
     """ "layer 'block1', line 12 of model.py: y = x.sort()" """
     module = _module(node)
-    place = f"layer '{module}'" if module else "the network's forward"
+    where = f"layer '{module}'" if module else "the network's forward"
     lines = re.findall(r'File "([^"]+)", line (\d+), in .*\n\s*(.+)', node.meta.get("stack_trace") or "")
     if not lines:
-        return place
+        return where
     file, line, code = lines[-1]
-    return f"{place}, line {line} of {Path(file).name}: {code.strip()}"
+    return f"{where}, line {line} of {Path(file).name}: {code.strip()}"
 
 
-def _argument(node: Any, place: int, name: str, default: Any) -> Any:
-    value = node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
+def _argument(node: Any, position: int, name: str, default: Any) -> Any:
+    value = node.args[position] if len(node.args) > position else node.kwargs.get(name, default)
     return default if value is None else value
 
 
@@ -292,7 +290,7 @@ def _conv2d(lowering: _Lowering, node: Any) -> None:
         if padding == "same" and any(span % 2 for span in spans):
             raise UsageError(f"The page's engine cannot pad one side more than the other: {_where(node)}.")
         padding = [span // 2 for span in spans] if padding == "same" else [0, 0]
-    sources = [lowering.sources[one] for one in (weight, bias) if one is not None]
+    sources = [lowering.sources[tensor] for tensor in (weight, bias) if tensor is not None]
     lowering.put(
         node,
         "conv2d",
@@ -306,26 +304,26 @@ def _conv2d(lowering: _Lowering, node: Any) -> None:
 
 
 def _linear(lowering: _Lowering, node: Any) -> None:
-    sources = [lowering.sources[one] for one in node.args[1:] if one is not None]
+    sources = [lowering.sources[tensor] for tensor in node.args[1:] if tensor is not None]
     lowering.put(node, "linear", tensors=sources)
 
 
 def _batch_norm(lowering: _Lowering, node: Any) -> None:
-    """Folded: at rest a batch norm is one factor and one term a channel."""
+    """Folded: in evaluation mode a batch norm is one factor and one term per channel."""
     weight, bias, mean, variance = (
-        None if one is None else lowering.sources[one] for one in (*node.args[1:5],)
+        None if tensor is None else lowering.sources[tensor] for tensor in node.args[1:5]
     )
     if mean is None or variance is None:
         raise UsageError(f"The page's engine needs a batch norm with running statistics: {_where(node)}.")
     epsilon = float(node.args[-1])
 
     def factor(state: State) -> Tensor:
-        steepness = (variance(state).double() + epsilon).rsqrt()
-        return steepness if weight is None else steepness * weight(state).double()
+        scale = (variance(state).double() + epsilon).rsqrt()
+        return scale if weight is None else scale * weight(state).double()
 
     def term(state: State) -> Tensor:
-        moved = -mean(state).double() * factor(state)
-        return moved if bias is None else moved + bias(state).double()
+        offset = -mean(state).double() * factor(state)
+        return offset if bias is None else offset + bias(state).double()
 
     lowering.put(node, "affine", tensors=[factor, term])
 
@@ -351,11 +349,11 @@ def _pool(kind: str) -> Callable[[_Lowering, Any], None]:
 
 
 def _activation(kind: str, **attributes: tuple[int, str, Any]) -> Callable[[_Lowering, Any], None]:
-    """`attributes` tell where each of the function's own arguments stands: place, name, default."""
+    """`attributes` name the function's own arguments: position, name and default."""
 
     def activation(lowering: _Lowering, node: Any) -> None:
-        found = {key: _argument(node, *place) for key, place in attributes.items()}
-        lowering.put(node, kind, **found)
+        values = {key: _argument(node, *argument) for key, argument in attributes.items()}
+        lowering.put(node, kind, **values)
 
     return activation
 
@@ -371,9 +369,9 @@ def _arithmetic(kind: str) -> Callable[[_Lowering, Any], None]:
         alpha = float(node.kwargs.get("alpha", 1))
         if alpha != 1:
             raise UsageError(f"The page's engine cannot scale while it adds: {_where(node)}.")
-        inputs = [one for one in (first, second) if one in lowering.values]
-        tensors = [lowering.sources[one] for one in (first, second) if one in lowering.sources]
-        numbers = [float(one) for one in (first, second) if isinstance(one, int | float)]
+        inputs = [each for each in (first, second) if each in lowering.values]
+        tensors = [lowering.sources[each] for each in (first, second) if each in lowering.sources]
+        numbers = [float(each) for each in (first, second) if isinstance(each, int | float)]
         lowering.put(
             node,
             kind,
@@ -386,14 +384,14 @@ def _arithmetic(kind: str) -> Callable[[_Lowering, Any], None]:
     return arithmetic
 
 
-def _turned(kind: str, number: float | None = None) -> Callable[[_Lowering, Any], None]:
-    """The number first: `1 - x`, `1 / x`."""
+def _number_first(kind: str, number: float | None = None) -> Callable[[_Lowering, Any], None]:
+    """With the number as the first operand: `1 - x`, `1 / x`."""
 
-    def turned(lowering: _Lowering, node: Any) -> None:
+    def number_first(lowering: _Lowering, node: Any) -> None:
         first = float(node.args[1]) if number is None else number
         lowering.put(node, kind, number=first, swapped=True)
 
-    return turned
+    return number_first
 
 
 def _cat(lowering: _Lowering, node: Any) -> None:
@@ -457,8 +455,8 @@ LOWERED: dict[str, Callable[[_Lowering, Any], None]] = {
     "aten.sub": _arithmetic("sub"),
     "aten.mul": _arithmetic("mul"),
     "aten.div": _arithmetic("div"),
-    "aten.rsub": _turned("sub"),
-    "aten.reciprocal": _turned("div", 1.0),
+    "aten.rsub": _number_first("sub"),
+    "aten.reciprocal": _number_first("div", 1.0),
     "aten.cat": _cat,
     "aten.softmax": _softmax("softmax"),
     "aten._softmax": _softmax("softmax"),

@@ -68,7 +68,7 @@ def untaught(reader: Classifier) -> Classifier:
 
 
 @pytest.fixture
-def strangers(digits: Splits) -> Dataset:
+def noise_pictures(digits: Splits) -> Dataset:
     """Pictures unlike any digit: noise from edge to edge."""
     noise = torch.randint(0, 256, (20, 1, 8, 8), generator=torch.Generator().manual_seed(2))
     labels = torch.zeros(20, dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Health is what arithmetic says it is: costs, receptive_fields, dead and twin channels, probes."""
+"""Layer statistics are what arithmetic says: costs, receptive fields, dead and duplicate channels, probes."""
 
 from dataclasses import replace
 

@@ -47,13 +47,13 @@ def test_neighbours_are_those_of_scikit_learn(reader: Classifier, digits: Splits
 
 
 def test_a_training_picture_is_its_own_neighbour_and_noise_is_unlike_all(
-    reader: Classifier, digits: Splits, strangers: Dataset
+    reader: Classifier, digits: Splits, noise_pictures: Dataset
 ) -> None:
     index = index_pictures(reader, digits.train, digits.validation)
     assert index.held_out
     assert nearest(index, digits.train.images[5:6], 1)[0][0].similarity == pytest.approx(1, abs=1e-5)
     assert novelty(index, digits.test.images).mean() == pytest.approx(50, abs=8)
-    assert novelty(index, strangers.images).mean() > 90
+    assert novelty(index, noise_pictures.images).mean() > 90
     alone = index_pictures(reader, digits.train)
     assert not alone.held_out
     assert novelty(alone, digits.test.images).mean() == pytest.approx(55, abs=10)

@@ -50,11 +50,11 @@ def test_of_a_well_trained_network_the_default_method_is_believed_and_a_broken_o
 ) -> None:
     methods = {**EXPLAINERS, "broken": edges_of_the_picture}
     pictures = affordable(reader, splits.test)  # as many as the report takes
-    told = {
+    results = {
         test.method: test for test in evaluate_maps(reader, splits.test, methods, pictures=pictures).tests
     }
-    assert told[DEFAULT_METHODS[0]].supported, told[DEFAULT_METHODS[0]].sentence
-    assert not told["broken"].supported
+    assert results[DEFAULT_METHODS[0]].supported, results[DEFAULT_METHODS[0]].sentence
+    assert not results["broken"].supported
 
 
 def test_of_two_hundred_digits_nearly_all_are_turned_by_a_few_edits(

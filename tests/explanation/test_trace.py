@@ -14,25 +14,25 @@ from tests.networks import SHAPES, network, pictures
 
 
 def worked(net: nn.Module, image: Tensor, key: str, cell: tuple[int, int, int]) -> CellTrace:
-    """The working of one cell, asked as the live page asks it."""
+    """The trace of one cell, asked as the live page asks it."""
     output = record(net, image, [key])[key]
     grid = grid_of(tuple(output.shape), tuple(image.shape[2:])) if output.dim() > 2 else None  # type: ignore
     tracer = Tracer(key, grid, *cell)
     modules = layers_of(net) | {key.partition("#")[0]: net.get_submodule(key.partition("#")[0])}
     handle = net.get_submodule(key.partition("#")[0]).register_forward_pre_hook(tracer.before_module)
 
-    def hear(name: str, output: Tensor) -> None:
+    def on_output(name: str, output: Tensor) -> None:
         tracer.on_output(name, output)
 
-    with evaluation_mode(net), torch.enable_grad(), forward_hooks(modules, hear), tracer.recorder:
+    with evaluation_mode(net), torch.enable_grad(), forward_hooks(modules, on_output), tracer.recorder:
         net(image)
     handle.remove()
     return tracer.result()
 
 
-def after(working: CellTrace, value: float) -> float:
+def after(trace: CellTrace, value: float) -> float:
     """What becomes of the sum by what is said to follow."""
-    for step in working.after:
+    for step in trace.after:
         if "factor" in step:
             value = step["factor"] * value + step["term"]
         elif step["name"] in ("relu", "clamp", "hardtanh"):
@@ -157,7 +157,7 @@ def moved(net: nn.Module, image: Tensor, key: str, index: tuple[int, ...]) -> tu
     """First and last row and column of the pixels that move a cell: not-a-number spreads to all it moves."""
     kept: list[Tensor] = []
 
-    def hear(name: str, output: Tensor) -> None:
+    def on_output(name: str, output: Tensor) -> None:
         if name == key:
             kept.append(output.clone())
 
@@ -168,7 +168,11 @@ def moved(net: nn.Module, image: Tensor, key: str, index: tuple[int, ...]) -> tu
             spoilt = image.clone()
             spoilt.select(axis, at).fill_(float("nan"))
             kept.clear()
-            with evaluation_mode(net), torch.no_grad(), forward_hooks({key: net.get_submodule(key)}, hear):
+            with (
+                evaluation_mode(net),
+                torch.no_grad(),
+                forward_hooks({key: net.get_submodule(key)}, on_output),
+            ):
                 net(spoilt)
             if bool(torch.isnan(kept[0][index])):
                 found.append(at)

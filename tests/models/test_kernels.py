@@ -202,7 +202,7 @@ def test_in_training_the_tutorial_network_is_the_function_its_layers_are() -> No
 def test_where_only_the_answer_counts_the_short_way_gives_it_unless_a_hook_listens() -> None:
     model = build("tutorial", 1, 4, (16, 16), seed=1).eval()
     images = scaled(SPLITS.train.images[:32])
-    heard: list[str] = []
+    called: list[str] = []
     with torch.inference_mode():
         long = model(images)
         with fast_path():
@@ -211,9 +211,9 @@ def test_where_only_the_answer_counts_the_short_way_gives_it_unless_a_hook_liste
             assert not torch.equal(short, long)  # or the kernel did not run
             with without_kernels():
                 assert torch.equal(model(images), long)
-            model.conv1.register_forward_hook(lambda *_: heard.append("conv1"))  # type: ignore[union-attr]
+            model.conv1.register_forward_hook(lambda *_: called.append("conv1"))  # type: ignore[union-attr]
             assert torch.equal(model(images), long)
-    assert heard == ["conv1"]
+    assert called == ["conv1"]
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])

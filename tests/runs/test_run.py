@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -582,3 +583,17 @@ def test_the_preprocessing_given_travels_with_the_classifier(tmp_path: Path) -> 
         origin=Origin("toys", preprocess=preprocess),
     )
     assert Classifier.load(tmp_path / "run").preprocess == preprocess
+
+
+def test_more_threads_than_cores_and_kernels_that_fail_to_compile_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = toy_splits(60)
+    monkeypatch.setattr("pellucid.runs.fit.cores", lambda: 1)
+    monkeypatch.setattr("pellucid.runs.fit.compile_failure", lambda: "no space left")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(splits.train, splits.validation, Recipe(epochs=1, threads=2), folder=tmp_path / "run")
+    messages = [str(warning.message) for warning in caught]
+    assert any("2 threads slow each other down on 1 cores" in message for message in messages)
+    assert any("could not be compiled" in message and "no space left" in message for message in messages)

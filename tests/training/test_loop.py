@@ -109,9 +109,9 @@ def test_every_picture_is_seen_once_per_epoch(monkeypatch: pytest.MonkeyPatch) -
 
 def test_events_come_in_order_and_count_from_one() -> None:
     _, events = trained(replace(QUICK, epochs=2, batch_size=50))
-    told = [(type(event).__name__, event.epoch, getattr(event, "step", 0)) for event in events]
+    seen = [(type(event).__name__, event.epoch, getattr(event, "step", 0)) for event in events]
     steps = [[("Step", n, 1), ("Step", n, 2), ("Step", n, 3), ("Epoch", n, 0)] for n in (1, 2)]
-    assert told == [*steps[0], *steps[1]]
+    assert seen == [*steps[0], *steps[1]]
     assert {event.steps for event in events if isinstance(event, Step)} == {3}
     seconds = [event.seconds for event in events if isinstance(event, Epoch)]
     assert 0 < seconds[0] < seconds[1]
@@ -269,10 +269,10 @@ def test_patience_counts_epochs_without_a_lower_validation_loss(
 
 def test_the_schedule_is_what_the_updates_use() -> None:
     _, events = trained(replace(QUICK, epochs=2, batch_size=50))
-    told = [event.learning_rate for event in events if isinstance(event, Step)]
+    seen = [event.learning_rate for event in events if isinstance(event, Step)]
     recipe = replace(QUICK, epochs=2)
-    assert told == [learning_rate(recipe, step, 3) for step in range(6)]
-    assert [event.learning_rate for event in epochs(events)] == [told[2], told[5]]
+    assert seen == [learning_rate(recipe, step, 3) for step in range(6)]
+    assert [event.learning_rate for event in epochs(events)] == [seen[2], seen[5]]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

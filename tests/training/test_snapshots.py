@@ -1,4 +1,4 @@
-"""The past is kept where most is learned, changes nothing, and is the same however one got there."""
+"""Snapshots are taken where most is learned, change nothing, and are the same after a resume."""
 
 from dataclasses import replace
 from pathlib import Path

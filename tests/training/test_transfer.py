@@ -169,11 +169,11 @@ def test_fine_tuning_goes_on_with_the_whole_and_only_keeps_what_is_better(
     vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transfer, "FINE_TUNING_RATE", 0.5)  # the backbone is random: it has much to learn
-    told: list[Step | Epoch] = []
-    run = trained(vit, tmp_path / "run", told.append, epochs=1, fine_tune=7, batch_size=16)
-    epochs = [event for event in told if isinstance(event, Epoch)]
+    events: list[Step | Epoch] = []
+    run = trained(vit, tmp_path / "run", events.append, epochs=1, fine_tune=7, batch_size=16)
+    epochs = [event for event in events if isinstance(event, Epoch)]
     assert [epoch.epoch for epoch in epochs] == list(range(1, 9))
-    rates = {event.learning_rate for event in told if isinstance(event, Step) and event.epoch > 1}
+    rates = {event.learning_rate for event in events if isinstance(event, Step) and event.epoch > 1}
     assert rates == {run.recipe.learning_rate * transfer.FINE_TUNING_RATE}
     fresh = build(f"hf:{vit}", 3, 4, (16, 16), seed=0)
     assert run.best is not None
@@ -224,8 +224,8 @@ def test_pictures_reach_the_backbone_as_it_was_trained(
 
 
 def test_scaling_and_normalising_are_those_of_the_file(vit: Path) -> None:
-    told = {**PREPROCESSING, "rescale_factor": 1 / 127.5, "image_mean": [1.0] * 3, "image_std": [1.0] * 3}
-    (vit / "preprocessor_config.json").write_text(json.dumps(told))
+    config = {**PREPROCESSING, "rescale_factor": 1 / 127.5, "image_mean": [1.0] * 3, "image_std": [1.0] * 3}
+    (vit / "preprocessor_config.json").write_text(json.dumps(config))
     network = build(f"hf:{vit}", 1, 4, (24, 24), seed=0)
     assert isinstance(network, Pretrained)
     preprocessed = network.preprocess(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, 1, 24, 24))
