@@ -97,7 +97,7 @@ def test_the_kernel_is_convolution_relu_and_pooling_and_its_gradient_is_theirs(
     gradients over many pictures outgrow bfloat16 where they are stored in it, which is for the maps only."""
     maps, weight, bias = layer(*shape)
     expected = value_and_gradients(one_after_the_other, (maps, weight, bias))
-    assert fused._suits(maps.to(dtype), weight, dtype)
+    assert fused._kernel_fits(maps.to(dtype), weight, dtype)
     found = value_and_gradients(conv_relu_pool, (maps.to(dtype), weight, bias))
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other.to(one.dtype))
@@ -153,19 +153,19 @@ def test_what_is_no_number_is_not_hidden(value: float, dtype: torch.dtype) -> No
 )
 def test_what_the_kernel_cannot_take_is_torchs(shape: tuple[int, int, int, int]) -> None:
     maps, weight, bias = layer(*shape)
-    assert not fused._suits(maps, weight, maps.dtype)
+    assert not fused._kernel_fits(maps, weight, maps.dtype)
     assert torch.equal(conv_relu_pool(maps, weight, bias), one_after_the_other(maps, weight, bias))
 
 
 def test_pictures_that_need_a_gradient_and_other_layouts_are_torchs() -> None:
     maps, weight, bias = layer(1, 16, 8, 8)
     maps.requires_grad_()
-    assert not fused._suits(maps, weight, maps.dtype)
+    assert not fused._kernel_fits(maps, weight, maps.dtype)
     (gradient,) = torch.autograd.grad(conv_relu_pool(maps, weight, bias).sum(), maps)
     assert gradient.abs().sum() > 0
     maps, weight, bias = layer(16, 16, 8, 8)
-    assert not fused._suits(maps.contiguous(), weight, maps.dtype)
-    assert not fused._suits(maps.double(), weight, torch.float64)
+    assert not fused._kernel_fits(maps.contiguous(), weight, maps.dtype)
+    assert not fused._kernel_fits(maps.double(), weight, torch.float64)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
