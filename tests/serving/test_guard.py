@@ -222,7 +222,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(app: Guard, monkeypatch: py
         scope = {"type": "http", "http_version": "1.1", "method": "POST", "raw_path": b"/answer"}
         headers = {"query_string": b"", "headers": posting(PLAIN, 4)}
         await app({**scope, **headers}, never, send)
-        return sent[0]["status"], app.in_hand
+        return sent[0]["status"], app.open_bodies
 
     assert asyncio.run(slow()) == (408, 0)
 
