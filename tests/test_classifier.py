@@ -127,8 +127,8 @@ def test_no_pictures_get_no_answers() -> None:
 @pytest.mark.parametrize(
     "images",
     [
-        torch.zeros(2, 1, 16, 16),
-        torch.zeros(1, 16, 16, dtype=torch.uint8),
+        torch.full((2, 1, 16, 16), 2.0),
+        torch.zeros(16, 16, dtype=torch.uint8),
         torch.zeros(2, 3, 16, 16, dtype=torch.uint8),
         torch.zeros(2, 1, 16, 15, dtype=torch.uint8),
         torch.zeros(2, 1, 16, 16, dtype=torch.int64),
@@ -136,10 +136,11 @@ def test_no_pictures_get_no_answers() -> None:
     ],
 )
 def test_pictures_of_another_kind_are_refused_with_what_was_received(images: Tensor) -> None:
-    kind = f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
     with pytest.raises(UsageError) as caught:
         toy_classifier().predict(images)
-    assert f"Expected pictures as uint8 ('N', 1, 16, 16); got {kind}." in str(caught.value)
+    assert "Expected pictures as uint8 ('N', 1, 16, 16), or float 0..1 of that shape; got " in str(caught.value)
+    assert f"{str(images.dtype).removeprefix('torch.')}" in str(caught.value)
+    assert f"{tuple(images.shape)}." in str(caught.value)
 
 
 class Breaking(nn.Module):

@@ -154,7 +154,7 @@ def test_snapshots_are_told_and_asked() -> None:
     one = classifier("tutorial")
     past = [("step 0", 0, build("tutorial", 1, 10, (28, 28), seed=8).state_dict())]
     run = served("small", Subject(one, snapshots=past), torch_only=True)
-    told = run.origin.data["snapshots"]
+    told = run.data["snapshots"]
     assert (told["count"], told["labels"], told["steps"]) == (1, ["step 0"], [0])
     app, body = application([run], port=PORT), question(picture("tutorial"))
     answer = ask(app, "POST", b"/past", posting(PLAIN, len(body)), body=body)
@@ -269,7 +269,7 @@ def test_the_command_refuses_what_it_cannot_serve() -> None:
     for words, message in (
         (["live", *["x"] * 4], "Up to 3 runs"),
         (["live", "x", "--lang", "fr"], "Unknown language 'fr'"),
-        (["live", "nowhere"], "'nowhere' is no folder"),
+        (["live", "nowhere"], "'nowhere' is not a folder"),
     ):
         with pytest.raises(UsageError, match=message):
             app(words, standalone_mode=False)

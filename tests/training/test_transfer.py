@@ -252,7 +252,7 @@ def test_weights_that_are_no_safetensors_are_refused(vit: Path) -> None:
 def test_weights_that_are_missing_are_named(vit: Path) -> None:
     config = json.loads((vit / "config.json").read_text())
     (vit / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
-    with pytest.raises(UsageError, match=r"lacks weights that its config\.json speaks of: .*layers?\.2"):
+    with pytest.raises(UsageError, match=r"lacks weights that its config\.json calls for: .*layers?\.2"):
         build(f"hf:{vit}", 3, 4, (16, 16))
 
 
