@@ -119,11 +119,11 @@ def at(event_number: int, what: int | BaseException) -> Callback:
     return act
 
 
-def left(folder: Path) -> dict[str, Any]:
+def left(folder: Path, *but: str) -> dict[str, Any]:
     """What a run left behind, but for the times it took and what depends on when and where it ran."""
     metrics = [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(folder / "metrics.csv")]
     names = ("model.safetensors", "model.json", "recipe.json", "diagnostics.csv", "snapshots.safetensors")
-    return {"metrics": metrics, **{name: (folder / name).read_bytes() for name in names}}
+    return {"metrics": metrics, **{name: (folder / name).read_bytes() for name in names if name not in but}}
 
 
 Call = Callable[..., tuple[int, str, str]]

@@ -318,13 +318,13 @@ def _trained(session: _Session, callbacks: Sequence[Callback]) -> Run:
                 if isinstance(event, Epoch):
                     write_history(folder, progress.history)
                     # Before the checkpoint, so that no snapshot older than it can be lost.
-                    _write_what_can_be_spared(session)
+                    _write_optional(session)
                     if not progress.finished(recipe):
                         write_checkpoint(folder / CHECKPOINT, progress, manifest)
                 for callback in callbacks:
                     callback(event)
                 if requests and not progress.finished(recipe):
-                    _write_what_can_be_spared(session)
+                    _write_optional(session)
                     write_checkpoint(folder / CHECKPOINT, progress, manifest)
                     raise Stopped(folder, requests[0])
         except StopTraining as wish:
@@ -347,13 +347,16 @@ def _trained(session: _Session, callbacks: Sequence[Callback]) -> Run:
     )
 
 
-def _write_what_can_be_spared(session: _Session) -> None:
-    """Snapshots and diagnostics; where they cannot be written, training goes on without them."""
-    try:
-        write_diagnostics(session.folder, session.progress.diagnostics)
-        session.recorder.write()
-    except PellucidError as error:
-        warnings.warn(f"Training goes on without what pages show of its past. {error}", stacklevel=3)
+def _write_optional(session: _Session) -> None:
+    """Diagnostics and snapshots; where one cannot be written, training goes on without it."""
+    for write in (
+        lambda: write_diagnostics(session.folder, session.progress.diagnostics),
+        session.recorder.write,
+    ):
+        try:
+            write()
+        except PellucidError as error:
+            warnings.warn(f"Training goes on, but what pages show of it is incomplete: {error}", stacklevel=3)
 
 
 def _save(session: _Session, *, ended: str = "") -> None:

@@ -198,22 +198,40 @@ def test_a_second_signal_acts_at_once_and_damages_nothing(finished: Path, tmp_pa
     assert left(tmp_path / "run") == left(finished)
 
 
+OPTIONAL = ("diagnostics.csv", "snapshots.safetensors")
+
+
 class Disk:
     """Counts what is flushed to the disk, and refuses from the `first` flush on, `times` times."""
 
     def __init__(self, first: int, times: int) -> None:
-        self.count = 0
+        self.count = self.refusals = 0
         self.refused = range(first, first + times)
         self.fsync = os.fsync
 
     def __call__(self, descriptor: int) -> None:
         self.count += 1
         if self.count - 1 in self.refused and stat.S_ISREG(os.fstat(descriptor).st_mode):
+            self.refusals += 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self.fsync(descriptor)
 
 
-@pytest.mark.parametrize("times", [2, 10_000], ids=["for a snapshot", "for good"])
+def test_a_disk_that_fills_while_optional_files_are_written_does_not_end_the_training(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise PellucidError("Cannot write 'diagnostics.csv': no space is left.")
+
+    monkeypatch.setattr("pellucid.runs.fit.write_diagnostics", full)
+    with pytest.warns(UserWarning, match="Training goes on, but what pages show of it is incomplete: Cannot"):
+        started(tmp_path / "run")
+    assert Run.open(tmp_path / "run").diagnostics() == []
+    assert left(tmp_path / "run", "diagnostics.csv") == left(finished, "diagnostics.csv")
+
+
+@pytest.mark.filterwarnings("ignore:Training goes on:UserWarning")
+@pytest.mark.parametrize("times", [2, 10_000], ids=["for a while", "for good"])
 def test_a_disk_that_fills_at_any_write_is_told_and_loses_nothing(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
@@ -224,17 +242,18 @@ def test_a_disk_that_fills_at_any_write_is_told_and_loses_nothing(
             patch.setattr(os, "fsync", disk)
             try:
                 started(folder)
-                break
+                if not disk.refusals:
+                    break
             except PellucidError as error:
                 assert f"Cannot write '{folder}" in str(error)  # noqa: PT017
                 assert os.strerror(errno.ENOSPC) in str(error)  # noqa: PT017
         assert not [name for name in names_in(folder) if name.startswith(".")]
-        if (folder / "checkpoint.safetensors").exists():
-            resumed(folder)
-            assert left(folder) == left(finished), first
-        else:
+        if not (folder / "model.safetensors").exists() and not (folder / "checkpoint.safetensors").exists():
             with pytest.raises(UsageError):
                 resumed(folder)
+        elif (folder / "checkpoint.safetensors").exists():
+            resumed(folder)
+            assert left(folder, *OPTIONAL) == left(finished, *OPTIONAL), first
         first += 2  # a write flushes the file, then the folder
     assert first > 12
 
