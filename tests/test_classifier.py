@@ -138,7 +138,9 @@ def test_no_pictures_get_no_answers() -> None:
 def test_pictures_of_another_kind_are_refused_with_what_was_received(images: Tensor) -> None:
     with pytest.raises(UsageError) as caught:
         toy_classifier().predict(images)
-    assert "Expected pictures as uint8 ('N', 1, 16, 16), or float 0..1 of that shape; got " in str(caught.value)
+    assert "Expected pictures as uint8 ('N', 1, 16, 16), or float 0..1 of that shape; got " in str(
+        caught.value
+    )
     assert f"{str(images.dtype).removeprefix('torch.')}" in str(caught.value)
     assert f"{tuple(images.shape)}." in str(caught.value)
 
