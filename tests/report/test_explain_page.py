@@ -189,7 +189,7 @@ def test_two_runs_are_compared_by_answers_layers_and_channels(place: Path, digit
     assert 0 < found.mean_correlation("conv1") <= 1
     made = page(found, first, second)
     assert made.count('class="tile"') == min(60, len(found.disagreements))
-    assert "read it with the pictures" in made
+    assert "arXiv:2210.16156" in made
     assert "<script" not in made
 
 
