@@ -22,7 +22,7 @@ from pellucid.data.dataset import Splits
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.exporters.page import export_page
 from pellucid.pad.section import Subject
-from pellucid.report.context import Material
+from pellucid.report.context import ReportContext
 from pellucid.report.report import render
 from pellucid.runs.run import Run, find_splits
 from pellucid.training.snapshots import SNAPSHOTS, read_snapshots
@@ -60,11 +60,11 @@ def written(run: Run, splits: Splits, evaluation: Evaluation, folder: Path) -> d
     alone = Subject(run.classifier, run.origin.data, splits.train, splits.test)
     makers = {
         "report": (
-            lambda path: path.write_text(render(Material(run, splits, evaluation)), "utf-8"),
+            lambda path: path.write_text(render(ReportContext(run, splits, evaluation)), "utf-8"),
             5_000_000,
         ),
         "report, 10,000 mistakes": (
-            lambda path: path.write_text(render(Material(run, splits, all_wrong(evaluation))), "utf-8"),
+            lambda path: path.write_text(render(ReportContext(run, splits, all_wrong(evaluation))), "utf-8"),
             5_000_000,
         ),
         f"page, {len(past)} snapshots": (lambda path: export_page(subject, path), 3_000_000),

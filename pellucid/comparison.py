@@ -1,4 +1,4 @@
-"""Two runs side by side: do they hold the same thing inside, and on which pictures do they disagree?"""
+"""Two runs side by side: how similar their layers are, and on which pictures they disagree."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -28,20 +28,30 @@ ALIGNED = 100  # pictures on which channels are paired, at most
 VALUES_ALIGNED = 30_000_000  # numbers a layer may put out for those
 
 
+@dataclass(frozen=True)
+class Right:
+    """How many pictures each of two classifiers predicts correctly, both do, only the one or the other."""
+
+    first: int
+    second: int
+    both: int
+    only_first: int
+    only_second: int
+
+
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """Two classifiers on the same pictures.
 
-    right         how many pictures each got right, both did, only the first, only the second
-    similarity    linear CKA between all layers, on `compared` pictures
-    pairs         for layers of the same name, the channels paired by how alike they respond
-    disagreements pictures answered differently, those on which both are surest first
+    similarity     linear CKA between all layers, on `compared` pictures
+    pairs          for layers of the same name, the channels paired by how similarly they respond
+    disagreements  pictures predicted differently, those on which both are most confident first
     """
 
     names: tuple[str, str]
     dataset: Dataset
     compared: int
-    right: dict[str, int]
+    right: Right
     similarity: LayerSimilarity
     pairs: dict[str, list[Pair]]
     disagreements: list[Disagreement]
@@ -49,33 +59,37 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """The comparison in one sentence."""
-        count, apart = len(self.dataset), len(self.disagreements)
+        count, different = len(self.dataset), len(self.disagreements)
         return translate(
-            "They disagree on %(apart)s of %(count)s pictures (%(share)s); right only %(first)s: "
-            "%(only_first)s, right only %(second)s: %(only_second)s.",
-            apart=f"{apart:,}",
+            "They disagree on %(different)s of %(count)s pictures (%(share)s). %(only_first)s are predicted "
+            "correctly by %(first)s alone, %(only_second)s by %(second)s alone.",
+            different=f"{different:,}",
             count=f"{count:,}",
-            share=percent(apart / count),
+            share=percent(different / count),
             first=self.names[0],
-            only_first=f"{self.right['only first']:,}",
+            only_first=f"{self.right.only_first:,}",
             second=self.names[1],
-            only_second=f"{self.right['only second']:,}",
+            only_second=f"{self.right.only_second:,}",
         )
 
-    def alike(self, layer: str) -> float:
+    def mean_correlation(self, layer: str) -> float:
         """The mean correlation of a layer's paired channels, those left out that never change."""
         found = [pair.correlation for pair in self.pairs[layer] if pair.correlation]
         return sum(found) / max(1, len(found))
+
+    def label(self, disagreement: Disagreement) -> str:
+        """The label of a picture they disagree on."""
+        return self.dataset.classes[int(self.dataset.labels[disagreement.index])]
 
     def to_json(self) -> dict[str, Any]:
         """Every figure as plain values."""
         return {
             "runs": list(self.names),
             "pictures": len(self.dataset),
-            "right": self.right,
+            "right": asdict(self.right),
             "disagreements": [
-                {**asdict(one), "source": self.dataset.sources[one.index], "label": self._label(one)}
-                for one in self.disagreements
+                {**asdict(each), "source": self.dataset.sources[each.index], "label": self.label(each)}
+                for each in self.disagreements
             ],
             "cka": {
                 "pictures": self.compared,
@@ -88,38 +102,37 @@ class Comparison:
             "caveat": CAVEAT,
         }
 
-    def _label(self, one: Disagreement) -> str:
-        return self.dataset.classes[int(self.dataset.labels[one.index])]
-
 
 def compare(
     first: Classifier, second: Classifier, dataset: Dataset, *, names: tuple[str, str] = ("first", "second")
 ) -> Comparison:
-    """Two classifiers on `dataset`, best one that neither learned from.
+    """Two classifiers on `dataset`, best pictures that neither learned from.
 
-    Layers are compared on 300 pictures and channels paired on 100 at most, drawn by a fixed seed; answers on
-    all. Raises UsageError when the two take other pictures or know other classes.
+    Layers are compared on 300 pictures and channels paired on 100 at most, drawn by a fixed seed;
+    predictions on all. Raises UsageError when the two take other pictures or know other classes.
     """
-    _refuse_unlike(first, second)
-    apart = disagreements(first, second, dataset.images)
-    hits = [one.predict(dataset.images).argmax(dim=1) == dataset.labels for one in (first, second)]
+    _refuse_different(first, second)
+    different = disagreements(first, second, dataset.images)
+    hits, other_hits = (
+        each.predict(dataset.images).argmax(dim=1) == dataset.labels for each in (first, second)
+    )
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
     sample = dataset.images[order[:COMPARED]]
-    right = {
-        "first": int(hits[0].sum()),
-        "second": int(hits[1].sum()),
-        "both": int((hits[0] & hits[1]).sum()),
-        "only first": int((hits[0] & ~hits[1]).sum()),
-        "only second": int((hits[1] & ~hits[0]).sum()),
-    }
+    right = Right(
+        first=int(hits.sum()),
+        second=int(other_hits.sum()),
+        both=int((hits & other_hits).sum()),
+        only_first=int((hits & ~other_hits).sum()),
+        only_second=int((~hits & other_hits).sum()),
+    )
     similarity = compare_layers(first, second, sample)
     pairs = _pairs(first, second, sample[:ALIGNED])
-    return Comparison(names, dataset, len(sample), right, similarity, pairs, apart)
+    return Comparison(names, dataset, len(sample), right, similarity, pairs, different)
 
 
-def _refuse_unlike(first: Classifier, second: Classifier) -> None:
+def _refuse_different(first: Classifier, second: Classifier) -> None:
     sizes = [
-        (one.preprocess.channels, one.preprocess.height, one.preprocess.width) for one in (first, second)
+        (each.preprocess.channels, each.preprocess.height, each.preprocess.width) for each in (first, second)
     ]
     if first.classes != second.classes or sizes[0] != sizes[1]:
         raise UsageError(
@@ -131,7 +144,7 @@ def _refuse_unlike(first: Classifier, second: Classifier) -> None:
 
 def _pairs(first: Classifier, second: Classifier, images: Tensor) -> dict[str, list[Pair]]:
     """Channels paired in every layer that both networks have under one name and that has channels."""
-    ours, theirs = (record(one.network, scaled(images)) for one in (first, second))
+    ours, theirs = (record(each.network, scaled(images)) for each in (first, second))
     return {
         name: align_channels(maps, theirs[name])
         for name, maps in ours.items()

@@ -36,7 +36,7 @@ NAMES = {  # no words of English: names, units, file names, ways of writing
     "nat", "Glorot", "Bengio", "Srivastava", "Nguyen", "O'Connor", "Draelos", "Carin", "viridis", "van",
     "der", "Walt", "PCA", "Hotelling", "t-SNE", "Maaten", "Hinton", "Bonett", "Price", "Davari", "MB",
     "PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "CIFAR-", "EMNIST", "idx", "CKA", "ReLU",
-    "Selvaraju", "Sundararajan", "Smilkov", "Zeiler", "Fergus",
+    "MAC", "Selvaraju", "Sundararajan", "Smilkov", "Zeiler", "Fergus",
 }  # fmt: skip
 
 

@@ -45,5 +45,5 @@ def compare(
     for name, row in zip(similarity.rows, similarity.matrix.tolist(), strict=True):
         print(f"  {name:<12}" + "".join(f"{value:>{wide}.2f}" for value in row))
     for name, pairs in found.pairs.items():
-        print(f"  {name}: {len(pairs)} channels paired, correlation {found.alike(name):.2f} on average")
+        print(f"  {name}: {len(pairs)} channels paired, mean correlation {found.mean_correlation(name):.2f}")
     print(plain(f"Page: {out}"))

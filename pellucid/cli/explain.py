@@ -108,10 +108,11 @@ def _asker(
     from pellucid.explanation.explanation import DEFAULT_METHODS
     from pellucid.explanation.explanation import explain as explain_picture
     from pellucid.explanation.neighbours import index_sample
+    from pellucid.report.evidence import read_verdicts
     from pellucid.report.explain_page import Explained, neighbours_of
     from pellucid.runs.run import Run
 
-    index = None
+    verdicts, index = read_verdicts(run_folder), None
     if neighbours > 0:
         splits = splits_of(Run.open(run_folder), data_dir)
         index = index_sample(classifier, splits.train, splits.validation)
@@ -125,9 +126,9 @@ def _asker(
             methods=methods or DEFAULT_METHODS, layer=layer, against=against,
         )  # fmt: skip
         wanted = found.probabilities.argsort(descending=True)[1:10].tolist()
-        ways = counterfactuals(classifier, found.image, wanted) if change else []
-        alike, unlike = neighbours_of(index, found.image, neighbours) if index else ((), None)
-        return Explained(file.name, found, tuple(ways), alike, unlike)
+        changes = counterfactuals(classifier, found.image, wanted) if change else []
+        similar, novelty = neighbours_of(index, found.image, neighbours) if index else ((), None)
+        return Explained(file.name, found, tuple(changes), similar, novelty, verdicts)
 
     return ask
 

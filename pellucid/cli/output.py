@@ -133,11 +133,14 @@ class Voice:
         """The verdict on the test set."""
         if self.as_json and not self.quiet:
             figures = evaluation.to_json()
-            self.event("evaluation", run=str(run.folder), **figures)
+            notes = {"ended": run.ended, "without_leaking": run.without_leaking()}
+            self.event("evaluation", run=str(run.folder), **notes, **figures)
+        if run.ended:
+            self.line(f"Training ended before its last epoch: {run.ended}")
         self.line(f"Test set: {evaluation.verdict}")
         without = run.without_leaking()
         if without:
-            self.line(f"Without test pictures it learned from or chose by: {without}")
+            self.line(f"Without test pictures that were also used in training or validation: {without}")
         if evaluation.uneven:
             self.line(evaluation.uneven)
 

@@ -1,1 +1,1 @@
-"""What a classifier is worth on pictures it never saw."""
+"""How well a classifier does on pictures it never saw."""

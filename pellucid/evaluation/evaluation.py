@@ -1,4 +1,4 @@
-"""What a classifier is worth on pictures it never saw, with how sure one can be of the figure."""
+"""How well a classifier does on pictures it never saw, and how certain that figure is."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +28,7 @@ class Evaluation:
     """What was measured; every other figure is a property of it.
 
     probabilities  float32 (N, K)
-    labels         int64 (N,), the true classes
+    labels         int64 (N,)
     classes        K names
     sources        N names that lead back to the pictures
     """
@@ -62,24 +62,24 @@ class Evaluation:
 
     @cached_property
     def confidence(self) -> Tensor:
-        """The probability given to the predicted class, float32 (N,)."""
+        """The probability of the prediction, float32 (N,)."""
         return self.probabilities.amax(dim=1)
 
     @cached_property
     def correct(self) -> int:
-        """How many pictures were recognised."""
+        """How many pictures were predicted correctly."""
         return int((self.predictions == self.labels).sum())
 
     @property
     def accuracy(self) -> float:
-        """The share recognised, 0..1."""
+        """The share predicted correctly, 0..1."""
         return self.correct / self.count
 
     @cached_property
     def loss(self) -> float:
-        """Mean cross-entropy in nats; a true class given no chance at all counts as 1e-12."""
-        given = self.probabilities.double().gather(1, self.labels[:, None])
-        return float(-given.clamp_min(1e-12).log().mean())
+        """Mean cross-entropy in nats; a label with no probability at all counts as 1e-12."""
+        of_labels = self.probabilities.double().gather(1, self.labels[:, None])
+        return float(-of_labels.clamp_min(1e-12).log().mean())
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -89,18 +89,18 @@ class Evaluation:
 
     @cached_property
     def confusion(self) -> Tensor:
-        """How many pictures of each true class (row) were given each class (column), int64 (K, K)."""
+        """How many pictures of each label (row) were predicted as each class (column), int64 (K, K)."""
         number = len(self.classes)
         pairs = self.labels * number + self.predictions
         return torch.bincount(pairs, minlength=number * number).reshape(number, number)
 
     @cached_property
     def confusions(self) -> list[Confusion]:
-        """Every pair of classes that was taken for one another, the commonest first."""
+        """Every label and the other class that it was predicted as, the commonest first."""
         wrong = self.confusion.clone().fill_diagonal_(0)
         pairs = [
-            Confusion(self.classes[true], self.classes[predicted], int(wrong[true, predicted]))
-            for true, predicted in torch.nonzero(wrong).tolist()
+            Confusion(self.classes[label], self.classes[prediction], int(wrong[label, prediction]))
+            for label, prediction in torch.nonzero(wrong).tolist()
         ]
         return sorted(pairs, key=lambda pair: -pair.count)
 
@@ -108,9 +108,9 @@ class Evaluation:
     def per_class(self) -> list[ClassScore]:
         """Precision, recall and F1 of each class, in the order of `classes`."""
         hits = self.confusion.diagonal().double()
-        support, given = self.confusion.sum(dim=1).double(), self.confusion.sum(dim=0).double()
-        precision, recall = hits / given.clamp_min(1), hits / support.clamp_min(1)
-        f1 = 2 * hits / (support + given).clamp_min(1)
+        support, predicted = self.confusion.sum(dim=1).double(), self.confusion.sum(dim=0).double()
+        precision, recall = hits / predicted.clamp_min(1), hits / support.clamp_min(1)
+        f1 = 2 * hits / (support + predicted).clamp_min(1)
         table = zip(
             self.classes, support.tolist(), precision.tolist(), recall.tolist(), f1.tolist(), strict=True
         )
@@ -118,23 +118,23 @@ class Evaluation:
 
     @property
     def macro_f1(self) -> float:
-        """The mean F1 of the classes shown or predicted at all: a rare class counts like a common one."""
+        """The mean F1 of the classes that occur or are predicted: a rare class counts like a common one."""
         scores = [
             score
-            for score, given in zip(self.per_class, self.confusion.sum(0).tolist(), strict=True)
-            if score.support or given
+            for score, predicted in zip(self.per_class, self.confusion.sum(0).tolist(), strict=True)
+            if score.support or predicted
         ]
         return sum(score.f1 for score in scores) / len(scores)
 
     @property
     def balanced_accuracy(self) -> float:
-        """The mean recall of the classes shown, 0..1: guessing the commonest class gains nothing."""
+        """The mean recall of the classes that occur, 0..1: guessing the commonest class gains nothing."""
         recalls = [score.recall for score in self.per_class if score.support]
         return sum(recalls) / len(recalls)
 
     @property
-    def alike(self) -> str:
-        """The scores that count every class alike, in words."""
+    def balanced(self) -> str:
+        """The scores that count every class equally, in words."""
         share = percent(self.balanced_accuracy, count=self.count)
         return translate(
             "balanced accuracy %(share)s, macro F1 %(f1)s", share=share, f1=f"{self.macro_f1:.3f}"
@@ -142,19 +142,20 @@ class Evaluation:
 
     @property
     def uneven(self) -> str:
-        """The scores that count every class alike, in a sentence, where one class has over 1.5 times as many
-        pictures as another; "" where the classes are about even, and accuracy tells the same."""
-        shown = sorted(score.support for score in self.per_class if score.support)
-        if len(shown) < 2 or shown[-1] <= UNEVEN * shown[0]:
+        """The scores that count every class equally, in a sentence, where one class has over 1.5 times as
+        many pictures as another; "" where the classes are about even, and accuracy says the same."""
+        support = sorted(score.support for score in self.per_class if score.support)
+        if len(support) < 2 or support[-1] <= UNEVEN * support[0]:
             return ""
         return (
-            f"Classes are uneven, {shown[0]:,} to {shown[-1]:,} pictures. Counting each alike: {self.alike}."
+            f"Classes are uneven: {support[0]:,} to {support[-1]:,} pictures per class. Counting every class "
+            f"equally: {self.balanced}."
         )
 
     @cached_property
     def reliability(self) -> list[Bin]:
-        """Answers in up to ten bins of equal number, from the least to the most sure (Nguyen and O'Connor,
-        arXiv:1508.05154)."""
+        """Predictions in up to ten bins of equal number, from the least to the most confident (Nguyen and
+        O'Connor, arXiv:1508.05154)."""
         order = self.confidence.sort(stable=True).indices
         right = (self.predictions == self.labels).double()
         return [
@@ -171,10 +172,10 @@ class Evaluation:
 
     @cached_property
     def mistakes(self) -> Tensor:
-        """Indices of the pictures not recognised, the least probable true class first, int64."""
-        given = self.probabilities.gather(1, self.labels[:, None])[:, 0]  # (N,)
+        """Indices of the pictures predicted wrongly, the least probable label first, int64."""
+        of_labels = self.probabilities.gather(1, self.labels[:, None])[:, 0]  # (N,)
         wrong = torch.nonzero(self.predictions != self.labels)[:, 0]
-        return wrong[given[wrong].sort(stable=True).indices]
+        return wrong[of_labels[wrong].sort(stable=True).indices]
 
     @property
     def verdict(self) -> str:
@@ -183,14 +184,14 @@ class Evaluation:
         share = percent(self.accuracy, count=self.count)
         text = f"{self.correct:,} of {self.count:,} right, {share}, 95 % interval {low} to {high}"
         if not self.confusions:
-            return f"{text}; no mistake."
+            return f"{text}; no mistakes."
         worst = self.confusions[0]
-        return f"{text}; most confused: {worst.true} -> {worst.predicted}, {times(worst.count)}."
+        return f"{text}; most confused: {worst.label} -> {worst.prediction}, {times(worst.count)}."
 
     def top(self, index: int, number: int = 3) -> list[tuple[str, float]]:
         """The most probable classes of picture `index` with their probabilities, the likeliest first."""
-        values, places = self.probabilities[index].topk(min(number, len(self.classes)))
-        return [(self.classes[k], value) for value, k in zip(values.tolist(), places.tolist(), strict=True)]
+        values, labels = self.probabilities[index].topk(min(number, len(self.classes)))
+        return [(self.classes[k], value) for value, k in zip(values.tolist(), labels.tolist(), strict=True)]
 
     def to_json(self) -> dict[str, Any]:
         """Every figure as plain numbers and words."""
@@ -213,11 +214,11 @@ class Evaluation:
     def without(self, sources: Iterable[str]) -> "Evaluation | None":
         """The same judgement with these pictures left out; None when no picture is left."""
         dropped = set(sources)
-        kept = [index for index, source in enumerate(self.sources) if source not in dropped]
-        if not kept:
+        rest = [index for index, source in enumerate(self.sources) if source not in dropped]
+        if not rest:
             return None
-        left = [self.sources[index] for index in kept]
-        return Evaluation(self.probabilities[kept], self.labels[kept], self.classes, left)
+        left = [self.sources[index] for index in rest]
+        return Evaluation(self.probabilities[rest], self.labels[rest], self.classes, left)
 
     def save(self, folder: Path, **facts: Any) -> None:
         """`folder` holds evaluation.json, with `facts` beside the figures, and predictions.csv."""
@@ -249,7 +250,7 @@ class Evaluation:
 
 
 def evaluate(classifier: Classifier, dataset: Dataset) -> Evaluation:
-    """What `classifier` makes of every picture of `dataset`, its labels matched by class name.
+    """How `classifier` predicts every picture of `dataset`, its labels matched by class name.
 
     Raises UsageError when the data set has no pictures or names a class the classifier does not know.
     """

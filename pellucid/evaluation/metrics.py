@@ -8,16 +8,16 @@ Z_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
 @dataclass(frozen=True)
 class Confusion:
-    """Pictures of class `true` that were taken for `predicted`, and how many."""
+    """How many pictures of class `label` were predicted as class `prediction`."""
 
-    true: str
-    predicted: str
+    label: str
+    prediction: str
     count: int
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class: how many pictures show it, and how well it is told apart; 0..1, 0 where undefined."""
+    """One class: how many pictures have its label, and its scores 0..1, 0 where undefined."""
 
     name: str
     support: int
@@ -28,7 +28,7 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Bin:
-    """Answers of like confidence: how sure they were on average, how often they were right, how many."""
+    """Predictions of like confidence: the mean confidence, the accuracy, how many there are."""
 
     confidence: float
     accuracy: float

@@ -119,7 +119,7 @@ class Explanation:
             "layer": self.layer,
             "probabilities": dict(zip(self.classes, self.probabilities.tolist(), strict=True)),
             "scores": dict(zip(self.classes, self.scores.tolist(), strict=True)),
-            "layers": {name: list(maps.shape) for name, maps in self.feature_maps.items()},
+            "layers": [{"name": name, "shape": list(maps.shape)} for name, maps in self.feature_maps.items()],
             "evidence": {name: heat.tolist() for name, heat in self.heatmaps.items()},
             "captions": {name: self.caption(name) for name in self.heatmaps},
             "notes": [str(note) for note in self.notes],

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.evaluation.metrics import Bin, wilson
+from pellucid.formatting import percent
 from pellucid.language import translate
 from pellucid.training.loop import Epoch
 
@@ -57,17 +58,17 @@ def line_chart(title: str, history: Sequence[Epoch], names: tuple[str, str], *, 
         points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in values.items())
         parts.append(f'<polyline class="{kind}" points="{points}"/>')
         for epoch, value in values.items():
-            told = translate(
+            description = translate(
                 "epoch %(epoch)s: %(kind)s %(value)s", epoch=epoch, kind=translate(kind), value=f"{value:.4f}"
             )
-            parts.append(_dot((x(epoch), y(value)), 2.75, kind, told))
+            parts.append(_dot((x(epoch), y(value)), 2.75, kind, description))
         parts.append(_text(x(max(values)) + 10, end, translate(kind), "start", f"label {kind}"))
     return _chart(title, width, height, parts)
 
 
 def reliability_chart(bins: list[Bin]) -> str:
-    """How often answers of like confidence were right, with 95 % intervals, against the diagonal of honest
-    confidence, as SVG. Both axes begin where the answers do."""
+    """The accuracy of predictions of like confidence, with 95 % intervals, against the diagonal of perfect
+    calibration, as SVG. Both axes begin where the predictions do."""
     size, left, right, top, bottom = 340, 52, 14, 34, 48
     reached = min([1.0, *(min(part.confidence, part.accuracy) for part in bins)])
     low = max(0.0, min(0.9, math.floor(reached * 10 - 0.25) / 10))
@@ -77,25 +78,25 @@ def reliability_chart(bins: list[Bin]) -> str:
         across, up = ((max(low, value) - low) / (1 - low) for value in (confidence, accuracy))
         return left + across * span_x, top + (1 - up) * span_y
 
-    parts = [_text(0, 14, translate("Right, by how sure it was"), "start", "name")]
+    parts = [_text(0, 14, translate("Accuracy by confidence"), "start", "name")]
     for share in _ticks(low, 1.0):
         across, up = at(share, share)
         parts.append(f'<path class="grid" d="M{left} {up:.1f}H{size - right}"/>')
         parts.append(_text(across, size - bottom + 19, f"{share * 100:.3g} %", "middle"))
         parts.append(_text(left - 8, up + 4, f"{share * 100:.3g} %", "end"))
     (x0, y0), (x1, y1) = at(low, low), at(1, 1)
-    parts.append(f'<path class="honest" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>')
+    parts.append(f'<path class="diagonal" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>')
     for part in bins:
         below, above = wilson(part.accuracy, part.count)
         across, up = at(part.confidence, part.accuracy)
         reach = f"M{across:.1f} {at(0, below)[1]:.1f}V{at(0, above)[1]:.1f}"
         parts.append(f'<path class="whisker" d="{reach}"/>')
-        says = translate(
-            "%(count)s answers: %(sure)s sure, %(right)s right",
-            count=f"{part.count:,}", sure=f"{part.confidence:.1%}", right=f"{part.accuracy:.1%}",
+        description = translate(
+            "%(count)s predictions: confidence %(confidence)s, accuracy %(accuracy)s",
+            count=f"{part.count:,}", confidence=percent(part.confidence), accuracy=percent(part.accuracy),
         )  # fmt: skip
-        parts.append(_dot((across, up), 4.5, "validation", says))
-    parts.append(_text(left + span_x / 2, size - 8, translate("how sure it was"), "middle"))
+        parts.append(_dot((across, up), 4.5, "validation", description))
+    parts.append(_text(left + span_x / 2, size - 8, translate("confidence"), "middle"))
     return _chart(translate("Confidence and accuracy"), size, size, parts)
 
 
@@ -141,12 +142,12 @@ def interval_strip(low: float, share: float, high: float) -> str:
         parts.append(f'<path class="axis" d="M{x(value):.1f} 10V18"/>')
         parts.append(_text(x(value), 36, f"{value * 100:.3g} %", anchor))
     parts.append(f'<path class="range" d="M{x(low):.1f} 14H{x(high):.1f}"/>')
-    says = translate(
+    description = translate(
         "%(share)s right, 95 %% interval %(low)s to %(high)s",
-        share=f"{share:.2%}", low=f"{low:.2%}", high=f"{high:.2%}",
+        share=percent(share, count=10_000), low=percent(low, count=10_000), high=percent(high, count=10_000),
     )  # fmt: skip
-    parts.append(_dot((x(share), 14), 5, "share", says))
-    return _chart(says, width, height, parts)
+    parts.append(_dot((x(share), 14), 5, "share", description))
+    return _chart(description, width, height, parts)
 
 
 def _finite_by_epoch(history: Sequence[Epoch], name: str) -> dict[int, float]:
@@ -198,9 +199,9 @@ def _text(x: float, y: float, words: str, anchor: str = "start", kind: str = "ti
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
-def _dot(place: tuple[float, float], radius: float, kind: str, says: str) -> str:
-    circle = f'<circle class="{kind}" cx="{place[0]:.1f}" cy="{place[1]:.1f}" r="{radius}">'
-    return f"{circle}<title>{escape(says)}</title></circle>"
+def _dot(centre: tuple[float, float], radius: float, kind: str, description: str) -> str:
+    circle = f'<circle class="{kind}" cx="{centre[0]:.1f}" cy="{centre[1]:.1f}" r="{radius}">'
+    return f"{circle}<title>{escape(description)}</title></circle>"
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -246,10 +247,10 @@ def decades_chart(title: str, curves: dict[str, dict[int, float]]) -> str:
             f'<polyline class="validation" style="opacity:{1 - 0.1 * (number % 6):.1f}" points="{points}"/>'
         )
         for epoch, value in curve.items():
-            told = translate(
+            description = translate(
                 "epoch %(epoch)s: %(kind)s %(value)s", epoch=epoch, kind=name, value=f"{value:.3g}"
             )
-            parts.append(_dot((x(epoch), y(value)), 2.5, "validation", told))
+            parts.append(_dot((x(epoch), y(value)), 2.5, "validation", description))
         parts.append(_text(x(max(curve)) + 10, ends[name], name, "start", "label"))
     return _chart(title, width, height, parts)
 

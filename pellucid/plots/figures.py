@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,18 +37,18 @@ def plot_history(history: Sequence[Epoch]) -> Any:
 
 
 def plot_confusion(evaluation: Evaluation) -> Any:
-    """True classes by predicted ones, counts written in, as a matplotlib figure."""
+    """Labels by predictions, counts written in, as a matplotlib figure."""
     from matplotlib.figure import Figure
 
     number = len(evaluation.classes)
     figure = Figure(figsize=(2 + 0.5 * number, 1.5 + 0.5 * number), layout="constrained")
     axes = figure.subplots()
     axes.imshow(evaluation.confusion.double().log1p().numpy(), cmap="Blues")
-    for true, row in enumerate(evaluation.confusion.tolist()):
-        for predicted, count in enumerate(row):
+    for label, row in enumerate(evaluation.confusion.tolist()):
+        for prediction, count in enumerate(row):
             if count:
-                axes.text(predicted, true, str(count), ha="center", va="center", fontsize=8)
-    axes.set(xlabel="predicted", ylabel="true", xticks=range(number), yticks=range(number))
+                axes.text(prediction, label, str(count), ha="center", va="center", fontsize=8)
+    axes.set(xlabel="prediction", ylabel="label", xticks=range(number), yticks=range(number))
     axes.set_xticklabels(evaluation.classes)
     axes.set_yticklabels(evaluation.classes)
     return figure
@@ -81,10 +81,14 @@ def plot_explanation(
     maps: dict[str, Tensor],
     title: str,
     *,
-    beside: dict[str, Tensor] | None = None,
+    beside: Mapping[str, Tensor] | None = None,
+    warnings: Mapping[str, str] | None = None,
 ) -> Any:
     """The picture, the evidence by method, other pictures by their captions, and all channels of every layer
-    with maps: a matplotlib figure."""
+    with maps: a matplotlib figure.
+
+    warnings  by method, what to say above its map in red; nothing where it is empty
+    """
     from matplotlib.figure import Figure
 
     layers = {name: layer for name, layer in maps.items() if layer.dim() == 3}
@@ -103,7 +107,10 @@ def plot_explanation(
     for cell, (name, heat) in zip(top[1:], heatmaps.items(), strict=True):
         reach = float(heat.abs().max())
         shown = cell.imshow(heat.numpy(), cmap="PuOr_r", vmin=-reach or -1, vmax=reach or 1)
-        cell.set_title(f"evidence, {name}" if reach else f"no evidence, {name}", fontsize=9)
+        title = f"evidence, {name}" if reach else f"no evidence, {name}"
+        warning = (warnings or {}).get(name, "")
+        color = "firebrick" if warning else "black"
+        cell.set_title(f"{title}\n{warning}" if warning else title, fontsize=9, color=color)
         strips[0].colorbar(shown, ax=cell, shrink=0.8)
     for cell in top:
         cell.axis("off")

@@ -37,6 +37,7 @@ SIGNED = ((33, 102, 172), (103, 169, 207), (190, 205, 215), (225, 225, 225), (23
 ATLAS_SIDE = 3_200  # pixels, at most: 10 million in all, which every browser decodes
 Colours = Sequence[tuple[int, ...]]
 Pixels = NDArray[np.uint8]
+Cell = tuple[int, int]  # column and row of a picture in an atlas
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class Atlas:
     height: int
     count: int
     remark: str = ""
+
+    def cell(self, number: int) -> Cell:
+        """Column and row of picture `number`."""
+        return number % self.columns, number // self.columns
 
 
 def palette_atlas(places: Pixels, columns: int, colours: Colours = VIRIDIS) -> Atlas:

@@ -1,12 +1,12 @@
 """What augmentation made of the first pictures trained on."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 
 from pellucid.language import translate
-from pellucid.plots.images import fitted_atlas, zoom
-from pellucid.report.context import Material, cell
+from pellucid.plots.images import Atlas, Cell, fitted_atlas, zoom
+from pellucid.report.context import ReportContext
 from pellucid.training.augment import AUGMENTATIONS, parse_augmentations
 from pellucid.training.loop import first_batch
 
@@ -14,9 +14,33 @@ SHOWN = 8
 BUDGET = 300_000  # characters of the image's address, at most
 
 
-def preview(material: Material) -> dict[str, Any] | None:
+@dataclass(frozen=True)
+class LabelledCell:
+    """A picture in the atlas with its class, or of a mixed one each class with its share."""
+
+    cell: Cell
+    labels: list[str]
+
+
+@dataclass(frozen=True)
+class AugmentationPreview:
+    """The first pictures of the first step, before and after augmentation.
+
+    phrases  each augmentation by name, and what it does
+    """
+
+    atlas: Atlas
+    zoom: int
+    small: int
+    before: list[LabelledCell]
+    after: list[LabelledCell]
+    phrases: list[tuple[str, str]]
+    remark: str
+
+
+def preview(context: ReportContext) -> AugmentationPreview | None:
     """The first pictures of the first step, before and after; None where nothing was augmented."""
-    recipe, train = material.run.recipe, material.splits.train
+    recipe, train = context.run.recipe, context.splits.train
     names = [] if recipe.augment == "auto" else parse_augmentations(recipe.augment)
     if not names:
         return None
@@ -26,20 +50,20 @@ def preview(material: Material) -> dict[str, Any] | None:
     atlas = fitted_atlas(torch.cat([train.images[batch[:SHOWN]], after]), budget=BUDGET, side=96)
     if atlas.count < 2 * shown:
         return None
-    told = [_told(train.classes, target) for target in targets[:SHOWN]]
     labels = [[train.classes[label]] for label in train.labels[batch[:SHOWN]].tolist()]
-    return {
-        "atlas": atlas,
-        "zoom": zoom(atlas, 96),
-        "small": zoom(atlas, 64),
-        "before": [(cell(atlas, place), label) for place, label in enumerate(labels)],
-        "after": [(cell(atlas, shown + place), says) for place, says in enumerate(told)],
-        "phrases": [(name, translate(AUGMENTATIONS[name].phrase.replace("%", "%%"))) for name in names],
-        "remark": atlas.remark,
-    }
+    mixed = [_labels_of(train.classes, target) for target in targets[:SHOWN]]
+    return AugmentationPreview(
+        atlas=atlas,
+        zoom=zoom(atlas, 96),
+        small=zoom(atlas, 64),
+        before=[LabelledCell(atlas.cell(number), names_) for number, names_ in enumerate(labels)],
+        after=[LabelledCell(atlas.cell(shown + number), names_) for number, names_ in enumerate(mixed)],
+        phrases=[(name, translate(AUGMENTATIONS[name].phrase.replace("%", "%%"))) for name in names],
+        remark=atlas.remark,
+    )
 
 
-def _told(classes: tuple[str, ...], target: torch.Tensor) -> list[str]:
+def _labels_of(classes: tuple[str, ...], target: torch.Tensor) -> list[str]:
     """The class, or of a mixed picture each with its share, as far as it is a hundredth."""
     if target.dim() == 0:
         return [classes[int(target)]]

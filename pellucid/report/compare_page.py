@@ -1,33 +1,99 @@
 """Two runs side by side as one page."""
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 from torch import Tensor
 
 from pellucid.assets import asset
 from pellucid.classifier import Classifier
-from pellucid.comparison import Comparison
+from pellucid.comparison import Comparison, Right
 from pellucid.comparison import compare as compare_classifiers
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import record
-from pellucid.explanation.similarity import CAVEAT, LayerSimilarity
+from pellucid.explanation.similarity import CAVEAT, Disagreement, LayerSimilarity
 from pellucid.files import write_text
 from pellucid.inference import scaled
 from pellucid.language import translate, use_language
 from pellucid.plots import images
-from pellucid.plots.images import zoom
+from pellucid.plots.images import Atlas, Cell, zoom
 from pellucid.report.templates import environment_of_pages
 from pellucid.runs.run import Run
 
 PAIRS_SHOWN = 16
 SHOWN = 60  # pictures of disagreement
 PICTURES_BUDGET = 600_000  # characters of the address that holds those
+
+
+@dataclass(frozen=True)
+class DisagreementTile:
+    """A picture on which the two disagree, and where it stands in the atlas."""
+
+    cell: Cell
+    label: str
+    source: str
+    disagreement: Disagreement
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """A similarity as the matrix shows it: its colour, and whether that needs white text."""
+
+    value: str
+    colour: str
+    dark: bool
+
+
+@dataclass(frozen=True)
+class PairedMaps:
+    """A channel of each network, and the maps of both as addresses."""
+
+    first: int
+    second: int
+    correlation: str
+    images: list[str]
+
+
+@dataclass(frozen=True)
+class LayerChannels:
+    """The channels of one layer paired: how many, their mean correlation, and the most similar as maps."""
+
+    name: str
+    mean: str
+    count: int
+    pairs: list[PairedMaps]
+
+
+@dataclass(frozen=True)
+class ComparePage:
+    """All that the template of the page reads.
+
+    count      pictures predicted, `compared` of them for the layers
+    different  pictures on which the two disagree
+    rows, columns  layers of the first and of the second network
+    """
+
+    language: str
+    names: tuple[str, str]
+    sentence: str
+    count: int
+    right: Right
+    different: int
+    atlas: Atlas
+    zoom: int
+    tiles: list[DisagreementTile]
+    heat: list[list[HeatCell]]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    intervals: Mapping[str, tuple[float, float]]
+    compared: int
+    channels: list[LayerChannels]
+    caveat: str
+    style: Markup
 
 
 def compare(
@@ -75,97 +141,81 @@ def _shared_test(first: Run, second: Run, data_dir: str | Path | None) -> Datase
 def page(comparison: Comparison, first: Classifier, second: Classifier, *, language: str = "en") -> str:
     """The comparison as one HTML page that needs nothing else."""
     with use_language(language):
-        return _rendered(comparison, first, second, language)
-
-
-def _rendered(comparison: Comparison, first: Classifier, second: Classifier, language: str) -> str:
-    style = asset("shared/page.css") + asset("shared/why.css")
-    dataset, shown = comparison.dataset, comparison.disagreements[:SHOWN]
-    places = [one.index for one in shown] or [0]
-    atlas = images.fitted_atlas(dataset.images[places], budget=PICTURES_BUDGET)
-    similarity = comparison.similarity
-    return (
-        environment_of_pages()
-        .get_template("report/compare.html")
-        .render(
+        dataset, shown = comparison.dataset, comparison.disagreements[:SHOWN]
+        indices = [each.index for each in shown] or [0]
+        atlas = images.fitted_atlas(dataset.images[indices], budget=PICTURES_BUDGET)
+        similarity = comparison.similarity
+        made = ComparePage(
             language=language,
             names=comparison.names,
             sentence=comparison.sentence,
             count=len(dataset),
             right=comparison.right,
-            apart=len(comparison.disagreements),
+            different=len(comparison.disagreements),
             atlas=atlas,
             zoom=zoom(atlas, 84),
-            shown=[
-                {"place": (n % atlas.columns, n // atlas.columns), "label": comparison._label(one),
-                 "source": dataset.sources[one.index], **asdict(one)}
-                for n, one in enumerate(shown[: atlas.count])
+            tiles=[
+                DisagreementTile(
+                    atlas.cell(number), comparison.label(each), dataset.sources[each.index], each
+                )
+                for number, each in enumerate(shown[: atlas.count])
             ],
-            heat=_heat(similarity),
+            heat=heat_cells(similarity),
             rows=similarity.rows,
             columns=similarity.columns,
             intervals=similarity.intervals,
             compared=comparison.compared,
-            channels=_channels(comparison, first, second, dataset.images[places[:1]]),
+            channels=_channels(comparison, first, second, dataset.images[indices[:1]]),
             caveat=translate(CAVEAT),
-            style=Markup(style),
+            style=Markup(asset("shared/page.css") + asset("shared/why.css")),
         )
-    )  # fmt: skip
+        return environment_of_pages().get_template("report/compare.html").render(page=made)
 
 
-def _heat(similarity: LayerSimilarity) -> list[list[dict[str, Any]]]:
+def heat_cells(similarity: LayerSimilarity) -> list[list[HeatCell]]:
     """The matrix as cells: a number, its colour, and whether to write on it in white."""
     colours = images.coloured(similarity.matrix, 0.0, 1.0)
     return [
         [
-            {
-                "value": f"{value:.2f}" if math.isfinite(value) else "–",
-                "colour": f"rgb({','.join(str(int(band)) for band in colours[row, column])})",
-                "dark": _luminance(colours[row, column]) < 0.18,  # where white and black contrast alike
-            }
+            HeatCell(
+                value=f"{value:.2f}" if math.isfinite(value) else "–",
+                colour=f"rgb({','.join(str(int(band)) for band in colours[row, column])})",
+                dark=luminance(colours[row, column]) < 0.18,  # where white and black contrast alike
+            )
             for column, value in enumerate(values)
         ]
         for row, values in enumerate(similarity.matrix.tolist())
     ]
 
 
-def _luminance(colour: Iterable[int]) -> float:
+def luminance(colour: Iterable[int]) -> float:
     """Relative luminance, 0..1, of an sRGB colour (WCAG 2.2)."""
     red, green, blue = (
         band / 12.92 if band <= 0.04045 else ((band + 0.055) / 1.055) ** 2.4
-        for band in (int(one) / 255 for one in colour)
+        for band in (int(value) / 255 for value in colour)
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def _channels(
-    comparison: Comparison, first: Classifier, second: Classifier, images: Tensor
-) -> list[dict[str, Any]]:
-    """The most alike channels of each layer with maps, for one picture: a row of each network."""
-    ours, theirs = (record(one.network, scaled(images)) for one in (first, second))
-    told = []
+    comparison: Comparison, first: Classifier, second: Classifier, picture: Tensor
+) -> list[LayerChannels]:
+    """The most similar channels of each layer with maps, for one picture: a row of each network."""
+    ours, theirs = (record(each.network, scaled(picture)) for each in (first, second))
+    layers = []
     for name, pairs in comparison.pairs.items():
-        ranked = sorted(pairs, key=lambda pair: -pair.correlation)
-        strip = []
+        drawn = []
         if ours[name].dim() == 4:
-            for pair in ranked[:PAIRS_SHOWN]:
-                both = (ours[name][0, pair.first], theirs[name][0, pair.second])
-                strip.append(
-                    {
-                        "first": pair.first,
-                        "second": pair.second,
-                        "correlation": f"{pair.correlation:.2f}",
-                        "images": [_map_address(maps, ours[name], theirs[name]) for maps in both],
-                    }
-                )
-        told.append(
-            {"name": name, "mean": f"{comparison.alike(name):.2f}", "count": len(pairs), "strip": strip}
-        )
-    return told
+            low, high = _common_scale(ours[name], theirs[name])
+            for pair in sorted(pairs, key=lambda pair: -pair.correlation)[:PAIRS_SHOWN]:
+                maps = ours[name][0, pair.first], theirs[name][0, pair.second]
+                addresses = [images.coloured_address(images.coloured(each, low, high)) for each in maps]
+                drawn.append(PairedMaps(pair.first, pair.second, f"{pair.correlation:.2f}", addresses))
+        layers.append(LayerChannels(name, f"{comparison.mean_correlation(name):.2f}", len(pairs), drawn))
+    return layers
 
 
-def _map_address(maps: Tensor, *layers: Tensor) -> str:
-    """One channel (h, w) on the scale of both layers."""
+def _common_scale(*layers: Tensor) -> tuple[float, float]:
+    """The scale on which the maps of several layers are drawn together."""
     ends = [images.scale_of(layer) for layer in layers]
-    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
-    return images.coloured_address(images.coloured(maps, low, high))
+    return min(end[0] for end in ends), max(end[1] for end in ends)

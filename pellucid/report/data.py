@@ -1,76 +1,176 @@
 """The section on the pictures: what they are, how many of each class, and some of each."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from pellucid.data.dataset import Dataset, Origin
 from pellucid.data.sources.reasons import translate_reason
+from pellucid.evaluation.evaluation import Evaluation
 from pellucid.files import read_json
-from pellucid.language import translate
+from pellucid.formatting import percent
+from pellucid.language import Message, translate
 from pellucid.plots import images
-from pellucid.plots.images import zoom
-from pellucid.report.context import Material, cell
+from pellucid.plots.images import Atlas, Cell, zoom
+from pellucid.report.context import ReportContext
 
 SHEET_BUDGET = 500_000  # characters of the address that holds the contact sheet, at most
 SAMPLES = 10  # pictures of each class on the contact sheet
 SHEET_CLASSES = 100
 
 
-def data(material: Material) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ClassRow:
+    """A class on the contact sheet: its pictures in each part, and some of those for training.
+
+    share  of the pictures for training, against the largest class: the length of its bar
+    """
+
+    name: str
+    counts: list[int]
+    share: float
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class ContactSheet:
+    """Some training pictures of each class, and how many there are in each part."""
+
+    parts: list[str]
+    rows: list[ClassRow]
+    zoom: int
+    small: int
+    remark: str
+
+
+@dataclass(frozen=True)
+class ReadingSummary:
+    """What came of reading a person's own pictures.
+
+    notes       what was understood, a sentence each
+    unreadable  files left out, with the reason
+    """
+
+    found: int
+    read: int
+    notes: Sequence[Message]
+    unreadable: list[tuple[str, Message]]
+
+
+@dataclass(frozen=True)
+class UnseenScore:
+    """The score on the test pictures that were neither trained on nor chosen by."""
+
+    count: int
+    share: str
+    low: str
+    high: str
+
+
+@dataclass(frozen=True)
+class DataSection:
+    """What the pictures are, how many of each class, and some of each.
+
+    fewest, most  the class with the fewest and the one with the most training pictures
+    leaking       test pictures that were trained on or chosen by
+    all_leaking   whether that is every test picture: then there is no score for new pictures
+    unseen        the score without those; None where none are leaking, or all
+    """
+
+    atlases: Mapping[str, Atlas]
+    name: str
+    sizes: Mapping[str, int]
+    height: int
+    width: int
+    colour: str
+    classes: int
+    sheet: ContactSheet
+    fewest: tuple[str, int]
+    most: tuple[str, int]
+    reading: ReadingSummary | None
+    leaking: list[str]
+    all_leaking: bool
+    unseen: UnseenScore | None
+    fingerprints: Mapping[str, str]
+    first_source: str
+
+
+def gather(context: ReportContext) -> DataSection:
     """What the pictures are, how many of each class, and some of each."""
-    splits, run = material.splits, material.run
+    splits, run = context.splits, context.run
     train = splits.train
-    most = max(1, *train.counts.values())
-    chosen = {name: _spread(train, label) for label, name in enumerate(train.classes[:SHEET_CLASSES])}
+    leaking: list[str] = read_json(run.folder / "evaluation.json").get("leaking", [])
+    atlas, sheet = contact_sheet(dict(splits.items()), samples=SAMPLES, budget=SHEET_BUDGET, small=32)
+    first = (index for label in range(len(train.classes)) for index in evenly_chosen(train, label, 1))
+    unseen = context.evaluation.without(leaking) if leaking else None
+    return DataSection(
+        atlases={"sheet": atlas},
+        name=run.origin.name,
+        sizes={name: len(part) for name, part in splits.items()},
+        height=train.size[0],
+        width=train.size[1],
+        colour=translate("gray") if train.channels == 1 else translate("colour"),
+        classes=len(train.classes),
+        sheet=sheet,
+        fewest=min(train.counts.items(), key=lambda item: item[1]),
+        most=max(train.counts.items(), key=lambda item: item[1]),
+        reading=_reading(run.origin),
+        leaking=leaking,
+        all_leaking=bool(leaking) and unseen is None,
+        unseen=_unseen_score(unseen),
+        fingerprints={name: part.fingerprint for name, part in splits.items()},
+        first_source=next((train.sources[index] for index in first), ""),
+    )
+
+
+def contact_sheet(
+    parts: Mapping[str, Dataset], *, samples: int, budget: int, small: int
+) -> tuple[Atlas, ContactSheet]:
+    """Up to `samples` training pictures of each of the first 100 classes in one image, beside their counts.
+
+    parts  by name, "train" among them
+    small  how many pixels wide a picture is on a narrow screen, at most
+    """
+    train = parts["train"]
+    classes = train.classes[:SHEET_CLASSES]
+    chosen = {name: evenly_chosen(train, label, samples) for label, name in enumerate(classes)}
     order = [index for indices in chosen.values() for index in indices]
-    leaking = read_json(run.folder / "evaluation.json").get("leaking", [])
-    atlas = images.fitted_atlas(train.images[order], budget=SHEET_BUDGET, side=64)
-    place = {index: number for number, index in enumerate(order[: atlas.count])}
+    atlas = images.fitted_atlas(train.images[torch.tensor(order)], budget=budget, side=64)
+    position = {index: number for number, index in enumerate(order[: atlas.count])}
+    most = max(1, *train.counts.values())
     rows = [
-        {
-            "name": name,
-            "counts": [part.counts.get(name, 0) for _, part in splits.items()],
-            "share": train.counts[name] / most,
-            "pictures": [cell(atlas, place[index]) for index in chosen.get(name, []) if index in place],
-        }
+        ClassRow(
+            name=name,
+            counts=[part.counts.get(name, 0) for part in parts.values()],
+            share=train.counts[name] / most,
+            cells=[atlas.cell(position[index]) for index in chosen.get(name, []) if index in position],
+        )
         for name in train.classes
     ]
-    return {
-        "atlases": {"sheet": atlas},
-        "remark": atlas.remark,
-        "zoom": zoom(atlas, 64),
-        "small": zoom(atlas, 32),
-        "name": run.origin.name,
-        "parts": [(name, len(part)) for name, part in splits.items()],
-        "height": train.size[0],
-        "width": train.size[1],
-        "kind": translate("gray") if train.channels == 1 else translate("colour"),
-        "classes": len(train.classes),
-        "rows": rows,
-        "fewest": min(train.counts.items(), key=lambda item: item[1]),
-        "most": max(train.counts.items(), key=lambda item: item[1]),
-        "reading": _reading(run.origin),
-        "leaking": len(leaking),
-        "leaking_sources": leaking,
-        "without": material.evaluation.without(leaking) if leaking else None,
-        "fingerprints": {name: part.fingerprint for name, part in splits.items()},
-        "first_sources": [train.sources[index] for index in order[:1]],
-    }
+    return atlas, ContactSheet(list(parts), rows, zoom(atlas, 64), zoom(atlas, small), atlas.remark)
 
 
-def _reading(origin: Origin) -> dict[str, Any] | None:
-    """How own pictures were read, in the language of the page; None for a known data set."""
-    if not origin.location:
-        return None
-    unreadable = [{"source": one.source, "reason": translate_reason(one.reason)} for one in origin.unreadable]
-    read = origin.found - len(unreadable)
-    return {"found": origin.found, "read": read, "unreadable": unreadable, "notes": origin.notes}
-
-
-def _spread(dataset: Dataset, label: int) -> list[int]:
-    """Some pictures of a class, taken at even distances through the data set."""
+def evenly_chosen(dataset: Dataset, label: int, number: int) -> list[int]:
+    """Up to `number` pictures of a class, taken at even distances through the data set."""
     mine = torch.nonzero(dataset.labels == label)[:, 0]
-    places = torch.linspace(0, max(0, len(mine) - 1), min(SAMPLES, len(mine))).round().long()
+    places = torch.linspace(0, max(0, len(mine) - 1), min(number, len(mine))).round().long()
     chosen: list[int] = mine[places].tolist()
     return chosen
+
+
+def _reading(origin: Origin) -> ReadingSummary | None:
+    """How own pictures were read, for the language of the page; None for a known data set."""
+    if not origin.location:
+        return None
+    unreadable = [(file.source, translate_reason(file.reason)) for file in origin.unreadable]
+    return ReadingSummary(origin.found, origin.found - len(unreadable), origin.notes, unreadable)
+
+
+def _unseen_score(evaluation: Evaluation | None) -> UnseenScore | None:
+    if evaluation is None:
+        return None
+    share, low, high = (
+        percent(value, count=evaluation.count) for value in (evaluation.accuracy, *evaluation.interval)
+    )
+    return UnseenScore(evaluation.count, share, low, high)

@@ -1,23 +1,42 @@
-"""The section in which one draws and every layer answers, and can be asked what it said back then."""
+"""The section in which one draws and every layer answers, now and at snapshots of training."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from pellucid.pad.section import Subject, drawing_section
-from pellucid.report.context import Material
+from pellucid.pad.section import Section, Subject, drawing_section
+from pellucid.plots.images import Atlas
+from pellucid.report.context import ReportContext
 
-SNAPSHOTS_BUDGET = 800_000  # bytes of the past, packed, at most: the report has other things to carry
+SNAPSHOTS_BUDGET = 800_000  # bytes of all snapshots, packed, at most: the report has other things to carry
 
 
-def draw(material: Material) -> dict[str, Any]:
+@dataclass(frozen=True)
+class DrawSection:
+    """The network itself, for the page to run; or why a page cannot run it.
+
+    refusal    why the page cannot run the network; empty when it can
+    folder     the run's folder, for the command that serves the network instead
+    snapshots  how many snapshots had room, of `recorded` ones
+    """
+
+    drawing: Section
+    refusal: str
+    folder: str
+    snapshots: int
+    recorded: int
+    atlases: Mapping[str, Atlas] = field(default_factory=dict)
+
+
+def gather(context: ReportContext) -> DrawSection:
     """The network itself, for the page to run; or why a page cannot run it."""
-    run, splits = material.run, material.splits
+    run, splits = context.run, context.splits
     subject = Subject(run.classifier, run.origin.data, splits.train, splits.test, run.snapshots())
-    section = drawing_section(subject, language=material.language, snapshot_bytes=SNAPSHOTS_BUDGET)
-    past = section.data.get("snapshots")
-    return {
-        "drawing": section,
-        "refusal": section.data.get("refusal", ""),
-        "folder": run.folder.name,
-        "snapshots": past["count"] if past else 0,
-        "given": past["given"] if past else 0,
-    }
+    drawing = drawing_section(subject, language=context.language, snapshot_bytes=SNAPSHOTS_BUDGET)
+    past = drawing.data.get("snapshots")
+    return DrawSection(
+        drawing=drawing,
+        refusal=drawing.data.get("refusal", ""),
+        folder=run.folder.name,
+        snapshots=past["count"] if past else 0,
+        recorded=past["given"] if past else 0,
+    )

@@ -1,65 +1,121 @@
-"""Maps of the evidence by every method, and what their tests say of them: what a reader may believe."""
+"""Evidence maps by every method, and what their tests say of them: what a reader may believe."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
 from torch import Tensor
 
-from pellucid.classifier import Classifier
+from pellucid.classifier import MANIFEST, Classifier
 from pellucid.data.dataset import Dataset
+from pellucid.errors import PellucidError
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.explanation import explain
-from pellucid.explanation.faithfulness import PICTURES, Method, evaluate_maps
+from pellucid.explanation.faithfulness import PICTURES, Faithfulness, Method, evaluate_maps
 from pellucid.explanation.layer_stats import multiply_adds
+from pellucid.files import read_json, write_json
 from pellucid.formatting import figure
 from pellucid.inference import scaled
 from pellucid.language import translate
 from pellucid.plots import images
 
+FAITHFULNESS = "faithfulness.json"
 FEWEST = 8  # pictures the maps are tested on, however large the network
 MULTIPLY_ADDS = 600_000_000  # of one pass over them, at most; every method takes some hundred such passes
 LARGE, SMALL = 168, 112  # about how many pixels wide a map is drawn, beside its picture and in a row
 
 
-def evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) -> dict[str, Any]:
-    """For every method of EXPLAINERS its verdict and its maps of the pictures at `examples`, for a page.
+@dataclass(frozen=True)
+class EvidenceMap:
+    """One signed map as a page draws it, on its own symmetric scale.
 
-    `dataset` holds pictures that were not learned from; the class explained is the one answered.
+    address        the image as "data:image/png;base64,..."
+    width, height  of the map in cells; times `large` or `small` they are pixels on the page
+    reach          the end of the scale, and `sum`, what all cells add up to: three digits each
+    empty          whether there is no evidence to draw
+    """
+
+    address: str
+    width: int
+    height: int
+    large: int
+    small: int
+    reach: str
+    sum: str
+    empty: bool
+    description: str
+
+
+@dataclass(frozen=True)
+class MethodEvidence:
+    """How one method fared in its tests, and its map of each example.
+
+    finding  why it is supported or not, in words
+    leads    by how much it beats each rival map, in mean probability
+    """
+
+    name: str
+    title: str
+    supported: bool
+    finding: str
+    deletion: float
+    insertion: float
+    rank_correlation: float
+    leads: tuple[tuple[str, float], ...]
+    caveat: str
+    paper: str
+    maps: tuple[EvidenceMap, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Every method of EXPLAINERS tested and drawn."""
+
+    faithfulness: Faithfulness
+    caveat: str
+    methods: tuple[MethodEvidence, ...]
+
+    def method(self, name: str) -> MethodEvidence:
+        """The evidence of the method called `name`."""
+        return next(method for method in self.methods if method.name == name)
+
+
+def gather_evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) -> Evidence:
+    """For every method of EXPLAINERS its verdict and its maps of the pictures at `examples`.
+
+    `dataset` holds pictures that were not learned from; the class explained is the one predicted.
     """
     methods = cast("Mapping[str, Method]", EXPLAINERS)  # each can be called as one
     tested = evaluate_maps(classifier, dataset, methods, pictures=affordable(classifier, dataset))
     explained = [explain(classifier, dataset.images[index], methods=EXPLAINERS) for index in examples]
-    shown = [
-        {
-            "name": test.method,
-            "title": translate(test.method),
-            "supported": test.supported,
-            "says": test.sentence.partition(": ")[2],
-            "deletion": test.deletion,
-            "insertion": test.insertion,
-            "alike": test.correlation,
-            "leads": [(translate(lead.rival), lead.mean) for lead in test.leads],
-            "caveat": translate(EXPLAINERS[test.method].caveat),
-            "paper": translate(EXPLAINERS[test.method].paper),
-            "maps": [
-                drawn_map(
-                    e.heatmaps[test.method],
-                    translate(
-                        "%(method)s for %(name)s", method=translate(test.method), name=e.classes[e.target]
-                    ),
-                )
-                for e in explained
-            ],
-        }
-        for test in tested.tests
-    ]
-    return {
-        "verdict": tested.verdict,
-        "caveat": translate(tested.caveat),
-        "pictures": tested.pictures,
-        "methods": shown,
-    }
+    found = []
+    for test in tested.tests:
+        title = translate(test.method)
+        maps = [
+            evidence_map(
+                each.heatmaps[test.method],
+                translate("%(method)s for %(name)s", method=title, name=each.classes[each.target]),
+            )
+            for each in explained
+        ]
+        found.append(
+            MethodEvidence(
+                name=test.method,
+                title=title,
+                supported=test.supported,
+                finding=test.sentence.partition(": ")[2],
+                deletion=test.deletion,
+                insertion=test.insertion,
+                rank_correlation=test.correlation,
+                leads=tuple((translate(lead.rival), lead.mean) for lead in test.leads),
+                caveat=translate(EXPLAINERS[test.method].caveat),
+                paper=translate(EXPLAINERS[test.method].paper),
+                maps=tuple(maps),
+            )
+        )
+    return Evidence(tested, translate(tested.caveat), tuple(found))
 
 
 def affordable(classifier: Classifier, dataset: Dataset) -> int:
@@ -68,21 +124,60 @@ def affordable(classifier: Classifier, dataset: Dataset) -> int:
     return max(FEWEST, min(PICTURES, MULTIPLY_ADDS // max(1, work)))
 
 
-def drawn_map(heat: Tensor, says: str) -> dict[str, Any]:
-    """One signed map (h, w) on its own symmetric scale, whose end is told, for a page."""
+def evidence_map(heat: Tensor, title: str) -> EvidenceMap:
+    """One signed map (h, w) on its own symmetric scale, whose end is printed; `title` says what it shows."""
     reach = float(heat.abs().max())
     pixels = images.coloured(heat, -reach, reach, colours=images.SIGNED)
     end = figure(reach)
-    return {
-        "address": images.coloured_address(pixels),
-        "width": heat.shape[1],
-        "height": heat.shape[0],
-        "large": max(1, round(LARGE / max(heat.shape))),
-        "small": max(1, round(SMALL / max(heat.shape))),
-        "reach": end,
-        "sum": figure(float(heat.sum())),
-        "empty": reach == 0 or not math.isfinite(reach),
-        "says": translate(
-            "Evidence by %(says)s, from −%(end)s (against) to %(end)s (for)", says=says, end=end
+    return EvidenceMap(
+        address=images.coloured_address(pixels),
+        width=heat.shape[1],
+        height=heat.shape[0],
+        large=max(1, round(LARGE / max(heat.shape))),
+        small=max(1, round(SMALL / max(heat.shape))),
+        reach=end,
+        sum=figure(float(heat.sum())),
+        empty=reach == 0 or not math.isfinite(reach),
+        description=translate(
+            "Evidence by %(title)s, from −%(end)s (against) to %(end)s (for)", title=title, end=end
         ),
+    )
+
+
+def write_verdicts(folder: Path, faithfulness: Faithfulness) -> None:
+    """faithfulness.json in a run's folder holds how each method fared, with the SHA-256 of the weights."""
+    methods = {
+        test.method: {
+            "supported": test.supported,
+            "rank_correlation": test.correlation,
+            "deletion": test.deletion,
+            "insertion": test.insertion,
+            "leads": {lead.rival: lead.mean for lead in test.leads},
+        }
+        for test in faithfulness.tests
     }
+    facts = {
+        "weights": read_json(folder / MANIFEST).get("sha256"),
+        "pictures": faithfulness.pictures,
+        "checked": faithfulness.checked,
+        "accuracy": faithfulness.accuracy,
+        "chance": faithfulness.chance,
+        "methods": methods,
+    }
+    write_json(folder / FAITHFULNESS, facts)
+
+
+def read_verdicts(folder: Path) -> dict[str, bool]:
+    """Whether each method passed its tests on the weights in `folder`; empty where none was tested on them.
+
+    A file that is missing, damaged or of other weights counts as none: the maps are then called not tested.
+    """
+    if not (folder / FAITHFULNESS).is_file():
+        return {}
+    try:
+        facts = read_json(folder / FAITHFULNESS)
+        if facts["weights"] != read_json(folder / MANIFEST)["sha256"]:
+            return {}
+        return {name: bool(method["supported"]) for name, method in facts["methods"].items()}
+    except (PellucidError, AttributeError, KeyError, TypeError):
+        return {}

@@ -1,7 +1,7 @@
 """Pictures explained: lines for a terminal, plain values for a program, one page, one figure."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from markupsafe import Markup
@@ -15,12 +15,13 @@ from pellucid.explanation.explanation import Explanation
 from pellucid.explanation.neighbours import CAVEAT as NEIGHBOUR_CAVEAT
 from pellucid.explanation.neighbours import Index, Neighbour, nearest, novelty
 from pellucid.formatting import digits, figure
-from pellucid.language import translate, use_language
+from pellucid.language import Message, translate, use_language
 from pellucid.plots import figures, images
-from pellucid.report.evidence import drawn_map
+from pellucid.report.evidence import EvidenceMap, evidence_map
 from pellucid.report.templates import SCALES, environment_of_pages, gradient
 
-SHOWN = 224  # pixels a picture is brought to
+SIDE = 224  # pixels a picture is brought to
+TOP = 5  # classes named with their probabilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,187 +29,283 @@ class Explained:
     """One picture with all that was asked about it.
 
     name        what the picture is called
-    ways        the shortest change found to each other class; empty when not asked for
-    neighbours  training pictures the network holds most alike, with the pictures (C, H, W); likewise
-    unlike      how unlike the training pictures it is, a percentile; None when not asked for
+    changes     the smallest change found to each other class; empty when not asked for
+    neighbours  training pictures most similar to the network, with the pictures (C, H, W); likewise
+    novelty     how far it is from the training pictures, a percentile; None when not asked for
+    verdicts    whether each method passed its tests on this network; a method without one was not tested
     """
 
     name: str
     explanation: Explanation
-    ways: tuple[Counterfactual, ...] = ()
+    changes: tuple[Counterfactual, ...] = ()
     neighbours: tuple[tuple[Neighbour, Tensor], ...] = ()
-    unlike: float | None = None
+    novelty: float | None = None
+    verdicts: Mapping[str, bool] = field(default_factory=dict)
 
     @property
-    def change(self) -> Counterfactual | None:
+    def smallest(self) -> Counterfactual | None:
         """The smallest of the changes found, or None."""
-        return min(self.ways, key=lambda way: (not way.confirmed, way.amount), default=None)
+        return min(self.changes, key=_least_first, default=None)
 
     @property
     def title(self) -> str:
-        """The picture's name and what is answered."""
+        """The picture's name and what is predicted."""
         return f"{self.name}: {self.explanation.sentence}"
+
+    def warning(self, method: str) -> str:
+        """What to say beside a map of `method`: that it failed its tests, or was not tested; else nothing."""
+        if method not in self.verdicts:
+            return translate("Not tested on this network: run 'pellucid report'.")
+        return "" if self.verdicts[method] else translate("Not to be believed: it failed its tests.")
 
 
 def neighbours_of(
     index: Index, image: Tensor, count: int
 ) -> tuple[tuple[tuple[Neighbour, Tensor], ...], float]:
-    """The training pictures most like uint8 (C, H, W), each with its pixels, and how unlike them it is."""
+    """The training pictures most similar to uint8 (C, H, W), with their pixels, and its novelty, 0..100."""
     found = nearest(index, image[None], count)[0]
-    pictures = tuple((one, index.dataset.images[one.index]) for one in found)
+    pictures = tuple((neighbour, index.dataset.images[neighbour.index]) for neighbour in found)
     return pictures, float(novelty(index, image[None])[0])
 
 
-def lines(one: Explained) -> list[str]:
+def lines(explained: Explained) -> list[str]:
     """The explanation in lines of text, its maps drawn in characters."""
-    explanation = one.explanation
-    told = [one.title]
+    explanation = explained.explanation
+    text = [explained.title]
     longest = max((len(name) for name in explanation.feature_maps), default=0)
     for name, maps in explanation.feature_maps.items():
         shape = " x ".join(str(number) for number in maps.shape)
-        told.append(f"  {name:<{longest}}  {shape:<14} largest value {float(maps.max()):.3g}")
+        text.append(f"  {name:<{longest}}  {shape:<14} largest value {float(maps.max()):.3g}")
     for name, heat in explanation.heatmaps.items():
-        told += [f"Evidence by {explanation.caption(name)}", *(f"  {row}" for row in images.text_map(heat))]
-    told += map(str, explanation.notes)
-    if one.change is not None:
-        told += ["What would change it:", *(f"  {says}" for says in _said(_sorted(one.ways))), CHANGE_CAVEAT]
-    if one.neighbours:
-        told.append(
-            f"Training pictures most alike (farther from them than {one.unlike:.0f} of 100 ordinary ones):"
+        text.append(f"Evidence by {explanation.caption(name)}")
+        if explained.warning(name):
+            text.append(f"  {explained.warning(name)}")
+        text += [f"  {row}" for row in images.text_map(heat)]
+    text += map(str, explanation.notes)
+    if explained.smallest is not None:
+        text += ["What would change it:", *(f"  {line}" for line in _change_lines(explained.changes))]
+        text.append(CHANGE_CAVEAT)
+    if explained.neighbours:
+        text.append(
+            f"Most similar training pictures (farther away than for {explained.novelty:.0f} of 100 ordinary "
+            "pictures):"
         )
-        told += [f"  {near.similarity:.3f} {near.label}, {near.source}" for near, _ in one.neighbours]
-        told.append(NEIGHBOUR_CAVEAT)
-    return told
+        text += [f"  {near.similarity:.3f} {near.label}, {near.source}" for near, _ in explained.neighbours]
+        text.append(NEIGHBOUR_CAVEAT)
+    return text
 
 
-def facts(one: Explained) -> dict[str, Any]:
+def facts(explained: Explained) -> dict[str, Any]:
     """All figures as plain values, for JSON."""
-    explanation = one.explanation
-    shares = [float(text) for text in digits(explanation.probabilities)]
-    told: dict[str, Any] = {
-        "file": one.name,
+    explanation = explained.explanation
+    probabilities = [float(text) for text in digits(explanation.probabilities)]
+    values: dict[str, Any] = {
+        "source": explained.name,
         **explanation.to_json(),
-        "probabilities": dict(zip(explanation.classes, shares, strict=True)),
+        "probabilities": dict(zip(explanation.classes, probabilities, strict=True)),
         "layers": [
-            {"layer": name, "shape": list(maps.shape), "largest": float(maps.max())}
+            {"name": name, "shape": list(maps.shape), "largest": float(maps.max())}
             for name, maps in explanation.feature_maps.items()
         ],
+        "supported": {name: explained.verdicts.get(name) for name in explanation.heatmaps},
+        "warnings": {name: warning for name in explanation.heatmaps if (warning := explained.warning(name))},
     }
-    if one.ways:
-        told["changes"] = [_change(way) for way in _sorted(one.ways)]
-    if one.neighbours:
-        told["unlike"] = one.unlike
-        told["neighbours"] = [
-            {"label": near.label, "similarity": near.similarity, "source": near.source}
-            for near, _ in one.neighbours
+    if explained.changes:
+        values["changes"] = [
+            {
+                "prediction": change.classes[change.target],
+                "confirmed": change.confirmed,
+                "amount": change.amount,
+                "confidence": float(change.after[change.target]),
+                "edits": [vars(edit) for edit in change.edits],
+            }
+            for change in sorted(explained.changes, key=_least_first)
         ]
-    return told
+    if explained.neighbours:
+        values["novelty"] = explained.novelty
+        values["neighbours"] = [
+            {"label": near.label, "similarity": near.similarity, "source": near.source}
+            for near, _ in explained.neighbours
+        ]
+    return values
 
 
-def plotted(one: Explained, title: str) -> Any:
+def plotted(explained: Explained, title: str) -> Any:
     """Picture, evidence, change, neighbours and layers as a matplotlib figure."""
     beside = {}
-    if one.change is not None and one.change.confirmed:
-        beside[f"changed: {one.change.classes[one.change.target]}"] = one.change.changed
-    for rank, (near, image) in enumerate(one.neighbours[:7], 1):
-        beside[f"alike {rank}: {near.label}, {near.similarity:.3f}"] = image
-    explanation = one.explanation
+    change = explained.smallest
+    if change is not None and change.confirmed:
+        beside[f"changed: {change.classes[change.target]}"] = change.changed
+    for rank, (near, image) in enumerate(explained.neighbours[:7], 1):
+        beside[f"similar {rank}: {near.label}, {near.similarity:.3f}"] = image
+    explanation = explained.explanation
+    warnings = {name: explained.warning(name) for name in explanation.heatmaps}
     return figures.plot_explanation(
-        explanation.image, explanation.heatmaps, explanation.feature_maps, title, beside=beside
-    )
+        explanation.image, explanation.heatmaps, explanation.feature_maps, title,
+        beside=beside, warnings=warnings,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PagePicture:
+    """A picture on the page: an image in an address, and its size in pixels."""
+
+    address: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class PageMap:
+    """An evidence map on the page, with what is said beside it and below."""
+
+    map: EvidenceMap
+    width: int
+    height: int
+    caption: str
+    paper: str
+    warning: str
+
+
+@dataclass(frozen=True)
+class PageChange:
+    """A change to one class, on the page; `sentence` says what was changed and what came of it."""
+
+    prediction: str
+    sentence: str
+    amount: str
+    picture: PagePicture
+    confirmed: bool
+
+
+@dataclass(frozen=True)
+class PageNeighbour:
+    """A similar training picture, on the page."""
+
+    label: str
+    similarity: str
+    source: str
+    picture: PagePicture
+
+
+@dataclass(frozen=True)
+class PageLayer:
+    """What one layer puts out, in words."""
+
+    name: str
+    shape: str
+    largest: str
+
+
+@dataclass(frozen=True)
+class ExplainedSection:
+    """One picture as the page shows it, as `Explained` holds it."""
+
+    name: str
+    sentence: str
+    picture: PagePicture
+    top: list[tuple[str, float]]
+    maps: list[PageMap]
+    notes: tuple[Message, ...]
+    smallest: PageChange | None
+    changes: list[PageChange]
+    novelty: int
+    neighbours: list[PageNeighbour]
+    layers: list[PageLayer]
+
+
+@dataclass(frozen=True)
+class ExplainedPage:
+    """All that the template of the page reads."""
+
+    language: str
+    sections: list[ExplainedSection]
+    style: Markup
+    ramp: Markup
+    change_caveat: str
+    neighbour_caveat: str
 
 
 def page(explained: Sequence[Explained], *, language: str = "en") -> str:
     """One HTML page that needs nothing else, in a language of LANGUAGES."""
     with use_language(language):
-        return _rendered(explained, language)
-
-
-def _rendered(explained: Sequence[Explained], language: str) -> str:
-    style = asset("shared/page.css") + asset("shared/why.css")
-    return (
-        environment_of_pages()
-        .get_template("report/explained.html")
-        .render(
+        made = ExplainedPage(
             language=language,
-            pictures=[_shown(one) for one in explained],
-            style=Markup(style),
+            sections=[_section(each) for each in explained],
+            style=Markup(asset("shared/page.css") + asset("shared/why.css")),
             ramp=Markup(gradient(SCALES["signed"])),
             change_caveat=translate(CHANGE_CAVEAT),
             neighbour_caveat=translate(NEIGHBOUR_CAVEAT),
         )
+        return environment_of_pages().get_template("report/explained.html").render(page=made)
+
+
+def _section(explained: Explained) -> ExplainedSection:
+    explanation, smallest = explained.explanation, explained.smallest
+    return ExplainedSection(
+        name=explained.name,
+        sentence=explanation.sentence,
+        picture=_picture(explanation.image, SIDE),
+        top=[
+            (explanation.classes[k], float(explanation.probabilities[k]))
+            for k in explanation.probabilities.argsort(descending=True)[:TOP].tolist()
+        ],
+        maps=[_page_map(explained, name, heat) for name, heat in explanation.heatmaps.items()],
+        notes=explanation.notes,
+        smallest=None if smallest is None else _page_change(smallest, SIDE),
+        changes=[_page_change(each, SIDE // 3) for each in sorted(explained.changes, key=_least_first)],
+        novelty=round(explained.novelty or 0),
+        neighbours=[
+            PageNeighbour(near.label, f"{near.similarity:.3f}", near.source, _picture(image, SIDE // 3))
+            for near, image in explained.neighbours
+        ],
+        layers=[
+            PageLayer(name, " × ".join(str(number) for number in maps.shape), figure(float(maps.max())))
+            for name, maps in explanation.feature_maps.items()
+        ],
     )
 
 
-def _shown(one: Explained) -> dict[str, Any]:
-    """What the page shows of one picture."""
-    explanation = one.explanation
-    change = one.change
-    return {
-        "name": one.name,
-        "says": explanation.sentence,
-        "image": _image(explanation.image, SHOWN),
-        "top": [
-            (explanation.classes[k], float(explanation.probabilities[k]))
-            for k in explanation.probabilities.argsort(descending=True)[:5].tolist()
-        ],
-        "maps": [
-            {**drawn_map(heat, translate(name)), "name": name, "caption": explanation.caption(name),
-             "paper": translate(EXPLAINERS[name].paper), "sides": _sides(heat.shape[0], heat.shape[1], SHOWN)}
-            for name, heat in explanation.heatmaps.items()
-        ],
-        "notes": explanation.notes,
-        "change": None if change is None else {"says": change.sentence, "confirmed": change.confirmed,
-                                               "image": _image(change.changed, SHOWN)},
-        "ways": [
-            {"to": way.classes[way.target], "says": way.sentence, "amount": f"{way.amount:.1f}",
-             "image": _image(way.changed, SHOWN // 3), "confirmed": way.confirmed}
-            for way in _sorted(one.ways)
-        ],
-        "unlike": None if one.unlike is None else round(one.unlike),
-        "neighbours": [
-            {"label": near.label, "similarity": f"{near.similarity:.3f}", "source": near.source,
-             "image": _image(image, SHOWN // 3)}
-            for near, image in one.neighbours
-        ],
-        "layers": [
-            (name, " × ".join(str(number) for number in maps.shape), figure(float(maps.max())))
-            for name, maps in explanation.feature_maps.items()
-        ],
-    }  # fmt: skip
+def _page_map(explained: Explained, method: str, heat: Tensor) -> PageMap:
+    height, width = _fitted(heat.shape[0], heat.shape[1], SIDE)
+    return PageMap(
+        map=evidence_map(heat, translate(method)),
+        width=width,
+        height=height,
+        caption=explained.explanation.caption(method),
+        paper=translate(EXPLAINERS[method].paper),
+        warning=explained.warning(method),
+    )
 
 
-def _image(image: Tensor, side: int) -> dict[str, Any]:
+def _page_change(change: Counterfactual, side: int) -> PageChange:
+    return PageChange(
+        prediction=change.classes[change.target],
+        sentence=change.sentence,
+        amount=f"{change.amount:.1f}",
+        picture=_picture(change.changed, side),
+        confirmed=change.confirmed,
+    )
+
+
+def _picture(image: Tensor, side: int) -> PagePicture:
     """A picture as an address, brought to `side` pixels."""
-    height, width = _sides(image.shape[1], image.shape[2], side)
-    return {
-        "address": images.coloured_address(images.picture(image)),
-        "width": width,
-        "height": height,
-    }
+    height, width = _fitted(image.shape[1], image.shape[2], side)
+    return PagePicture(images.coloured_address(images.picture(image)), width, height)
 
 
-def _sides(height: int, width: int, side: int) -> tuple[int, int]:
+def _fitted(height: int, width: int, side: int) -> tuple[int, int]:
     """Height and width with the longer one `side` pixels: picture and maps lie equally large side by side."""
     return round(height * side / max(height, width)), round(width * side / max(height, width))
 
 
-def _change(way: Counterfactual) -> dict[str, Any]:
-    return {
-        "to": way.classes[way.target],
-        "confirmed": way.confirmed,
-        "amount": way.amount,
-        "probability": float(way.after[way.target]),
-        "edits": [vars(edit) for edit in way.edits],
-    }
-
-
-def _said(ways: Sequence[Counterfactual]) -> list[str]:
+def _change_lines(changes: Sequence[Counterfactual]) -> list[str]:
     """A sentence for each change; the classes to which none was found share one."""
-    found = [way.sentence for way in ways if way.confirmed]
-    vain = [way for way in ways if not way.confirmed]
+    ordered = sorted(changes, key=_least_first)
+    found = [change.sentence for change in ordered if change.confirmed]
+    vain = [change for change in ordered if not change.confirmed]
     return [*found, failure_sentence(vain)] if vain else found
 
 
-def _sorted(ways: Sequence[Counterfactual]) -> list[Counterfactual]:
-    return sorted(ways, key=lambda way: (not way.confirmed, way.amount))
+def _least_first(change: Counterfactual) -> tuple[bool, float]:
+    return not change.confirmed, change.amount

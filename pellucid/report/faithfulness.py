@@ -1,10 +1,36 @@
-"""The section on whether the maps of evidence can be believed."""
+"""The section on whether the evidence maps can be trusted."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from pellucid.report.context import Material
+from pellucid.plots.images import Atlas
+from pellucid.report.context import ReportContext
+from pellucid.report.evidence import MethodEvidence
 
 
-def faithfulness(material: Material) -> dict[str, Any]:
-    """What the tests say of every kind of map."""
-    return {**material.tested, "examples": [why for why, _ in material.examples]}
+@dataclass(frozen=True)
+class FaithfulnessSection:
+    """What the tests say of every method, and its map of each example.
+
+    pictures  how many the methods were tested on
+    examples  what each example is one of, in the order of the maps
+    """
+
+    verdict: str
+    caveat: str
+    pictures: int
+    methods: tuple[MethodEvidence, ...]
+    examples: list[str]
+    atlases: Mapping[str, Atlas] = field(default_factory=dict)
+
+
+def gather(context: ReportContext) -> FaithfulnessSection:
+    """What the tests say of every method, and its map of each example."""
+    evidence = context.evidence
+    return FaithfulnessSection(
+        verdict=evidence.faithfulness.verdict,
+        caveat=evidence.caveat,
+        pictures=evidence.faithfulness.pictures,
+        methods=evidence.methods,
+        examples=[example.kind for example in context.examples],
+    )

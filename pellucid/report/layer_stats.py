@@ -1,7 +1,7 @@
-"""The section on the network's health: what its layers cost, see, waste and know, and how they learned."""
+"""The section on layer statistics: what layers cost, see, waste and hold, and how they learned."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
@@ -9,7 +9,8 @@ from pellucid.explanation.layer_stats import CAVEATS, LayerStats, layer_statisti
 from pellucid.formatting import figure
 from pellucid.language import translate
 from pellucid.plots.charts import decades_chart
-from pellucid.report.context import Material
+from pellucid.plots.images import Atlas
+from pellucid.report.context import ReportContext
 from pellucid.training.diagnostics import LayerDiagnostics
 
 EXAMINED = 512  # test pictures, at most
@@ -17,58 +18,117 @@ NAMED = 8  # channels named, at most
 CURVES = 9  # layers drawn by epoch, at most
 
 
-def health(material: Material) -> dict[str, Any]:
-    """Every layer: shape, cost, field of view, wasted channels, what a probe reads; its pulse by epoch."""
-    run = material.run
-    found = layer_statistics(run.classifier, material.splits.test, pictures=EXAMINED, seed=run.recipe.seed)
+@dataclass(frozen=True)
+class ChannelList:
+    """How many channels there are of a kind, and the first of them by name."""
+
+    count: int
+    names: str
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer's row of the table.
+
+    field, effective  the receptive field and its effective part, in pixels; None where there is none
+    judged            whether channels were counted: dead, always on, twins
+    probe, untrained  accuracy 0..1 of a linear probe on the layer, and on the untrained one
+    """
+
+    name: str
+    shape: str
+    parameters: int
+    multiply_adds: int
+    milliseconds: str
+    field: str | None
+    effective: str | None
+    judged: bool
+    dead: ChannelList
+    always_on: ChannelList
+    twins: ChannelList
+    probe: float | None
+    untrained: float | None
+
+
+@dataclass(frozen=True)
+class DiagnosticsRow:
+    """One layer at the step halfway through an epoch."""
+
+    epoch: int
+    layer: str
+    gradient_norm: str
+    update_ratio: str
+
+
+@dataclass(frozen=True)
+class LayerStatsSection:
+    """Every layer: shape, cost, receptive field, wasted channels, probe; gradient and update by epoch.
+
+    best_probe   the layer whose probe is most accurate, with that accuracy
+    caveats      by what they are about: channels, probe, field
+    """
+
+    layers: list[LayerRow]
+    pictures: int
+    parameters: int
+    multiply_adds: int
+    milliseconds: str
+    dead: int
+    always_on: int
+    twins: int
+    best_probe: tuple[str, float] | None
+    charts: list[Markup]
+    diagnostics: list[DiagnosticsRow]
+    caveats: Mapping[str, str]
+    atlases: Mapping[str, Atlas] = field(default_factory=dict)
+
+
+def gather(context: ReportContext) -> LayerStatsSection:
+    """Every layer: shape, cost, receptive field, wasted channels, probe; gradient and update by epoch."""
+    run = context.run
+    found = layer_statistics(run.classifier, context.splits.test, pictures=EXAMINED, seed=run.recipe.seed)
     judged = [layer for layer in found.layers if layer.judged]
-    knowing = max((layer for layer in judged if layer.probe is not None), key=_probe, default=None)
-    return {
-        "layers": [_layer(layer) for layer in found.layers],
-        "pictures": found.pictures,
-        "parameters": found.parameters,
-        "multiply_adds": found.multiply_adds,
-        "milliseconds": f"{sum(layer.seconds for layer in found.layers) * 1000:.2f}",
-        "dead": sum(len(layer.dead) for layer in judged),
-        "always_on": sum(len(layer.always_on) for layer in judged),
-        "twins": sum(len(layer.duplicates) for layer in judged),
-        "knowing": None if knowing is None else (knowing.name, _probe(knowing)),
-        "charts": [Markup(chart) for chart in _charts(run.diagnostics())],
-        "diagnostics": [
-            {**vars(entry), "gradient": figure(entry.gradient), "update": figure(entry.update)}
+    probes = [(layer.name, layer.probe) for layer in judged if layer.probe is not None]
+    return LayerStatsSection(
+        layers=[_row(layer) for layer in found.layers],
+        pictures=found.pictures,
+        parameters=found.parameters,
+        multiply_adds=found.multiply_adds,
+        milliseconds=f"{sum(layer.seconds for layer in found.layers) * 1000:.2f}",
+        dead=sum(len(layer.dead) for layer in judged),
+        always_on=sum(len(layer.always_on) for layer in judged),
+        twins=sum(len(layer.duplicates) for layer in judged),
+        best_probe=max(probes, key=lambda probe: probe[1], default=None),
+        charts=[Markup(chart) for chart in _charts(run.diagnostics())],
+        diagnostics=[
+            DiagnosticsRow(entry.epoch, entry.layer, figure(entry.gradient_norm), figure(entry.update_ratio))
             for entry in run.diagnostics()
         ],
-        "caveats": {name: translate(caveat) for name, caveat in CAVEATS.items()},
-    }
+        caveats={name: translate(caveat) for name, caveat in CAVEATS.items()},
+    )
 
 
-def _layer(layer: LayerStats) -> dict[str, Any]:
-    """One row of the table."""
-    return {
-        "name": layer.name,
-        "shape": " × ".join(str(number) for number in layer.shape),
-        "parameters": layer.parameters,
-        "multiply_adds": layer.multiply_adds,
-        "milliseconds": f"{layer.seconds * 1000:.3f}",
-        "field": None if layer.field is None else f"{layer.field[1]} × {layer.field[0]}",
-        "effective": None if layer.effective_field is None else f"{layer.effective_field:.1f}",
-        "judged": layer.judged,
-        "dead": _named(layer.dead),
-        "always_on": _named(layer.always_on),
-        "twins": _named([f"{one.first} = {one.second}" for one in layer.duplicates]),
-        "probe": layer.probe,
-        "untrained": layer.untrained_probe,
-    }
+def _row(layer: LayerStats) -> LayerRow:
+    return LayerRow(
+        name=layer.name,
+        shape=" × ".join(str(number) for number in layer.shape),
+        parameters=layer.parameters,
+        multiply_adds=layer.multiply_adds,
+        milliseconds=f"{layer.seconds * 1000:.3f}",
+        field=None if layer.field is None else f"{layer.field[1]} × {layer.field[0]}",
+        effective=None if layer.effective_field is None else f"{layer.effective_field:.1f}",
+        judged=layer.judged,
+        dead=_channel_list(layer.dead),
+        always_on=_channel_list(layer.always_on),
+        twins=_channel_list([f"{twin.first} = {twin.second}" for twin in layer.duplicates]),
+        probe=layer.probe,
+        untrained=layer.untrained_probe,
+    )
 
 
-def _named(found: Sequence[object]) -> tuple[int, str]:
-    """How many there are, and the first of them by name."""
-    more = "" if len(found) <= NAMED else translate(" and %(count)s more", count=len(found) - NAMED)
-    return len(found), ", ".join(str(one) for one in found[:NAMED]) + more
-
-
-def _probe(layer: LayerStats) -> float:
-    return layer.probe or 0.0
+def _channel_list(channels: Sequence[object]) -> ChannelList:
+    more = "" if len(channels) <= NAMED else translate(" and %(count)s more", count=len(channels) - NAMED)
+    return ChannelList(len(channels), ", ".join(str(channel) for channel in channels[:NAMED]) + more)
 
 
 def _charts(diagnostics: list[LayerDiagnostics]) -> list[str]:
@@ -77,17 +137,13 @@ def _charts(diagnostics: list[LayerDiagnostics]) -> list[str]:
         return []
     layers = list(dict.fromkeys(entry.layer for entry in diagnostics))
     layers = layers[:: -(-len(layers) // CURVES)]
-    kinds = {
-        "gradient": translate("Length of the gradient"),
-        "update": translate("Update as a share of the weights"),
-    }
+    gradients: dict[str, dict[int, float]] = {layer: {} for layer in layers}
+    updates: dict[str, dict[int, float]] = {layer: {} for layer in layers}
+    for entry in diagnostics:
+        if entry.layer in gradients:
+            gradients[entry.layer][entry.epoch] = entry.gradient_norm
+            updates[entry.layer][entry.epoch] = entry.update_ratio
     return [
-        decades_chart(
-            title,
-            {
-                layer: {entry.epoch: getattr(entry, kind) for entry in diagnostics if entry.layer == layer}
-                for layer in layers
-            },
-        )
-        for kind, title in kinds.items()
+        decades_chart(translate("Gradient norm"), gradients),
+        decades_chart(translate("Update ratio: size of a step against the weights"), updates),
     ]

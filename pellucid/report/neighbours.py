@@ -1,62 +1,108 @@
-"""The section on the training pictures the network holds most like some test pictures."""
+"""The section on the training pictures most similar to some test pictures, as the network sees them."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from pellucid.explanation.faithfulness import PICTURES
-from pellucid.explanation.neighbours import CAVEAT as NEIGHBOUR_CAVEAT
-from pellucid.explanation.neighbours import index_sample, nearest, novelty
+from pellucid.explanation.neighbours import CAVEAT, index_sample, nearest, novelty
 from pellucid.language import translate
-from pellucid.plots.images import fitted_atlas, zoom
-from pellucid.report.context import CHANGED, Material, cell, shown, telling_pictures, tile
+from pellucid.plots.images import Atlas, Cell, fitted_atlas, zoom
+from pellucid.report.context import CHANGED, JudgedPicture, ReportContext, judged_picture
 from pellucid.report.evidence import affordable
 
-ALIKE = 8
+NEIGHBOURS = 8
 NEIGHBOUR_BUDGET = 130_000
 
 
-def neighbours(material: Material) -> dict[str, Any]:
-    """The training pictures the network holds most like some test pictures."""
-    splits = material.splits
-    share = affordable(material.run.classifier, material.splits.test) / PICTURES
-    chosen = telling_pictures(material)[: max(2, int(CHANGED * share))]
-    index = index_sample(material.run.classifier, splits.train, splits.validation)
-    images = splits.test.images[[number for _, number in chosen]]
-    alike, unlike = nearest(index, images, ALIKE), novelty(index, images)
-    places = [one.index for row in alike for one in row]
-    atlas = fitted_atlas(index.dataset.images[places], budget=NEIGHBOUR_BUDGET, side=64)
+@dataclass(frozen=True)
+class NeighbourTile:
+    """A training picture with its similarity, and whether its label is the prediction."""
+
+    cell: Cell
+    label: str
+    similarity: str
+    source: str
+    agrees: bool
+
+
+@dataclass(frozen=True)
+class PictureNeighbours:
+    """A test picture and the training pictures most similar to it.
+
+    novelty        percentile 0..100 of how far it is from its nearest training pictures
+    same_label     how many of those have its label, and `same_prediction` its prediction
+    """
+
+    kind: str
+    picture: JudgedPicture
+    novelty: int
+    same_label: int
+    same_prediction: int
+    neighbours: list[NeighbourTile]
+
+
+@dataclass(frozen=True)
+class NeighboursSection:
+    """Some test pictures with the training pictures most similar to them.
+
+    highest_novelty  of the pictures shown
+    searched         how many of the `training` pictures were searched
+    held_out         whether usual distances were measured on pictures held out of training
+    """
+
+    atlases: Mapping[str, Atlas]
+    large: int
+    test_large: int
+    rows: list[PictureNeighbours]
+    searched: int
+    training: int
+    highest_novelty: int
+    held_out: bool
+    caveat: str
+
+
+def gather(context: ReportContext) -> NeighboursSection:
+    """Some test pictures with the training pictures most similar to them."""
+    classifier, splits = context.run.classifier, context.splits
+    share = affordable(classifier, splits.test) / PICTURES
+    chosen = context.further_examples[: max(2, int(CHANGED * share))]
+    index = index_sample(classifier, splits.train, splits.validation)
+    images = splits.test.images[[example.index for example in chosen]]
+    found, novelties = nearest(index, images, NEIGHBOURS), novelty(index, images)
+    positions = [neighbour.index for row in found for neighbour in row]
+    atlas = fitted_atlas(index.dataset.images[positions], budget=NEIGHBOUR_BUDGET, side=64)
     rows = []
-    for number, (why, test_index) in enumerate(chosen):
-        told = tile(material, test_index)
+    for number, (example, row) in enumerate(zip(chosen, found, strict=True)):
+        picture = judged_picture(context, example.index)
+        tiles = [
+            NeighbourTile(
+                cell=atlas.cell(number * len(row) + rank),
+                label=neighbour.label,
+                similarity=f"{neighbour.similarity:.3f}",
+                source=neighbour.source,
+                agrees=neighbour.label == picture.prediction,
+            )
+            for rank, neighbour in enumerate(row)
+            if number * len(row) + rank < atlas.count
+        ]
         rows.append(
-            {
-                "why": why,
-                "tile": told,
-                "unlike": round(float(unlike[number])),
-                "same": sum(one.label == told["true"] for one in alike[number]),
-                "answered": sum(one.label == told["predicted"] for one in alike[number]),
-                "alike": [
-                    {
-                        "place": cell(atlas, number * len(alike[number]) + rank),
-                        "label": one.label,
-                        "similarity": f"{one.similarity:.3f}",
-                        "source": one.source,
-                        "agrees": one.label == told["predicted"],
-                    }
-                    for rank, one in enumerate(alike[number])
-                    if number * len(alike[number]) + rank < atlas.count
-                ],
-            }
+            PictureNeighbours(
+                kind=example.kind,
+                picture=picture,
+                novelty=round(float(novelties[number])),
+                same_label=sum(neighbour.label == picture.label for neighbour in row),
+                same_prediction=sum(neighbour.label == picture.prediction for neighbour in row),
+                neighbours=tiles,
+            )
         )
-    return {
-        **shown(material),
-        "atlases": {"test": material.album.atlas, "alike": atlas},
-        "large": zoom(atlas, 64),
-        "test_large": zoom(material.album.atlas, 64),
-        "rows": [row for row in rows if row["tile"]["place"]],
-        "searched": len(index.dataset),
-        "learned": len(splits.train),
-        "strangest": max(rows, key=lambda row: row["unlike"])["unlike"] if rows else 0,
-        "held_out": index.held_out,
-        "remark": atlas.remark,
-        "caveat": translate(NEIGHBOUR_CAVEAT),
-    }
+    return NeighboursSection(
+        atlases={"test": context.pictures.atlas, "neighbours": atlas},
+        large=zoom(atlas, 64),
+        test_large=zoom(context.pictures.atlas, 64),
+        rows=[row for row in rows if row.picture.cell],
+        searched=len(index.dataset),
+        training=len(splits.train),
+        highest_novelty=max((row.novelty for row in rows), default=0),
+        held_out=index.held_out,
+        caveat=translate(CAVEAT),
+    )

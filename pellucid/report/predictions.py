@@ -1,15 +1,29 @@
-"""The section with the first test pictures as they come."""
+"""The section with the first test pictures, in the order of the test set."""
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from pellucid.report.context import FIRST, Material, shown, tile
+from pellucid.plots.images import Atlas, zoom
+from pellucid.report.context import FIRST, JudgedPicture, ReportContext, judged_picture
 
 
-def predictions(material: Material) -> dict[str, Any]:
-    """The first test pictures as they come."""
-    tiles = [tile(material, index) for index in range(min(FIRST, material.evaluation.count))]
-    return {
-        **shown(material),
-        "tiles": [tile for tile in tiles if tile["place"]],
-        "right": sum(tile["right"] for tile in tiles),
-    }
+@dataclass(frozen=True)
+class PredictionsSection:
+    """The first test pictures with their predictions, and how many of them are right."""
+
+    atlases: Mapping[str, Atlas]
+    zoom: int
+    pictures: list[JudgedPicture]
+    right: int
+
+
+def gather(context: ReportContext) -> PredictionsSection:
+    """The first test pictures with their predictions."""
+    atlas = context.pictures.atlas
+    pictures = [judged_picture(context, index) for index in range(min(FIRST, context.evaluation.count))]
+    return PredictionsSection(
+        atlases={"test": atlas},
+        zoom=zoom(atlas, 84),
+        pictures=[picture for picture in pictures if picture.cell],
+        right=sum(picture.right for picture in pictures),
+    )

@@ -1,12 +1,13 @@
 """One HTML file that needs nothing else: the verdict, the data, the training, the mistakes, the layers.
 
-A section is a module that gathers its numbers, a template of the same name in `assets/report/sections/`
-that draws them, and a line of SECTIONS. What goes wrong in one is told in its place.
+A section is a module with a record and the function `gather` that fills it, a template of the same name in
+`assets/report/sections/` that draws it, and a line of SECTIONS. What goes wrong in one is said in its place.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2 import Environment
 from markupsafe import Markup
@@ -14,10 +15,12 @@ from markupsafe import Markup
 from pellucid.assets import asset
 from pellucid.data.dataset import Splits
 from pellucid.evaluation.evaluation import Evaluation
+from pellucid.evaluation.metrics import Confusion
 from pellucid.files import write_text
 from pellucid.formatting import percent
 from pellucid.language import translate, use_language
 from pellucid.machine import keep_memory
+from pellucid.pad.section import Section as Drawing
 from pellucid.plots import charts
 from pellucid.plots.images import Atlas
 from pellucid.report import (
@@ -36,35 +39,111 @@ from pellucid.report import (
     reproduce,
     training,
 )
-from pellucid.report.context import Material
+from pellucid.report.context import ReportContext
+from pellucid.report.evidence import write_verdicts
 from pellucid.report.templates import SCALES, environment_of_pages, gradient
 from pellucid.runs.run import Run
 
 REPORT = "report.html"
-STYLES, SCRIPTS = ("shared/page.css", "shared/why.css"), ("report/report.js", "report/why.js")
+STYLES = ("shared/page.css", "shared/why.css")
+SCRIPTS = tuple(f"report/{name}.js" for name in ("page", "mistakes", "report", "why"))
 
-SECTIONS: Sequence[tuple[str, str, Callable[[Material], dict[str, Any]]]] = (
-    ("draw", "Draw", draw.draw),
-    ("data", "The data", data.data),
-    ("training", "Training", training.training),
-    ("predictions", "Predictions", predictions.predictions),
-    ("mistakes", "Mistakes", mistakes.mistakes),
-    ("calibration", "How sure it is", calibration.calibration),
-    ("layers", "What the layers see", layers.layers),
-    ("faithfulness", "Can the maps be believed", faithfulness.faithfulness),
-    ("guess", "Guess first", guess.guess),
-    ("counterfactual", "What would change it", counterfactual.change),
-    ("neighbours", "Neighbours", neighbours.neighbours),
-    ("embedding", "Map of pictures", embedding.map_of_pictures),
-    ("layer_stats", "Health of the network", layer_stats.health),
-    ("reproduce", "Do it again", reproduce.reproduce),
+
+class SectionRecord(Protocol):
+    """What a section gathers for its template."""
+
+    @property
+    def atlases(self) -> Mapping[str, Atlas]:
+        """The images it takes pictures from, by name."""
+
+
+Gather = Callable[[ReportContext], SectionRecord]
+
+SECTIONS: Sequence[tuple[str, str, Gather]] = (
+    ("draw", "Draw", draw.gather),
+    ("data", "Data", data.gather),
+    ("training", "Training", training.gather),
+    ("predictions", "Predictions", predictions.gather),
+    ("mistakes", "Mistakes", mistakes.gather),
+    ("calibration", "Calibration", calibration.gather),
+    ("layers", "What the layers see", layers.gather),
+    ("faithfulness", "Can the evidence maps be trusted?", faithfulness.gather),
+    ("guess", "Guess first", guess.gather),
+    ("counterfactual", "What would change it", counterfactual.gather),
+    ("neighbours", "Neighbours", neighbours.gather),
+    ("embedding", "Map of pictures", embedding.gather),
+    ("layer_stats", "Layer statistics", layer_stats.gather),
+    ("reproduce", "Reproduce this run", reproduce.gather),
 )
+
+
+@dataclass(frozen=True)
+class RenderedSection:
+    """A section as the page shows it; `record` is None when it could not be made, and `body` says why."""
+
+    name: str
+    title: str
+    number: int
+    record: SectionRecord | None
+    answer: Markup
+    body: Markup
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result at the top of the page.
+
+    accuracy, low, high  in percent, with the 95 % interval; `strip` draws them
+    balanced             the scores that count every class equally, where classes are uneven
+    worst_id             the address of the pictures of the worst confusion
+    points               by how many points confidence differs from accuracy, and whether it is above
+    silent               channels that answered to none of `checked` test pictures, of all `channels`
+    leaking              test pictures that were trained on or chosen by; `unseen`, accuracy without them
+    stopped              why training ended before its last epoch, in English; empty when it did not
+    """
+
+    accuracy: str
+    low: str
+    high: str
+    strip: Markup
+    balanced: str
+    worst: Confusion | None
+    worst_id: str
+    points: str
+    overconfident: bool
+    silent: int
+    channels: int
+    checked: int
+    leaking: int
+    all_leaking: bool
+    unseen: str
+    stopped: str
+
+
+@dataclass(frozen=True)
+class ReportPage:
+    """All that the template of the page reads."""
+
+    language: str
+    words: Mapping[str, str]
+    title: str
+    folder: str
+    begun: str
+    evaluation: Evaluation
+    verdict: Verdict
+    about: list[str]
+    sections: list[RenderedSection]
+    drawing: Drawing | None
+    atlases: Mapping[str, Atlas]
+    scales: Mapping[str, str]
+    style: Markup
+    script: Markup
 
 
 # What the scripts fill in themselves.
 BLANKS = (
     "first", "then", "before", "count", "after", "points", "low", "high", "helped", "hurt", "name", "wrong",
-    "classes",
+    "classes", "shown", "all", "source", "label", "prediction", "confidence", "label_probability", "number",
 )  # fmt: skip
 
 
@@ -80,124 +159,109 @@ def write_report(
     splits      the run's pictures where they are at hand; without them they are loaded again
     evaluation  without it, the one that was saved; the test set is opened where there is none
 
-    A part that cannot be made says so in its place on the page. Raises PellucidError when the file cannot
-    be written, UsageError for an unknown language.
+    Beside it, faithfulness.json keeps how each kind of evidence map fared, for `explain`. A part that cannot
+    be made says so in its place on the page. Raises PellucidError when a file cannot be written, UsageError
+    for an unknown language.
     """
     splits = splits or run.splits()
     evaluation = evaluation or run.evaluation() or run.evaluate(splits.test)
+    context = ReportContext(run, splits, evaluation, language)
     path = run.folder / REPORT
-    write_text(path, render(Material(run, splits, evaluation, language)))
+    write_text(path, render(context))
+    try:
+        tested = context.evidence.faithfulness
+    except Exception:  # noqa: BLE001  # the section on faithfulness says what went wrong
+        return path
+    write_verdicts(run.folder, tested)
     return path
 
 
-def render(material: Material) -> str:
-    """The page as text, in the language of its material."""
+def render(context: ReportContext) -> str:
+    """The page as text, in the language of its context."""
     keep_memory()
-    with use_language(material.language):
-        return _rendered(material)
+    with use_language(context.language):
+        environment = environment_of_pages()
+        sections = [
+            render_section(environment, number, entry, context) for number, entry in enumerate(SECTIONS, 1)
+        ]
+        page = report_page(context, sections)
+        return environment.get_template("report/report.html").render(page=page)
 
 
-def _rendered(material: Material) -> str:
-    environment = environment_of_pages()
-    sections = [_section(environment, number, *entry, material) for number, entry in enumerate(SECTIONS, 1)]
-    return environment.get_template("report/report.html").render(
-        language=material.language,
+def render_section(
+    environment: Environment, number: int, entry: tuple[str, str, Gather], context: ReportContext
+) -> RenderedSection:
+    """One section of the page; what goes wrong in it is said in it, and the others are made all the same."""
+    name, title, gather = entry
+    record: SectionRecord | None
+    try:
+        record = gather(context)
+        macros: Any = environment.get_template(f"report/sections/{name}.html").module
+        answer, body = macros.answer(record), macros.body(record)
+    except Exception as error:  # noqa: BLE001  # a report must not fail a training for one picture
+        parts: Any = environment.get_template("shared/parts.html").module
+        record, answer, body = None, Markup(), parts.failed(f"{type(error).__name__}: {error}")
+    return RenderedSection(name, translate(title), number, record, answer, body)
+
+
+def report_page(context: ReportContext, sections: Sequence[RenderedSection]) -> ReportPage:
+    """Everything the page's template reads, from its sections."""
+    run = context.run
+    records = {section.name: section.record for section in sections}
+    drawn = records["draw"]
+    return ReportPage(
+        language=context.language,
         words=_script_words(),
-        title=f"{material.run.origin.name} · {material.run.recipe.model}",
-        folder=material.run.folder.resolve().name,
-        begun=str(material.run.environment.get("begun", ""))[:10],
-        evaluation=material.evaluation,
-        verdict=_verdict(material, {section["key"]: section["told"] for section in sections}),
-        about=_about(material),
-        sections=sections,
-        drawing=_drawing(sections),
-        atlases=_once(entry for section in sections for entry in section["told"].get("atlases", {}).items()),
+        title=f"{run.origin.name} · {run.recipe.model}",
+        folder=run.folder.resolve().name,
+        begun=str(run.environment.get("begun", ""))[:10],
+        evaluation=context.evaluation,
+        verdict=_verdict(context, records),
+        about=_about(run),
+        sections=list(sections),
+        drawing=drawn.drawing if isinstance(drawn, draw.DrawSection) and not drawn.refusal else None,
+        atlases={
+            name: atlas for record in records.values() if record for name, atlas in record.atlases.items()
+        },
         scales={name: gradient(colours) for name, colours in SCALES.items()},
         style=Markup("\n".join(asset(name) for name in STYLES)),
         script=Markup("\n".join(asset(name) for name in SCRIPTS)),
     )
 
 
-def _section(
-    environment: Environment,
-    number: int,
-    key: str,
-    title: str,
-    gather: Callable[[Material], dict[str, Any]],
-    material: Material,
-) -> dict[str, Any]:
-    """One section of the page; what goes wrong in it is told in it, and the others are made all the same."""
-    try:
-        told, macros = gather(material), _macros(environment, f"report/sections/{key}.html")
-        answer, body = macros.answer(told), macros.body(told)
-    except Exception as error:  # noqa: BLE001  # a report must not fail a training for one picture
-        failed = _macros(environment, "shared/parts.html").failed
-        told, answer, body = {}, "", failed(f"{type(error).__name__}: {error}")
-    return {
-        "key": key,
-        "title": translate(title),
-        "number": number,
-        "told": told,
-        "answer": answer,
-        "body": body,
-    }
+def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]) -> Verdict:
+    evaluation = context.evaluation
+    low, high = evaluation.interval
+    gap = float(evaluation.confidence.mean()) - evaluation.accuracy
+    worst = evaluation.confusions[0] if evaluation.confusions else None
+    confused, inside, pictures = records["mistakes"], records["layers"], records["data"]
+    ids = {}
+    if isinstance(confused, mistakes.MistakesSection):
+        ids = {(pair.label, pair.prediction): pair.id for pair in confused.pairs}
+    silent = inside.silent if isinstance(inside, layers.LayersSection) else layers.SilentChannels(0, [], 0)
+    known = pictures if isinstance(pictures, data.DataSection) else None
+    return Verdict(
+        accuracy=percent(evaluation.accuracy, count=evaluation.count),
+        low=percent(low, count=evaluation.count),
+        high=percent(high, count=evaluation.count),
+        strip=Markup(charts.interval_strip(low, evaluation.accuracy, high)),
+        balanced=evaluation.balanced if evaluation.uneven else "",
+        worst=worst,
+        worst_id=ids.get((worst.label, worst.prediction), "mistakes") if worst else "",
+        points=f"{abs(gap) * 100:.1f}",
+        overconfident=gap > 0,
+        silent=sum(layer.silent for layer in silent.layers),
+        channels=silent.channels,
+        checked=silent.checked,
+        leaking=len(known.leaking) if known else 0,
+        all_leaking=known.all_leaking if known else False,
+        unseen=known.unseen.share if known and known.unseen else "",
+        stopped=context.run.ended,
+    )
 
 
-def _macros(environment: Environment, name: str) -> Any:
-    """The macros of a template of `assets/`."""
-    return environment.get_template(name).module
-
-
-def _drawing(sections: Sequence[dict[str, Any]]) -> Any:
-    """What the page needs for drawing beyond its place, or None where nothing can be drawn."""
-    told: dict[str, Any] = next((s["told"] for s in sections if "drawing" in s["told"]), {})
-    return told["drawing"] if told and not told["refusal"] else None
-
-
-def _once(entries: Iterable[tuple[str, Atlas]]) -> dict[str, Atlas]:
-    return dict(entries)
-
-
-def _script_words() -> dict[str, str]:
-    """What report.js and why.js say; they fill in {names}."""
-    blank = {name: f"{{{name}}}" for name in BLANKS}
-    return {
-        "guess.ask": translate("What will the network answer?"),
-        "guess.again": translate(
-            "This is where its evidence lies. What will it answer, now that you see the map?"
-        ),
-        "guess.told": translate("You guessed %(first)s, then %(then)s.", **blank),
-        "guess.next": translate("Next picture"),
-        "guess.end": translate("Did the maps help?"),
-        "guess.helped": translate("The maps helped you."),
-        "guess.misled": translate("The maps misled you."),
-        "guess.luck": translate("That the maps helped you cannot be told from luck."),
-        "guess.score": translate(
-            "You knew %(before)s of %(count)s answers from the picture alone and %(after)s with the map: "
-            "%(points)s points, 95 %% interval %(low)s to %(high)s. The map put %(helped)s right and "
-            "%(hurt)s wrong.",
-            **blank,
-        ),
-        "map.class": translate("%(count)s of %(name)s", **blank),
-        "map.chosen": translate(
-            "Chosen: %(count)s pictures, %(wrong)s of them mistakes. Labelled: %(classes)s.", **blank
-        ),
-        "light": translate("Light"),
-        "dark": translate("Dark"),
-        "copied": translate("Copied %(count)s", count="{count}"),
-        "uncopied": translate("Could not copy"),
-        "tally": translate("%(shown)s of %(all)s", shown="{shown}", all="{all}"),
-        "tile": translate(
-            "%(source)s: labelled %(true)s, predicted %(predicted)s (%(sure)s), %(true)s had %(given)s",
-            source="{source}", true="{true}", predicted="{predicted}", sure="{sure}", given="{given}",
-        ),
-        "picture": translate("test picture %(number)s", number="{number}"),
-    }  # fmt: skip
-
-
-def _about(material: Material) -> list[str]:
-    """What made the figures above, in a few words."""
-    run = material.run
+def _about(run: Run) -> list[str]:
+    """What made the figures, in a few words."""
     weights = sum(weight.numel() for weight in run.classifier.network.parameters())
     processor = run.environment.get("machine", {}).get("processor")
     facts = [translate("%(count)s weights", count=f"{weights:,}")]
@@ -206,30 +270,37 @@ def _about(material: Material) -> list[str]:
     return [*facts, str(processor)] if processor else facts
 
 
-def _verdict(material: Material, told: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    evaluation = material.evaluation
-    low, high = evaluation.interval
-    gap = float(evaluation.confidence.mean()) - evaluation.accuracy
-    worst = evaluation.confusions[0] if evaluation.confusions else None
-    opened = {(pair["true"], pair["predicted"]): pair["id"] for pair in told["mistakes"].get("pairs", [])}
-    silent = told["layers"].get("silent", [])
+def _script_words() -> dict[str, str]:
+    """The sentences of report.js and why.js, which fill in {names}."""
+    blank = {name: f"{{{name}}}" for name in BLANKS}
     return {
-        "share": percent(evaluation.accuracy, count=evaluation.count),
-        "alike": evaluation.alike if evaluation.uneven else "",
-        "low": percent(low, count=evaluation.count),
-        "high": percent(high, count=evaluation.count),
-        "strip": Markup(charts.interval_strip(low, evaluation.accuracy, high)),
-        "worst": worst,
-        "worst_id": opened.get((worst.true, worst.predicted), "mistakes") if worst else "",
-        "points": f"{abs(gap) * 100:.1f}",
-        "too_sure": gap > 0,
-        "silent": sum(quiet for _, quiet, _ in silent),
-        "channels": told["layers"].get("channels", 0),
-        "looked": told["layers"].get("looked", 0),
-        "leaking": told["data"].get("leaking", 0),
-        "without": _share(told["data"].get("without")),
+        "guess.ask": translate("What will the network predict?"),
+        "guess.again": translate("Here is the evidence map. What will it predict, now that you see it?"),
+        "guess.done": translate("You guessed %(first)s, then %(then)s.", **blank),
+        "guess.next": translate("Next picture"),
+        "guess.end": translate("Did the maps help?"),
+        "guess.helped": translate("The maps helped you."),
+        "guess.misled": translate("The maps misled you."),
+        "guess.luck": translate("Whether the maps helped you cannot be told from chance."),
+        "guess.score": translate(
+            "You guessed %(before)s of %(count)s predictions from the picture alone and %(after)s with the "
+            "map: %(points)s points, 95 %% interval %(low)s to %(high)s. The map turned %(helped)s guesses "
+            "right and %(hurt)s wrong.",
+            **blank,
+        ),
+        "map.class": translate("%(name)s (%(count)s)", **blank),
+        "map.chosen": translate(
+            "Chosen: %(count)s pictures, %(wrong)s of them mistakes. Labels: %(classes)s.", **blank
+        ),
+        "light": translate("Light"),
+        "dark": translate("Dark"),
+        "copied": translate("Copied %(count)s", **blank),
+        "uncopied": translate("Could not copy"),
+        "tally": translate("%(shown)s of %(all)s", **blank),
+        "tile": translate(
+            "%(source)s: labelled %(label)s, predicted %(prediction)s (%(confidence)s), "
+            "%(label)s had %(label_probability)s",
+            **blank,
+        ),
+        "picture": translate("test picture %(number)s", **blank),
     }
-
-
-def _share(evaluation: Evaluation | None) -> str:
-    return percent(evaluation.accuracy, count=evaluation.count) if evaluation else ""

@@ -1,49 +1,77 @@
 """The section on how to train this network again."""
 
 import shlex
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from pellucid.data.dataset import Origin
 from pellucid.files import read_json
 from pellucid.language import translate
-from pellucid.report.context import Material
+from pellucid.plots.images import Atlas
+from pellucid.report.context import ReportContext
 
 FILES = (
     ("recipe.json", "every choice that decides the training"),
     ("environment.json", "versions, machine, threads, fingerprints, command"),
     ("split.csv", "every picture with its part and a hash of its pixels"),
     ("metrics.csv", "loss and accuracy by epoch"),
-    ("diagnostics.csv", "each layer's gradient and update halfway through every epoch"),
+    ("diagnostics.csv", "each layer's gradient norm and update ratio halfway through every epoch"),
     ("model.safetensors", "the weights of the best epoch"),
-    ("snapshots.safetensors", "the weights along the way, 16 times at most"),
+    ("snapshots.safetensors", "the weights along the way, up to 16 times"),
     ("model.json", "classes, preprocessing, the SHA-256 of the weights"),
     ("evaluation.json", "every figure of this page's verdict"),
     ("predictions.csv", "all probabilities of every test picture"),
 )
 
 
-def reproduce(material: Material) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RunFile:
+    """A file of the run's folder, and what it holds."""
+
+    name: str
+    description: str
+
+
+@dataclass(frozen=True)
+class ReproduceSection:
+    """All that is needed to train this network again.
+
+    command  that trains it again from the run's folder; "" for pictures from memory
+    original  the command it was trained by
+    opened   how often the test set was opened
+    """
+
+    command: str
+    original: str
+    begun: str
+    machine: Mapping[str, object]
+    versions: Mapping[str, object]
+    recipe: Mapping[str, object]
+    fingerprints: Mapping[str, str]
+    weights: str
+    opened: int
+    files: list[RunFile]
+    atlases: Mapping[str, Atlas] = field(default_factory=dict)
+
+
+def gather(context: ReportContext) -> ReproduceSection:
     """All that is needed to train this network again."""
-    run = material.run
+    run = context.run
     facts = run.environment
-    return {
-        "command": _command(run.origin),
-        "given": facts.get("command", ""),
-        "begun": facts.get("begun", ""),
-        "machine": facts.get("machine", {}),
-        "versions": facts.get("versions", {}),
-        "recipe": run.recipe.to_json(),
-        "fingerprints": {name: part.fingerprint for name, part in material.splits.items()},
-        "weights": read_json(run.folder / "model.json")["sha256"],
-        "opened": read_json(run.folder / "evaluation.json").get("opened", 1),
-        "files": [
-            {"name": name, "says": translate(says), "bytes": (run.folder / name).stat().st_size}
-            for name, says in FILES
+    return ReproduceSection(
+        command=f"pellucid train {shlex.quote(run.origin.data)} --config recipe.json"
+        if run.origin.data
+        else "",
+        original=facts.get("command", ""),
+        begun=facts.get("begun", ""),
+        machine=facts.get("machine", {}),
+        versions=facts.get("versions", {}),
+        recipe=run.recipe.to_json(),
+        fingerprints={name: part.fingerprint for name, part in context.splits.items()},
+        weights=read_json(run.folder / "model.json")["sha256"],
+        opened=read_json(run.folder / "evaluation.json").get("opened", 1),
+        files=[
+            RunFile(name, translate(description))
+            for name, description in FILES
             if (run.folder / name).is_file()
         ],
-    }
-
-
-def _command(origin: Origin) -> str:
-    """The command that trains on the same pictures again; "" where they came from memory."""
-    return f"pellucid train {shlex.quote(origin.data)} --config recipe.json" if origin.data else ""
+    )

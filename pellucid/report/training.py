@@ -1,33 +1,57 @@
 """The section on how training went."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from pellucid.language import translate
 from pellucid.plots import charts
-from pellucid.report.augmentation import preview
-from pellucid.report.context import Material
+from pellucid.plots.images import Atlas
+from pellucid.recipe import Recipe
+from pellucid.report.augmentation import AugmentationPreview, preview
+from pellucid.report.context import ReportContext
+from pellucid.training.loop import Epoch
 
 
-def training(material: Material) -> dict[str, Any]:
-    """Loss and accuracy by epoch, and which epoch was kept."""
-    history = material.run.history
-    augmented = preview(material)
+@dataclass(frozen=True)
+class TrainingSection:
+    """Loss and accuracy by epoch, and which epoch's weights the network has.
+
+    augmentation  what augmentation made of the first pictures; None where there was none
+    best          the epoch with the lowest validation loss; None when training stopped before the first
+    """
+
+    atlases: Mapping[str, Atlas]
+    augmentation: AugmentationPreview | None
+    best: Epoch | None
+    charts: list[Markup]
+    history: Sequence[Epoch]
+    seconds: float
+    recipe: Recipe
+    weights: int
+    pictures: int
+
+
+def gather(context: ReportContext) -> TrainingSection:
+    """Loss and accuracy by epoch, and which epoch's weights the network has."""
+    run = context.run
+    history = run.history
+    augmentation = preview(context)
     drawn = [
         charts.line_chart(translate("Loss by epoch, nats"), history, ("loss", "val_loss"), unit="nats"),
         charts.line_chart(
             translate("Accuracy by epoch"), history, ("accuracy", "val_accuracy"), unit="share"
         ),
     ]
-    return {
-        "atlases": {"augmented": augmented["atlas"]} if augmented else {},
-        "augmented": augmented,
-        "best": material.run.best,
-        "charts": [Markup(chart) for chart in drawn] if history else [],
-        "history": history,
-        "seconds": history[-1].seconds if history else 0.0,
-        "recipe": material.run.recipe,
-        "weights": sum(weight.numel() for weight in material.run.classifier.network.parameters()),
-        "pictures": len(material.splits.train),
-    }
+    return TrainingSection(
+        atlases={"augmented": augmentation.atlas} if augmentation else {},
+        augmentation=augmentation,
+        best=run.best,
+        charts=[Markup(chart) for chart in drawn] if history else [],
+        history=history,
+        seconds=history[-1].seconds if history else 0.0,
+        recipe=run.recipe,
+        weights=sum(weight.numel() for weight in run.classifier.network.parameters()),
+        pictures=len(context.splits.train),
+    )

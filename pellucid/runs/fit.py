@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -349,10 +350,11 @@ def _trained(session: _Session, callbacks: Sequence[Callback]) -> Run:
 
 def _write_optional(session: _Session) -> None:
     """Diagnostics and snapshots; where one cannot be written, training goes on without it."""
-    for write in (
-        lambda: write_diagnostics(session.folder, session.progress.diagnostics),
+    writers: tuple[Callable[[], None], ...] = (
+        partial(write_diagnostics, session.folder, session.progress.diagnostics),
         session.recorder.write,
-    ):
+    )
+    for write in writers:
         try:
             write()
         except PellucidError as error:

@@ -27,6 +27,7 @@ from pellucid.training.loop import Epoch
 from pellucid.training.snapshots import SNAPSHOTS, Snapshot, read_snapshots
 
 RECIPE, ENVIRONMENT = "recipe.json", "environment.json"
+NONE_LEFT = "no test picture is left, so this score says nothing about new pictures"
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,10 @@ class Run:
         try:
             return [
                 LayerDiagnostics(
-                    int(row["epoch"]), row["layer"], float(row["gradient"]), float(row["update"])
+                    int(row["epoch"]),
+                    row["layer"],
+                    float(row["gradient_norm"]),
+                    float(row["update_ratio"]),
                 )
                 for row in read_csv(self.folder / DIAGNOSTICS)
             ]
@@ -220,12 +224,15 @@ class Run:
         return evaluation
 
     def without_leaking(self) -> str:
-        """The verdict on the test pictures that were neither trained on nor validated with; "" when all were,
-        or when the test set has not been opened."""
+        """The verdict on the test pictures that were neither trained on nor chosen by, or that none is left;
+        empty when all are so, or the test set has not been opened."""
         if not self._was_opened:
             return ""
-        figures = read_object(self.folder / EVALUATION).get("without_leaking")
-        return str(figures.get("verdict", "")) if isinstance(figures, dict) else ""
+        facts = read_object(self.folder / EVALUATION)
+        if not facts.get("leaking"):
+            return ""
+        figures = facts.get("without_leaking")
+        return str(figures.get("verdict", "")) if isinstance(figures, dict) else NONE_LEFT
 
     @property
     def _was_opened(self) -> bool:

@@ -16,7 +16,7 @@ SPLIT = "split.csv"
 DIAGNOSTICS = "diagnostics.csv"
 SPLIT_HEADER = ("source", "label", "split", "content")
 METRICS_HEADER = ("epoch", "seconds", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
-DIAGNOSTICS_HEADER = ("epoch", "layer", "gradient", "update")
+DIAGNOSTICS_HEADER = ("epoch", "layer", "gradient_norm", "update_ratio")
 
 
 def split_rows(name: str, dataset: Dataset) -> Iterator[tuple[str, str, str, str]]:

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 class LayerDiagnostics:
     """One layer at the step halfway through an epoch.
 
-    gradient  the length of the loss's gradient for the layer's weights
-    update    by how much the step moved the weights, as a share of their length: about 0.001 is usual
+    gradient_norm  the length of the loss's gradient for the layer's weights
+    update_ratio   the length of the step as a share of that of the weights: about 0.001 is usual
     """
 
     epoch: int
     layer: str
-    gradient: float
-    update: float
+    gradient_norm: float
+    update_ratio: float
 
 
 def weights_now(network: nn.Module) -> dict[str, Tensor]:

@@ -53,23 +53,23 @@ def test_what_is_filtered_sorted_and_opened_is_in_the_address(
     opened: Any, made: tuple[Path, Splits], watch: Callable[..., Any]
 ) -> None:
     form = opened.locator("#browse form")
-    shown = form.locator("[name=true] option").nth(1).get_attribute("value")
-    form.locator("[name=true]").select_option(shown)
+    shown = form.locator("[name=label] option").nth(1).get_attribute("value")
+    form.locator("[name=label]").select_option(shown)
     form.locator("[name=order]").select_option("close")
     opened.locator("#browse .tile").nth(1).focus()
     opened.keyboard.press("ArrowLeft")
     address = opened.evaluate("location.hash")
-    assert address.startswith(f"#mistakes;true={shown};order=close;m=")
+    assert address.startswith(f"#mistakes;label={shown};order=close;m=")
     other = watch().page
     other.goto(made[0].as_uri() + address, wait_until="load")
     assert ids(other) == ids(opened)
     assert other.evaluate("document.activeElement.id") == opened.evaluate("document.activeElement.id")
     opened.goto(f"{made[0].as_uri()}#{ids(opened)[-1]}", wait_until="load")  # no filter: all are shown again
-    assert form.locator("[name=true]").input_value() == ""
+    assert form.locator("[name=label]").input_value() == ""
 
 
 @pytest.mark.parametrize(
-    "address", ["#m999999", "#mistakes;true=77;order=x;m=a", "#mistakes;source=%E0%A4%A"]
+    "address", ["#m999999", "#mistakes;label=77;order=x;m=a", "#mistakes;source=%E0%A4%A"]
 )
 def test_a_broken_address_shows_every_mistake(
     made: tuple[Path, Splits], watch: Callable[..., Any], address: str
@@ -132,7 +132,7 @@ def test_mistakes_are_saved_as_a_table_that_reads_back(opened: Any, made: tuple[
         assert row["source"] == made[1].test.sources[index]
         assert row["label"] == NAMES[int(made[1].test.labels[index])]
         assert row["prediction"] != row["label"]
-        assert float(row["p(prediction)"]) > float(row["p(label)"])
+        assert float(row["confidence"]) > float(row["label_probability"])
 
 
 def test_hovering_tells_what_the_picture_is(opened: Any) -> None:

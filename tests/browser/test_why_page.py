@@ -148,7 +148,7 @@ def test_guesses_are_told_back_with_an_interval_and_stay_in_the_page(
         question = questions.nth(number)
         assert question.is_visible()
         assert question.locator(".hint img, .hint .nothing").first.is_hidden()
-        answer = question.get_attribute("data-answer")
+        answer = question.get_attribute("data-prediction")
         wrong = next(
             b for b in question.locator(".choices button").all() if b.get_attribute("value") != answer
         )
@@ -159,7 +159,8 @@ def test_guesses_are_told_back_with_an_interval_and_stay_in_the_page(
     told = page.locator("#guessing .score .answer").inner_text()
     assert told.startswith("The maps helped you.")
     assert (
-        f"You knew 0 of {count} answers from the picture alone and {count} with the map: +100 points" in told
+        f"You guessed 0 of {count} predictions from the picture alone and {count} with the map: +100 points"
+        in told
     )
     assert "95 % interval +" in told
     assert page.evaluate("JSON.stringify(localStorage)") == kept
@@ -187,7 +188,7 @@ def test_choosing_on_one_map_marks_both_and_leaves_only_those_mistakes(
     wrong = page.locator(".plane").first.locator(".px.in.wrong").count()
     assert f"Chosen: {chosen[0]} pictures, {wrong} of them mistakes." in page.locator(".picked").inner_text()
     assert page.locator(".tally").inner_text().startswith(f"{wrong} of ")
-    page.get_by_role("button", name="Choose none").click()
+    page.get_by_role("button", name="Clear the selection").click()
     assert page.locator(".tally").inner_text() == all_mistakes
     assert (watched.errors, watched.requests) == ([], [])
 

@@ -380,7 +380,7 @@ def test_train_tells_what_is_wrong_and_the_score_without_leaking_pictures(
     assert "Look at them with: pellucid check toys" in out
     alone = Run.open(Path("run")).without_leaking()
     assert "of 45 right" in alone
-    assert f"Without test pictures it learned from or chose by: {alone}" in out
+    assert f"Without test pictures that were also used in training or validation: {alone}" in out
     events = call("train", "toys", "--epochs", "1", "--threads", "1", "--out", "other", "--json")[1]
     assert json.loads(events.splitlines()[0])["findings"][0]["kind"] == "leak"
 

@@ -12,7 +12,7 @@ from pellucid.errors import UsageError
 from pellucid.files import read_json
 from pellucid.report import data as data_section
 from pellucid.report import report
-from pellucid.report.context import Material
+from pellucid.report.context import ReportContext
 from pellucid.runs import fit
 from pellucid.runs.run import ENVIRONMENT, RECIPE, Run
 from pellucid.runs.tables import SPLIT
@@ -98,9 +98,10 @@ def test_the_report_counts_what_is_unreadable_and_names_it(run: Path, messy: Pat
     opened = Run.open(run)
     splits = opened.splits()
     evaluation = opened.evaluation() or opened.evaluate(splits.test)
-    told = data_section.data(Material(opened, splits, evaluation))
-    assert told["reading"]["unreadable"][0]["source"] == "train/dark/cut.png"
-    assert (told["reading"]["found"], told["reading"]["read"]) == (49, 48)
+    reading = data_section.gather(ReportContext(opened, splits, evaluation)).reading
+    assert reading is not None
+    assert reading.unreadable[0][0] == "train/dark/cut.png"
+    assert (reading.found, reading.read) == (49, 48)
 
 
 def test_a_run_whose_pictures_an_earlier_pellucid_parted_otherwise_is_still_read(

@@ -139,7 +139,7 @@ def test_the_verdict_says_it_in_words() -> None:
     text = "352 of 360 right, 97.8 %, 95 % interval 95.7 % to 98.9 %; most confused: a -> b, 8 times."
     assert found.verdict == text
     assert repr(found) == f"Evaluation({text})"
-    assert given_answers([[0.9, 0.1]] * 3, [0] * 3).verdict.endswith("; no mistake.")
+    assert given_answers([[0.9, 0.1]] * 3, [0] * 3).verdict.endswith("; no mistakes.")
     assert (
         "9,870 of 10,000 right, 98.70 %"
         in given_answers([[0.9, 0.1]] * 9870 + [[0.2, 0.8]] * 130, [0] * 10_000).verdict

@@ -10,7 +10,7 @@ import torch
 from pellucid.data.dataset import Origin, Splits
 from pellucid.evaluation.evaluation import Evaluation, evaluate
 from pellucid.report.augmentation import SHOWN, preview
-from pellucid.report.context import Material
+from pellucid.report.context import ReportContext
 from pellucid.report.report import render
 from pellucid.runs.fit import fit
 from pellucid.training.loop import first_batch
@@ -23,50 +23,52 @@ def cheaply() -> Iterator[None]:
         yield
 
 
-def material(folder: Path, augment: str, splits: Splits | None = None) -> Material:
+def context(folder: Path, augment: str, splits: Splits | None = None) -> ReportContext:
     splits = splits or toy_splits(120, channels=3)
     recipe = replace(QUICK, epochs=1, augment=augment)
     run = fit(splits.train, splits.validation, recipe, folder=folder, origin=Origin("toys"))
-    return Material(run, splits, run.evaluate(splits.test))
+    return ReportContext(run, splits, run.evaluate(splits.test))
 
 
 def test_the_first_pictures_are_shown_as_they_are_and_as_they_were_trained_on(tmp_path: Path) -> None:
-    made = material(tmp_path / "run", "shift,cutmix")
+    made = context(tmp_path / "run", "shift,cutmix")
     shown = preview(made)
     assert shown is not None
     batch, images, targets = first_batch(made.splits.train, made.run.recipe)
-    assert len(shown["before"]) == len(shown["after"]) == SHOWN
+    assert len(shown.before) == len(shown.after) == SHOWN
     labels = made.splits.train.labels[batch[:SHOWN]].tolist()
-    assert [says for _, says in shown["before"]] == [[CLASSES[label]] for label in labels]
-    for (_, says), target in zip(shown["after"], targets, strict=False):
-        told = {words.split(" % ")[1]: int(words.split(" % ")[0]) for words in says}
-        assert told == {c: round(s * 100) for c, s in zip(CLASSES, target.tolist(), strict=True) if s > 0.005}
+    assert [picture.labels for picture in shown.before] == [[CLASSES[label]] for label in labels]
+    for picture, target in zip(shown.after, targets, strict=False):
+        shares = {words.split(" % ")[1]: int(words.split(" % ")[0]) for words in picture.labels}
+        assert shares == {
+            c: round(s * 100) for c, s in zip(CLASSES, target.tolist(), strict=True) if s > 0.005
+        }
     assert not torch.equal(images[:SHOWN] * 255, made.splits.train.images[batch[:SHOWN]].float())
-    assert [name for name, _ in shown["phrases"]] == ["shift", "cutmix"]
+    assert [name for name, _ in shown.phrases] == ["shift", "cutmix"]
 
 
 def test_without_augmentation_there_is_nothing_to_show(tmp_path: Path) -> None:
-    assert preview(material(tmp_path / "run", "none")) is None
+    assert preview(context(tmp_path / "run", "none")) is None
 
 
 def test_the_page_shows_the_preview_with_names_as_text(tmp_path: Path) -> None:
     splits = toy_splits(120, channels=3)
     hostile = ("<b>bar", *CLASSES[1:])
     splits = Splits(*(replace(part, classes=hostile) for _, part in splits.items()))
-    page = render(material(tmp_path / "run", "flip,colour", splits))
-    assert "as it saw them" in page
+    page = render(context(tmp_path / "run", "flip,colour", splits))
+    assert "before and after augmentation" in page
     assert page.count("px a-augmented") == 2 * SHOWN
     assert "<b>bar" not in page
     assert "could not be made" not in page
 
 
 def test_scores_that_count_classes_alike_stand_in_the_verdict_where_they_are_uneven(tmp_path: Path) -> None:
-    made = material(tmp_path / "run", "none")
-    assert "counted alike" not in render(made)
+    made = context(tmp_path / "run", "none")
+    assert "Counting every class equally" not in render(made)
     kept = [n for n, label in enumerate(made.splits.test.labels.tolist()) if label or n % 3 == 0]
     fewer = made.splits.test.subset(torch.tensor(kept))
     uneven: Evaluation = evaluate(made.run.classifier, fewer)
     assert uneven.uneven
-    page = render(Material(made.run, Splits(made.splits.train, made.splits.validation, fewer), uneven))
+    page = render(ReportContext(made.run, Splits(made.splits.train, made.splits.validation, fewer), uneven))
     assert f"macro F1 {uneven.macro_f1:.3f}" in page
-    assert "Every class counted alike" in page
+    assert "Counting every class equally" in page

@@ -70,7 +70,7 @@ def test_sound_pictures_give_a_page_that_says_so(tmp_path: Path) -> None:
     splits = splits_of(tensor_of(photographs(400, seed=3)))
     path = write_check(audit(splits), splits, tmp_path / "check.html")
     text = path.read_text(encoding="utf-8")
-    assert "found that is wrong" in text
+    assert "wrong was found" in text
     assert [a["id"] for a in Elements(text).of_class("part")] == ["classes", "light"]
 
 

@@ -15,14 +15,14 @@ from pellucid import cli
 from pellucid.classifier import Classifier
 from pellucid.comparison import compare
 from pellucid.data import load
-from pellucid.data.dataset import Origin, Splits
+from pellucid.data.dataset import Splits
 from pellucid.errors import UsageError
 from pellucid.explanation.counterfactual import counterfactuals
 from pellucid.explanation.explanation import explain
 from pellucid.explanation.similarity import LayerSimilarity
 from pellucid.plots import images
 from pellucid.recipe import Recipe
-from pellucid.report.compare_page import _heat, _luminance, page
+from pellucid.report.compare_page import heat_cells, luminance, page
 from pellucid.report.explain_page import Explained, facts, lines
 from pellucid.report.explain_page import page as explained_page
 from pellucid.runs.fit import fit
@@ -42,7 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, digits: Splits) -> Path:
         for name, seed in (("one", 1), ("two", 2)):
             recipe = Recipe(epochs=2, batch_size=32, learning_rate=0.004, threads=1, seed=seed)
             splits = load("digits", seed=seed)
-            fit(splits.train, splits.validation, recipe, folder=folder / name, origin=Origin("digits"))
+            fit(splits, recipe, folder=folder / name)
     for number in (0, 1):
         write_picture(folder / f"{number}.png", digits.test.images[number])
     return folder
@@ -104,7 +104,7 @@ def test_a_format_is_known_by_its_name_or_by_the_end_of_the_file(place: Path, ra
     done = ran("explain", "one", "0.png", "1.png", "--format", "json", "--method", "occlusion")
     assert done.returncode == 0, done.stderr
     told = json.loads((place / "explained.json").read_text())
-    assert [one["file"] for one in told] == ["0.png", "1.png"]
+    assert [one["source"] for one in told] == ["0.png", "1.png"]
     assert all(len(one["evidence"]["occlusion"]) == 8 for one in told)
     ran("explain", "one", "0.png", "--change")
     assert (place / "0-explained.png").read_bytes().startswith(b"\x89PNG")
@@ -133,7 +133,7 @@ def test_one_bad_picture_does_not_keep_the_others_from_being_explained(place: Pa
     done = ran("explain", "one", "bad.png", "0.png", "--json", "--out", "x.html")
     assert done.returncode == 2
     assert "bad.png" in done.stderr
-    assert json.loads(done.stdout)["file"] == "0.png"
+    assert json.loads(done.stdout)["source"] == "0.png"
 
 
 def test_picture_and_map_are_equally_large_and_vain_searches_share_a_line(
@@ -182,22 +182,22 @@ def test_two_runs_are_compared_by_answers_layers_and_channels(place: Path, digit
     answers = [one.predict(digits.test.images).argmax(dim=1) for one in (first, second)]
     assert len(found.disagreements) == int((answers[0] != answers[1]).sum()) > 0
     right = [int((answer == digits.test.labels).sum()) for answer in answers]
-    assert [found.right["first"], found.right["second"]] == right
-    assert right[0] - right[1] == found.right["only first"] - found.right["only second"]
+    assert [found.right.first, found.right.second] == right
+    assert right[0] - right[1] == found.right.only_first - found.right.only_second
     assert found.similarity.rows == found.similarity.columns
     assert sorted(pair.second for pair in found.pairs["conv1"]) == list(range(16))
-    assert 0 < found.alike("conv1") <= 1
+    assert 0 < found.mean_correlation("conv1") <= 1
     made = page(found, first, second)
     assert made.count('class="tile"') == min(60, len(found.disagreements))
-    assert "read it with the pictures" in made
+    assert "arXiv:2210.16156" in made
     assert "<script" not in made
 
 
 def test_every_number_on_the_heat_map_can_be_read() -> None:
     columns = tuple(str(number) for number in range(101))
-    for cell in _heat(LayerSimilarity(("a",), columns, torch.linspace(0, 1, 101)[None], {}))[0]:
-        ground = _luminance(int(band) for band in re.findall(r"\d+", cell["colour"]))
-        written = 1.0 if cell["dark"] else 0.0  # in white or in black
+    for cell in heat_cells(LayerSimilarity(("a",), columns, torch.linspace(0, 1, 101)[None], {}))[0]:
+        ground = luminance(int(band) for band in re.findall(r"\d+", cell.colour))
+        written = 1.0 if cell.dark else 0.0  # in white or in black
         assert (max(ground, written) + 0.05) / (min(ground, written) + 0.05) >= 4.5
 
 
@@ -205,8 +205,8 @@ def test_a_run_compared_with_itself_is_alike_in_all(place: Path, digits: Splits)
     first = classifiers(place)[0]
     found = compare(first, first, digits.test)
     assert found.disagreements == []
-    assert all(found.alike(name) == pytest.approx(1) for name in found.pairs)
-    assert "They answer every picture alike." in page(found, first, first)
+    assert all(found.mean_correlation(name) == pytest.approx(1) for name in found.pairs)
+    assert "They predict the same for every picture." in page(found, first, first)
 
 
 def test_runs_of_other_pictures_or_classes_are_not_compared(place: Path, digits: Splits) -> None:
@@ -221,7 +221,9 @@ def test_runs_judged_on_other_pictures_are_not_compared(ran: Ran, place: Path) -
     (place / "three").mkdir(exist_ok=True)
     for name in ("recipe.json", "metrics.csv", "model.json", "model.safetensors"):
         (place / "three" / name).write_bytes((place / "two" / name).read_bytes())
-    (place / "three" / "environment.json").write_text(json.dumps({**facts_, "data": "cats"}))
+    (place / "three" / "environment.json").write_text(
+        json.dumps({**facts_, "origin": {**facts_["origin"], "name": "cats"}})
+    )
     done = ran("compare", "one", "three")
     assert done.returncode == 2
     assert "'three' was trained on 'cats', 'one' on 'digits'" in done.stderr
@@ -235,3 +237,25 @@ def test_compare_tells_it_and_writes_a_page(ran: Ran) -> None:
     told = json.loads(ran("compare", "one", "two", "--json").stdout)
     assert len(told["cka"]["matrix"]) == len(told["cka"]["rows"])
     assert {"index", "first", "second", "label", "source"} <= set(told["disagreements"][0])
+
+
+def test_a_map_that_failed_its_tests_or_was_not_tested_says_so_everywhere(
+    place: Path, digits: Splits
+) -> None:
+    method, network = "gradient x activation", classifiers(place)[0]
+    explanation = explain(network, digits.test.images[0])
+    untested, failed, passed = (
+        Explained("0.png", explanation, verdicts=verdicts)
+        for verdicts in ({}, {method: False}, {method: True})
+    )
+    for one, warning in (
+        (untested, "Not tested on this network: run 'pellucid report'."),
+        (failed, "Not to be believed: it failed its tests."),
+    ):
+        assert f"  {warning}" in lines(one)
+        assert facts(one)["warnings"] == {method: warning}
+        assert warning.replace("'", "&#39;") in explained_page([one])
+    assert facts(failed)["supported"] == {method: False}
+    assert facts(untested)["supported"] == {method: None}
+    assert facts(passed)["warnings"] == {}
+    assert 'class="doubt"' not in explained_page([passed])

@@ -31,7 +31,7 @@ from pellucid.machine import processor
 from pellucid.report import layers, report, templates
 from pellucid.report.check_page import Subject, render
 from pellucid.report.compare_page import page as compare_page
-from pellucid.report.context import Material
+from pellucid.report.context import ReportContext
 from pellucid.report.explain_page import Explained, neighbours_of
 from pellucid.report.explain_page import page as explained_page
 from pellucid.runs.fit import fit
@@ -191,17 +191,17 @@ def test_what_was_understood_is_korean_in_the_report_of_a_run(
 ) -> None:
     written = json.loads(json.dumps(replace(reading.splits.origin, name="그림").to_json()))
     kept = replace(run, origin=Origin.from_json(written))
-    page = section(Material(kept, splits, kept.evaluate(splits.test), "ko"), "data")
+    page = section(ReportContext(kept, splits, kept.evaluate(splits.test), "ko"), "data")
     assert english_in(page, "train", "test") == []
     assert KOREAN["This part could not be made:"] not in page
 
 
-def section(material: Material, key: str) -> str:
+def section(context: ReportContext, key: str) -> str:
     """One section of a report."""
     entry = next(entry for entry in report.SECTIONS if entry[0] == key)
-    with use_language(material.language):
-        made = report._section(templates.environment_of_pages(), 1, *entry, material)
-    return f"{made['answer']}{made['body']}"
+    with use_language(context.language):
+        made = report.render_section(templates.environment_of_pages(), 1, entry, context)
+    return f"{made.answer}{made.body}"
 
 
 def everything(run: Run, splits: Splits, against: int | None) -> Explained:
@@ -211,8 +211,10 @@ def everything(run: Run, splits: Splits, against: int | None) -> Explained:
     ways = counterfactuals(classifier, image)
     vain = tuple(replace(way, confirmed=number == 0) for number, way in enumerate(ways))
     index = index_sample(classifier, splits.train, splits.validation)
-    alike, unlike = neighbours_of(index, image, 3)
-    return Explained("그림.png", replace(explanation, notes=NOTES), vain, alike, unlike)
+    similar, novelty = neighbours_of(index, image, 3)
+    verdicts = {name: number % 2 == 0 for number, name in enumerate(EXPLAINERS) if number}
+    explanation = replace(explanation, notes=NOTES)
+    return Explained("그림.png", explanation, vain, similar, novelty, verdicts)
 
 
 @pytest.mark.parametrize("against", [None, 1])
@@ -257,7 +259,7 @@ def test_two_runs_compared_are_all_korean(run: Run, splits: Splits) -> None:
 
 
 def rendered(run: Run, splits: Splits, evaluation: Evaluation | None = None) -> str:
-    return report.render(Material(run, splits, evaluation or run.evaluate(splits.test), "ko"))
+    return report.render(ReportContext(run, splits, evaluation or run.evaluate(splits.test), "ko"))
 
 
 def without(splits: Splits, part: str, name: str) -> Splits:
@@ -283,15 +285,15 @@ def leaking(splits: Splits) -> Splits:
 def test_a_report_is_all_korean_whether_its_maps_passed_or_not(
     run: Run, splits: Splits, supported: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    material = Material(run, splits, run.evaluate(splits.test), "ko")
+    context = ReportContext(run, splits, run.evaluate(splits.test), "ko")
     with use_language("ko"):
-        told = Material(run, splits, material.evaluation, "ko").tested
-    methods = [{**method, "supported": supported} for method in told["methods"]]
-    monkeypatch.setattr(Material, "tested", {**told, "methods": methods})
-    page = report.render(material)
+        evidence = ReportContext(run, splits, context.evaluation, "ko").evidence
+    methods = tuple(replace(method, supported=supported) for method in evidence.methods)
+    monkeypatch.setattr(ReportContext, "evidence", replace(evidence, methods=methods))
+    page = report.render(context)
     assert english_in(page) == []
     assert broken_particles(page) == []
-    assert (KOREAN["Methods that did not pass: do not use their maps"] in page) is not supported
+    assert (KOREAN["Methods that failed: do not use their maps"] in page) is not supported
 
 
 def test_a_report_of_leaking_pictures_and_of_a_class_that_is_missing_is_all_korean(

@@ -1,4 +1,4 @@
-"""What the layers put out is drawn whole, on one scale a layer, and silence is told."""
+"""What the layers put out is drawn whole, on one scale per layer, and silence is named."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from pellucid.formatting import figure
 from pellucid.inference import scaled
 from pellucid.models import build
 from pellucid.plots.images import Atlas, coloured
-from pellucid.report.layers import distinct, first_kernels, pictured_layers, silent_channels
+from pellucid.report.layers import SilentLayer, distinct, first_kernels, pictured_layers, silent_channels
 
 PLENTY = 10**8
 
@@ -39,12 +39,12 @@ def test_every_channel_of_every_layer_is_drawn_on_the_layer_s_own_scale(
 ) -> None:
     recorded = record(network, scaled(images))
     layers, atlases = pictured_layers(network, distinct(recorded), budget=PLENTY)
-    assert [layer["name"] for layer in layers] == ["conv1", "pool1", "conv2", "pool2", "dense1", "dense2"]
+    assert [layer.name for layer in layers] == ["conv1", "pool1", "conv2", "pool2", "dense1", "dense2"]
     for layer in layers[:4]:
-        maps = recorded[layer["name"]]  # (3, C, H, W)
-        atlas, (height, width) = atlases[layer["atlas"]], maps.shape[2:]
-        assert [len(grid["tiles"]) for grid in layer["grids"]] == [maps.shape[1]] * 3
-        assert (layer["low"], layer["high"]) == ("0", figure(float(maps.max())))
+        maps = recorded[layer.name]  # (3, C, H, W)
+        atlas, (height, width) = atlases[str(layer.atlas)], maps.shape[2:]
+        assert [len(grid.tiles) for grid in layer.grids] == [maps.shape[1]] * 3
+        assert (layer.low, layer.high) == ("0", figure(float(maps.max())))
         sheet = pixels(atlas)
         for example, channel in ((0, 0), (2, maps.shape[1] - 1)):
             cell = sheet[example * height : (example + 1) * height, channel * width : (channel + 1) * width]
@@ -61,7 +61,7 @@ def test_dropout_at_rest_is_left_out_and_equal_numbers_of_another_shape_are_not(
 def test_signed_values_keep_their_sign_around_gray(network: nn.Module) -> None:
     outputs = torch.tensor([[[[-2.0, 0.0, 1.0]]]])  # (1, 1, 1, 3)
     (layer,), atlases = pictured_layers(network, [("conv1", outputs)], budget=PLENTY)
-    assert (layer["low"], layer["high"], layer["scale"]) == ("−2", "2", "signed")
+    assert (layer.low, layer.high, layer.scale) == ("−2", "2", "signed")
     blue, gray, orange = pixels(atlases["layer0"])[0].astype(int)
     assert blue[2] > blue[0]
     assert np.ptp(gray) <= 2
@@ -72,22 +72,22 @@ def test_a_silent_channel_and_a_silent_layer_are_named_so(network: nn.Module) ->
     outputs = torch.zeros(1, 2, 2, 2)
     outputs[0, 1] = 3.0
     (layer,), _ = pictured_layers(network, [("conv1", outputs)], budget=PLENTY)
-    assert [tile["silent"] for tile in layer["grids"][0]["tiles"]] == [True, False]
-    assert layer["grids"][0]["tiles"][0]["says"] == "0: silent"
+    assert [tile.silent for tile in layer.grids[0].tiles] == [True, False]
+    assert layer.grids[0].tiles[0].description == "0: silent"
     (layer,), _ = pictured_layers(network, [("conv1", outputs * 0)], budget=PLENTY)
-    assert layer["empty"]
+    assert layer.empty
 
 
 def test_what_has_no_room_or_no_shape_to_draw_is_told_by_name(network: nn.Module) -> None:
     maps, tokens = torch.rand(1, 4, 8, 8), torch.rand(1, 5, 7)
     layers, atlases = pictured_layers(network, [("conv1", maps), ("pool1", tokens)], budget=10)
-    assert [(layer["name"], layer["atlas"]) for layer in layers] == [("conv1", None), ("pool1", None)]
+    assert [(layer.name, layer.atlas) for layer in layers] == [("conv1", None), ("pool1", None)]
     assert atlases == {}
 
 
 def test_many_channels_and_large_maps_are_cut_down_and_said_so(network: nn.Module) -> None:
     (layer,), atlases = pictured_layers(network, [("conv1", torch.rand(1, 100, 112, 112))], budget=PLENTY)
-    assert (layer["left_out"], layer["shrunk"]) == (36, True)
+    assert (layer.left_out, layer.shrunk) == (36, True)
     assert (atlases["layer0"].width, atlases["layer0"].height) == (56, 56)
 
 
@@ -96,18 +96,18 @@ def test_channels_that_no_picture_excites_are_counted(network: nn.Module) -> Non
         network.conv1.weight[[2, 5]] = 0
         network.conv1.bias[[2, 5]] = -1
     images = torch.randint(0, 256, (120, 1, 16, 16), dtype=torch.uint8)
-    looked, silent, channels = silent_channels(network, images)
-    assert (looked, channels) == (120, 48)
-    assert ("conv1", 2, 16) in silent
+    found = silent_channels(network, images)
+    assert (found.checked, found.channels) == (120, 48)
+    assert SilentLayer("conv1", 2, 16) in found.layers
 
 
 def test_kernels_are_drawn_only_when_they_are_pictures_of_the_input(network: nn.Module) -> None:
     kernels = first_kernels(network)
     assert kernels is not None
-    assert (kernels["number"], kernels["atlas"].count) == (16, 16)
+    assert (kernels.number, kernels.atlas.count) == (16, 16)
     coloured_kernels = first_kernels(nn.Sequential(nn.Conv2d(3, 5, 4)))
     assert coloured_kernels is not None
-    assert coloured_kernels["atlas"].count == 15  # red, green and blue of each
+    assert coloured_kernels.atlas.count == 15  # red, green and blue of each
     assert first_kernels(nn.Sequential(nn.Flatten(), nn.Linear(4, 2))) is None
     assert first_kernels(nn.Flatten()) is None
 
@@ -116,5 +116,5 @@ def test_a_network_that_is_one_module_can_be_looked_into() -> None:
     network = nn.Conv2d(1, 2, 3)
     images = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
     layers, _ = pictured_layers(network, distinct(record(network, scaled(images))), budget=PLENTY)
-    assert [layer["says"] for layer in layers] == ["2 channels of 6 × 6"]
-    assert silent_channels(network, images)[2] == 2
+    assert [layer.description for layer in layers] == ["2 channels of 6 × 6"]
+    assert silent_channels(network, images).channels == 2

@@ -13,10 +13,12 @@ from pellucid import formatting
 from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.errors import UsageError
 from pellucid.evaluation.evaluation import Evaluation
+from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.formatting import percent
 from pellucid.pad.section import SCRIPTS
 from pellucid.recipe import Recipe
 from pellucid.report import layers, report
+from pellucid.report.evidence import read_verdicts
 from pellucid.runs.fit import fit
 from pellucid.runs.run import Run
 from tests.pages import HOSTILE, Elements
@@ -42,10 +44,10 @@ def page(made: tuple[Run, Splits, Evaluation]) -> str:
 
 
 @pytest.fixture(scope="module")
-def told(made: tuple[Run, Splits, Evaluation]) -> dict[str, dict[str, object]]:
+def records(made: tuple[Run, Splits, Evaluation]) -> dict[str, report.SectionRecord]:
     """What every section gathers, once."""
-    material = report.Material(*made)
-    return {key: gather(material) for key, _, gather in report.SECTIONS}
+    context = report.ReportContext(*made)
+    return {name: gather(context) for name, _, gather in report.SECTIONS}
 
 
 def renamed(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
@@ -53,7 +55,7 @@ def renamed(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
     return Dataset(dataset.images, dataset.labels, classes, sources)
 
 
-def invented(made: tuple[Run, Splits, Evaluation], count: int, *, right: float = 0.5) -> report.Material:
+def invented(made: tuple[Run, Splits, Evaluation], count: int, *, right: float = 0.5) -> report.ReportContext:
     """`count` test pictures of noise with invented answers, about a share `right` of them correct."""
     run, splits, _ = made
     generator = torch.Generator().manual_seed(1)
@@ -67,7 +69,7 @@ def invented(made: tuple[Run, Splits, Evaluation], count: int, *, right: float =
     scores = torch.rand(count, number, generator=generator)
     scores[torch.arange(count), answers] += 2
     evaluation = Evaluation(scores.softmax(dim=1), labels, test.classes, test.sources)
-    return report.Material(run, Splits(splits.train, splits.validation, test), evaluation)
+    return report.ReportContext(run, Splits(splits.train, splits.validation, test), evaluation)
 
 
 def test_the_words_come_before_the_pictures(page: str) -> None:
@@ -162,7 +164,7 @@ def test_a_part_that_fails_says_so_and_the_others_stand(
         raise RuntimeError("no maps <today>")
 
     monkeypatch.setattr(layers, "record", broken)
-    page = report.render(report.Material(*made))
+    page = report.render(report.ReportContext(*made))
     assert 'made:</strong> <span lang="en" translate="no">RuntimeError: no maps &lt;today&gt;</span>' in page
     assert page.count("could not be made") == 1
     assert 'class="matrix' in page
@@ -172,18 +174,18 @@ def test_a_part_that_fails_says_so_and_the_others_stand(
 def test_whichever_part_fails_the_page_stands(
     monkeypatch: pytest.MonkeyPatch,
     made: tuple[Run, Splits, Evaluation],
-    told: dict[str, dict[str, object]],
+    records: dict[str, report.SectionRecord],
     failing: str,
 ) -> None:
-    def broken(_: object) -> dict[str, object]:
+    def broken(_: object) -> report.SectionRecord:
         raise ValueError("broken")
 
     sections = [
-        (key, title, broken if key == failing else lambda _, key=key: told[key])
+        (key, title, broken if key == failing else lambda _, key=key: records[key])
         for key, title, _ in report.SECTIONS
     ]
     monkeypatch.setattr(report, "SECTIONS", sections)
-    page = report.render(report.Material(*made))
+    page = report.render(report.ReportContext(*made))
     assert page.count("could not be made") == 1
     assert "right on pictures it never saw" in page
 
@@ -194,8 +196,8 @@ def test_an_evaluation_of_other_pictures_is_not_shown_beside_these(
     run, splits, evaluation = made
     sources = [f"other/{n}" for n in range(evaluation.count)]
     other = Evaluation(evaluation.probabilities, evaluation.labels, evaluation.classes, sources)
-    page = report.render(report.Material(run, splits, other))
-    assert "speaks of other pictures than the test set holds" in page
+    page = report.render(report.ReportContext(run, splits, other))
+    assert "is of other pictures than the test set holds" in page
 
 
 def test_ten_thousand_pictures_and_many_mistakes_stay_under_five_megabytes(
@@ -207,17 +209,17 @@ def test_ten_thousand_pictures_and_many_mistakes_stay_under_five_megabytes(
     listed = re.search(r'<script type="application/json" id="listed">(.*?)</script>', page)
     assert listed is not None
     facts = json.loads(listed[1])
-    assert len(facts["index"]) == len(facts["place"]) == len(facts["source"]) > 4_000
-    assert facts["true"] != facts["predicted"]
+    assert len(facts["index"]) == len(facts["position"]) == len(facts["source"]) > 4_000
+    assert facts["label"] != facts["prediction"]
 
 
 @pytest.mark.parametrize("right", [0.0, 1.0])
-def test_nothing_right_and_nothing_wrong_can_be_told(
+def test_nothing_right_and_nothing_wrong_can_be_shown(
     made: tuple[Run, Splits, Evaluation], right: float
 ) -> None:
     page = report.render(invented(made, 40, right=right))
     assert "could not be made" not in page
-    assert ("no mistake" in page) == (right == 1.0)
+    assert ("no mistakes</a>" in page) == (right == 1.0)
     assert ('id="listed"' in page) == (right == 0.0)
 
 
@@ -236,7 +238,7 @@ def test_many_classes_become_a_list_of_pairs_and_colour_is_shown(tmp_path: Path)
     run = fit(
         splits.train, splits.validation, Recipe(epochs=1), folder=tmp_path / "run", origin=Origin("many")
     )
-    page = report.render(report.Material(run, splits, run.evaluate(splits.test)))
+    page = report.render(report.ReportContext(run, splits, run.evaluate(splits.test)))
     assert "could not be made" not in page
     assert '<table class="matrix' not in page
     assert '<ol class="pairs">' in page
@@ -244,16 +246,16 @@ def test_many_classes_become_a_list_of_pairs_and_colour_is_shown(tmp_path: Path)
 
 
 @pytest.mark.parametrize("supported", [True, False])
-def test_a_map_its_tests_do_not_support_is_stamped_where_it_is_shown(
+def test_a_map_that_failed_its_tests_is_stamped_where_it_is_shown(
     monkeypatch: pytest.MonkeyPatch, made: tuple[Run, Splits, Evaluation], supported: bool
 ) -> None:
-    told = report.Material(*made).tested
-    methods = [{**method, "supported": supported} for method in told["methods"]]
-    monkeypatch.setattr(report.Material, "tested", {**told, "methods": methods})
-    page = report.render(report.Material(*made))
+    evidence = report.ReportContext(*made).evidence
+    methods = tuple(replace(method, supported=supported) for method in evidence.methods)
+    monkeypatch.setattr(report.ReportContext, "evidence", replace(evidence, methods=methods))
+    page = report.render(report.ReportContext(*made))
     assert "could not be made" not in page
-    assert ("not supported by its tests" in page) is not supported
-    assert ("Methods that did not pass" in page) is not supported
+    assert ("✗ failed its tests" in page) is not supported
+    assert ("Methods that failed" in page) is not supported
 
 
 def test_the_score_without_leaking_pictures_stands_in_the_verdict_and_beside_the_data(
@@ -277,8 +279,8 @@ def test_the_score_without_leaking_pictures_stands_in_the_verdict_and_beside_the
     assert "could not be made" not in page
     text = " ".join(Elements(page).text.split())
     share = percent(without.accuracy)
-    assert f"6 test pictures are also among those it learned from. Without: {share} right." in text
-    assert f"Without them {share} of {without.count} are right, 95 % interval" in text
+    assert f"6 test pictures were also used in training. Without them: {share} right." in text
+    assert f"Without them, {share} of {without.count} are right, 95 % interval" in text
     assert all(source in text for source in leaked.sources)
 
 
@@ -298,7 +300,7 @@ def test_a_network_the_page_cannot_run_still_gets_a_full_report(
         raise UsageError("The page's engine cannot run 'sort': in forward, line 7.")
 
     monkeypatch.setattr("pellucid.pad.section.lower", refusing)
-    page = report.render(report.Material(*made))
+    page = report.render(report.ReportContext(*made))
     assert "The page&#39;s engine cannot run &#39;sort&#39;: in forward, line 7." in page
     assert f"pellucid live {made[0].folder.name}" in page
     assert 'id="live-data"' not in page
@@ -306,11 +308,56 @@ def test_a_network_the_page_cannot_run_still_gets_a_full_report(
     assert 'class="matrix' in page
 
 
-def test_damaged_snapshots_are_told_in_their_place(
+def test_damaged_snapshots_are_reported_in_their_place(
     monkeypatch: pytest.MonkeyPatch, made: tuple[Run, Splits, Evaluation], tmp_path: Path
 ) -> None:
     (tmp_path / "snapshots.safetensors").write_bytes(b"no tensors")
     monkeypatch.setattr("pellucid.runs.run.SNAPSHOTS", str(tmp_path / "snapshots.safetensors"))
-    page = report.render(report.Material(*made))
+    page = report.render(report.ReportContext(*made))
     assert page.count("could not be made") == 1
     assert "snapshots.safetensors&#39; is damaged" in page
+
+
+def leaky(made: tuple[Run, Splits, Evaluation], folder: Path) -> tuple[Run, Splits, Evaluation]:
+    """The run judged on nothing but pictures it was trained on."""
+    run, splits, _ = made
+    copy = replace(run, folder=Path(shutil.copytree(run.folder, folder)))
+    test = replace(splits.train.subset(torch.arange(20)), sources=[f"leak/{n}" for n in range(20)])
+    return copy, replace(splits, test=test), copy.evaluate(test)
+
+
+def test_a_score_on_pictures_that_were_all_seen_in_training_is_called_that_in_every_place(
+    made: tuple[Run, Splits, Evaluation], tmp_path: Path
+) -> None:
+    run, splits, evaluation = leaky(made, tmp_path / "run")
+    page = report.write_report(run, splits, evaluation).read_text(encoding="utf-8")
+    text = " ".join(Elements(page).text.split())
+    assert "right, but only on pictures it has seen in training" in text
+    assert "right on pictures it never saw" not in text
+    assert "Every test picture was also used in training, so this says nothing about new pictures." in text
+    assert "there is no score for new pictures" in text
+    assert "says nothing about new pictures" in run.without_leaking()
+
+
+def test_a_training_that_ended_early_says_so_in_the_verdict(made: tuple[Run, Splits, Evaluation]) -> None:
+    run = replace(made[0], ended="the loss is <nan>")
+    page = report.render(report.ReportContext(run, *made[1:]))
+    assert "Training ended before its last epoch:" in page
+    assert "the loss is &lt;nan&gt;" in page
+
+
+def test_the_run_keeps_how_its_evidence_maps_fared_until_its_weights_change(
+    made: tuple[Run, Splits, Evaluation], tmp_path: Path
+) -> None:
+    run = replace(made[0], folder=Path(shutil.copytree(made[0].folder, tmp_path / "run")))
+    (run.folder / "faithfulness.json").unlink(missing_ok=True)
+    assert read_verdicts(run.folder) == {}
+    report.write_report(run, *made[1:])
+    verdicts = read_verdicts(run.folder)
+    assert set(verdicts) == set(EXPLAINERS)
+    assert {type(supported) for supported in verdicts.values()} == {bool}
+    facts = json.loads((run.folder / "faithfulness.json").read_text())
+    (run.folder / "faithfulness.json").write_text(json.dumps({**facts, "weights": "others"}))
+    assert read_verdicts(run.folder) == {}
+    (run.folder / "faithfulness.json").write_text("[1]")
+    assert read_verdicts(run.folder) == {}

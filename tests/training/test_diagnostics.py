@@ -26,8 +26,8 @@ def test_lengths_are_those_of_gradient_and_step() -> None:
         network[0].weight -= torch.tensor([[0.03, 0.04]])
     (entry,) = diagnostics(network, before, 7)
     assert (entry.epoch, entry.layer) == (7, "0")
-    assert entry.gradient == pytest.approx(13)
-    assert entry.update == pytest.approx(0.01, rel=1e-4)
+    assert entry.gradient_norm == pytest.approx(13)
+    assert entry.update_ratio == pytest.approx(0.01, rel=1e-4)
 
 
 def test_every_epoch_leaves_one_entry_a_layer_and_the_folder_keeps_them(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_every_epoch_leaves_one_entry_a_layer_and_the_folder_keeps_them(tmp_path
     layers = [entry.layer for entry in found if entry.epoch == 1]
     assert {entry.epoch for entry in found} == {1, 2}
     assert len(set(layers)) == len(layers) == len(found) / 2
-    assert all(entry.gradient > 0 and 0 < entry.update < 1 for entry in found)
+    assert all(entry.gradient_norm > 0 and 0 < entry.update_ratio < 1 for entry in found)
     (run.folder / "diagnostics.csv").write_text("epoch,layer\nnone,conv1\n")
     with pytest.raises(PellucidError, match="damaged"):
         _ = run.diagnostics()

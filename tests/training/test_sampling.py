@@ -112,7 +112,9 @@ def test_macro_scores_are_scikit_learns() -> None:
 
 def test_macro_scores_are_told_only_where_classes_are_uneven() -> None:
     told = judged([60, 20, 20, 20]).uneven
-    assert told.startswith("Classes are uneven, 20 to 60 pictures. Counting each alike: balanced accuracy ")
+    assert told.startswith(
+        "Classes are uneven: 20 to 60 pictures per class. Counting every class equally: balanced"
+    )
     assert "macro F1 0." in told
     assert judged([30, 20, 20, 20]).uneven == ""
     assert judged([30, 0, 0, 0]).uneven == ""
