@@ -97,7 +97,11 @@ def test_both_leave_the_same_run(kind: str, tmp_path: Path, monkeypatch: pytest.
     assert names == sorted(path.name for path in by_python.iterdir())
     for name in names:
         first, second = (without_command(folder / name) for folder in (by_command, by_python))
-        assert first == second, name
+        if first != second:
+            at = next(i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
+            raise AssertionError(
+                f"{name} differs: {first[at - 80 : at + 60]!r} and {second[at - 80 : at + 60]!r}"
+            )
 
 
 def without_command(path: Path) -> bytes:

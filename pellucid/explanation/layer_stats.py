@@ -1,13 +1,13 @@
 """Layer statistics: cost, receptive field, unused channels and linear-probe accuracy of every layer."""
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -368,10 +368,10 @@ def _timed(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, float]]:
     def stop(key: str, output: Tensor) -> None:
         if output.is_cuda:
             torch.cuda.synchronize()
-        durations[key] = perf_counter() - starts[key.partition("#")[0]]
+        durations[key] = time.perf_counter() - starts[key.partition("#")[0]]
 
     def start(name: str) -> Callable[[nn.Module, Any], None]:
-        return lambda module, inputs: starts.update({name: perf_counter()})
+        return lambda module, inputs: starts.update({name: time.perf_counter()})
 
     handles = []
     try:
