@@ -13,11 +13,11 @@ def draw(material: Material) -> dict[str, Any]:
     run, splits = material.run, material.splits
     subject = Subject(run.classifier, run.origin.data, splits.train, splits.test, run.snapshots())
     section = drawing_section(subject, language=material.language, snapshot_bytes=SNAPSHOTS_BUDGET)
-    past = section.data.get("snapshots")
+    past = section.pad.snapshots if section.pad else None
     return {
         "drawing": section,
-        "refusal": section.data.get("refusal", ""),
+        "refusal": section.refusal,
         "folder": run.folder.name,
-        "snapshots": past["count"] if past else 0,
-        "given": past["given"] if past else 0,
+        "snapshots": past.count if past else 0,
+        "given": past.given if past else 0,
     }
