@@ -462,7 +462,7 @@ def test_the_past_answers_with_the_weights_of_then(opened, digits_page) -> None:
         assert torch.allclose(torch.tensor(found), scores, atol=1e-4)
     assert "untrained" in opened.locator(".live-past button").first.get_attribute("title")
     assert len(opened.locator(".live-past button").all()) == len(subject.snapshots) + 1
-    assert "First said 0 at " in opened.locator(".live-time").inner_text()
+    assert "First answered 0 at " in opened.locator(".live-time").inner_text()
     opened.get_by_role("button", name="Play").click()
     wait_for(opened, "pellucid.drawing.choices[0].snapshot > 4")
     opened.get_by_role("button", name="Stop").click()

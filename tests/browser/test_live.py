@@ -99,7 +99,7 @@ def test_where_runs_disagree_is_marked(opened) -> None:
     if names[2] == "4":
         pytest.fail("the untrained network happens to agree: choose another seed")
     assert "They disagree" in opened.locator(".side-verdict").inner_text()
-    assert "Farthest apart on 4" in opened.locator(".side-verdict").inner_text()
+    assert "Largest difference on 4" in opened.locator(".side-verdict").inner_text()
     marked = opened.evaluate("pellucid.runs.map((run) => run.view.root.classList.contains('side-alone'))")
     assert marked == [False, False, True]
     assert opened.locator(".side-far .live-name").all_inner_texts() == ["4", "4", "4"]

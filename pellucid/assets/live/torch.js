@@ -28,7 +28,8 @@ const PellucidTorch = (() => {
     /** @type {{cell: string, trace: Trace} | null} */
     let traced = null;
     const open = /** @type {Set<number>} */ (new Set());
-    const tables = tablesOf(run);
+    const tables = tablesOf(run),
+      answers = newestOnly((/** @type {Question} */ question) => post("answer", encoded(run, [...open], question)));
     /** @type {ReturnType<typeof create>} */
     const answerer = {
       layers,
@@ -36,9 +37,8 @@ const PellucidTorch = (() => {
       open,
       fresh: new Set(),
       last: PellucidEngine.blank(data.classes.length, evidenceLayer),
-      ask: newestOnly(
-        (question) => post("answer", encoded(run, [...open], question)),
-        (content, question) => {
+      ask(question, done) {
+        const taken = (/** @type {ArrayBuffer} */ content) => {
           const found = decoded(content, layers, evidenceLayer, question.chosen);
           found.values.forEach((numbers, layer) => {
             values[layer] = numbers;
@@ -46,8 +46,10 @@ const PellucidTorch = (() => {
           answerer.fresh = new Set(found.values.keys());
           answerer.last = { ...found.answer, evidence: found.answer.evidence || answerer.last.evidence };
           if (found.trace && question.chosen) traced = { cell: cellKey(question.chosen), trace: found.trace };
-        },
-      ),
+          done(null);
+        };
+        answers(question, taken, done);
+      },
       values: ({ value }) => values[value],
       field({ field }, row, column) {
         if (field === "whole") return [0, 0, height - 1, width - 1];
@@ -74,12 +76,12 @@ const PellucidTorch = (() => {
 
   /**
    * Asks one question at a time; of those that wait, only the newest.
-   * @param {(question: Question) => Promise<ArrayBuffer | null>} send
-   * @param {(content: ArrayBuffer, question: Question) => void} take
-   * @returns {Answerer["ask"]}
+   * @template Q, R
+   * @param {(question: Q) => Promise<R | null>} send  null: displaced by what another page asked
+   * @returns {(question: Q, done: (result: R) => void, failed: (error: Error) => void) => void}
    */
-  function newestOnly(send, take) {
-    /** @type {{question: Question, done: (error: Error | null) => void} | null} */
+  function newestOnly(send) {
+    /** @type {{question: Q, done: (result: R) => void, failed: (error: Error) => void} | null} */
     let wanted = null;
     let flying = false;
     const fly = async () => {
@@ -88,22 +90,20 @@ const PellucidTorch = (() => {
         const mine = wanted;
         wanted = null;
         try {
-          const content = await send(mine.question);
-          if (content) {
-            take(content, mine.question);
-            mine.done(null);
-          } else if (!wanted) {
-            await later(); // another page asked for the same run: ask again
+          const result = await send(mine.question);
+          if (result) mine.done(result);
+          else if (!wanted) {
+            await later();
             wanted = wanted || mine;
           }
         } catch (error) {
-          mine.done(/** @type {Error} */ (error));
+          mine.failed(/** @type {Error} */ (error));
         }
       }
       flying = false;
     };
-    return (question, done) => {
-      wanted = { question, done };
+    return (question, done, failed) => {
+      wanted = { question, done, failed };
       if (!flying) fly();
     };
   }
@@ -113,12 +113,12 @@ const PellucidTorch = (() => {
   function pastOf(run) {
     /** @type {{body: ReturnType<typeof encoded>, answers: PastAnswer[]} | null} */
     let before = null;
-    /** @param {ReturnType<typeof encoded>} body */
-    const answersTo = async (body) => {
+    const past = newestOnly(async (/** @type {ReturnType<typeof encoded>} */ body) => {
       if (before && before.body.length === body.length && before.body.every((byte, at) => byte === body[at])) {
         return before.answers;
       }
-      const content = await keepAsking("past", body);
+      const content = await post("past", body);
+      if (!content) return null;
       const { head, rest } = opened(content),
         [snapshots, classes] = head.scores;
       const scores = new Float32Array(content, rest, snapshots * classes);
@@ -127,10 +127,9 @@ const PellucidTorch = (() => {
       );
       before = { body, answers };
       return answers;
-    };
+    });
     return ({ pixels, off }, done, failed) => {
-      const question = { pixels, off, snapshot: null, contrast: false, chosen: null };
-      answersTo(encoded(run, [], question)).then(done, failed);
+      past(encoded(run, [], { pixels, off, snapshot: null, contrast: false, chosen: null }), done, failed);
     };
   }
 
