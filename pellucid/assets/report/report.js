@@ -220,7 +220,7 @@
         $("[name=previous]", dialog).disabled = n === 0;
         $("[name=next]", dialog).disabled = n === order.length - 1;
         const draw = $("a", dialog);
-        draw.hidden = !document.getElementById("live-data") || !album.fits(window.pellucid?.app?.shape);
+        draw.hidden = !document.getElementById("live-data") || !album.fits(window.pellucid?.runs[0]?.shape);
         draw.href = `#draw;t=${listed.index[entry]}`;
         if (!dialog.open) dialog.showModal();
       };
