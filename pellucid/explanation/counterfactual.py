@@ -28,10 +28,10 @@ PEN_REFERENCE: int = _LIMITS["pen_reference"]  # side of the picture for which r
 RADII: list[float] = _LIMITS["radii"]  # larger pens for larger pictures
 COVERS: list[int] = _LIMITS["covers"]  # a cover is the side of the picture divided by this
 COVER_CELLS: int = _LIMITS["cover_cells"]  # a side: what a cover leaves of a picture
-MAX_EDITS: int = _LIMITS["most_dabs"]
-MAX_COVERS: int = _LIMITS["most_covers"]  # more would hide the picture
+MAX_EDITS: int = _LIMITS["max_edits"]
+MAX_COVERS: int = _LIMITS["max_covers"]  # more would hide the picture
 PROPOSALS: int = _LIMITS["proposals"]  # places tried for each pen and class at every edit
-COVER_PROPOSALS: int = _LIMITS["places_covered"]  # of covers, whose pictures are larger and take longer
+COVER_PROPOSALS: int = _LIMITS["cover_proposals"]  # of covers, whose pictures are larger and take longer
 LIKELY: int = _LIMITS["likely"]  # classes tried first when any other will do
 
 CAVEAT = (

@@ -341,7 +341,7 @@ def test_colours_are_those_of_python(engine) -> None:
 def test_both_languages_read_the_same_numbers(engine) -> None:
     found = engine.evaluate("PellucidConstants")
     assert found["counterfactual"]["radii"] == list(counterfactual.RADII)
-    assert found["counterfactual"]["most_dabs"] == counterfactual.MOST_DABS
+    assert found["counterfactual"]["max_edits"] == counterfactual.MAX_EDITS
     assert found["strokes"]["pad"] == PAD
     at_once = "Array.from({ length: PellucidConstants.pictures.random }, (_, at) => at)"
     assert len(engine.evaluate(at_once)) == len(at_random(0, 500))

@@ -126,7 +126,7 @@ const PellucidCounterfactual = (() => {
       let pixels = start;
       /** @type {Dab[]} */
       const dabs = [];
-      while (dabs.length < (tool.round ? LIMITS.most_dabs : LIMITS.most_covers)) {
+      while (dabs.length < (tool.round ? LIMITS.max_edits : LIMITS.max_covers)) {
         if (best && dabs.length && changeOf(pixels, start, shape) >= best.amount) break;
         await new Promise((done) => setTimeout(done)); // the page stays awake
         if (!wanted()) return null;
@@ -208,7 +208,7 @@ const PellucidCounterfactual = (() => {
     const proposals = proposalsOf(search, search.net.backward(seed, 0, search.off), pixels, tool);
     /** @type {{lead: number, pixels: Uint8Array, dab: Dab} | null} */
     let best = null;
-    for (const { dab } of proposals.slice(0, tool.round ? LIMITS.proposals : LIMITS.places_covered)) {
+    for (const { dab } of proposals.slice(0, tool.round ? LIMITS.proposals : LIMITS.cover_proposals)) {
       const tried = painted(search.shape, pixels, tool, dab);
       const lead = leadOf(scoresOf(search, tried), target);
       if (!best || lead > best.lead) best = { lead, pixels: tried, dab };
