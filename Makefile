@@ -8,12 +8,14 @@ PEERS ?= .venv-peers
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 PYTEST := $(PY) -m pytest
+SCRIPTS := tests/javascript
+TSC := $(SCRIPTS)/node_modules/.bin/tsc
 # A file's tests stay together, for they share what was trained for them; the browser's come last. JOBS=0: one process.
 JOBS ?= auto
 TOGETHER := --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(ORDER),--shuffle $(ORDER))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix docs bench bench-peers test-slow test-mnist test-browser clean
+.PHONY: help demo test check check-javascript fix docs bench bench-peers test-slow test-mnist test-browser clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-22s%s\n", $$1, $$2}'
@@ -30,7 +32,17 @@ check: $(VENV)/.development  ## lint, layout, types, architecture: everything th
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PYTEST) --quiet tests/test_architecture.py
+	$(PYTEST) --quiet tests/test_architecture.py tests/test_javascript.py
+	@$(MAKE) --no-print-directory check-javascript
+
+# What cannot be checked here is said and passed over; NODE=required makes it a failure.
+check-javascript:  ## types of the pages' scripts, where node and npm are
+	@if ! command -v node >/dev/null || ! command -v npm >/dev/null; then missing="node or npm is missing"; \
+	elif [ ! $(SCRIPTS)/node_modules/.package-lock.json -nt $(SCRIPTS)/package-lock.json ] && \
+		! npm --prefix $(SCRIPTS) ci --no-audit --no-fund --silent; then missing="npm cannot fetch the compiler"; \
+	else missing=""; touch $(SCRIPTS)/node_modules/.package-lock.json; fi; \
+	if [ -z "$$missing" ]; then echo "$(TSC) --project $(SCRIPTS)"; $(TSC) --project $(SCRIPTS); \
+	else echo "The types of the pages' scripts were left out: $$missing."; [ "$(NODE)" != required ]; fi
 
 fix: $(VENV)/.development  ## mend what ruff can mend by itself
 	$(PY) -m ruff check --fix .
@@ -61,7 +73,7 @@ bench-peers: $(VENV)/.development $(PEERS)/.installed  ## the same work by peers
 	$(PY) benchmarks/plot_race.py build/peers/race.json build/peers/accurate.json
 
 clean:  ## remove what make made, environment included; runs/ stays
-	rm -rf $(VENV) $(PEERS) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(SCRIPTS)/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment. Each stamp is younger than what it was made from, so a second make has nothing to do.

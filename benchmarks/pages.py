@@ -30,7 +30,7 @@ from tests.browser.hand import draw
 from tests.golden.make_strokes import DIGITS
 
 FRAMES = """() => {
-  const frames = pellucid.app.frames;
+  const frames = pellucid.frames;
   return Object.fromEntries(Object.keys(frames[0]).map((name) => [name, frames.map((frame) => frame[name])]));
 }"""
 
@@ -115,7 +115,7 @@ def strokes(chromium: Any, path: Path) -> None:
     page.goto(path.as_uri(), wait_until="load")
     page.wait_for_timeout(2500)
     read = ""
-    page.evaluate("() => { pellucid.app.frames.length = 0; }")
+    page.evaluate("() => { pellucid.frames.length = 0; }")
     for drawing in DIGITS.values():
         page.get_by_role("button", name="Clear").click(force=True)
         draw(page, drawing)

@@ -3,15 +3,18 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from pellucid.assets import constants
 from pellucid.language import Message, lazy_gettext, translate
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+_PERCENT, _CHANCE = constants("percent"), constants("chance")  # a page's script rounds by them, too
+
 
 def percent(share: float, *, count: int = 1000) -> str:
     """0.97812 as "97.8 %"; with a second place where `count` pictures, over 2,000, can bear it."""
-    return f"{share * 100:.{2 if count > 2000 else 1}f} %"
+    return f"{share * 100:.{_PERCENT['more_digits' if count > _PERCENT['more_from'] else 'digits']}f} %"
 
 
 def times(count: int) -> str:
@@ -28,9 +31,9 @@ def digits(probabilities: "Tensor") -> list[str]:
 
 def chance(probability: float) -> str:
     """A probability as "97.3 %"; what is not quite certain is never called 100 %, nor 0 % impossible."""
-    if 0.9995 <= probability < 1:
+    if _CHANCE["certain"] <= probability < 1:
         return "> 99.9 %"
-    return "< 0.1 %" if 0 < probability < 0.0005 else f"{probability * 100:.1f} %"
+    return "< 0.1 %" if 0 < probability < _CHANCE["impossible"] else percent(probability)
 
 
 def brief(text: str, limit: int = 60) -> str:

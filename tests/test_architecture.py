@@ -107,6 +107,7 @@ comparison.py
 pad/__init__.py
 pad/strokes.py
 pad/program.py
+pad/data.py
 pad/section.py
 exporters/page.py
 exporters/__init__.py

@@ -6,7 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-EXAMPLES = 9  # pictures shown of each channel, at both ends
+from pellucid.assets import constants
+
+_PICTURES = constants("pictures")
+EXAMPLES: int = _PICTURES["excited"]  # pictures shown of each channel, at both ends
 
 
 def channel_maxima(output: Tensor) -> Tensor:
@@ -23,6 +26,12 @@ def rank_pictures(maxima: Tensor, count: int) -> dict[str, list[Any]]:
         "low": order[-EXAMPLES:].T.tolist(),
         "excited": [round(share, 4) for share in (maxima > 0).double().mean(dim=0).tolist()],
     }
+
+
+def at_random(channel: int, count: int) -> list[int]:
+    """Some of `count` pictures, others for every channel; assets/pad/engine.js chooses the same."""
+    first = channel * _PICTURES["channel_step"] + _PICTURES["offset"]
+    return [(first + place * _PICTURES["picture_step"]) % count for place in range(_PICTURES["random"])]
 
 
 def accuracies(scores: Tensor, labels: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pellucid.assets import constants
 from pellucid.classifier import Classifier
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import preserved_state
@@ -21,14 +22,17 @@ from pellucid.formatting import percent
 from pellucid.inference import VALUES_PER_BATCH, scaled
 from pellucid.language import lazy_ngettext, translate
 
-PEN_SIDE = 64  # gray pictures up to this side are drawn on; others are partly covered
-RADII = (1.0, 1.5, 2.0, 2.5, 3.5)  # pixels, for a picture of 28; larger pens for larger pictures
-COVERS = (7, 5, 4, 3)  # a cover is the side of the picture divided by this
-MAX_EDITS = 12
-MAX_COVERS = 6  # more would hide the picture
-PROPOSALS = 16  # places tried for each pen and class at every edit
-COVER_PROPOSALS = 8  # of covers, whose pictures are larger and take longer
-LIKELY = 3  # classes tried first when any other will do: those with the highest scores
+_LIMITS = constants("counterfactual")  # those of assets/pad/counterfactual.js, too
+PEN_SIDE: int = _LIMITS["pen_side"]  # gray pictures up to this side are drawn on; others are covered in part
+PEN_REFERENCE: int = _LIMITS["pen_reference"]  # side of the picture for which radii are in pixels
+RADII: list[float] = _LIMITS["radii"]  # larger pens for larger pictures
+COVERS: list[int] = _LIMITS["covers"]  # a cover is the side of the picture divided by this
+COVER_CELLS: int = _LIMITS["cover_cells"]  # a side: what a cover leaves of a picture
+MAX_EDITS: int = _LIMITS["max_edits"]
+MAX_COVERS: int = _LIMITS["max_covers"]  # more would hide the picture
+PROPOSALS: int = _LIMITS["proposals"]  # places tried for each pen and class at every edit
+COVER_PROPOSALS: int = _LIMITS["cover_proposals"]  # of covers, whose pictures are larger and take longer
+LIKELY: int = _LIMITS["likely"]  # classes tried first when any other will do
 
 CAVEAT = (
     "This is the network's decision boundary, not a person's: if one gray dot flips the prediction, the "
@@ -181,8 +185,8 @@ class _Search:
         self.drawn = _drawn(image)
         goals = _pen_and_eraser(self.original) if self.drawn else _cover(self.original)
         self.kinds, self.goals = list(goals), torch.stack(list(goals.values()))  # (kinds, C, H, W)
-        pens, covers = [r * max(1.0, side / 28) for r in RADII], [side // part / 2 for part in COVERS]
-        radii = pens if self.drawn else covers
+        pens = [radius * max(1.0, side / PEN_REFERENCE) for radius in RADII]
+        radii = pens if self.drawn else [side // part / 2 for part in COVERS]
         self.targets = torch.tensor(wanted).repeat_interleave(len(radii))  # (A,)
         self.radii = torch.tensor(radii).repeat(len(wanted))
         self.images = self.original.repeat(len(self.targets), 1, 1, 1)  # (A, C, H, W)
@@ -324,7 +328,7 @@ def _pen_and_eraser(image: Tensor) -> dict[str, Tensor]:
 def _cover(image: Tensor) -> dict[str, Tensor]:
     """What a cover leaves: the picture without its detail, (C, H, W)."""
     size = (image.shape[2], image.shape[3])
-    coarse = functional.adaptive_avg_pool2d(image, (min(4, size[0]), min(4, size[1])))
+    coarse = functional.adaptive_avg_pool2d(image, (min(COVER_CELLS, size[0]), min(COVER_CELLS, size[1])))
     return {"cover": functional.interpolate(coarse, size, mode="bilinear", align_corners=False)[0]}
 
 

@@ -18,8 +18,8 @@ def export_page(subject: Subject, path: Path, *, language: str = "en") -> Path:
     written.
     """
     section = drawing_section(subject, language=language)
-    if "refusal" in section.data:
-        raise UsageError(section.data["refusal"])
+    if section.refusal:
+        raise UsageError(section.refusal)
     environment = Environment(
         loader=PackageLoader("pellucid", "assets"), autoescape=True, undefined=StrictUndefined
     )

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
+from pellucid.assets import constants
 from pellucid.classifier import Classifier
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import (
@@ -52,7 +53,7 @@ TRACE_FIELDS = (
 CHANNELS, UNITS, SIDE = 64, 128, 56  # maxima sent per layer: maps, numbers, cells per side
 MAX_OPEN, MAX_SILENCED = 64, 4_096
 HEAD = struct.Struct("<BBBBHH")
-NOW = 255  # in place of a snapshot: the trained weights
+NOW: int = constants("live")["now"]  # in place of a snapshot: the trained weights
 
 
 class InvalidQuestion(UsageError):

@@ -1,7 +1,6 @@
 """The page and what it may ask: a few addresses, each answered from memory."""
 
 import asyncio
-import base64
 import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,23 +16,45 @@ from starlette.responses import Response
 from starlette.routing import Route
 from torch import Tensor
 
-from pellucid.assets import asset
+from pellucid.assets import asset, constants
 from pellucid.data.preprocess import gray
 from pellucid.errors import UsageError
 from pellucid.live.answers import Answerer, InvalidQuestion, Question
 from pellucid.live.counting import CHANNEL_QUESTION, PICTURE_QUESTION, ChannelCounter, ChannelQuestion
 from pellucid.live.disagreements import disputed
-from pellucid.pad.section import SCRIPTS, Subject, drawing_section, in_turn, texts
+from pellucid.pad.data import (
+    CheckData,
+    LargeData,
+    PadData,
+    PageData,
+    ProgramData,
+    RunData,
+    SnapshotsData,
+    TorchData,
+    TorchLayerData,
+    to_json,
+)
+from pellucid.pad.section import (
+    SCRIPTS,
+    SNAPSHOT_BYTES,
+    Subject,
+    base64_of,
+    constants_script,
+    in_turn,
+    pad_data,
+    style,
+    texts,
+)
 from pellucid.pad.strokes import RULES, as_ink, place_picture
 from pellucid.serving.guard import BYTES, LOG, PICTURES, Endpoint, Guard, Refusal
 from pellucid.training.snapshots import MAX_WEIGHTS
 
-PAGE_SCRIPTS = (*(f"pad/{name}" for name in SCRIPTS), "live/torch.js", "live/side.js")
-STYLES = ("shared/page.css", "pad/live.css", "live/side.css")
+LIVE_SCRIPTS = ("torch.js", "verdict.js", "columns.js", "served.js")
+PAGE_SCRIPTS = (*(f"pad/{name}" for name in SCRIPTS), *(f"live/{name}" for name in LIVE_SCRIPTS))
 LARGEST_QUESTION = 4_000_000
-LARGEST_FILE = 10_000_000
+LARGEST_FILE = int(constants("live")["largest_file"])
 EXAMPLES = 16
-SIDE_BY_SIDE = 3
+SIDE_BY_SIDE = int(constants("live")["side_by_side"])
 ENDPOINTS: dict[bytes, Endpoint] = {
     b"/": Endpoint(),
     b"/page.css": Endpoint(),
@@ -71,32 +92,26 @@ class Served:
     name: str
     subject: Subject
     accuracy: float | None
-    data: dict[str, Any]
+    data: PadData
     answerer: Answerer | None = field(default=None)
     counter: ChannelCounter | None = field(default=None)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> RunData:
         """As the page is told."""
-        return {
-            "name": self.name,
-            "model": self.subject.classifier.model,
-            "accuracy": self.accuracy,
-            "data": self.data,
-        }
+        return RunData(self.name, self.subject.classifier.model, self.accuracy, self.data)
 
 
 def served(name: str, subject: Subject, *, accuracy: float | None = None, torch_only: bool = False) -> Served:
     """A run, answered in the page where its engine keeps up with a pen, by torch on this machine else."""
     reason = ""
     if not torch_only:
-        data = drawing_section(subject, precision="f32").data
-        if "refusal" not in data:
-            kept = {key: value for key, value in data.items() if key not in ("words", "language")}
-            return Served(name, subject, accuracy, kept)
-        reason = str(data["refusal"])
+        try:
+            return Served(name, subject, accuracy, pad_data(subject, "f32", SNAPSHOT_BYTES))
+        except UsageError as error:
+            reason = str(error)
     answerer = Answerer(subject.classifier, subject.snapshots)
-    told = _told(subject, answerer, reason)
-    return Served(name, subject, accuracy, told, answerer, ChannelCounter(answerer, subject))
+    data = _data_for_torch(subject, answerer, reason)
+    return Served(name, subject, accuracy, data, answerer, ChannelCounter(answerer, subject))
 
 
 def application(runs: Sequence[Served], *, port: int, language: str = "en") -> Guard:
@@ -109,18 +124,15 @@ def application(runs: Sequence[Served], *, port: int, language: str = "en") -> G
     words = texts()
     if language not in words:
         raise UsageError(f"Unknown language '{language}'. Known: {', '.join(words)}.")
-    told = {
-        "language": language,
-        "words": words,
-        "runs": [run.facts() for run in runs],
-        "disputed": disputed([run.subject for run in runs]),
-    }
+    page = PageData(language, words, [run.facts() for run in runs], disputed([run.subject for run in runs]))
+    css = "\n".join([asset("shared/page.css"), style(), asset("live/columns.css")])
+    script = "\n".join([constants_script(), *map(asset, PAGE_SCRIPTS)])
     fixed = {
         "/": (_page(words[language]["title"], language), "text/html; charset=utf-8"),
-        "/page.css": ("\n".join(map(asset, STYLES)), "text/css; charset=utf-8"),
-        "/page.js": ("\n".join(map(asset, PAGE_SCRIPTS)), "text/javascript; charset=utf-8"),
+        "/page.css": (css, "text/css; charset=utf-8"),
+        "/page.js": (script, "text/javascript; charset=utf-8"),
         "/icon.svg": (ICON, "image/svg+xml"),
-        "/runs": (json.dumps(told, ensure_ascii=False, allow_nan=False), "application/json"),
+        "/runs": (json.dumps(to_json(page), ensure_ascii=False, allow_nan=False), "application/json"),
     }
     queue = _RequestQueue(runs)
     routes = [Route(path, _constant(text.encode(), kind)) for path, (text, kind) in fixed.items()]
@@ -256,45 +268,38 @@ def received(subject: Subject, content: bytes) -> Tensor:
     return preprocess.read(content)
 
 
-def _told(subject: Subject, answerer: Answerer, reason: str) -> dict[str, Any]:
-    """What a page must know of a run that it does not run itself, in the form of a drawing section's data."""
-    classifier, rule = subject.classifier, RULES.get(subject.data)
+def _data_for_torch(subject: Subject, answerer: Answerer, reason: str) -> PadData:
+    """What a page must know of a run that it does not run itself."""
+    classifier, facts = subject.classifier, answerer.facts()
     weights = sum(weight.numel() for weight in classifier.network.parameters())
-    return {
-        "classes": list(classifier.classes),
-        "data": subject.data,
-        "program": {"shape": list(answerer.shape), "operations": [], "tensors": [], "output": "logits"},
-        "rule": rule.to_json() if rule else None,
-        "usual": None,
-        "check": _examples(subject),
-        "scales": {},
-        "channels": {},
-        "pool": None,
-        "switched": 0,
-        "snapshots": _past(subject),
-        "large": {"weights": weights, "most": MAX_WEIGHTS} if weights > MAX_WEIGHTS else None,
-        "torch": {**answerer.facts(), "reason": reason},
-    }
+    layers = [TorchLayerData(**layer) for layer in facts["layers"]]
+    return PadData(
+        classes=classifier.classes,
+        data=subject.data,
+        program=ProgramData(answerer.shape, "logits", (), ()),
+        check=_examples(subject),
+        rule=RULES.get(subject.data),
+        snapshots=_past(subject),
+        large=LargeData(weights, MAX_WEIGHTS) if weights > MAX_WEIGHTS else None,
+        torch=TorchData(layers, facts["evidence"], reason),
+    )
 
 
-def _past(subject: Subject) -> dict[str, Any] | None:
+def _past(subject: Subject) -> SnapshotsData | None:
     """What the page must know of the snapshots that a run kept."""
     if not subject.snapshots:
         return None
     names, steps = [name for name, _, _ in subject.snapshots], [step for _, step, _ in subject.snapshots]
-    return {"count": len(names), "labels": names, "steps": steps, "accuracy": None, "exact": True}
+    return SnapshotsData(len(names), len(names), names, steps)
 
 
-def _examples(subject: Subject) -> dict[str, Any]:
-    """Test pictures to start from, one of each class first."""
+def _examples(subject: Subject) -> CheckData:
+    """Test pictures to start from, one of each class first; nothing is checked by them."""
     if subject.test is None or not len(subject.test):
-        return {"pictures": "", "labels": None, "scores": []}
+        return CheckData("", None, (), 0.0, 0.0, 0)
     pictures = in_turn(subject.test, EXAMPLES)
-    return {
-        "pictures": base64.b64encode(pictures.images.numpy().tobytes()).decode(),
-        "labels": pictures.labels.tolist(),
-        "scores": [],
-    }
+    content = base64_of(pictures.images.numpy().tobytes())
+    return CheckData(content, pictures.labels.tolist(), (), 0.0, 0.0, 0)
 
 
 def _refused(request: Request, refusal: Any) -> Response:
@@ -314,4 +319,4 @@ def _page(title: str, language: str) -> str:
     environment = Environment(
         loader=PackageLoader("pellucid", "assets"), autoescape=True, undefined=StrictUndefined
     )
-    return environment.get_template("live/side.html").render(title=title, language=language)
+    return environment.get_template("live/live.html").render(title=title, language=language)

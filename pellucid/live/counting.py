@@ -17,9 +17,9 @@ from torch.nn import functional
 
 from pellucid.data.dataset import Dataset
 from pellucid.explanation.channels import (
-    EXAMPLES,
     accuracies,
     accuracy_changes,
+    at_random,
     channel_maxima,
     rank_pictures,
 )
@@ -108,7 +108,7 @@ class ChannelCounter:
         if layer not in self.tables:
             self.tables[layer] = rank_pictures(torch.cat(self.maxima[layer]), self.looked)
         table = {name: rows[channel] for name, rows in self.tables[layer].items()}
-        random = [(channel * EXAMPLES + number * 61 + 7) % self.looked for number in range(EXAMPLES)]
+        random = at_random(channel, self.looked)
         indices = sorted({*table["top"], *table["low"], *random})
         pictures = self._pictures(torch.tensor(indices))
         images = _thumbnails(pictures.images[:])

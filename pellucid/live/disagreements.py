@@ -1,20 +1,19 @@
 """Test pictures on which runs disagree, to look at side by side."""
 
-import base64
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
-from pellucid.pad.section import Subject, in_turn
+from pellucid.pad.data import DisputedData
+from pellucid.pad.section import Subject, base64_of, in_turn
 
 LOOKED, SHOWN = 500, 16  # pictures classified, and shown of those that differ
 BATCH = 50
 SECONDS = 3.0  # after which no further batch is classified
 
 
-def disputed(subjects: Sequence[Subject]) -> dict[str, Any] | None:
+def disputed(subjects: Sequence[Subject]) -> DisputedData | None:
     """How many test pictures of the first run get different predictions, and the first SHOWN of them.
 
     None where nothing can be compared: a single run, different classes or sizes, no test pictures.
@@ -38,10 +37,10 @@ def disputed(subjects: Sequence[Subject]) -> dict[str, Any] | None:
     classes = torch.cat(predictions, dim=1)  # (runs, N)
     differing = torch.nonzero((classes != classes[:1]).any(dim=0))[:, 0]
     shown = differing[:SHOWN]
-    return {
-        "looked": looked,
-        "differ": len(differing),
-        "pictures": base64.b64encode(pictures.images[shown].contiguous().numpy().tobytes()).decode(),
-        "labels": pictures.labels[shown].tolist(),
-        "answers": classes[:, shown].T.tolist(),
-    }
+    return DisputedData(
+        looked=looked,
+        differ=len(differing),
+        pictures=base64_of(pictures.images[shown].contiguous().numpy().tobytes()),
+        labels=pictures.labels[shown].tolist(),
+        answers=classes[:, shown].T.tolist(),
+    )

@@ -15,12 +15,22 @@ import torch
 from markupsafe import Markup
 from torch import Tensor
 
-from pellucid.assets import asset
+from pellucid.assets import asset, constants
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
 from pellucid.explanation.channels import accuracies, accuracy_changes, channel_maxima, rank_pictures
 from pellucid.inference import scaled
+from pellucid.pad.data import (
+    ChannelData,
+    CheckData,
+    PadData,
+    PoolData,
+    ProgramData,
+    SnapshotsData,
+    WeightsData,
+    to_json,
+)
 from pellucid.pad.program import Program, lower
 from pellucid.pad.strokes import RULES, measure
 from pellucid.training.snapshots import Snapshot
@@ -37,7 +47,32 @@ SNAPSHOT_BYTES = 1_900_000  # of all snapshots, packed
 BITS = (8, 7, 6)  # of a past weight: as many as there is room for
 SWITCHING = 20_000_000_000  # multiply-adds spent on switching channels off
 LAYERS_SHOWN = 40  # with tables; a deeper network's last ones
-SCRIPTS = ("network.js", "draw.js", "parts.js", "pad.js", "layers.js", "change.js", "live.js")
+# In the order in which they need each other.
+SCRIPTS = (
+    "windows.js",
+    "operations.js",
+    "program.js",
+    "trace.js",
+    "snapshots.js",
+    "strokes.js",
+    "preprocess.js",
+    "formatting.js",
+    "images.js",
+    "parts.js",
+    "drawing.js",
+    "pictures.js",
+    "address.js",
+    "engine.js",
+    "pad.js",
+    "layers.js",
+    "arithmetic.js",
+    "channel.js",
+    "counterfactual.js",
+    "unusual.js",
+    "answers.js",
+    "past.js",
+    "page.js",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,19 +96,28 @@ class Subject:
 class Section:
     """A part of a page: paste `html` where it belongs, `style` into the head, `scripts` at the end, in order.
 
-    `data` is read by the last script from `<script type="application/json" id="live-data">`; `data_json`
-    is fit to stand in one.
+    `data_json` goes into `<script type="application/json" id="live-data">`, where the last script reads it.
+    pad      the network and what is known of it; None where the page cannot run it
+    refusal  why not, then
     """
 
     html: str
     style: str
-    data: dict[str, Any]
     scripts: tuple[str, ...]
+    language: str
+    pad: PadData | None
+    refusal: str = ""
 
     @property
     def data_json(self) -> str:
-        """`data` as JSON in which no "<" can end the element that holds it."""
-        text = json.dumps(self.data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        """What the scripts read, as JSON in which no "<" can end the element that holds it."""
+        data = {
+            "language": self.language,
+            "words": texts(),
+            "refusal": self.refusal,
+            "pad": to_json(self.pad),
+        }
+        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
     def __html__(self) -> str:
@@ -95,34 +139,62 @@ def drawing_section(
     words = texts()
     if language not in words:
         raise UsageError(f"Unknown language '{language}'. Known: {', '.join(words)}.")
-    try:
-        data = _data(subject, precision, snapshot_bytes or SNAPSHOT_BYTES)
-    except UsageError as error:
-        data = {"refusal": str(error)}
-    data |= {"language": language, "words": words}
     noscript = Markup("<noscript><p>{}</p></noscript>").format(words[language]["noscript"])
     html = Markup('<div id="live" class="live">{}</div>').format(noscript)
-    return Section(html, asset("pad/live.css"), data, tuple(asset(f"pad/{name}") for name in SCRIPTS))
+    scripts = (constants_script(), *(asset(f"pad/{name}") for name in (*SCRIPTS, "section.js")))
+    try:
+        pad, refusal = pad_data(subject, precision, snapshot_bytes or SNAPSHOT_BYTES), ""
+    except UsageError as error:
+        pad, refusal = None, str(error)
+    return Section(html, style(), scripts, language, pad, refusal)
 
 
-def _data(subject: Subject, precision: str, snapshot_bytes: int) -> dict[str, Any]:
+def constants_script() -> str:
+    """The script that must come before all others: the constants that Python and the page share."""
+    return f"const PellucidConstants = {json.dumps(json.loads(asset('constants.json')))};"
+
+
+def style() -> str:
+    """The style of the pad, with the colours of its scales."""
+    colours = constants("colours")
+    stops = {name: ", ".join(f"#{anchor}" for anchor in anchors) for name, anchors in colours.items()}
+    rules = "".join(f" --live-{name}: {anchors};" for name, anchors in stops.items())
+    return f"{asset('pad/live.css')}.live {{{rules} }}\n"
+
+
+def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
+    """What the page needs to run the network itself.
+
+    Raises UsageError for a network that its engine cannot run, or not quickly enough.
+    """
     classifier, rule = subject.classifier, RULES.get(subject.data)
     shape = (classifier.preprocess.channels, classifier.preprocess.height, classifier.preprocess.width)
     program = lower(classifier.network, shape)
     weights = program.weights(classifier.network.state_dict())
     _refuse_large(program, weights)
     pictures = _pictures(subject, shape)
-    return {
-        "classes": list(classifier.classes),
-        "data": subject.data,
-        "program": {**program.to_json(), "tensors": [list(weight.shape) for weight in weights]},
-        "multiply_adds": program.multiply_adds,
-        "weights": _packed_weights(weights, precision),
-        "rule": rule.to_json() if rule else None,
-        "usual": _usual(subject.train) if rule and subject.train is not None else None,
-        **_facts(program, weights, classifier, pictures),
-        "snapshots": _snapshots(program, subject.snapshots, pictures, snapshot_bytes),
-    }
+    with torch.inference_mode():
+        values = program.run(scaled(pictures.images), weights)
+    pool = _pool(pictures) if pictures.sources[0] else None
+    number = _switched(program, _spans(program), len(pictures))
+    return PadData(
+        classes=classifier.classes,
+        data=subject.data,
+        program=ProgramData(
+            program.shape, program.output, program.operations, [list(weight.shape) for weight in weights]
+        ),
+        check=_check(program, weights, classifier, pictures),
+        weights=_packed_weights(weights, precision),
+        rule=rule,
+        usual=_usual(subject.train) if rule and subject.train is not None else None,
+        scales=_scales(program, values),
+        pool=pool,
+        switched=number,
+        channels=_channels(program, weights, values, pictures, pool=pool.count, number=number)
+        if pool
+        else {},
+        snapshots=_snapshots(program, subject.snapshots, pictures, snapshot_bytes),
+    )
 
 
 def _refuse_large(program: Program, weights: Sequence[Tensor]) -> None:
@@ -164,34 +236,24 @@ def turns(dataset: Dataset) -> Tensor:
     return order[torch.tensor(first + rest, dtype=torch.int64)]
 
 
-def _facts(
+def _check(
     program: Program, weights: Sequence[Tensor], classifier: Classifier, pictures: Dataset
-) -> dict[str, Any]:
-    """What the page is checked by and what it can show of the test pictures."""
+) -> CheckData:
+    """What the page is checked by: pictures, their scores, and how far rounded weights move those."""
     scores = classifier.logits(pictures.images)  # (N, K)
     halved = [weight.half().float() for weight in weights]
     with torch.inference_mode():
         images = scaled(pictures.images)
-        values = program.run(images, weights)
         rounded = torch.cat([program.run(part, halved)[-1] for part in torch.split(images, JUDGED)])
     difference = float((rounded - scores).abs().max())
-    known = bool(pictures.sources[0])
-    pool = _pool(pictures) if known else None
-    number = _switched(program, _spans(program), len(pictures))
-    return {
-        "check": {
-            "pictures": _base64(pictures.images[:CHECKED].numpy().tobytes()),
-            "labels": pictures.labels[:CHECKED].tolist() if known else None,
-            "scores": [[round(score, 5) for score in row] for row in scores[:CHECKED].tolist()],
-            "tolerance": round(2 * difference + 1e-3, 5),
-            "rounding": round(difference, 6),
-            "looked": len(pictures),
-        },
-        "scales": _scales(program, values),
-        "pool": pool,
-        "switched": number,
-        "channels": _channels(program, weights, values, pictures, pool["count"], number) if pool else {},
-    }
+    return CheckData(
+        pictures=base64_of(pictures.images[:CHECKED].numpy().tobytes()),
+        labels=pictures.labels[:CHECKED].tolist() if pictures.sources[0] else None,
+        scores=[[round(score, 5) for score in row] for row in scores[:CHECKED].tolist()],
+        tolerance=round(2 * difference + 1e-3, 5),
+        rounding=round(difference, 6),
+        looked=len(pictures),
+    )
 
 
 def _scales(program: Program, values: Sequence[Tensor]) -> dict[str, list[float]]:
@@ -202,19 +264,15 @@ def _scales(program: Program, values: Sequence[Tensor]) -> dict[str, list[float]
     }
 
 
-def _pool(pictures: Dataset) -> dict[str, Any]:
+def _pool(pictures: Dataset) -> PoolData:
     """The pictures the page shows, as many as fit."""
     count = min(POOL, len(pictures))
     packed = zlib.compress(pictures.images[:count].numpy().tobytes(), 9)
     while len(packed) > PICTURE_BYTES and count > CHECKED:
         count = max(CHECKED, int(count * 0.8))
         packed = zlib.compress(pictures.images[:count].numpy().tobytes(), 9)
-    return {
-        "count": count,
-        "data": _base64(packed),
-        "labels": pictures.labels[:count].tolist(),
-        "sources": list(pictures.sources[:count]),
-    }
+    labels = pictures.labels[:count].tolist()
+    return PoolData(count, base64_of(packed), labels, list(pictures.sources[:count]))
 
 
 def _channels(
@@ -222,23 +280,28 @@ def _channels(
     weights: Sequence[Tensor],
     values: Sequence[Tensor],
     pictures: Dataset,
+    *,
     pool: int,
     number: int,
-) -> dict[str, Any]:
+) -> dict[str, ChannelData]:
     """For each layer: which pictures excite a channel most and least, how many at all, and what is lost
     without it. A pooling layer's channels are those of the layer before it."""
-    tables: dict[str, Any] = {}
+    tables: dict[str, ChannelData] = {}
     before = ""
     spans = _spans(program)
     for name, (first, last) in list(spans.items())[-LAYERS_SHOWN:]:
         if before and "pool" in program.operations[first - 1].kind:
-            tables[name] = {"as": tables[before].get("as", before)}
+            tables[name] = ChannelData(same_as=tables[before].same_as or before)
             before = name
             continue
-        tables[name] = {
-            **rank_pictures(channel_maxima(values[last]), pool),
-            "off": _without(program, weights, values, last, pictures, number) if number else None,
-        }
+        labels = pictures.labels[:number]
+        off = (
+            _without(program, weights, values[: last + 1], scores=values[-1], labels=labels)
+            if number
+            else None
+        )
+        table = rank_pictures(channel_maxima(values[last]), pool)
+        tables[name] = ChannelData(None, table["top"], table["low"], table["excited"], off)
         before = name
     return tables
 
@@ -268,22 +331,24 @@ def _without(
     program: Program,
     weights: Sequence[Tensor],
     values: Sequence[Tensor],
-    place: int,
-    pictures: Dataset,
-    number: int,
+    *,
+    scores: Tensor,
+    labels: Tensor,
 ) -> list[list[int]]:
-    """For each channel put to zero: by how many tenths of a point accuracy changes, overall and by class."""
-    labels, given = pictures.labels[:number], [value[:number] for value in values[: place + 1]]
+    """For each channel of the last of `values` put to zero: by how many tenths of a point accuracy changes,
+    overall and by class. `scores` (N, K) are those with all channels."""
+    count = len(labels)
+    given = [value[:count] for value in values]
+    silenced = given[-1].clone()
+    table = []
     with torch.inference_mode():
-        whole = accuracies(values[-1][:number], labels)
-        table = []
-        silenced = given[place].clone()
+        whole = accuracies(scores[:count], labels)
         for channel in range(silenced.shape[1]):
             kept = silenced[:, channel].clone()
             silenced[:, channel] = 0
-            scores = program.run_on([*given[:place], silenced], weights)[-1]
+            without = program.run_on([*given[:-1], silenced], weights)[-1]
             silenced[:, channel] = kept
-            table.append(accuracy_changes(whole, accuracies(scores, labels)))
+            table.append(accuracy_changes(whole, accuracies(without, labels)))
     return table
 
 
@@ -297,16 +362,16 @@ def _usual(train: Dataset) -> dict[str, list[float]]:
     }
 
 
-def _packed_weights(weights: Sequence[Tensor], precision: str) -> dict[str, str]:
+def _packed_weights(weights: Sequence[Tensor], precision: str) -> WeightsData:
     flat = torch.cat([weight.flatten() for weight in weights])
     if precision == "f16" and bool(torch.isfinite(flat.half()).all()):
-        return {"precision": "f16", "data": _base64(flat.half().numpy().tobytes())}
-    return {"precision": "f32", "data": _base64(flat.numpy().tobytes())}
+        return WeightsData("f16", base64_of(flat.half().numpy().tobytes()))
+    return WeightsData("f32", base64_of(flat.numpy().tobytes()))
 
 
 def _snapshots(
     program: Program, snapshots: Sequence[Snapshot], pictures: Dataset, budget: int
-) -> dict[str, Any] | None:
+) -> SnapshotsData | None:
     """The past, in the bytes allowed: coarser first, then every second snapshot left out, ends excepted."""
     kept = list(snapshots)
     if not kept:
@@ -320,37 +385,35 @@ def _snapshots(
         if len(packed) <= budget or len(kept) <= 2:
             break
         kept = [*kept[:-1][::2], kept[-1]]
-    judged = _judged(program, weights, rounded, pictures)
-    return {
-        "count": len(kept),
-        "given": len(snapshots),
-        "bits": bits,
-        "labels": [label for label, _, _ in kept],
-        "steps": [step for _, step, _ in kept],
-        "data": _base64(packed),
-        **judged,
-    }
+    half = pictures.subset(torch.arange(min(len(pictures), JUDGED)))
+    accuracy, agreement, difference = _judged(program, weights, rounded, half)
+    return SnapshotsData(
+        count=len(kept),
+        given=len(snapshots),
+        names=[name for name, _, _ in kept],
+        steps=[step for _, step, _ in kept],
+        bits=bits,
+        data=base64_of(packed),
+        accuracy=accuracy if half.sources[0] else None,
+        agreement=agreement,
+        difference=difference,
+        looked=len(half),
+    )
 
 
 def _judged(
     program: Program, exact: list[list[Tensor]], rounded: list[list[Tensor]], pictures: Dataset
-) -> dict[str, Any]:
-    """How right each snapshot was, and what rounding its weights has changed."""
-    half = pictures.subset(torch.arange(min(len(pictures), JUDGED)))
-    inputs, accuracy, same, apart = scaled(half.images), [], [], 0.0
+) -> tuple[list[float], float, float]:
+    """How right each snapshot was, and what rounding its weights has changed: the share of answers left
+    alone, and by how much a score moved."""
+    inputs, accuracy, same, apart = scaled(pictures.images), [], [], 0.0
     with torch.inference_mode():
         for before, after in zip(exact, rounded, strict=True):
-            one, other = program.run(inputs, before)[-1], program.run(inputs, after)[-1]
-            accuracy.append(_short((one.argmax(dim=1) == half.labels).double().mean()))
-            same.append(float((one.argmax(dim=1) == other.argmax(dim=1)).double().mean()))
-            apart = max(apart, float((one - other).abs().max()))
-    known = bool(half.sources[0])
-    return {
-        "accuracy": accuracy if known else None,
-        "agreement": _short(sum(same) / len(same)),
-        "difference": _short(apart),
-        "looked": len(half),
-    }
+            scores, moved = program.run(inputs, before)[-1], program.run(inputs, after)[-1]
+            accuracy.append(_short((scores.argmax(dim=1) == pictures.labels).double().mean()))
+            same.append(float((scores.argmax(dim=1) == moved.argmax(dim=1)).double().mean()))
+            apart = max(apart, float((scores - moved).abs().max()))
+    return accuracy, _short(sum(same) / len(same)), _short(apart)
 
 
 def pack_snapshots(snapshots: Sequence[Sequence[Tensor]], bits: int = 8) -> tuple[bytes, list[list[Tensor]]]:
@@ -359,7 +422,7 @@ def pack_snapshots(snapshots: Sequence[Sequence[Tensor]], bits: int = 8) -> tupl
     A matrix is kept as whole steps, `bits` (at most 8) a weight, of one size a row (its first dimension) over
     all snapshots, and each snapshot as the change since the one before; vectors as 16-bit floats. It changes
     little at a time, so the changes compress well, and no error adds up: the sum of changes is exact.
-    network.js unpacks it.
+    assets/pad/snapshots.js unpacks it.
     """
     most = 2 ** (bits - 1) - 1
     matrices = [place for place, weight in enumerate(snapshots[0]) if weight.dim() > 1]
@@ -396,7 +459,8 @@ def texts() -> dict[str, dict[str, str]]:
     return words
 
 
-def _base64(content: bytes) -> str:
+def base64_of(content: bytes) -> str:
+    """Bytes as a page's JSON holds them."""
     return base64.b64encode(content).decode()
 
 

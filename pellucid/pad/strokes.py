@@ -1,4 +1,4 @@
-"""From a drawing to pixels, as a data set's pictures were made; assets/pad/draw.js does it, too, byte
+"""From a drawing to pixels, as a data set's pictures were made; assets/pad/strokes.js does it, too, byte
 for byte.
 
 Only additions, multiplications, divisions, comparisons and square roots of doubles, in one fixed order:
@@ -17,8 +17,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-PAD = 280  # units a side of the square that strokes are drawn on
-SMALLEST = 24  # units: a dot is not blown up to a disc
+from pellucid.assets import constants
+
+PAD: int = constants("strokes")["pad"]  # units a side of the square that strokes are drawn on
+SMALLEST: int = constants("strokes")["smallest"]  # units: a dot is not blown up to a disc
 AT_ONCE = 256  # pictures measured at a time: what stays near the processor
 
 Point = tuple[float, float]
@@ -42,15 +44,6 @@ class Rule:
     box: tuple[int, int]
     pen: float
     centre: Literal["mass", "box"] = "mass"
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields by name, as draw.js expects them."""
-        return {
-            "size": self.size,
-            "box": list(self.box),
-            "pen": self.pen,
-            "centre": self.centre,
-        }
 
 
 # MNIST's is its maker's. That of the 8x8 digits is ours: of the pens and boxes tried, networks of four seeds

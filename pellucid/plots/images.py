@@ -20,19 +20,15 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from pellucid.assets import constants
 from pellucid.language import translate
 
+_COLOURS = constants("colours")
 # Viridis at 33 even places (S. van der Walt and N. Smith): even in lightness, so readable in gray. Straight
 # lines between them stay within 4 of 255 of the full table.
-_ANCHORS = """
-440154 470d60 48186a 482374 472d7b 453781 424086 3e4989 3b528b 375b8d 33638d
-2f6b8e 2c728e 297a8e 26828e 23898e 21918c 1f988b 1fa088 22a785 28ae80 32b67a
-3fbc73 4ec36b 5ec962 70cf57 84d44b 98d83e addc30 c2df23 d8e219 ece51b fde725
-"""
-VIRIDIS = tuple(tuple(bytes.fromhex(anchor)) for anchor in _ANCHORS.split())
+VIRIDIS = tuple(tuple(bytes.fromhex(anchor)) for anchor in _COLOURS["viridis"])
 # Signed values: blue against, orange for, gray where there is nothing.
-SIGNED = ((33, 102, 172), (103, 169, 207), (190, 205, 215), (225, 225, 225), (235, 205, 170), (239, 138, 60),
-          (179, 88, 6))  # fmt: skip
+SIGNED = tuple(tuple(bytes.fromhex(anchor)) for anchor in _COLOURS["signed"])
 
 ATLAS_SIDE = 3_200  # pixels, at most: 10 million in all, which every browser decodes
 Colours = Sequence[tuple[int, ...]]

@@ -32,11 +32,11 @@ def gather(context: ReportContext) -> DrawSection:
     run, splits = context.run, context.splits
     subject = Subject(run.classifier, run.origin.data, splits.train, splits.test, run.snapshots())
     drawing = drawing_section(subject, language=context.language, snapshot_bytes=SNAPSHOTS_BUDGET)
-    past = drawing.data.get("snapshots")
+    past = drawing.pad.snapshots if drawing.pad else None
     return DrawSection(
         drawing=drawing,
-        refusal=drawing.data.get("refusal", ""),
+        refusal=drawing.refusal,
         folder=run.folder.name,
-        snapshots=past["count"] if past else 0,
-        recorded=past["given"] if past else 0,
+        snapshots=past.count if past else 0,
+        recorded=past.given if past else 0,
     )

@@ -30,7 +30,7 @@ def painted(page: Any) -> None:
 def settled(page: Any) -> None:
     """What follows a stroke is done: the past was asked, the address written, the answer announced."""
     painted(page)
-    wait_for(page, "!pellucid.app.waiting && !pellucid.app.settling")
+    wait_for(page, "!pellucid.settling")
 
 
 def wait_for(page: Any, condition: str) -> None:
@@ -49,4 +49,4 @@ def answer(page: Any) -> str:
 
 def answered(page) -> None:
     settled(page)
-    wait_for(page, "pellucid.app.runs.every((run) => !run.asked)")
+    wait_for(page, "pellucid.runs.every((run) => !run.asked)")

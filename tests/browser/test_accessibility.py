@@ -133,7 +133,7 @@ def test_axe_finds_nothing(made: Made, watch: Callable[..., Any], name: str, lan
 def test_axe_finds_nothing_on_the_page_that_is_served(address: str, watch: Callable[..., Any]) -> None:
     for width, scheme in SIZES:
         page = opened(watch, address, width, scheme)
-        wait_for(page, "window.pellucid && pellucid.app")
+        wait_for(page, "window.pellucid")
         page.locator(".live-thumbs button").first.click()
         answered(page)
         for column in page.locator(".live-layers-room").all():

@@ -14,17 +14,23 @@ import torch
 from PIL import Image
 
 import pellucid
+from pellucid import formatting
 from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
+from pellucid.explanation import counterfactual
 from pellucid.explanation.activations import last_spatial_layer
 from pellucid.explanation.attribution import gradient_times_activation
+from pellucid.explanation.channels import at_random
 from pellucid.exporters.page import export_page
+from pellucid.formatting import percent
 from pellucid.inference import scaled
 from pellucid.models import build
+from pellucid.pad.data import ProgramData, to_json
 from pellucid.pad.program import lower
-from pellucid.pad.section import Subject, _packed_weights, pack_snapshots
-from pellucid.pad.strokes import RULES, as_ink, measure, place, place_picture
+from pellucid.pad.section import SCRIPTS, Subject, _packed_weights, constants_script, pack_snapshots
+from pellucid.pad.strokes import PAD, RULES, as_ink, measure, place, place_picture
+from pellucid.plots import images
 from pellucid.recipe import Recipe
 from tests.browser.hand import answer, draw, painted, settled, wait_for
 from tests.browser.served import learned
@@ -35,7 +41,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = Path(pellucid.__file__).parent / "assets"
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "strokes.json").read_text(encoding="utf-8"))
-RULES_JSON = {name: rule.to_json() for name, rule in RULES.items()}
+RULES_JSON = {name: to_json(rule) for name, rule in RULES.items()}
 
 BASE64 = """const base64 = (buffer) => {
   const bytes = new Uint8Array(buffer), parts = [], size = 8192;
@@ -45,16 +51,16 @@ BASE64 = """const base64 = (buffer) => {
   return btoa(parts.join(""));
 };"""
 RUN = """([program, packed, images, count]) => {
-  const net = PellucidNetwork.create(program, PellucidNetwork.unpack(packed, program.tensors));
-  const inputs = new Float32Array(PellucidNetwork.bytesOf(images).buffer), each = inputs.length / count;
+  const net = PellucidProgram.create(program, PellucidSnapshots.unpack(packed, program.tensors));
+  const inputs = new Float32Array(PellucidSnapshots.bytesOf(images).buffer), each = inputs.length / count;
   return Array.from({ length: count }, (_, at) => {
     net.run(inputs.subarray(at * each, (at + 1) * each));
     return net.values.map((values) => base64(values.buffer));
   });
 }"""
 SCORES = """([program, packed, images, count]) => {
-  const net = PellucidNetwork.create(program, PellucidNetwork.unpack(packed, program.tensors));
-  const bytes = PellucidNetwork.bytesOf(images), each = bytes.length / count;
+  const net = PellucidProgram.create(program, PellucidSnapshots.unpack(packed, program.tensors));
+  const bytes = PellucidSnapshots.bytesOf(images), each = bytes.length / count;
   return Array.from({ length: count }, (_, at) =>
     Array.from(net.run(Float32Array.from(bytes.subarray(at * each, (at + 1) * each), (byte) => byte / 255))));
 }"""
@@ -64,7 +70,8 @@ SCORES = """([program, packed, images, count]) => {
 def engine(watch):
     """An empty page with the engine's scripts in it."""
     watched = watch()
-    for name in ("network.js", "draw.js"):
+    watched.page.add_script_tag(content=constants_script())
+    for name in SCRIPTS:
         watched.page.add_script_tag(content=(PAGES / "pad" / name).read_text(encoding="utf-8"))
     watched.page.add_script_tag(content=BASE64)
     yield watched.page
@@ -80,7 +87,8 @@ def floats(coded: list[str], shape) -> torch.Tensor:
 def packed(program, weights, precision="f32") -> list[Any]:
     """The program and its weights as the page takes them."""
     shapes = [list(weight.shape) for weight in weights]
-    return [{**program.to_json(), "tensors": shapes}, _packed_weights(weights, precision)]
+    data = ProgramData(program.shape, program.output, program.operations, shapes)
+    return [to_json(data), to_json(_packed_weights(weights, precision))]
 
 
 def text(array) -> str:
@@ -109,9 +117,9 @@ def test_every_gradient_is_torchs(engine, name: str) -> None:
     gradients = torch.autograd.grad(scores[0, 1] - scores[0, 0], values[:-2], allow_unused=True)
     found = engine.evaluate(
         """([program, packed, image]) => {
-          const net = PellucidNetwork.create(program, PellucidNetwork.unpack(packed, program.tensors));
-          net.run(new Float32Array(PellucidNetwork.bytesOf(image).buffer));
-          const seed = new Float32Array(net.values[PellucidNetwork.scoresOf(net)].length);
+          const net = PellucidProgram.create(program, PellucidSnapshots.unpack(packed, program.tensors));
+          net.run(new Float32Array(PellucidSnapshots.bytesOf(image).buffer));
+          const seed = new Float32Array(net.values[PellucidProgram.scoresOf(net)].length);
           [seed[0], seed[1]] = [-1, 1];
           return net.values.slice(0, -2).map((_, to) => Array.from(net.backward(seed, to)));
         }""",
@@ -141,9 +149,10 @@ def test_the_evidence_of_any_network_is_torchs(
     image = torch.rand(1, *shape, generator=torch.Generator().manual_seed(4))
     found = engine.evaluate(
         """([program, packed, image]) => {
-          const net = PellucidNetwork.create(program, PellucidNetwork.unpack(packed, program.tensors));
-          net.run(new Float32Array(PellucidNetwork.bytesOf(image).buffer));
-          const found = PellucidNetwork.evidence(net, Float32Array.of(0, 0, 1, 0, 0));
+          const net = PellucidProgram.create(program, PellucidSnapshots.unpack(packed, program.tensors));
+          net.run(new Float32Array(PellucidSnapshots.bytesOf(image).buffer));
+          const found = PellucidProgram.evidence(
+            net, PellucidProgram.evidenceLayer(net.layers), Float32Array.of(0, 0, 1, 0, 0));
           return { ...found, layer: found.layer.name, cells: Array.from(found.cells) };
         }""",
         [*packed(program, weights), text(image.numpy())],
@@ -164,8 +173,8 @@ def test_what_a_cell_sees_is_what_moves_it(engine) -> None:
     cell = program.run(image, weights)[place][0, :, 2, 7].sum()
     moved = torch.nonzero(torch.autograd.grad(cell, image)[0][0].abs().sum(dim=0))
     top, left, bottom, right = engine.evaluate(
-        """([program, packed, value]) => PellucidNetwork.field(
-          PellucidNetwork.create(program, PellucidNetwork.unpack(packed, program.tensors)), value, 2, 7)""",
+        """([program, packed, value]) => PellucidProgram.field(
+          PellucidProgram.create(program, PellucidSnapshots.unpack(packed, program.tensors)), value, 2, 7)""",
         [*packed(program, weights), place],
     )
     assert (moved.amin(dim=0) >= torch.tensor([top, left])).all()
@@ -221,7 +230,7 @@ def test_snapshots_are_unpacked_as_python_unpacks_them(engine) -> None:
     shapes = [list(weight.shape) for weight in weights]
     found = engine.evaluate(
         """async ([data, shapes]) => {
-          const at = await PellucidNetwork.snapshots({ count: 4, data }, shapes);
+          const at = await PellucidSnapshots.unpackSnapshots({ count: 4, data }, shapes);
           return [0, 1, 2, 3].map((snapshot) => at(snapshot).map((values) => Array.from(values)));
         }""",
         [base64.b64encode(content).decode(), shapes],
@@ -234,7 +243,8 @@ def test_snapshots_are_unpacked_as_python_unpacks_them(engine) -> None:
 def test_drawings_become_the_same_bytes_as_in_python(engine) -> None:
     found = engine.evaluate(
         """([drawings, rules]) => drawings.map(({ rule, strokes }) => Array.from(rule === "free"
-          ? PellucidDraw.drawFree(strokes, 32, 24, 2.25) : PellucidDraw.place(strokes, rules[rule])))""",
+          ? PellucidStrokes.drawFree(strokes, 32, 24, 2.25)
+          : PellucidStrokes.place(strokes, rules[rule])))""",
         [GOLDEN, RULES_JSON],
     )
     for mine, known in zip(found, GOLDEN, strict=True):
@@ -245,7 +255,7 @@ def test_two_hundred_random_drawings_become_the_same_bytes(engine) -> None:
     chance = random.Random(3)
     hands = [moved(strokes, chance) for _ in range(20) for strokes in DIGITS.values()]
     found = engine.evaluate(
-        "([hands, rule]) => hands.map((strokes) => Array.from(PellucidDraw.place(strokes, rule)))",
+        "([hands, rule]) => hands.map((strokes) => Array.from(PellucidStrokes.place(strokes, rule)))",
         [hands, RULES_JSON["mnist"]],
     )
     wrong = [at for at, one in enumerate(found) if bytes(one) != place(hands[at], RULES["mnist"]).tobytes()]
@@ -260,10 +270,11 @@ def test_pictures_are_placed_and_measured_as_in_python(engine) -> None:
         pixels[: height // 3] = 230 if number % 2 else 0
         found = engine.evaluate(
             """([pixels, height, width, rules]) => {
-              const bytes = PellucidNetwork.bytesOf(pixels), ink = PellucidDraw.asInk(bytes, height, width);
+              const bytes = PellucidSnapshots.bytesOf(pixels);
+              const ink = PellucidStrokes.asInk(bytes, height, width);
               return [Array.from(ink), ...["mnist", "digits"].map((name) =>
-                Array.from(PellucidDraw.placePicture(ink, height, width, rules[name]))),
-                PellucidDraw.measure(bytes, height, width)];
+                Array.from(PellucidStrokes.placePicture(ink, height, width, rules[name]))),
+                PellucidStrokes.measure(bytes, height, width)];
             }""",
             [text(pixels), height, width, RULES_JSON],
         )
@@ -282,9 +293,9 @@ def test_pictures_are_made_to_fit_as_preprocess_does(engine, channels: int) -> N
         pixels = chance.integers(0, 256, (height, width, 3)).astype(np.uint8)
         rgba = np.concatenate([pixels, np.full((height, width, 1), 255, dtype=np.uint8)], axis=2)
         found = engine.evaluate(
-            """([rgba, height, width, channels]) => PellucidDraw.planes(
-              PellucidNetwork.bytesOf(rgba), height, width, channels)
-              .map((plane) => Array.from(PellucidDraw.resized(plane, height, width, 28, 24)))""",
+            """([rgba, height, width, channels]) => PellucidPreprocess.planes(
+              PellucidSnapshots.bytesOf(rgba), height, width, channels)
+              .map((plane) => Array.from(PellucidPreprocess.resized(plane, height, width, 28, 24)))""",
             [text(rgba), height, width, channels],
         )
         known = Preprocess(channels, 28, 24, "stretch").read(pixels)
@@ -293,11 +304,48 @@ def test_pictures_are_made_to_fit_as_preprocess_does(engine, channels: int) -> N
 
 def test_strokes_survive_an_address(engine) -> None:
     found = engine.evaluate(
-        "([strokes]) => [PellucidDraw.toText(strokes), PellucidDraw.fromText(PellucidDraw.toText(strokes))]",
+        """([strokes]) => {
+          const text = PellucidStrokes.toText(strokes);
+          return [text, PellucidStrokes.fromText(text)];
+        }""",
         [GOLDEN[3]["strokes"]],
     )
     assert found[1] == GOLDEN[3]["strokes"]
-    assert engine.evaluate("() => PellucidDraw.fromText('..zzzz.%3C!')") == [[[280, 280]]]
+    assert engine.evaluate("() => PellucidStrokes.fromText('..zzzz.%3C!')") == [[[280, 280]]]
+
+
+# --- what both languages know
+
+
+def test_a_probability_and_a_share_read_as_in_python(engine) -> None:
+    chance = random.Random(7)
+    values = [0.0, 1.0, 0.5, 0.0625, 0.0005, 0.9995, 0.00049999, 0.99949999, 0.1875, 0.3125, 1 / 3, 2 / 3]
+    values += [chance.random() for _ in range(2000)] + [place / 4096 for place in range(4097)]
+    found = engine.evaluate(
+        """(values) => values.map((value) => [PellucidFormatting.chance(value),
+          PellucidFormatting.percent(value), PellucidFormatting.percent(value, 10000)])""",
+        values,
+    )
+    known = [[formatting.chance(one), percent(one), percent(one, count=10_000)] for one in values]
+    assert found == known
+
+
+def test_colours_are_those_of_python(engine) -> None:
+    for name, anchors in (("viridis", images.VIRIDIS), ("signed", images.SIGNED)):
+        words = engine.evaluate(f"Array.from(PellucidImages.COLOURS.{name})")
+        mine = np.array([[word & 255, word >> 8 & 255, word >> 16 & 255] for word in words])
+        theirs = images.coloured(torch.arange(256.0), 0, 255, colours=anchors).reshape(-1, 3)
+        assert np.abs(mine - theirs).max() <= 1
+
+
+def test_both_languages_read_the_same_numbers(engine) -> None:
+    found = engine.evaluate("PellucidConstants")
+    assert found["counterfactual"]["radii"] == list(counterfactual.RADII)
+    assert found["counterfactual"]["max_edits"] == counterfactual.MAX_EDITS
+    assert found["strokes"]["pad"] == PAD
+    at_once = "Array.from({ length: PellucidConstants.pictures.random }, (_, at) => at)"
+    assert len(engine.evaluate(at_once)) == len(at_random(0, 500))
+    assert found == json.loads((PAGES / "constants.json").read_text(encoding="utf-8"))
 
 
 # --- the page, as a person meets it
@@ -325,33 +373,33 @@ def opened(watch, digits_page):
     """The digits page, opened with the network off."""
     watched = watch(viewport={"width": 1200, "height": 1000}, offline=True)
     watched.page.goto(digits_page[1].as_uri())
-    wait_for(watched.page, "pellucid.app.past && pellucid.app.pool")
+    wait_for(watched.page, "pellucid.runs[0].answerer.ready")
     yield watched.page
     assert watched.errors == []
     assert watched.requests == []
 
 
 def pixels(page) -> np.ndarray:
-    return np.array(page.evaluate("Array.from(pellucid.app.pixels)"), dtype=np.uint8)
+    return np.array(page.evaluate("Array.from(pellucid.runs[0].pixels)"), dtype=np.uint8)
 
 
 def test_the_page_finds_that_it_matches_pytorch(opened) -> None:
     assert "Matches PyTorch: 16 pictures" in opened.locator(".live-status").inner_text()
-    assert opened.evaluate("pellucid.app.checked.good") is True
+    assert opened.evaluate("pellucid.runs[0].check.good") is True
     assert answer(opened) == "–"
 
 
 def test_digits_drawn_by_hand_are_read_each_stroke_within_a_frame(opened) -> None:
     read = {}
-    opened.evaluate("() => { pellucid.app.frames.length = 0; }")
+    opened.evaluate("() => { pellucid.frames.length = 0; }")
     for name, strokes in {**DIGITS, "7 crossed": CROSSED}.items():
         opened.get_by_role("button", name="Clear").click(force=True)
         draw(opened, strokes)
         read[name] = answer(opened)
-        held = opened.evaluate("pellucid.app.strokes")
+        held = opened.evaluate("pellucid.drawing.strokes")
         assert np.array_equal(pixels(opened), place(held, RULES["digits"]).ravel())
     assert {name: name[0] for name in read} == read
-    frames = sorted(frame["total"] for frame in opened.evaluate("pellucid.app.frames"))
+    frames = sorted(frame["total"] for frame in opened.evaluate("pellucid.frames"))
     assert len(frames) > 50
     assert statistics.median(frames) < 16
     assert frames[int(len(frames) * 0.95)] < 30
@@ -378,6 +426,26 @@ def test_each_of_the_ten_digits_is_read_after_training_on_mnist(watch, tmp_path,
     assert (watched.errors, watched.requests) == ([], [])
 
 
+def test_snapshots_have_their_names_before_they_are_unpacked(watch, digits_page) -> None:
+    """And for ever where a browser cannot unpack them; the rest of the page works."""
+    never = "() => new Promise(() => {})"
+    for script in (f"Response.prototype.arrayBuffer = {never};", "delete window.DecompressionStream;"):
+        watched = watch()
+        watched.page.add_init_script(script)
+        watched.page.goto(digits_page[1].as_uri(), wait_until="load")
+        draw(watched.page, DIGITS["3"])
+        settled(watched.page)
+        buttons = watched.page.locator(".live-past button")
+        names = [button.get_attribute("aria-label") for button in buttons.all()]
+        assert len(names) == len(digits_page[0].snapshots) + 1
+        assert names[0] == "untrained"
+        assert names[-1] == "now"
+        assert all(names)
+        assert answer(watched.page) == "3"
+        assert watched.errors == []
+    assert "DecompressionStream is not defined" in watched.page.locator(".live-time").inner_text()
+
+
 def test_the_past_answers_with_the_weights_of_then(opened, digits_page) -> None:
     subject, _ = digits_page
     draw(opened, DIGITS["0"])
@@ -390,13 +458,13 @@ def test_the_past_answers_with_the_weights_of_then(opened, digits_page) -> None:
         slider.fill(str(snapshot))
         settled(opened)
         scores = program.run(scaled(image), unpacked[snapshot])[-1][0].detach()
-        found = opened.evaluate("Array.from(pellucid.app.net.values[pellucid.app.net.last])")
+        found = opened.evaluate("Array.from(pellucid.runs[0].answerer.last.scores)")
         assert torch.allclose(torch.tensor(found), scores, atol=1e-4)
     assert "untrained" in opened.locator(".live-past button").first.get_attribute("title")
     assert len(opened.locator(".live-past button").all()) == len(subject.snapshots) + 1
-    assert "First said 0 at " in opened.locator(".live-time").inner_text()
+    assert "First answered 0 at " in opened.locator(".live-time").inner_text()
     opened.get_by_role("button", name="Play").click()
-    wait_for(opened, "pellucid.app.snapshot > 4")
+    wait_for(opened, "pellucid.drawing.choices[0].snapshot > 4")
     opened.get_by_role("button", name="Stop").click()
 
 
@@ -411,10 +479,11 @@ def test_an_address_opens_the_same_drawing_snapshot_and_channel(opened, watch, d
     assert "#draw;s=" in address
     other = watch(viewport={"width": 1200, "height": 1000})
     other.page.goto(address)
-    wait_for(other.page, "pellucid.app.past !== null")
+    wait_for(other.page, "pellucid.runs[0].answerer.ready")
     settled(other.page)
     same = (
-        "(({ pixels, shares, snapshot }) => [Array.from(pixels), Array.from(shares), snapshot])(pellucid.app)"
+        "(({ pixels, answerer, choices }) => [Array.from(pixels), Array.from(answerer.last.probabilities),"
+        " choices.snapshot])(pellucid.runs[0])"
     )
     assert other.page.evaluate(same) == opened.evaluate(same)
     assert other.page.get_by_label("Switch this channel off").is_checked()
@@ -443,7 +512,7 @@ def test_undo_erase_and_clear(opened) -> None:
     whole = pixels(opened)
     opened.get_by_role("button", name="Eraser").click()
     draw(opened, [[(140, 100), (140, 180)]])
-    assert len(opened.evaluate("pellucid.app.strokes")) == 2
+    assert len(opened.evaluate("pellucid.drawing.strokes")) == 2
     opened.get_by_role("button", name="Undo").click()
     settled(opened)
     assert np.array_equal(pixels(opened), whole)
@@ -492,7 +561,7 @@ def test_a_silenced_channel_is_out_of_everything_after_it(opened, digits_page) -
     silenced = values[program.layers["conv1"]].detach().clone()
     silenced[:, 0] = 0
     scores = program.run_on([*values[: program.layers["conv1"]], silenced], weights)[-1][0].detach()
-    found = opened.evaluate("Array.from(pellucid.app.net.values[pellucid.app.net.last])")
+    found = opened.evaluate("Array.from(pellucid.runs[0].answerer.last.scores)")
     assert torch.allclose(torch.tensor(found), scores, atol=1e-3)
     assert "Channels switched off: 1" in opened.locator(".live-layers-room").inner_text()
     opened.get_by_role("button", name="Switch all on").click()
@@ -504,9 +573,9 @@ def test_the_evidence_is_that_of_explain(opened, digits_page) -> None:
     subject, _ = digits_page
     draw(opened, DIGITS["2"])
     image = scaled(torch.from_numpy(pixels(opened)).reshape(1, 1, 8, 8))
-    first = opened.evaluate("pellucid.app.first")
+    first = opened.evaluate("pellucid.runs[0].answerer.last.first")
     evidence = gradient_times_activation(subject.classifier.network, image, first)[0]  # (4, 4), at conv2
-    cells = torch.tensor(opened.evaluate("Array.from(pellucid.app.evidence.cells)"))
+    cells = torch.tensor(opened.evaluate("Array.from(pellucid.runs[0].answerer.last.evidence.cells)"))
     assert torch.allclose(cells.reshape(evidence.shape), evidence, atol=0.02)
     assert "The cells add up to" in opened.locator(".live-answers").inner_text()
 
@@ -516,8 +585,7 @@ def test_the_arithmetic_adds_up_to_the_value_shown(opened) -> None:
     for sheet in range(len(opened.locator(".live-sheet").all())):
         opened.locator(".live-sheet").nth(sheet).click(position={"x": 8, "y": 8})
         found = opened.evaluate("""() => {
-          const { layer, channel, row, column } = pellucid.app.chosen;
-          return PellucidNetwork.sums(pellucid.app.net, layer, channel, row, column);
+          return pellucid.runs[0].answerer.trace(pellucid.drawing.choices[0].chosen);
         }""")
         if "total" in found:
             relu = max(found["total"], 0)
@@ -539,12 +607,14 @@ def test_an_unusual_drawing_is_told_so_and_can_be_mended(opened) -> None:
     opened.get_by_label("Place it as digits did").uncheck()
     opened.get_by_label("Pen width").select_option("thin")
     draw(opened, [[(30, 20), (60, 20), (45, 80)]])
-    gaps = opened.evaluate("pellucid.app.gaps")
+    gaps = opened.locator(".live-words li").all_inner_texts()
     assert any(line.startswith("Smaller than") for line in gaps)
     assert any("higher than in" in line for line in gaps)
     opened.get_by_role("button", name="Show it as digits would have it").click()
     settled(opened)
-    assert not any(line.startswith("Smaller than") for line in opened.evaluate("pellucid.app.gaps"))
+    assert not any(
+        line.startswith("Smaller than") for line in opened.locator(".live-words li").all_inner_texts()
+    )
 
 
 def test_a_picture_file_is_placed_by_the_rule(opened) -> None:
@@ -553,7 +623,7 @@ def test_a_picture_file_is_placed_by_the_rule(opened) -> None:
     opened.set_input_files(
         "input[type=file]", {"name": "one.png", "mimeType": "image/png", "buffer": png(paper)}
     )
-    wait_for(opened, "pellucid.app.picture !== null")
+    wait_for(opened, "pellucid.drawing.picture !== null")
     settled(opened)
     assert np.array_equal(pixels(opened), place_picture(as_ink(paper), RULES["digits"]).ravel())
     file = {"name": "no.png", "mimeType": "image/png", "buffer": b"no picture"}
@@ -572,7 +642,7 @@ def test_the_keyboard_alone_draws_opens_and_travels(opened) -> None:
     for key in (*["ArrowUp"] * 7, " ", *["ArrowDown"] * 14, " "):
         opened.keyboard.press(key)
     settled(opened)
-    assert len(opened.evaluate("pellucid.app.strokes")) == 1
+    assert len(opened.evaluate("pellucid.drawing.strokes")) == 1
     assert pixels(opened).any()
     for _ in range(80):
         opened.keyboard.press("Tab")
@@ -589,14 +659,14 @@ def test_the_keyboard_alone_draws_opens_and_travels(opened) -> None:
     slider.focus()
     opened.keyboard.press("Home")
     settled(opened)
-    assert opened.evaluate("pellucid.app.snapshot") == 0
+    assert opened.evaluate("pellucid.drawing.choices[0].snapshot") == 0
 
 
 def test_it_speaks_korean(opened) -> None:
     draw(opened, DIGITS["1"])
     drawn = pixels(opened)
     opened.get_by_role("button", name="한국어").click()
-    wait_for(opened, "pellucid.app.past !== null")
+    wait_for(opened, "pellucid.runs[0].answerer.ready")
     settled(opened)
     said = opened.locator(".live").inner_text()
     assert "PyTorch와 일치" in said
@@ -619,7 +689,7 @@ def test_touch_draws_and_does_not_scroll(watch, digits_page) -> None:
         session.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [spot]})
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     settled(page)
-    assert len(page.evaluate("pellucid.app.strokes")) == 1
+    assert len(page.evaluate("pellucid.drawing.strokes")) == 1
     assert page.evaluate("scrollY") == 0
     assert page.evaluate("document.documentElement.scrollWidth") == 400
     assert watched.errors == []

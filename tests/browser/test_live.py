@@ -15,6 +15,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
 from pellucid.live import Served, served
 from pellucid.live.app import received
+from pellucid.pad.data import LargeData
 from pellucid.pad.section import Subject
 from pellucid.pad.strokes import RULES, place
 from pellucid.recipe import Recipe
@@ -25,7 +26,7 @@ from tests.networks import classifier
 
 pytestmark = pytest.mark.browser
 
-READY = "window.pellucid && pellucid.app"
+READY = "window.pellucid"
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +68,11 @@ def opened(watch: Callable[..., object], address: str):
 
 def shares(page) -> np.ndarray:
     """What each run answers, (runs, K)."""
-    return np.array(page.evaluate("pellucid.app.runs.map((run) => Array.from(run.shares))"))
+    return np.array(page.evaluate("pellucid.runs.map((run) => Array.from(run.answerer.last.probabilities))"))
 
 
 def pixels(page) -> torch.Tensor:
-    seen = np.array(page.evaluate("Array.from(pellucid.app.pixels)"), dtype=np.uint8)
+    seen = np.array(page.evaluate("Array.from(pellucid.runs[0].pixels)"), dtype=np.uint8)
     return torch.from_numpy(seen).reshape(1, 1, 8, 8)
 
 
@@ -80,7 +81,7 @@ def test_a_drawn_digit_is_answered_by_every_run_as_its_classifier_does(opened, r
         opened.get_by_role("button", name="Clear").click(force=True)
         draw(opened, DIGITS[name])
         answered(opened)
-        strokes = opened.evaluate("pellucid.app.strokes")
+        strokes = opened.evaluate("pellucid.drawing.strokes")
         assert np.array_equal(pixels(opened).numpy().ravel(), place(strokes, RULES["digits"]).ravel())
         known = [one.subject.classifier.predict(pixels(opened))[0].numpy() for one in runs]
         assert np.abs(shares(opened) - np.array(known)).max() < 1e-4
@@ -98,8 +99,8 @@ def test_where_runs_disagree_is_marked(opened) -> None:
     if names[2] == "4":
         pytest.fail("the untrained network happens to agree: choose another seed")
     assert "They disagree" in opened.locator(".side-verdict").inner_text()
-    assert "Farthest apart on 4" in opened.locator(".side-verdict").inner_text()
-    marked = opened.evaluate("pellucid.app.runs.map((run) => run.root.classList.contains('side-alone'))")
+    assert "Largest difference on 4" in opened.locator(".side-verdict").inner_text()
+    marked = opened.evaluate("pellucid.runs.map((run) => run.view.root.classList.contains('side-alone'))")
     assert marked == [False, False, True]
     assert opened.locator(".side-far .live-name").all_inner_texts() == ["4", "4", "4"]
 
@@ -117,11 +118,12 @@ def test_torch_shows_what_the_page_shows(opened) -> None:
     answered(opened)
     same = opened.evaluate(
         """() => {
-          const [mine, theirs] = pellucid.app.runs;
+          const [mine, theirs] = pellucid.runs.map((run) => run.answerer);
           const apart = (a, b) => Math.max(...Array.from(a, (value, place) => Math.abs(value - b[place])));
-          const [own, far] = [mine, theirs].map((run) => run.net.layers.find((one) => one.name === "conv2"));
-          return [apart(mine.evidence.cells, theirs.evidence.cells), far === theirs.evidence.layer,
-            apart(mine.net.values[own.value], theirs.net.values[far.value])];
+          const [own, far] = [mine, theirs].map((one) => one.layers.find((layer) => layer.name === "conv2"));
+          return [apart(mine.last.evidence.cells, theirs.last.evidence.cells),
+            far === theirs.last.evidence.layer,
+            apart(mine.values(own), theirs.values(far))];
         }"""
     )
     assert same[1]
@@ -130,16 +132,19 @@ def test_torch_shows_what_the_page_shows(opened) -> None:
 
 def test_only_layers_that_are_open_are_asked_for(opened) -> None:
     run = opened.locator(".side-run").nth(1)
-    before = opened.evaluate("pellucid.app.runs[1].net.open.size")
+    before = opened.evaluate("pellucid.runs[1].answerer.open.size")
     run.locator("summary", has_text="pool1").click()
     draw(opened, DIGITS["5"])
     answered(opened)
-    assert opened.evaluate("pellucid.app.runs[1].net.fresh.size") == before + 1
+    assert opened.evaluate("pellucid.runs[1].answerer.fresh.size") == before + 1
     assert run.locator("details[open] canvas").count() == before + 1
     run.locator("details[open] .live-sheet").first.click(position={"x": 20, "y": 20})
     run.get_by_label("Switch this channel off").check()
     answered(opened)
-    assert opened.evaluate("pellucid.app.runs[1].net.values[0].subarray(0, 64).every((value) => value === 0)")
+    assert opened.evaluate(
+        "(({ answerer }) => answerer.values(answerer.layers[0]).subarray(0, 64)"
+        ".every((value) => value === 0))(pellucid.runs[1])"
+    )
     assert np.abs(np.subtract(*shares(opened)[:2])).max() > 1e-6
     run.get_by_label("Switch this channel off").uncheck()
 
@@ -151,7 +156,7 @@ def test_a_dropped_picture_goes_through_preprocess_on_the_server(opened, runs) -
     Image.fromarray(paper).save(file, "PNG")
     picture = {"name": "one.png", "mimeType": "image/png", "buffer": file.getvalue()}
     opened.set_input_files("input[type=file]", picture)
-    wait_for(opened, "pellucid.app.picture !== null")
+    wait_for(opened, "pellucid.drawing.picture !== null")
     answered(opened)
     assert torch.equal(pixels(opened)[0], received(runs[0].subject, file.getvalue()))
 
@@ -187,7 +192,7 @@ def test_one_run_that_the_page_can_run_gets_the_whole_page(watch, subject: Subje
     with serving([served("digits-tutorial-1", subject)], language="ko") as address:
         watched = watch(viewport={"width": 1200, "height": 1000})
         watched.page.goto(address)
-        wait_for(watched.page, f"{READY} && pellucid.app.past")
+        wait_for(watched.page, f"{READY} && pellucid.runs[0].answerer.ready")
         draw(watched.page, DIGITS["3"])
         settled(watched.page)
         assert answer(watched.page) == "3"
@@ -205,7 +210,7 @@ def test_runs_of_other_sizes_and_colours_answer_the_same_drawing(watch, runs: li
         wait_for(page, READY)
         page.get_by_role("button", name="Test picture 2, labelled 1").click()
         answered(page)
-        seen = page.evaluate("Array.from(pellucid.app.runs[1].pixels)")
+        seen = page.evaluate("Array.from(pellucid.runs[1].pixels)")
         assert len(seen) == 3 * 21 * 18
         assert any(seen)
         assert page.locator(".side-receives canvas").count() == 1
@@ -257,7 +262,8 @@ def formed(watch: Callable[..., object], past_runs: list[Served]):
         draw(watched.page, DIGITS["3"])
         answered(watched.page)
         yield watched.page
-        assert watched.errors == []
+        displaced = "status of 409"  # another channel was chosen while one was counted
+        assert [error for error in watched.errors if displaced not in error] == []
 
 
 def chosen(page, run: int, layer: str) -> None:
@@ -274,7 +280,7 @@ def chosen(page, run: int, layer: str) -> None:
         )
     sheet.click(position={"x": 12, "y": 12})
     answered(page)
-    wait_for(page, f"pellucid.app.runs[{run}].net.working(pellucid.app.runs[{run}].chosen)")
+    wait_for(page, f"pellucid.runs[{run}].answerer.trace(pellucid.drawing.choices[{run}].chosen)")
 
 
 def test_torch_tells_of_a_channel_what_the_page_tells(formed) -> None:
@@ -282,12 +288,12 @@ def test_torch_tells_of_a_channel_what_the_page_tells(formed) -> None:
         chosen(formed, at, "conv2")
     wait_for(formed, "document.querySelectorAll('.live-channel .live-thumbs').length === 6")
     mine, theirs = formed.evaluate(
-        """() => pellucid.app.runs.slice(0, 2).map((run) => {
-          const found = run.net.working(run.chosen);
-          const { kind, received, row, column, value, after, weights, bias, total, parts } = found;
-          const { layer, channel, row: y, column: x } = run.chosen;
+        """() => pellucid.runs.slice(0, 2).map(({ answerer, choices }) => {
+          const trace = answerer.trace(choices.chosen);
+          const { kind, received, row, column, value, after, weights, bias, total, products } = trace;
+          const { layer, channel, row: y, column: x } = choices.chosen;
           return { kind, received, row, column, value, after, weights: Array.from(weights), bias, total,
-            sums: parts.map((part) => part.sum), field: run.net.field(layer, y, x), at: [channel, y, x] };
+            sums: products.map((one) => one.sum), field: answerer.field(layer, y, x), at: [channel, y, x] };
         })"""
     )
     for name in ("kind", "received", "row", "column", "field", "at"):
@@ -312,7 +318,7 @@ def test_a_picture_that_excites_a_channel_can_be_started_from(formed, subject) -
     )
     told = run.locator(".live-channel .live-thumbs button").first.get_attribute("title")
     run.locator(".live-channel .live-thumbs button").first.click()
-    wait_for(formed, "pellucid.app.picture !== null")
+    wait_for(formed, "pellucid.drawing.picture !== null")
     answered(formed)
     test = pellucid.load("digits").test
     place = next(at for at, source in enumerate(test.sources) if f"Test picture {source}," in told)
@@ -343,15 +349,15 @@ def test_every_column_goes_back_to_its_own_past(formed, past_runs) -> None:
         tolerance = 0.02 if at == 0 else 1e-4  # the page keeps the past in few bits
         assert np.abs(shares(formed)[at] - expected).max() < tolerance
         count = len(known.snapshots) + 1
-        wait_for(formed, f"pellucid.app.runs[{at}].pastAnswers")
+        wait_for(formed, f"pellucid.runs[{at}].pastAnswers")
         assert column.locator(".live-past button").count() == count
-        past = formed.evaluate(f"pellucid.app.runs[{at}].pastAnswers.map((one) => one.label)")
+        past = formed.evaluate(f"pellucid.runs[{at}].pastAnswers.map((one) => one.prediction)")
         assert past[0] == int(expected.argmax())
         assert past[-1] == int(known.classifier.predict(image)[0].argmax())
     assert "m=0,0,0" in formed.evaluate("location.hash")
     formed.keyboard.press("]")
     answered(formed)
-    assert formed.evaluate("pellucid.app.runs.map((run) => run.snapshot)") == [1, 1, 1]
+    assert formed.evaluate("pellucid.drawing.choices.map((one) => one.snapshot)") == [1, 1, 1]
 
 
 def build_then(subject: Subject) -> Classifier:
@@ -363,14 +369,14 @@ def build_then(subject: Subject) -> Classifier:
 
 def test_the_scale_over_test_pictures_is_counted_when_it_is_wanted(formed) -> None:
     formed.locator(".side-run").nth(1).get_by_label("Colours").select_option("fixed")
-    wait_for(formed, "Object.keys(pellucid.app.runs[1].data.scales).length > 0")
-    mine, theirs = formed.evaluate("pellucid.app.runs.slice(0, 2).map((run) => run.origin.data.scales.conv2)")
+    wait_for(formed, "Object.keys(pellucid.runs[1].data.scales).length > 0")
+    mine, theirs = formed.evaluate("pellucid.runs.slice(0, 2).map((run) => run.data.scales.conv2)")
     assert mine == pytest.approx(theirs, rel=0.05, abs=1e-3)
 
 
 def test_a_network_too_large_to_keep_its_past_says_so(watch, subject: Subject) -> None:
     run = served("large", replace(subject, snapshots=()), torch_only=True)
-    run.origin.data["large"] = {"weights": 11_000_000, "most": 2_000_000}
+    run = replace(run, data=replace(run.data, large=LargeData(11_000_000, 2_000_000)))
     with serving([run], language="ko") as address:
         watched = watch()
         watched.page.goto(address)

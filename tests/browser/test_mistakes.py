@@ -103,21 +103,21 @@ def test_a_mistake_can_be_drawn_on_and_asked_about_then(
 ) -> None:
     opened.locator("#browse .tile").nth(2).click()
     opened.get_by_role("link", name="Draw on it").click()
-    wait_for(opened, "pellucid.app.test !== null")
+    wait_for(opened, "pellucid.drawing.test !== null")
     settled(opened)
     index = int(ids(opened)[2][1:])
-    pixels = np.array(opened.evaluate("Array.from(pellucid.app.pixels)"), dtype=np.uint8)
+    pixels = np.array(opened.evaluate("Array.from(pellucid.runs[0].pixels)"), dtype=np.uint8)
     assert torch.equal(torch.from_numpy(pixels), made[1].test.images[index].flatten())
-    assert opened.evaluate("pellucid.app.meant") == int(made[1].test.labels[index])
+    assert opened.evaluate("pellucid.drawing.label") == made[1].test.classes[made[1].test.labels[index]]
     opened.keyboard.press("[")
     settled(opened)
     address = opened.evaluate("location.hash")
     assert f";t={index};m=" in address
     other = watch().page
     other.goto(made[0].as_uri() + address, wait_until="load")
-    wait_for(other, "pellucid.app.test !== null")
+    wait_for(other, "pellucid.drawing.test !== null")
     settled(other)
-    state = "[Array.from(pellucid.app.pixels), pellucid.app.snapshot, pellucid.app.test]"
+    state = "[Array.from(pellucid.runs[0].pixels), pellucid.runs[0].choices.snapshot, pellucid.drawing.test]"
     assert other.evaluate(state) == opened.evaluate(state)
 
 

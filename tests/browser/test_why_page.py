@@ -46,7 +46,7 @@ def test_a_change_found_in_the_page_is_one_for_torch_and_one_click_applies_it(
     page = watched.page
     page.goto(page_file.as_uri())
     page.get_by_role("button", name="Test picture 4, labelled 3").click()
-    wait_for(page, "pellucid.app.picture !== null")
+    wait_for(page, "pellucid.drawing.picture !== null")
     settled(page)
     before = page.locator(".live-big b").inner_text()
     page.get_by_role("button", name="Find the smallest change").click()
@@ -56,11 +56,11 @@ def test_a_change_found_in_the_page_is_one_for_torch_and_one_click_applies_it(
     amounts = [float(text) for text in page.locator(".live-ways span").all_inner_texts()]
     assert amounts == sorted(amounts)
     assert wanted != before
-    old = page.evaluate("Array.from(pellucid.app.pixels)")
+    old = page.evaluate("Array.from(pellucid.runs[0].pixels)")
     first.click()
     settled(page)
     assert page.locator(".live-big b").inner_text() == wanted
-    new = page.evaluate("Array.from(pellucid.app.pixels)")
+    new = page.evaluate("Array.from(pellucid.runs[0].pixels)")
     scores = classifier.logits(torch.tensor(new, dtype=torch.uint8).reshape(1, 1, 8, 8))
     assert classifier.classes[int(scores.argmax())] == wanted
     change = sum(abs(a - b) for a, b in zip(new, old, strict=True)) / 255
@@ -68,7 +68,7 @@ def test_a_change_found_in_the_page_is_one_for_torch_and_one_click_applies_it(
     assert page.locator(".live-ways li").count() == 0  # they spoke of the picture before
     page.get_by_role("button", name="Undo").click()
     settled(page)
-    assert page.evaluate("Array.from(pellucid.app.pixels)") == old
+    assert page.evaluate("Array.from(pellucid.runs[0].pixels)") == old
     assert (watched.errors, watched.requests) == ([], [])
 
 
@@ -111,16 +111,16 @@ def test_of_a_colour_picture_a_region_is_covered_with_one_click_and_the_answer_t
     told = page.locator("#counterfactual")
     assert "region covered" in told.inner_text() or "regions covered" in told.inner_text()
     page.get_by_role("button", name="labelled poppy").first.click()
-    wait_for(page, "pellucid.app.picture !== null")
+    wait_for(page, "pellucid.drawing.picture !== null")
     settled(page)
     assert page.locator(".live-big b").inner_text() == "poppy"
-    old = torch.tensor(page.evaluate("Array.from(pellucid.app.pixels)")).reshape(3, SIDE, SIDE)
+    old = torch.tensor(page.evaluate("Array.from(pellucid.runs[0].pixels)")).reshape(3, SIDE, SIDE)
     page.get_by_role("button", name="Find the smallest change").click()
     page.get_by_role("status").filter(has_text="confirmed by running it again").wait_for(timeout=60_000)
     page.locator(".live-ways button").first.click()
     settled(page)
     assert page.locator(".live-big b").inner_text() == "meadow"
-    new = torch.tensor(page.evaluate("Array.from(pellucid.app.pixels)")).reshape(3, SIDE, SIDE)
+    new = torch.tensor(page.evaluate("Array.from(pellucid.runs[0].pixels)")).reshape(3, SIDE, SIDE)
     assert int(classifier.logits(new.to(torch.uint8)[None]).argmax()) == 0
     rows, columns = torch.nonzero((new != old).any(dim=0)).T
     top, left = torch.nonzero(old[0] > 200).amin(dim=0).tolist()  # what was covered lies over the spot

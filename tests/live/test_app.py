@@ -50,7 +50,7 @@ def test_the_page_asks_only_for_what_is_served(app: Guard) -> None:
     for path in (b"/page.js", b"/page.css", b"/icon.svg"):
         assert ask(app, path=path).status == 200
     script = ask(app, path=b"/page.js").body.decode()
-    asked = set(re.findall(r'(?:fetch|post|asking)\("(\w+)"', script))
+    asked = set(re.findall(r'(?:fetch|post|keepAsking|askWhile)\("(\w+)"', script))
     assert asked == {"answer", "channel", "past", "picture", "runs", "scales", "test"}
 
 
@@ -154,8 +154,8 @@ def test_snapshots_are_told_and_asked() -> None:
     one = classifier("tutorial")
     past = [("step 0", 0, build("tutorial", 1, 10, (28, 28), seed=8).state_dict())]
     run = served("small", Subject(one, snapshots=past), torch_only=True)
-    told = run.data["snapshots"]
-    assert (told["count"], told["labels"], told["steps"]) == (1, ["step 0"], [0])
+    past = run.data.snapshots
+    assert (past.count, past.names, past.steps) == (1, ["step 0"], [0])
     app, body = application([run], port=PORT), question(picture("tutorial"))
     answer = ask(app, "POST", b"/past", posting(PLAIN, len(body)), body=body)
     assert answer.status == 200
@@ -239,18 +239,18 @@ def test_the_page_runs_what_it_can_and_torch_the_rest(monkeypatch: pytest.Monkey
     monkeypatch.setattr(section, "SWITCHING", 0)  # what a channel costs is not asked here
     small = served("small", Subject(classifier("tutorial")))
     assert small.answerer is None
-    assert small.data["weights"]["precision"] == "f32"
+    assert small.data.weights.precision == "f32"
     unfit = replace(classifier("tutorial"), network=Sorting().eval())
     odd = served("odd", Subject(unfit))
     assert odd.answerer is not None
-    assert "sort" in odd.data["torch"]["reason"]
+    assert "sort" in odd.data.torch.reason
 
 
 def test_examples_begin_with_one_of_each_class() -> None:
     toys = toy_dataset(40)
     one = replace(classifier("tutorial"), classes=toys.classes)
-    shown = served("toys", Subject(one, test=toys), torch_only=True).data["check"]
-    assert shown["labels"][:4] == [0, 1, 2, 3]
+    shown = served("toys", Subject(one, test=toys), torch_only=True).data.check
+    assert shown.labels[:4] == [0, 1, 2, 3]
 
 
 def test_one_to_three_runs_and_a_known_language(runs: list[Served]) -> None:
@@ -282,10 +282,10 @@ def test_pictures_on_which_runs_disagree_are_found() -> None:
     found = disputed([Subject(each, "toys", test=toys) for each in two])
     assert found is not None
     answers = [each.predict(toys.images).argmax(dim=1) for each in two]
-    assert (found["looked"], found["differ"]) == (60, int((answers[0] != answers[1]).sum()))
-    assert found["differ"] > 0
-    shown = torch.frombuffer(bytearray(base64.b64decode(found["pictures"])), dtype=torch.uint8)
-    for image, said in zip(shown.reshape(-1, 1, 16, 16), found["answers"], strict=True):
+    assert (found.looked, found.differ) == (60, int((answers[0] != answers[1]).sum()))
+    assert found.differ > 0
+    shown = torch.frombuffer(bytearray(base64.b64decode(found.pictures)), dtype=torch.uint8)
+    for image, said in zip(shown.reshape(-1, 1, 16, 16), found.answers, strict=True):
         assert said == [int(each.predict(image[None]).argmax()) for each in two]
         assert said[0] != said[1]
 

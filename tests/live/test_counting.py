@@ -109,11 +109,11 @@ def test_what_a_channel_is_worth_is_that_of_a_plain_loop(subject: Subject, count
 
 def test_it_is_the_table_that_the_page_itself_carries(subject: Subject, counter: ChannelCounter) -> None:
     """Two ways to one table: torch counting when asked, and the lowered network when a page is made."""
-    carried = drawing_section(subject).data["channels"]["0"]
+    carried = drawing_section(subject).pad.channels["0"]
     for channel in range(6):
         head, _ = statistics_of(counter, 0, channel)
         for name in ("top", "low", "excited", "off"):
-            assert head[name] == carried[name][channel]
+            assert head[name] == getattr(carried, name)[channel]
 
 
 def test_scales_reach_from_the_lowest_to_the_highest_value(subject: Subject, counter: ChannelCounter) -> None:

@@ -14,6 +14,7 @@ from pellucid.errors import UsageError
 from pellucid.exporters import EXPORTERS
 from pellucid.exporters.page import export_page
 from pellucid.live.app import PAGE_SCRIPTS
+from pellucid.pad.data import ChannelData
 from pellucid.pad.program import lower
 from pellucid.pad.section import (
     SNAPSHOT_BYTES,
@@ -77,7 +78,7 @@ def test_no_name_can_end_the_data(subject: Subject) -> None:
     renamed = Classifier(classifier.network, (hostile, *CLASSES[1:]), classifier.preprocess, "tutorial")
     section = drawing_section(Subject(renamed, "toys"))
     assert "<" not in section.data_json
-    assert json.loads(section.data_json)["classes"][0] == hostile
+    assert json.loads(section.data_json)["pad"]["classes"][0] == hostile
 
 
 def test_hangul_class_names_arrive_whole(subject: Subject) -> None:
@@ -90,10 +91,11 @@ def test_hangul_class_names_arrive_whole(subject: Subject) -> None:
 
 def test_the_scores_to_check_against_are_the_networks_own(subject: Subject, section: Section) -> None:
     pictures = _pictures(subject, (1, SIZE, SIZE))
-    scores = torch.tensor(section.data["check"]["scores"])
+    check = section.pad.check
+    scores = torch.tensor(check.scores)
     assert torch.allclose(scores, subject.classifier.logits(pictures.images[:16]), atol=1e-5)
-    assert section.data["check"]["labels"][:4] == [0, 1, 2, 3]
-    assert section.data["check"]["tolerance"] > section.data["check"]["rounding"]
+    assert check.labels[:4] == [0, 1, 2, 3]
+    assert check.tolerance > check.rounding
 
 
 def test_a_channels_pictures_are_those_that_excite_it_most(subject: Subject, section: Section) -> None:
@@ -102,17 +104,17 @@ def test_a_channels_pictures_are_those_that_excite_it_most(subject: Subject, sec
     weights = program.weights(subject.classifier.network.state_dict())
     maps = program.run(pictures.images.float() / 255, weights)[program.layers["conv2"]]
     strongest = maps.amax(dim=(2, 3))[:, 5]
-    table = section.data["channels"]["conv2"]
-    assert strongest[table["top"][5]].tolist() == strongest.sort(descending=True).values[:9].tolist()
-    assert strongest[table["low"][5]].tolist() == strongest.sort(descending=True).values[-9:].tolist()
-    assert table["excited"][5] == pytest.approx(float((strongest > 0).double().mean()), abs=1e-4)
-    assert section.data["channels"]["pool2"] == {"as": "conv2"}
+    table = section.pad.channels["conv2"]
+    assert strongest[table.top[5]].tolist() == strongest.sort(descending=True).values[:9].tolist()
+    assert strongest[table.low[5]].tolist() == strongest.sort(descending=True).values[-9:].tolist()
+    assert table.excited[5] == pytest.approx(float((strongest > 0).double().mean()), abs=1e-4)
+    assert section.pad.channels["pool2"] == ChannelData(same_as="conv2")
 
 
 def test_what_a_channel_is_worth_is_what_is_lost_without_it(subject: Subject, section: Section) -> None:
     pictures = _pictures(subject, (1, SIZE, SIZE))
     made, labels = subject.classifier.network, pictures.labels
-    assert section.data["switched"] == len(pictures)
+    assert section.pad.switched == len(pictures)
 
     def accuracy() -> float:
         return float((subject.classifier.logits(pictures.images).argmax(dim=1) == labels).double().mean())
@@ -121,7 +123,7 @@ def test_what_a_channel_is_worth_is_what_is_lost_without_it(subject: Subject, se
     hook = made.dense1.register_forward_hook(lambda *call: call[2].index_fill(1, torch.tensor([7]), 0))
     lost = accuracy() - whole
     hook.remove()
-    assert section.data["channels"]["dense1"]["off"][7][0] == round(lost * 1000)
+    assert section.pad.channels["dense1"].off[7][0] == round(lost * 1000)
 
 
 def test_snapshots_come_out_as_they_went_in_but_for_half_a_step(subject: Subject) -> None:
@@ -143,29 +145,29 @@ def test_the_past_is_thinned_out_to_fit_and_keeps_both_ends(subject: Subject) ->
     past = [(f"epoch {number}", number, _shaken(state, 0.1 * number)) for number in range(9)]
     pictures = _pictures(subject, (1, SIZE, SIZE))
     whole = _snapshots(program, past, pictures, SNAPSHOT_BYTES)
-    assert (whole["count"], whole["given"], whole["bits"]) == (9, 9, 8)
-    packed = len(base64.b64decode(whole["data"]))
+    assert (whole.count, whole.given, whole.bits) == (9, 9, 8)
+    packed = len(base64.b64decode(whole.data))
     coarser = _snapshots(program, past, pictures, int(packed * 0.9))
-    assert (coarser["count"], coarser["bits"]) == (9, 7)  # first coarser, and only then fewer
-    assert coarser["difference"] > whole["difference"]
-    assert len(whole["accuracy"]) == 9
+    assert (coarser.count, coarser.bits) == (9, 7)  # first coarser, and only then fewer
+    assert coarser.difference > whole.difference
+    assert len(whole.accuracy) == 9
     fewer = _snapshots(program, past, pictures, SNAPSHOT_BYTES // 20)
-    assert fewer["count"] < 9
-    assert (fewer["steps"][0], fewer["steps"][-1]) == (0, 8)
+    assert fewer.count < 9
+    assert (fewer.steps[0], fewer.steps[-1]) == (0, 8)
     assert _snapshots(program, [], pictures, SNAPSHOT_BYTES) is None
 
 
 def test_a_page_without_any_picture_still_checks_itself(subject: Subject) -> None:
-    data = drawing_section(Subject(subject.classifier)).data
-    assert data["check"]["labels"] is None
-    assert data["pool"] is None
-    assert len(data["check"]["scores"]) == 16
+    data = drawing_section(Subject(subject.classifier)).pad
+    assert data.check.labels is None
+    assert data.pool is None
+    assert len(data.check.scores) == 16
 
 
 def test_a_network_the_page_cannot_run_gets_a_section_that_says_so(tmp_path: Path) -> None:
     unfit = Subject(Classifier(Sorting().eval(), ("a", "b", "c"), Preprocess(1, 8, 8), "tutorial"))
     section = drawing_section(unfit)
-    assert "cannot run 'sort'" in section.data["refusal"]
+    assert "cannot run 'sort'" in section.refusal
     with pytest.raises(UsageError, match="cannot run 'sort'"):
         export_page(unfit, tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
@@ -176,7 +178,7 @@ def test_a_network_the_page_cannot_run_gets_a_section_that_says_so(tmp_path: Pat
 )
 def test_a_network_too_large_for_a_page_is_told_so(limit, said, subject: Subject, monkeypatch) -> None:
     monkeypatch.setattr(f"pellucid.pad.section.{limit}", 10)
-    assert said in drawing_section(subject).data["refusal"]
+    assert said in drawing_section(subject).refusal
 
 
 def test_an_unknown_language_is_refused(subject: Subject) -> None:
@@ -188,9 +190,9 @@ def test_other_networks_pack_too() -> None:
     made = network("residual")
     classifier = Classifier(made, tuple("abcde"), Preprocess(3, *SHAPES["residual"][1:]), "tutorial")
     past = [("untrained", 0, made.state_dict()), ("epoch 1", 1, made.state_dict())]
-    data = drawing_section(Subject(classifier, snapshots=past)).data
-    assert data["snapshots"]["agreement"] > 0.9
-    assert data["rule"] is None
+    data = drawing_section(Subject(classifier, snapshots=past)).pad
+    assert data.snapshots.agreement > 0.9
+    assert data.rule is None
 
 
 def test_both_languages_say_everything() -> None:

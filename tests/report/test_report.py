@@ -149,7 +149,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
         tags = [tag for tag, _ in elements.found]
         assert "could not be made" not in page
         # The page's own, what the map shows, and the drawing's.
-        assert tags.count("script") == 4 + len(SCRIPTS) + ('id="listed"' in page)
+        assert tags.count("script") == 6 + len(SCRIPTS) + ('id="listed"' in page)
         assert tags.count("u") == 0
         assert not [attributes for tag, attributes in elements.found if attributes.get("src") == "x"]
         assert not [name for _, attributes in elements.found for name in attributes if name.startswith("on")]
@@ -288,8 +288,8 @@ def test_it_draws_with_the_runs_own_network_and_past(page: str, made: tuple[Run,
     found = re.search(r'<script type="application/json" id="live-data">(.*?)</script>', page, re.DOTALL)
     assert found is not None
     data = json.loads(found[1])
-    assert data["classes"] == list(made[1].train.classes)
-    assert data["snapshots"]["steps"] == [step for _, step, _ in made[0].snapshots]
+    assert data["pad"]["classes"] == list(made[1].train.classes)
+    assert data["pad"]["snapshots"]["steps"] == [step for _, step, _ in made[0].snapshots]
     assert Elements(page).of_class("part")[0]["id"] == "draw"
 
 

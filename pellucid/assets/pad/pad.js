@@ -1,311 +1,299 @@
 "use strict";
 // The pad: strokes, erasing, keys, dropped pictures, test pictures to start from, and what the network receives.
 const PellucidPad = (() => {
-  const D = PellucidDraw,
-    N = PellucidNetwork;
-  const { choice, gray, make, thumbnail } = PellucidParts;
+  const { PAD } = PellucidStrokes;
+  const { PENS } = PellucidDrawing;
+  const { button, checkbox, choice, contextOf, heading, make, pressable, quiet } = PellucidParts;
   const PEN = 26; // units of the pad: 13 % of a digit of 200, as in MNIST
-  const PENS = { thin: 0.5, usual: 1, thick: 1.8 };
   const ERASER = 14;
+  /** @type {Record<string, Point>} */
+  const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-  // --- from what was drawn to pixels (C, H, W), bytes
-
-  function pixelsOf(app) {
-    const [channels, height, width] = app.shape,
-      { rule } = app.data;
-    const factor = PENS[app.pen];
-    const pen = (rule ? rule.pen : Math.max(1.2, Math.min(height, width) * 0.093)) * factor;
-    if (!app.picture) {
-      const drawn =
-        rule && app.placed ? D.place(app.strokes, rule, pen) : D.drawFree(app.strokes, height, width, pen);
-      return spread(drawn, channels);
-    }
-    let pixels = app.picture;
-    for (const stroke of app.strokes) {
-      const ink = spread(D.drawFree([stroke], height, width, pen), channels);
-      pixels = pixels.map(
-        stroke.erases
-          ? (value, cell) => Math.round((value * (255 - ink[cell])) / 255)
-          : (value, cell) => Math.max(value, ink[cell]),
-      );
-    }
-    return pixels;
+  /** Something that undo takes back. @param {Page} page @param {() => void} change */
+  function act(page, change) {
+    page.drawing.act(change);
+    page.changed();
+    page.settle();
   }
 
-  function spread(plane, channels) {
-    if (channels === 1) return plane;
-    const all = new Uint8Array(plane.length * channels);
-    for (let channel = 0; channel < channels; channel++) all.set(plane, channel * plane.length);
-    return all;
+  /** @param {Page} page */
+  function undo(page) {
+    if (!page.drawing.undo()) return;
+    page.changed();
+    page.settle();
   }
 
-  const empty = (app) => !app.picture && !app.strokes.length;
-
-  // --- drawing
-
-  function drawingRoom(app, section) {
-    const { say, data } = app,
-      [, height, width] = app.shape;
-    const canvas = make("canvas", { width: 560, height: Math.round((560 * height) / width) });
-    const cursor = make("span", { class: "live-cursor", hidden: true });
-    const pad = make(
-      "div",
-      { class: "live-pad", tabindex: 0, role: "application", "aria-label": say("pad") },
-      canvas,
-      cursor,
-    );
-    pad.style.aspectRatio = `${width} / ${height}`;
-    app.refreshers.push(() => paintPad(app, canvas));
-    pointers(app, pad);
-    keys(app, pad, cursor);
-    drops(app, pad);
-    const tool = (name) => {
-      const button = make(
-        "button",
-        {
-          type: "button",
-          onclick: () => {
-            app.tool = name;
-            app.changed();
-          },
-        },
-        say(name),
-      );
-      app.refreshers.push(() => button.setAttribute("aria-pressed", String(app.tool === name)));
-      return button;
-    };
-    const undo = make("button", { type: "button", onclick: () => undoOne(app) }, say("undo"));
-    const clear = make(
-      "button",
-      { type: "button", onclick: () => app.act(() => start(app, null, null)) },
-      say("clear"),
-    );
-    app.refreshers.push(() => {
-      undo.disabled = !app.undo.length;
-      clear.disabled = empty(app);
-    });
+  /** @param {Page} page @param {HTMLElement} section */
+  function drawingRoom(page, section) {
+    const { say, drawing } = page,
+      [run] = page.runs;
+    const note = quiet("", { role: "alert" });
     const file = make("input", {
       type: "file",
       accept: "image/*",
-      onchange: () => openFile(app, file.files[0]),
+      onchange: () => file.files && open(page, file.files[0], note),
     });
-    app.note = make("p", { class: "live-quiet", role: "alert" });
+    const take = button(say("undo"), () => undo(page)),
+      clear = button(say("clear"), () => act(page, () => drawing.start()));
+    page.refreshers.push(() => {
+      take.disabled = !drawing.past.length;
+      clear.disabled = drawing.empty;
+    });
+    const width = choice(say, "width", /** @type {const} */ (["thin", "usual", "thick"]), {
+      get: () => drawing.pen,
+      set: (pen) => {
+        Object.assign(drawing, { pen, touched: true });
+        page.changed();
+        page.settle();
+      },
+      refreshers: page.refreshers,
+    });
     section.append(
-      make(app.heads[0], { class: "live-head" }, say("draw")),
-      pad,
-      make("div", { class: "live-tools" }, tool("pen"), tool("eraser"), undo, clear),
-      make("div", { class: "live-tools" }, choice(app, "width", ["thin", "usual", "thick"], "pen")),
-      ...(data.rule ? [placement(app)] : []),
+      heading(page.heads, say("draw")),
+      padOf(page, note),
+      make("div", { class: "live-tools" }, tool(page, "pen"), tool(page, "eraser"), take, clear),
+      make("div", { class: "live-tools" }, width),
+      ...(run.data.rule ? [placement(page)] : []),
       make(
         "div",
         { class: "live-tools" },
         make("label", { class: "live-file" }, say("open"), file),
         make("span", { class: "live-quiet" }, say("drop")),
       ),
-      app.note,
-      ...[examples(app)].filter(Boolean),
-      received(app),
+      note,
+      ...examples(page),
+      received(page),
     );
   }
 
-  function placement(app) {
-    const box = make("input", {
-      type: "checkbox",
-      onchange: () => {
-        app.placed = box.checked;
-        app.changed();
-        app.settle();
-      },
+  /** @param {Page} page @param {"pen" | "eraser"} name */
+  function tool(page, name) {
+    const chosen = button(page.say(name), () => {
+      page.drawing.tool = name;
+      page.changed();
     });
-    app.refreshers.push(() => {
-      box.checked = app.placed;
-      box.disabled = Boolean(app.picture);
-    });
-    return make(
+    page.refreshers.push(() => chosen.setAttribute("aria-pressed", String(page.drawing.tool === name)));
+    return chosen;
+  }
+
+  /** @param {Page} page @param {HTMLElement} note */
+  function padOf(page, note) {
+    const [, height, width] = page.runs[0].shape;
+    const canvas = make("canvas", { width: 560, height: Math.round((560 * height) / width) });
+    const cursor = make("span", { class: "live-cursor", hidden: true });
+    const pad = make(
       "div",
-      {},
-      make("label", {}, box, app.say("placed", { data: dataName(app) })),
-      make("p", { class: "live-quiet" }, app.say("placed.how")),
+      { class: "live-pad", tabindex: 0, role: "application", "aria-label": page.say("pad") },
+      canvas,
+      cursor,
     );
+    pad.style.aspectRatio = `${width} / ${height}`;
+    page.refreshers.push(() => paint(page, canvas));
+    pointers(page, pad);
+    keys(page, pad, cursor);
+    drops(page, pad, note);
+    return pad;
   }
 
-  const dataName = (app) => (app.data.data === "mnist" ? "MNIST" : app.data.data || "—");
-
-  function examples(app) {
-    const { check: known, classes } = app.data,
-      each = N.size(app.shape);
-    if (!known.labels) return null;
-    const bytes = N.bytesOf(known.pictures);
-    const buttons = known.labels.map((label, place) => {
-      const pixels = bytes.subarray(place * each, (place + 1) * each);
-      const says = app.say("example", { number: place + 1, label: classes[label] });
-      const button = make(
-        "button",
-        { type: "button", title: says, onclick: () => app.act(() => start(app, pixels, label, place)) },
-        thumbnail(app, pixels, says),
-      );
-      app.refreshers.push(() => button.setAttribute("aria-pressed", String(app.example === place)));
-      return button;
+  /** @param {Page} page */
+  function placement(page) {
+    const { drawing, say } = page;
+    const { box, label } = checkbox(say("placed", { data: dataName(page.runs[0]) }), (placed) => {
+      drawing.placed = placed;
+      page.changed();
+      page.settle();
     });
-    return make(
-      "div",
-      { class: "live-block" },
-      make(app.heads[1], { class: "live-subhead" }, app.say("examples")),
-      make("div", { class: "live-thumbs" }, ...buttons),
-    );
+    page.refreshers.push(() => {
+      box.checked = drawing.placed;
+      box.disabled = Boolean(drawing.picture);
+    });
+    return make("div", {}, label, quiet(say("placed.how")));
   }
 
-  function start(app, picture, meant, example = null) {
-    app.strokes = [];
-    app.picture = picture;
-    app.meant = meant;
-    app.example = example;
-    app.test = null;
+  /** What a run was trained on, as it is written. @param {Run} run */
+  const dataName = ({ data }) => (data.data === "mnist" ? "MNIST" : data.data || "—");
+
+  /** @param {Page} page */
+  function examples(page) {
+    const [run] = page.runs,
+      all = PellucidPictures.examples(page.runs);
+    if (!all.length) return [];
+    const buttons = all.map(({ picture, label }, at) => {
+      const says = page.say("example", { number: at + 1, label });
+      const begin = () => act(page, () => page.drawing.start({ picture, label, example: at }));
+      const one = pressable(picture.pixels[0], run.shape, says, begin);
+      page.refreshers.push(() => one.setAttribute("aria-pressed", String(page.drawing.example === at)));
+      return one;
+    });
+    return [
+      make(
+        "div",
+        { class: "live-block" },
+        heading(page.heads, page.say("examples"), true),
+        make("div", { class: "live-thumbs" }, ...buttons),
+      ),
+    ];
   }
 
-  function undoOne(app) {
-    const before = app.undo.pop();
-    if (!before) return;
-    Object.assign(app, before);
-    app.changed();
-    app.settle();
-  }
-
-  function paintPad(app, canvas) {
-    const [channels, height, width] = app.shape,
-      context = canvas.getContext("2d");
-    const zoom = canvas.width / D.PAD,
-      zoomDown = canvas.height / D.PAD;
+  /** The strokes as they were drawn; a picture that is drawn on, as the network sees it.
+   * @param {Page} page @param {HTMLCanvasElement} canvas */
+  function paint({ drawing, runs: [run] }, canvas) {
+    const context = contextOf(canvas),
+      across = canvas.width / PAD,
+      down = canvas.height / PAD;
     context.fillStyle = "#000";
     context.fillRect(0, 0, canvas.width, canvas.height);
-    if (app.picture) {
-      // a picture is drawn on as the network sees it
-      const small = make("canvas", { width, height });
-      small.getContext("2d").putImageData(gray(app.pixels, height, width, channels), 0, 0);
+    if (drawing.picture) {
+      const small = make("canvas", { width: run.shape[2], height: run.shape[1] });
+      contextOf(small).putImageData(PellucidImages.imageOf(run.pixels, run.shape), 0, 0);
       context.imageSmoothingEnabled = false;
       context.drawImage(small, 0, 0, canvas.width, canvas.height);
       return;
     }
-    context.lineWidth = PEN * PENS[app.pen] * zoom;
+    context.lineWidth = PEN * PENS[drawing.pen] * across;
     context.lineCap = context.lineJoin = "round";
     context.strokeStyle = "#fff";
-    for (const stroke of app.strokes) {
+    for (const stroke of drawing.strokes) {
       context.beginPath();
-      stroke.forEach(([x, y], place) => context[place ? "lineTo" : "moveTo"](x * zoom, y * zoomDown));
-      if (stroke.length === 1) context.lineTo(stroke[0][0] * zoom, stroke[0][1] * zoomDown);
+      stroke.forEach(([x, y], at) => context[at ? "lineTo" : "moveTo"](x * across, y * down));
+      if (stroke.length === 1) context.lineTo(stroke[0][0] * across, stroke[0][1] * down);
       context.stroke();
     }
   }
 
-  function extend(app, points) {
-    const last = app.strokes[app.strokes.length - 1];
-    const added = points.filter(([x, y], place) => {
-      const [a, b] = place ? points[place - 1] : last[last.length - 1] || [-1, -1];
-      return x !== a || y !== b;
-    });
-    if (!added.length) return;
-    const longer = [...last, ...added];
-    longer.erases = last.erases;
-    app.strokes = [...app.strokes.slice(0, -1), longer];
-    app.changed();
-  }
+  // --- the pen and the eraser, moved by a pointer or by keys
 
-  function rub(app, points) {
-    // all along the way of the eraser, not only where the pointer was seen
-    let { strokes } = app;
-    for (const [x, y] of points) {
-      const [a, b] = app.rubbed || [x, y],
-        parts = Math.max(1, Math.ceil(Math.hypot(x - a, y - b) / (ERASER / 2)));
-      for (let part = 1; part <= parts; part++) {
-        strokes = D.erase(strokes, a + ((x - a) * part) / parts, b + ((y - b) * part) / parts, ERASER);
+  /** @param {Page} page */
+  function penOf(page) {
+    const { drawing } = page;
+    /** @type {Point | null} */
+    let rubbed = null;
+    const rubs = () => drawing.tool === "eraser" && !drawing.picture;
+
+    /** All along the way of the eraser, not only where the pointer was seen. @param {Point[]} points */
+    function rub(points) {
+      for (const [x, y] of points) {
+        const [a, b] = rubbed || [x, y],
+          parts = Math.max(1, Math.ceil(Math.hypot(x - a, y - b) / (ERASER / 2)));
+        for (let part = 1; part <= parts; part++) {
+          const at = [a + ((x - a) * part) / parts, b + ((y - b) * part) / parts];
+          drawing.strokes = PellucidStrokes.erase(drawing.strokes, at[0], at[1], ERASER);
+        }
+        rubbed = [x, y];
       }
-      app.rubbed = [x, y];
+      page.changed();
     }
-    app.strokes = strokes;
-    app.changed();
+
+    /** @param {Point[]} points */
+    function extend(points) {
+      const last = drawing.strokes[drawing.strokes.length - 1];
+      const added = points.filter(([x, y], at) => {
+        const [a, b] = at ? points[at - 1] : last[last.length - 1] || [-1, -1];
+        return x !== a || y !== b;
+      });
+      if (!added.length) return;
+      /** @type {Stroke} */
+      const longer = [...last, ...added];
+      longer.erases = last.erases;
+      drawing.strokes = [...drawing.strokes.slice(0, -1), longer];
+      page.changed();
+    }
+
+    return {
+      /** @param {Point} point */
+      down(point) {
+        rubbed = null;
+        act(page, () => {
+          if (rubs()) return rub([point]);
+          /** @type {Stroke} */
+          const stroke = [point];
+          stroke.erases = drawing.tool === "eraser";
+          drawing.strokes = [...drawing.strokes, stroke];
+        });
+      },
+      /** @param {Point[]} points */
+      move: (points) => (rubs() ? rub : extend)(points),
+    };
   }
 
-  function penDown(app, point) {
-    app.rubbed = null;
-    app.act(() => {
-      if (app.tool === "eraser" && !app.picture) return rub(app, [point]);
-      const stroke = [point];
-      stroke.erases = app.tool === "eraser";
-      app.strokes = [...app.strokes, stroke];
-    });
-  }
-
-  const penMove = (app, points) => (app.tool === "eraser" && !app.picture ? rub : extend)(app, points);
-
-  function pointers(app, pad) {
-    let drawing = null;
-    const place = (event) => {
+  /** @param {Page} page @param {HTMLElement} pad */
+  function pointers(page, pad) {
+    const pen = penOf(page);
+    /** @type {number | null} */
+    let pointer = null;
+    /** @param {PointerEvent} event @returns {Point} */
+    const pointOf = (event) => {
       const box = pad.getBoundingClientRect();
-      const half = (share) => Math.round(Math.min(1, Math.max(0, share)) * D.PAD * 2) / 2;
+      /** @param {number} share */
+      const half = (share) => Math.round(Math.min(1, Math.max(0, share)) * PAD * 2) / 2;
       return [half((event.clientX - box.left) / box.width), half((event.clientY - box.top) / box.height)];
     };
     pad.addEventListener("pointerdown", (event) => {
-      if (drawing !== null || event.button) return;
+      if (pointer !== null || event.button) return;
       event.preventDefault();
       pad.focus({ preventScroll: true });
-      drawing = event.pointerId;
-      pad.setPointerCapture(drawing);
-      penDown(app, place(event));
+      pointer = event.pointerId;
+      pad.setPointerCapture(pointer);
+      pen.down(pointOf(event));
     });
     pad.addEventListener("pointermove", (event) => {
-      if (event.pointerId !== drawing) return;
+      if (event.pointerId !== pointer) return;
       const all = event.getCoalescedEvents ? event.getCoalescedEvents() : [];
-      penMove(app, (all.length ? all : [event]).map(place));
+      pen.move((all.length ? all : [event]).map(pointOf));
     });
+    /** @param {PointerEvent} event */
     const end = (event) => {
-      if (event.pointerId !== drawing) return;
-      drawing = null;
-      app.settle();
+      if (event.pointerId !== pointer) return;
+      pointer = null;
+      page.settle();
     };
     pad.addEventListener("pointerup", end);
     pad.addEventListener("pointercancel", end);
   }
 
-  function keys(app, pad, cursor) {
-    let at = [D.PAD / 2, D.PAD / 2],
-      down = false;
+  /** @param {Page} page @param {HTMLElement} pad @param {HTMLElement} cursor */
+  function keys(page, pad, cursor) {
+    const pen = penOf(page);
+    /** @type {Point} */
+    let at = [PAD / 2, PAD / 2];
+    let down = false;
     const show = () => {
       cursor.hidden = false;
-      cursor.style.left = `${(at[0] / D.PAD) * 100}%`;
-      cursor.style.top = `${(at[1] / D.PAD) * 100}%`;
+      cursor.style.left = `${(at[0] / PAD) * 100}%`;
+      cursor.style.top = `${(at[1] / PAD) * 100}%`;
       cursor.classList.toggle("live-down", down);
     };
-    const MOVES = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+    const hide = () => {
+      cursor.hidden = true;
+      down = false;
+    };
     pad.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
-      if (MOVES[event.key]) {
+      const move = MOVES[event.key];
+      if (move) {
         const step = event.shiftKey ? 2 : 10;
-        at = at.map((value, axis) => Math.min(D.PAD, Math.max(0, value + MOVES[event.key][axis] * step)));
-        if (down) penMove(app, [[...at]]);
+        const [x, y] = at.map((value, axis) => Math.min(PAD, Math.max(0, value + move[axis] * step)));
+        at = [x, y];
+        if (down) pen.move([at]);
       } else if (event.key === " ") {
         down = !down;
-        if (down) penDown(app, [...at]);
-        else app.settle();
-      } else if (event.key === "Backspace") undoOne(app);
+        if (down) pen.down(at);
+        else page.settle();
+      } else if (event.key === "Backspace") undo(page);
       else return;
       event.preventDefault();
       event.stopPropagation();
       show();
     });
     pad.addEventListener("keyup", (event) => {
-      if (MOVES[event.key]) app.settle();
+      if (MOVES[event.key]) page.settle();
     });
-    pad.addEventListener("blur", () => {
-      cursor.hidden = true;
-      down = false;
-    });
-    pad.addEventListener("pointerdown", () => {
-      cursor.hidden = true;
-      down = false;
-    });
+    pad.addEventListener("blur", hide);
+    pad.addEventListener("pointerdown", hide);
   }
 
-  function drops(app, pad) {
+  /** @param {Page} page @param {HTMLElement} pad @param {HTMLElement} note */
+  function drops(page, pad, note) {
     pad.addEventListener("dragover", (event) => {
       event.preventDefault();
       pad.classList.add("live-over");
@@ -314,58 +302,33 @@ const PellucidPad = (() => {
     pad.addEventListener("drop", (event) => {
       event.preventDefault();
       pad.classList.remove("live-over");
-      if (event.dataTransfer.files.length) openFile(app, event.dataTransfer.files[0]);
+      const files = event.dataTransfer && event.dataTransfer.files;
+      if (files && files.length) open(page, files[0], note);
     });
   }
 
-  // A picture file goes the way `Preprocess` sends it; writing on paper is placed by the data set's rule.
-  async function openFile(app, file) {
+  /** A picture file; served, the model's own Preprocess reads it. @param {Page} page @param {File} file @param {HTMLElement} note */
+  async function open(page, file, note) {
     if (!file) return;
-    app.note.textContent = "";
+    note.textContent = "";
     try {
-      if (app.data.reads) {
-        // served: the model's own Preprocess reads it
-        const read = await app.data.reads(file);
-        app.act(() => start(app, read, null));
-        return;
-      }
-      const bitmap = await createImageBitmap(file, {
-        imageOrientation: "from-image",
-        colorSpaceConversion: "none",
-      });
-      const canvas = make("canvas", { width: bitmap.width, height: bitmap.height });
-      const context = canvas.getContext("2d", { willReadFrequently: true });
-      context.fillRect(0, 0, bitmap.width, bitmap.height);
-      context.drawImage(bitmap, 0, 0);
-      const rgba = context.getImageData(0, 0, bitmap.width, bitmap.height).data;
-      const pixels = received_by(app, rgba, bitmap.height, bitmap.width);
-      app.act(() => start(app, pixels, null));
+      const picture = await (page.readFile ? page.readFile(file) : PellucidPictures.readHere(file, page.runs));
+      act(page, () => page.drawing.start({ picture }));
     } catch (error) {
-      app.note.textContent = app.say("unreadable", { error: error.message });
+      note.textContent = page.say("unreadable", { error: /** @type {Error} */ (error).message });
     }
   }
 
-  function received_by(app, rgba, height, width) {
-    const [channels, rows, columns] = app.shape,
-      { rule } = app.data;
-    const planes = D.planes(rgba, height, width, channels);
-    if (height === rows && width === columns) return joined(planes);
-    if (rule) return D.placePicture(D.asInk(planes[0], height, width), height, width, rule);
-    return joined(planes.map((plane) => D.resized(plane, height, width, rows, columns)));
-  }
+  // --- what the network receives
 
-  function joined(planes) {
-    const all = new Uint8Array(planes.length * planes[0].length);
-    planes.forEach((plane, place) => all.set(plane, place * plane.length));
-    return all;
-  }
-
-  // The picture as the network receives it, with a frame around what a cell sees; drawn anew on every refresh.
-  function inputFrame(app) {
-    const [channels, height, width] = app.shape;
-    const canvas = make("canvas", { width, height, role: "img", "aria-label": app.say("receives") });
+  /** The picture a run receives, and how to frame what a cell sees of it.
+   * @param {Say} say @param {Run} run @param {Refresher[]} refreshers */
+  function inputFrame(say, run, refreshers) {
+    const [, height, width] = run.shape;
+    const canvas = make("canvas", { width, height, role: "img", "aria-label": say("receives") });
     const field = make("span", { class: "live-field", hidden: true });
-    app.showField = (area) => {
+    /** @param {Area | null} area */
+    const showField = (area) => {
       field.hidden = !area;
       if (!area) return;
       field.style.left = `${(area[1] / width) * 100}%`;
@@ -373,31 +336,27 @@ const PellucidPad = (() => {
       field.style.width = `${((area[3] - area[1] + 1) / width) * 100}%`;
       field.style.height = `${((area[2] - area[0] + 1) / height) * 100}%`;
     };
-    app.refreshers.push(() => {
-      canvas.getContext("2d").putImageData(gray(app.pixels, height, width, channels), 0, 0);
+    refreshers.push(() => contextOf(canvas).putImageData(PellucidImages.imageOf(run.pixels, run.shape), 0, 0));
+    return { frame: make("div", { class: "live-frame" }, canvas, field), showField };
+  }
+
+  /** @param {Say} say @param {Run} run */
+  function inputSize(say, { shape: [channels, height, width] }) {
+    return say("receives.size", { width, height, channels: say(channels === 3 ? "colour" : "gray") });
+  }
+
+  /** @param {Page} page */
+  function received(page) {
+    const { say, drawing } = page,
+      [run] = page.runs;
+    const { frame, showField } = inputFrame(say, run, page.refreshers),
+      note = quiet("");
+    page.showField = showField;
+    page.refreshers.push(() => {
+      note.textContent = drawing.empty ? say("nothing") : inputSize(say, run);
     });
-    return make("div", { class: "live-frame" }, canvas, field);
+    return make("div", { class: "live-block" }, heading(page.heads, say("receives")), frame, note);
   }
 
-  function inputSize(app) {
-    const [channels, height, width] = app.shape;
-    return app.say("receives.size", { width, height, channels: app.say(channels === 3 ? "colour" : "gray") });
-  }
-
-  function received(app) {
-    const frame = inputFrame(app);
-    const note = make("p", { class: "live-quiet" });
-    app.refreshers.push(() => {
-      note.textContent = empty(app) ? app.say("nothing") : inputSize(app);
-    });
-    return make(
-      "div",
-      { class: "live-block" },
-      make(app.heads[0], { class: "live-head" }, app.say("receives")),
-      frame,
-      note,
-    );
-  }
-
-  return { PENS, dataName, drawingRoom, empty, inputFrame, inputSize, pixelsOf, received_by, start };
+  return { act, dataName, drawingRoom, inputFrame, inputSize };
 })();

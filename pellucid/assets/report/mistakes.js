@@ -239,7 +239,7 @@ class MistakeGallery {
     find("[name=next]", this.#dialog).disabled = place === this.#order.length - 1;
     const draw = find("a", this.#dialog);
     const { pellucid } = /** @type {any} */ (window);
-    draw.hidden = !document.getElementById("live-data") || !this.#pictures.fits(pellucid?.app?.shape);
+    draw.hidden = !document.getElementById("live-data") || !this.#pictures.fits(pellucid?.runs[0]?.shape);
     draw.href = `#draw;t=${this.#table.index[this.#order[place]]}`;
     if (!this.#dialog.open) this.#dialog.showModal();
   }

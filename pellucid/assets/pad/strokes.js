@@ -1,9 +1,9 @@
 "use strict";
-// From a drawing to pixels: strokes.py in the page, byte for byte. Only exact operations of doubles, in its order.
-const PellucidDraw = (() => {
-  const PAD = 280,
-    SMALLEST = 24;
+// From a drawing to pixels: pad/strokes.py in the page, byte for byte. Only exact operations of doubles, in its order.
+const PellucidStrokes = (() => {
+  const { pad: PAD, smallest: SMALLEST } = PellucidConstants.strokes;
 
+  /** @param {Point[][]} strokes @param {0 | 1} axis */
   function extent(strokes, axis) {
     let low = Infinity,
       high = -Infinity;
@@ -16,7 +16,7 @@ const PellucidDraw = (() => {
     return [low, high];
   }
 
-  // place(strokes, rule, pen): the drawing as `rule` would have made it, a Uint8Array (size x size).
+  /** The drawing as `rule` would have made it, (size x size). @param {Point[][]} strokes @param {RuleData} rule */
   function place(strokes, rule, pen = rule.pen) {
     const drawn = strokes.filter((stroke) => stroke.length);
     if (!drawn.length) return new Uint8Array(rule.size * rule.size);
@@ -26,16 +26,21 @@ const PellucidDraw = (() => {
     return mass ? centred(inked, high, wide, rule.size) : inked;
   }
 
-  // drawFree(strokes, height, width, pen): the drawing just where it is on the pad.
+  /**
+   * The drawing just where it is on the pad.
+   * @param {Point[][]} strokes @param {number} height @param {number} width @param {number} pen
+   */
   function drawFree(strokes, height, width, pen) {
     const drawn = strokes.filter((stroke) => stroke.length);
     if (!drawn.length) return new Uint8Array(height * width);
     const down = height / PAD,
       across = width / PAD;
+    /** @type {Point[][]} */
     const lines = drawn.map((stroke) => stroke.map(([x, y]) => [x * across, y * down]));
     return bytes(coverage(lines, height, width, pen));
   }
 
+  /** @param {Point[][]} strokes @param {RuleData} rule @param {number} pen @param {Point} middle @returns {Point[][]} */
   function fitted(strokes, rule, pen, middle) {
     const [left, right] = extent(strokes, 0),
       [top, bottom] = extent(strokes, 1);
@@ -49,6 +54,7 @@ const PellucidDraw = (() => {
     );
   }
 
+  /** @param {Point[][]} lines @param {number} height @param {number} width @param {number} pen */
   function coverage(lines, height, width, pen) {
     const nearest = new Float64Array(height * width).fill(Infinity);
     const reach = pen / 2 + 0.5; // a pixel whose middle is farther than this stays black
@@ -80,6 +86,7 @@ const PellucidDraw = (() => {
     return nearest.map((squared) => Math.min(1, Math.max(0, reach - Math.sqrt(squared))));
   }
 
+  /** @param {Float64Array} ink */
   function bytes(ink) {
     let most = 0;
     for (const value of ink) most = Math.max(most, value);
@@ -91,11 +98,13 @@ const PellucidDraw = (() => {
     return result;
   }
 
+  /** @param {number[]} sums @param {number} size */
   function offset(sums, size) {
-    const snapshot = sums.reduce((sum, value, at) => sum + value * (2 * at + 1), 0);
-    return Math.trunc(size / 2 + 1 - snapshot / (2 * sums.reduce((sum, value) => sum + value, 0)));
+    const moment = sums.reduce((sum, value, at) => sum + value * (2 * at + 1), 0);
+    return Math.trunc(size / 2 + 1 - moment / (2 * sums.reduce((sum, value) => sum + value, 0)));
   }
 
+  /** @param {Uint8Array} inked @param {number} height @param {number} width @param {number} size */
   function centred(inked, height, width, size) {
     const rows = Array(height).fill(0),
       columns = Array(width).fill(0);
@@ -114,7 +123,10 @@ const PellucidDraw = (() => {
     return placed;
   }
 
-  // placePicture(pixels, height, width, rule): white ink on black, of any size, as `rule` would have made it.
+  /**
+   * White ink on black, of any size, as `rule` would have made it.
+   * @param {Uint8Array} pixels @param {number} height @param {number} width @param {RuleData} rule
+   */
   function placePicture(pixels, height, width, rule) {
     let top = height,
       bottom = -1,
@@ -135,12 +147,18 @@ const PellucidDraw = (() => {
     const step = Math.max(high / rule.box[0], wide / rule.box[1]);
     const mass = rule.centre === "mass",
       [rows, columns] = mass ? rule.box : [rule.size, rule.size];
+    /** @type {Point} */
     const start = [top + high / 2 - (rows * step) / 2, left + wide / 2 - (columns * step) / 2];
-    const shrunk = bytes(sharedOut(pixels, height, width, rows, columns, start, step));
+    const shrunk = bytes(sharedOut(pixels, [height, width], [rows, columns], start, step));
     return mass ? centred(shrunk, rows, columns, rule.size) : shrunk;
   }
 
-  function sharedOut(pixels, height, width, rows, columns, start, step) {
+  /**
+   * Every pixel's ink shared out over the cells it lies under.
+   * @param {Uint8Array} pixels @param {[number, number]} source @param {[number, number]} target
+   * @param {Point} start @param {number} step
+   */
+  function sharedOut(pixels, [height, width], [rows, columns], start, step) {
     const across = new Float64Array(height * columns),
       shared = new Float64Array(rows * columns);
     overlaps(columns, start[1], step, width, (weight, column, at) => {
@@ -155,6 +173,10 @@ const PellucidDraw = (() => {
     return shared;
   }
 
+  /**
+   * @param {number} size @param {number} start @param {number} step @param {number} source
+   * @param {(weight: number, pixel: number, at: number) => void} visit
+   */
   function overlaps(size, start, step, source, visit) {
     for (let at = 0; at < size; at++) {
       const low = start + at * step,
@@ -165,7 +187,10 @@ const PellucidDraw = (() => {
     }
   }
 
-  // asInk(pixels, height, width): a photograph or scan of writing as white ink on black.
+  /**
+   * A photograph or scan of writing as white ink on black.
+   * @param {Uint8Array} pixels @param {number} height @param {number} width
+   */
   function asInk(pixels, height, width) {
     const border = [];
     for (let cell = 0; cell < pixels.length; cell++) {
@@ -182,20 +207,21 @@ const PellucidDraw = (() => {
     return ink.map((value) => (2 * value >= threshold ? value : 0));
   }
 
+  /** @param {Uint8Array} ink */
   function otsu(ink) {
     const counts = Array(256).fill(0);
     for (const value of ink) counts[value] += 1;
-    const snapshot = counts.reduce((sum, count, level) => sum + level * count, 0);
+    const moment = counts.reduce((sum, count, level) => sum + level * count, 0);
     let best = -1,
       found = 1,
       below = 0,
-      belowSnapshot = 0;
+      belowMoment = 0;
     for (let level = 1; level < 256; level++) {
       below += counts[level - 1];
-      belowSnapshot += (level - 1) * counts[level - 1];
+      belowMoment += (level - 1) * counts[level - 1];
       const above = ink.length - below;
       if (below === 0 || above === 0) continue;
-      const apart = belowSnapshot / below - (snapshot - belowSnapshot) / above;
+      const apart = belowMoment / below - (moment - belowMoment) / above;
       const between = below * above * apart * apart;
       if (between > best) {
         best = between;
@@ -205,7 +231,11 @@ const PellucidDraw = (() => {
     return found;
   }
 
-  // measure(pixels, height, width): strokes.measure of one picture.
+  /**
+   * What pad/strokes.py `measure` finds of one picture.
+   * @param {Uint8Array} pixels @param {number} height @param {number} width
+   * @returns {Record<string, number>}
+   */
   function measure(pixels, height, width) {
     let total = 0,
       edge = 0,
@@ -215,6 +245,7 @@ const PellucidDraw = (() => {
       bottom = -1,
       left = width,
       right = -1;
+    /** @param {number} row @param {number} column */
     const at = (row, column) => (row < height && column < width ? pixels[row * width + column] / 255 : 0);
     for (let row = 0; row < height; row++) {
       for (let column = 0; column < width; column++) {
@@ -242,11 +273,16 @@ const PellucidDraw = (() => {
     };
   }
 
-  // erase(strokes, x, y, radius): the strokes without what lies under a round eraser; cut ones become two.
+  /**
+   * The strokes without what lies under a round eraser; cut ones become two.
+   * @param {Stroke[]} strokes @param {number} x @param {number} y @param {number} radius
+   * @returns {Stroke[]}
+   */
   function erase(strokes, x, y, radius) {
     return strokes.flatMap((stroke) => {
       const touched = stroke.some((point, at) => distance(point, stroke[Math.max(0, at - 1)], x, y) < radius);
       if (!touched) return [stroke];
+      /** @type {Point[][]} */
       const pieces = [[]];
       for (const point of refined(stroke)) {
         const [dx, dy] = [point[0] - x, point[1] - y];
@@ -257,6 +293,7 @@ const PellucidDraw = (() => {
     });
   }
 
+  /** @param {Point} a @param {Point} b @param {number} x @param {number} y */
   function distance([ax, ay], [bx, by], x, y) {
     const vx = bx - ax,
       vy = by - ay,
@@ -265,8 +302,10 @@ const PellucidDraw = (() => {
     return Math.hypot(x - (ax + along * vx), y - (ay + along * vy));
   }
 
-  // The same polyline with a point every two units or closer, on the half units an address can hold.
+  /** The same polyline with a point every two units or closer, on the half units an address can hold.
+   * @param {Point[]} stroke */
   function refined(stroke) {
+    /** @type {Point[]} */
     const points = [stroke[0]];
     for (let at = 1; at < stroke.length; at++) {
       const [ax, ay] = stroke[at - 1],
@@ -283,8 +322,9 @@ const PellucidDraw = (() => {
     return points;
   }
 
-  // Strokes as text for an address, two digits of base 36 a coordinate in half units, and back.
+  /** Strokes as text for an address, two digits of base 36 a coordinate in half units. @param {Point[][]} strokes */
   function toText(strokes) {
+    /** @param {number} value */
     const code = (value) =>
       Math.round(Math.min(PAD, Math.max(0, value)) * 2)
         .toString(36)
@@ -292,87 +332,18 @@ const PellucidDraw = (() => {
     return strokes.map((stroke) => stroke.map(([x, y]) => code(x) + code(y)).join("")).join(".");
   }
 
+  /** @param {string} text @returns {Stroke[]} */
   function fromText(text) {
     return text
       .split(".")
       .map((stroke) =>
-        (stroke.match(/[0-9a-z]{4}/g) || []).map((point) => [
+        (stroke.match(/[0-9a-z]{4}/g) || []).map((point) => /** @type {Point} */ ([
           Math.min(PAD, parseInt(point.slice(0, 2), 36) / 2),
           Math.min(PAD, parseInt(point.slice(2), 36) / 2),
-        ]),
+        ])),
       )
       .filter((stroke) => stroke.length);
   }
 
-  // planes(rgba, height, width, channels): gray (ITU-R 601, as Pillow rounds it) or red, green, blue, bytes each.
-  function planes(rgba, height, width, channels) {
-    const count = height * width;
-    const plane = (value) => Uint8Array.from({ length: count }, (_, cell) => value(cell * 4));
-    if (channels === 3) return [0, 1, 2].map((band) => plane((at) => rgba[at + band]));
-    return [plane((at) => (rgba[at] * 19595 + rgba[at + 1] * 38470 + rgba[at + 2] * 7471 + 32768) >> 16)];
-  }
-
-  // resized(plane, height, width, rows, columns): a plane of bytes as `Preprocess` makes it fit: averaged when
-  // both sides shrink, else bicubic; with Pillow's rounding (22 bits a weight, a byte after each direction).
-  function resized(plane, height, width, rows, columns) {
-    const averages = height >= rows && width >= columns;
-    const [filter, support] = averages ? [(x) => (x > -0.5 && x <= 0.5 ? 1 : 0), 0.5] : [cubic, 2];
-    const across = weightsFor(width, columns, filter, support),
-      down = weightsFor(height, rows, filter, support);
-    const middle = width === columns ? plane : new Uint8Array(height * columns);
-    if (width !== columns) {
-      for (let row = 0; row < height; row++) {
-        across.forEach(([first, weights], column) => {
-          let sum = 2 ** 21;
-          weights.forEach((weight, at) => {
-            sum += weight * plane[row * width + first + at];
-          });
-          middle[row * columns + column] = Math.min(255, Math.max(0, Math.floor(sum / 2 ** 22)));
-        });
-      }
-    }
-    if (height === rows) return middle;
-    const result = new Uint8Array(rows * columns);
-    down.forEach(([first, weights], row) => {
-      for (let column = 0; column < columns; column++) {
-        let sum = 2 ** 21;
-        weights.forEach((weight, at) => {
-          sum += weight * middle[(first + at) * columns + column];
-        });
-        result[row * columns + column] = Math.min(255, Math.max(0, Math.floor(sum / 2 ** 22)));
-      }
-    });
-    return result;
-  }
-
-  function cubic(x) {
-    const a = -0.5,
-      far = Math.abs(x);
-    if (far < 1) return ((a + 2) * far - (a + 3)) * far * far + 1;
-    return far < 2 ? (((far - 5) * far + 8) * far - 4) * a : 0;
-  }
-
-  function weightsFor(source, size, filter, support) {
-    const scale = source / size,
-      spread = Math.max(scale, 1),
-      reach = support * spread;
-    return Array.from({ length: size }, (_, at) => {
-      const middle = (at + 0.5) * scale;
-      const first = Math.max(0, Math.trunc(middle - reach + 0.5));
-      const end = Math.min(source, Math.trunc(middle + reach + 0.5));
-      const exact = Array.from({ length: end - first }, (__, place) =>
-        filter((place + first - middle + 0.5) / spread),
-      );
-      const sum = exact.reduce((total, weight) => total + weight, 0);
-      return [
-        first,
-        exact.map((weight) => {
-          const whole = (weight / sum) * 2 ** 22;
-          return Math.trunc(whole < 0 ? whole - 0.5 : whole + 0.5);
-        }),
-      ];
-    });
-  }
-
-  return { PAD, planes, resized, place, drawFree, placePicture, asInk, measure, erase, toText, fromText };
+  return { PAD, place, drawFree, placePicture, asInk, measure, erase, toText, fromText };
 })();
