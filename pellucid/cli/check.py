@@ -18,7 +18,7 @@ from pellucid.cli.options import (
     SplitTable,
     requested_language,
 )
-from pellucid.cli.output import Voice, facts_of
+from pellucid.cli.output import Output, facts_of
 from pellucid.cli.pictures import load
 from pellucid.errors import CheckFailed, UsageError, did_you_mean
 from pellucid.recipe import Recipe
@@ -26,6 +26,12 @@ from pellucid.recipe import Recipe
 if TYPE_CHECKING:
     from pellucid.data.audit.findings import Audit
     from pellucid.data.dataset import Splits
+
+EXAMPLES = """\
+Examples:
+  pellucid check ./photos
+  pellucid check mnist --fail-on leak,unreadable --no-page
+"""
 
 
 def check(
@@ -64,7 +70,7 @@ def check(
     found = audit(splits)
     if path is not None:
         write_check(found, splits, path, name=_name(data), language=language)
-    say = Voice(quiet, False)
+    say = Output(quiet, False)
     if as_json and not quiet:
         print(json.dumps(_facts(data, splits, found, path), ensure_ascii=False))
     elif not quiet:
@@ -79,7 +85,7 @@ def check(
         raise CheckFailed(f"'{data}' has what --fail-on names: {words}.")
 
 
-def _tell(say: Voice, data: str, splits: "Splits", found: "Audit") -> None:
+def _tell(say: Output, data: str, splits: "Splits", found: "Audit") -> None:
     say.origin(splits.origin)
     say.data(data, splits)
     say.counts(splits)

@@ -1,6 +1,5 @@
 """The command that trains: train."""
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,9 +17,9 @@ from pellucid.cli.options import (
     SplitTable,
     requested_language,
 )
-from pellucid.cli.output import Voice
+from pellucid.cli.output import Output
 from pellucid.cli.pictures import load, progress
-from pellucid.cli.report import write_and_tell
+from pellucid.cli.report import write_and_name
 from pellucid.errors import UsageError
 from pellucid.recipe import RECIPES, NamedRecipe, Recipe, changed, read_recipe
 
@@ -28,12 +27,12 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Splits
     from pellucid.runs.run import Run
 
-EXAMPLES = """Train on which pictures? Four ways to begin:
-
-  pellucid train digits              1,797 small digits that come along: seconds
+EXAMPLES = """\
+Examples:
+  pellucid train digits              1,797 small digits that come with it: seconds
   pellucid train mnist               70,000 handwritten digits, found or downloaded once
   pellucid train ./photos            your own: one folder per class, a table, an archive
-  pellucid train mnist --model tutorial --recipe tutorial    the course page to the letter
+  pellucid train mnist --recipe accurate --seed 7
 """
 
 
@@ -89,8 +88,7 @@ def train(
     """Train on DATA, judge the result once on the test set, and write the report."""
     flags = {name: value for name, value in locals().items() if name in asdict(Recipe())}
     if data is None and resume is None:
-        print(EXAMPLES, end="", file=sys.stderr)
-        raise typer.Exit(2)
+        raise UsageError(f"Train on which pictures?\n\n{EXAMPLES}".rstrip())
     given = {name: value for name, value in flags.items() if value is not None}
     others = (data, config, out, snapshots, split, on_unreadable)
     if resume is not None and (given or any(word is not None for word in others)):
@@ -101,7 +99,7 @@ def train(
 
     start = changed(read_recipe(config), given) if config else Recipe.named(recipe, **given)
     language = requested_language(lang)
-    say = Voice(quiet, as_json)
+    say = Output(quiet, as_json)
     if resume is not None:
         run, splits = _resumed(resume, data_dir, say)
     else:
@@ -114,7 +112,7 @@ def train(
         )
     evaluation = run.evaluate(splits.test)
     say.evaluation(run, evaluation)
-    write_and_tell(run, splits, evaluation, say, language)
+    write_and_name(run, splits, evaluation, say, language)
 
 
 def _begun(
@@ -125,7 +123,7 @@ def _begun(
     out: Path | None,
     data_dir: Path | None,
     snapshots: int | None,
-    say: Voice,
+    say: Output,
 ) -> "tuple[Run, Splits]":
     from pellucid.data.audit.findings import quick_audit
     from pellucid.data.dataset import Choices
@@ -150,7 +148,7 @@ def _begun(
     return run, splits
 
 
-def _resumed(folder: Path, data_dir: Path | None, say: Voice) -> "tuple[Run, Splits]":
+def _resumed(folder: Path, data_dir: Path | None, say: Output) -> "tuple[Run, Splits]":
     from pellucid.data import load_again
     from pellucid.files import read_object
     from pellucid.runs.checkpoint import CHECKPOINT

@@ -19,7 +19,7 @@ import torch
 from pellucid import cli, data, prediction
 from pellucid.classifier import Classifier
 from pellucid.cli import train
-from pellucid.cli.output import Voice
+from pellucid.cli.output import Output
 from pellucid.data import DATASETS, load
 from pellucid.data.dataset import Origin, Splits
 from pellucid.errors import PellucidError
@@ -68,7 +68,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
         DATASETS["digits"], name="toys", parse=lambda *_: toy_splits(), shape=(1, 16, 16), pictures=240
     )
     monkeypatch.setitem(DATASETS, "toys", known)
-    monkeypatch.setattr(train, "write_and_tell", lambda run, *_: (run.folder / "report.html").touch())
+    monkeypatch.setattr(train, "write_and_name", lambda run, *_: (run.folder / "report.html").touch())
 
 
 def test_train_ends_with_a_judged_run_and_its_report(trained: tuple[Path, Any]) -> None:
@@ -100,7 +100,7 @@ def test_the_same_command_in_another_process_gives_the_same_weights(
     done = pellucid("train", "digits", "--config", recipe, "--json", cwd=tmp_path, PYTHONHASHSEED="5")
     assert (done.returncode, done.stderr) == (0, "")
     events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
-    assert events == ["data", "epoch", "epoch", "evaluation", "report"]
+    assert events == ["data", "recipe", "epoch", "epoch", "evaluation", "report"]
     one, other = (place / "runs" / "latest" / "model.safetensors" for place in (trained[0], tmp_path))
     assert sha256(one) == sha256(other)
 
@@ -209,10 +209,10 @@ def test_a_bare_train_prints_three_examples(call: Call) -> None:
         (["train", "minst"], "Unknown data set 'minst'. Did you mean 'mnist'?"),
         (["check", "digit"], "Unknown data set 'digit'. Did you mean 'digits'?"),
         (["train", "digits", "--model", "tutorail"], "Unknown model 'tutorail'. Did you mean 'tutorial'?"),
-        (["train", "digits", "--recipe", "tutroial"], "Unknown recipe 'tutroial'. Did you mean 'tutorial'?"),
-        (["train", "digits", "--epochs", "0"], "Expected epochs of at least 1; got 0."),
-        (["train", "digits", "--learning-rate", "nan"], "Expected learning_rate above 0"),
-        (["train", "digits", "--validation", "1.5"], "Expected validation between 0 and 1"),
+        (["train", "digits", "--recipe", "coarse"], "Unknown recipe 'coarse'. Did you mean 'course'?"),
+        (["train", "digits", "--epochs", "0"], "Expected --epochs from 1 to 1,000,000; got 0."),
+        (["train", "digits", "--learning-rate", "nan"], "Expected --learning-rate above 0"),
+        (["train", "digits", "--validation", "1.5"], "Expected --validation between 0 and 1"),
         (["train", "digits", "--optimizer", "sgd"], "Unknown optimizer 'sgd'. Known: adam, adamw, muon."),
         (["train", "digits", "--config", "no.json"], "'no.json' is not a file."),
         (["train", "digits", "--resume", "x"], "--resume goes on with a run as it was begun"),
@@ -294,9 +294,10 @@ def test_json_gives_json_lines_and_nothing_else(call: Call, toys: None) -> None:
     code, out, err = call("train", "toys", "--epochs", "2", "--threads", "1", "--json")
     assert (code, err) == (0, "")
     events = [json.loads(line) for line in out.splitlines()]
-    assert [event["event"] for event in events] == ["data", "epoch", "epoch", "evaluation"]
-    assert events[1].keys() >= {"epoch", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "best"}
-    assert events[3]["count"] == 48
+    assert [event["event"] for event in events] == ["data", "recipe", "epoch", "epoch", "evaluation"]
+    assert (events[1]["model"], events[1]["epochs"]) == ("tutorial", 2)
+    assert events[2].keys() >= {"epoch", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "best"}
+    assert events[4]["count"] == 48
     for words in (["check", "toys", "--json"], ["datasets", "--json"]):
         code, out, _ = call(*words)
         assert code == 0
@@ -562,8 +563,8 @@ def test_a_signal_in_mid_training_saves_and_the_run_goes_on(
         cwd=tmp_path, env=surroundings(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(3)]  # data, two epochs
-    assert [json.loads(line)["event"] for line in lines] == ["data", "epoch", "epoch"]
+    lines = [process.stdout.readline() for _ in range(4)]  # data, recipe, two epochs
+    assert [json.loads(line)["event"] for line in lines] == ["data", "recipe", "epoch", "epoch"]
     begun = time.monotonic()
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -583,15 +584,15 @@ def test_resume_from_the_command_line_ends_like_one_never_stopped(
 ) -> None:
     words = ("train", "toys", "--epochs", "2", "--threads", "1", "--quiet", "--out")
     assert call(*words, "whole")[0] == 0
-    seen = Voice._told
+    seen = Output._show_event
 
-    def interrupting(self: Voice, event: Any, recipe: Recipe) -> None:
+    def interrupting(self: Output, event: Any, recipe: Recipe) -> None:
         seen(self, event, recipe)
         if getattr(event, "step", 0) == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Voice, "_told", interrupting)
+        patch.setattr(Output, "_show_event", interrupting)
         assert call(*words, "stopped")[0] == 130
     assert call("train", "--resume", "stopped", "--quiet") == (0, "", "")
     assert sha256(Path("whole/model.safetensors")) == sha256(Path("stopped/model.safetensors"))

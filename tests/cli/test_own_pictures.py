@@ -31,7 +31,7 @@ QUICKLY = (
     "--snapshots",
     "0",
 )
-TRAIN = (*QUICKLY, "--model", "tutorial", "--recipe", "tutorial")
+TRAIN = (*QUICKLY, "--model", "tutorial", "--recipe", "course")
 
 
 def asked(*words: str | Path) -> None:
