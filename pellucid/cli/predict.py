@@ -9,9 +9,25 @@ from pellucid.cli.options import AsJson, Quiet, RunArgument, Scaling, refuse_str
 from pellucid.cli.output import Output, problem
 from pellucid.formatting import digits, percent
 
-if TYPE_CHECKING:
-    from torch import Tensor
+EXAMPLES = """\
+Examples:
+  pellucid predict runs/latest seven.png
+  pellucid predict runs/latest ./photos --json
+  pellucid predict runs/latest ./photos --csv predictions.csv
+"""
 
+
+def predict(
+    run_folder: RunArgument,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Pictures, or folders of them.")],
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every probability to this table.")
+    ] = None,
+    scaling: Scaling = None,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Predict what each FILE shows, with the probability of every class."""
     from pellucid.classifier import Classifier
     from pellucid.files import write_csv
     from pellucid.prediction import predict_files

@@ -97,7 +97,7 @@ def test_the_same_command_in_another_process_gives_the_same_weights(
     trained: tuple[Path, Any], tmp_path: Path
 ) -> None:
     recipe = trained[0] / "runs" / "latest" / "recipe.json"
-    done = pellucid("train", "digits", "--config", recipe, "--json", cwd=tmp_path, PYTHONHASHSEED="5")
+    done = pellucid("train", "digits", "--recipe", recipe, "--json", cwd=tmp_path, PYTHONHASHSEED="5")
     assert (done.returncode, done.stderr) == (0, "")
     events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
     assert events == ["data", "recipe", "epoch", "epoch", "evaluation", "report"]
@@ -214,7 +214,7 @@ def test_a_bare_train_prints_three_examples(call: Call) -> None:
         (["train", "digits", "--learning-rate", "nan"], "Expected --learning-rate above 0"),
         (["train", "digits", "--validation", "1.5"], "Expected --validation between 0 and 1"),
         (["train", "digits", "--optimizer", "sgd"], "Unknown optimizer 'sgd'. Known: adam, adamw, muon."),
-        (["train", "digits", "--config", "no.json"], "'no.json' is not a file."),
+        (["train", "digits", "--recipe", "no.json"], "'no.json' is not a file."),
         (["train", "digits", "--resume", "x"], "--resume goes on with a run as it was begun"),
         (["train", "--resume", "x", "--epochs", "3"], "--resume goes on with a run as it was begun"),
         (["train", "--resume", "x", "--snapshots", "3"], "--resume goes on with a run as it was begun"),
@@ -348,7 +348,7 @@ def test_check_in_json_names_every_picture(call: Call, leaky: Splits) -> None:
     assert code == 3
     assert facts["test_pictures_seen_in_training"] == 3
     assert facts["repeated"] == {"train": 0, "validation": 0, "test": 0}
-    assert facts["page"] == "page.html"
+    assert facts["path"] == "page.html"
     leak = facts["findings"][0]
     assert (leak["kind"], leak["severity"], leak["count"]) == ("leak", "error", 3)
     sources = {picture["source"] for group in leak["groups"] for picture in group["pictures"]}
