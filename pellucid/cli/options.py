@@ -10,11 +10,22 @@ import typer
 from pellucid.errors import UsageError
 from pellucid.language import locale_language, use_language
 
+
+def _existing(path: Path | None) -> Path | None:
+    """The path itself. Raises UsageError when nothing is there."""
+    if path is not None and not path.exists():
+        raise UsageError(f"--data-dir '{path}' does not exist. Expected a folder that holds data sets.")
+    return path
+
+
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/latest.")]
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir", metavar="FOLDER", help="Where to look for data sets first, before PELLUCID_DATA."
+        "--data-dir",
+        metavar="FOLDER",
+        help="Where to look for data sets first, before PELLUCID_DATA; or where your pictures lie now.",
+        callback=_existing,
     ),
 ]
 Size = Annotated[

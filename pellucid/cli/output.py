@@ -44,9 +44,13 @@ class Output:
 
     def line(self, text: str) -> None:
         """One line for a person."""
-        if not self.quiet and not self.as_json:
-            with self._until_the_reader_leaves():
-                self.console.print(plain(with_flags(text)), markup=False)
+        if self.quiet or self.as_json:
+            return
+        if self.console.is_terminal:  # above a progress bar
+            self.console.print(plain(with_flags(text)), markup=False)
+            return
+        with self._until_the_reader_leaves():
+            print(plain(with_flags(text)), flush=True)
 
     def object(self, facts: Mapping[str, Any]) -> None:
         """One JSON object for a program."""

@@ -6,6 +6,7 @@ typer's version.
 
 import difflib
 import re
+import shlex
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,6 +56,15 @@ HABITS = {
     "--silent": "--quiet", "-q": "--quiet", "--data": "--data-dir", "--root": "--data-dir",
     "--class": "--target", "--label": "--target", "--topk": "--csv", "--top-k": "--csv",
     "--force": "--again", "--delete": "--clear", "--reset": "--clear", "--open": "--no-open",
+}  # fmt: skip
+
+
+COMMAND_HABITS = {
+    "fit": "train", "learn": "train", "test": "evaluate", "eval": "evaluate", "score": "evaluate",
+    "judge": "evaluate", "infer": "predict", "classify": "predict", "serve": "live", "draw": "live",
+    "info": "doctor", "env": "doctor", "audit": "check", "diff": "compare", "resume": "train --resume RUN",
+    "list": "datasets", "data": "datasets", "version": "--version", "clean": "cache --clear",
+    "demo": "train digits", "completion": "--install-completion",
 }  # fmt: skip
 
 
@@ -116,7 +126,7 @@ class Commands(TyperGroup):
         """The command of that name. Raises UsageError with the nearest one."""
         if args[0] not in self.commands and not ctx.resilient_parsing:
             names = [name for name, _ in visible_commands(self)]
-            raise UsageError(f"Unknown command '{args[0]}'. {did_you_mean(args[0], names)}")
+            raise UsageError(f"Unknown command '{args[0]}'. {_nearest_command(args[0], names)}")
         return super().resolve_command(ctx, args)
 
 
@@ -133,10 +143,13 @@ def _errors_of(context: Any) -> Iterator[None]:
 def message_of(error: Any, words: Sequence[str]) -> str:
     """The parser's error about these words of the command line, in our style."""
     command, path = error.ctx.command, error.ctx.command_path
-    usage = " ".join([path, *usage_words(command)])
+    words_of = ["COMMAND", "[OPTIONS]"] if hasattr(command, "commands") else usage_words(command)
+    usage = " ".join([path, *words_of])
     kind = type(error).__name__
     if kind == "NoSuchOption":
         option, value = error.option_name, _value_after(words, [error.option_name])
+        if hasattr(command, "commands"):  # such as `pellucid --json`
+            return f"Unknown option '{option}'. Options follow a command: {usage}. See: pellucid --help"
         return f"Unknown option '{option}'. {_nearest_option(option, value, command)} See: {path} --help"
     if kind == "MissingParameter":
         return f"{usage_word(error.param)} is missing. Expected: {usage}{_example(command)}"
@@ -233,6 +246,17 @@ def _format_parts(command: Any, context: Any, formatter: Any) -> None:
         if rows:
             with formatter.section(title):
                 formatter.write_dl(rows)
+
+
+def _nearest_command(word: str, names: Sequence[str]) -> str:
+    first = word.split(maxsplit=1)[0] if word.strip() else ""
+    if first != word and first in names:
+        return f"Write it without quotes: pellucid {word}"
+    if word.lower() in COMMAND_HABITS:
+        return f"Did you mean: pellucid {COMMAND_HABITS[word.lower()]}?"
+    if re.search(r"[/\\.]", word):
+        return f"To train on pictures: pellucid train {shlex.quote(word)}"
+    return did_you_mean(word, names)
 
 
 def _nearest_option(option: str, value: str | None, command: Any) -> str:

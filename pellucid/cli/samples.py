@@ -35,12 +35,14 @@ def samples(
 
     photos/ holds 600 handwritten digits in ten folders, one per class, as your own pictures might lie there.
     three.png, four.png and seven.png are not among them: predict and explain those. All come from the data
-    set 'digits' that is part of pellucid's installation. Nothing that exists is overwritten.
+    set 'digits' that comes with pellucid. Nothing that exists is overwritten.
     """
     from pellucid.data import load
     from pellucid.files import make_folder, write_bytes
 
     paths = [folder / name for name in (PHOTOS, *LOOSE)]
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"'{folder}' is a file. Expected a folder to write into.")
     existing = [str(path) for path in paths if path.exists()]
     if existing:
         raise UsageError(

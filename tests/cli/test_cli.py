@@ -204,6 +204,25 @@ def test_a_bare_train_prints_three_examples(call: Call) -> None:
     ("words", "message"),
     [
         (["train", "digits", "epochs=5"], "did you mean --epochs 5?"),
+        (["train", "digits", "--lr", "3"], "Unknown option '--lr'. Did you mean --learning-rate 3?"),
+        (["train", "digits", "--batch_size=3"], "Did you mean --batch-size 3?"),
+        (["train", "digits", "--epochs"], "requires an argument: --epochs NUMBER."),
+        (["train", "digits", "--epochs", "x"], "Expected a whole number for --epochs; got 'x'."),
+        (["train", "digits", "--epochs", "2000000"], "Expected --epochs from 1 to 1,000,000; got 2000000."),
+        (["train", "digits", "--snapshots", "17"], "Expected a whole number from 0 to 16 for --snapshots"),
+        (["train", "./photoz"], "'./photoz' does not exist. Expected a folder of pictures"),
+        (["train", "-"], "'-' is not read: pellucid takes files"),
+        (["train", "https://a.org/b.zip"], "'https://a.org/b.zip' is an address. Download it first"),
+        (["train", "digits", "mnist"], "Too many words: 'mnist'. Expected: pellucid train [DATA] [OPTIONS]."),
+        (["predict"], "RUN is missing. Expected: pellucid predict RUN FILE... [OPTIONS]. For example: "),
+        (["predict", "runs/latest", "-"], "'-' is not read"),
+        (["live", "x", "--port", "99999"], "Expected --port from 0 to 65,535"),
+        (["trian"], "Unknown command 'trian'. Did you mean 'train'?"),
+        (["eval"], "Unknown command 'eval'. Did you mean: pellucid evaluate?"),
+        (["./photos"], "To train on pictures: pellucid train ./photos"),
+        (["help", "trian"], "Unknown command 'trian'. Did you mean 'train'?"),
+        (["datasets", "--data-dir", "nowhere"], "--data-dir 'nowhere' does not exist."),
+        (["--json"], "Options follow a command: pellucid COMMAND [OPTIONS]."),
         (["train", "digits", "learning_rate=0.1"], "did you mean --learning-rate 0.1?"),
         (["train", "digits", "batch-size=8"], "did you mean --batch-size 8?"),
         (["train", "minst"], "Unknown data set 'minst'. Did you mean 'mnist'?"),
@@ -248,6 +267,47 @@ def test_words_the_parser_does_not_know_exit_2(call: Call, words: list[str]) -> 
     code, _, err = call(*words)
     assert code == 2
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("words", [["-h"], ["help"], ["train", "-h"], ["help", "train"], ["train", "--help"]])
+def test_help_is_asked_for_in_every_usual_way(call: Call, words: list[str]) -> None:
+    code, out, err = call(*words)
+    assert (code, err) == (0, "")
+    assert out.startswith("Usage: pellucid ")
+    assert "  pellucid train digits" in out
+    assert "list[" not in out
+
+
+def test_sample_pictures_are_written_once_and_overwrite_nothing(call: Call) -> None:
+    assert call("samples") == (0, "Written: photos, three.png, four.png, seven.png\n", "")
+    assert len(list(Path("photos").glob("*/*.png"))) == 600
+    before = Path("seven.png").read_bytes()
+    code, _, err = call("samples")
+    assert (code, "'photos' is there already and is not overwritten" in err) == (2, True)
+    assert Path("seven.png").read_bytes() == before
+
+
+def test_a_reader_that_leaves_stops_training_with_the_command_that_goes_on(tmp_path: Path) -> None:
+    words = "train digits --epochs 400 --threads 1 --out run"
+    command = f"{sys.executable} -c 'from pellucid.cli import main; main()' {words} | head -1"
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, env=surroundings(), cwd=tmp_path, timeout=110
+    )
+    assert done.stdout.startswith("digits: 8x8 gray")
+    assert "Traceback" not in done.stderr
+    assert "pellucid train --resume run" in done.stderr
+
+
+def test_ctrl_c_in_a_later_stage_ends_with_the_command_for_it(
+    call: Call, toys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "evaluate", interrupted)
+    code, _, err = call("train", "toys", "--epochs", "1", "--threads", "1", "--out", "run")
+    assert code == 130
+    assert err == "pellucid: Stopped by Ctrl-C. To do this part again: pellucid evaluate run\n"
 
 
 def test_every_setting_of_a_recipe_has_a_flag_and_reaches_the_run(call: Call, toys: None) -> None:
