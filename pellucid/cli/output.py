@@ -212,7 +212,7 @@ class Output:
 
 def problem(message: object) -> None:
     """One line on the error stream about one of many files; the others are worked on."""
-    print(plain(f"pellucid: {message}"), file=sys.stderr)
+    print(plain(with_flags(f"pellucid: {message}")), file=sys.stderr)
 
 
 def duration(seconds: float) -> str:

@@ -20,7 +20,7 @@ Examples:
 
 PHOTOS = "photos"
 PHOTOS_PER_CLASS = 60
-PHOTO_SIDE = 32  # pixels
+PHOTO_SIDES = (24, 28, 32)  # pixels, in turn: pictures of your own rarely have one size
 LOOSE = {"three.png": 3, "four.png": 4, "seven.png": 7}
 
 
@@ -54,8 +54,9 @@ def samples(
     for label, name in enumerate(train.classes):
         make_folder(folder / PHOTOS / name)
         chosen = train.images[train.labels == label][:PHOTOS_PER_CLASS]
-        for number, image in enumerate(_enlarged(chosen), 1):
-            write_bytes(folder / PHOTOS / name / f"{number:03}.png", _png(image))
+        for number, image in enumerate(chosen, 1):
+            large = _enlarged(image, PHOTO_SIDES[number % len(PHOTO_SIDES)])
+            write_bytes(folder / PHOTOS / name / f"{number:03}.png", _png(large))
     for file, label in LOOSE.items():
         write_bytes(folder / file, _png(test.images[test.labels == label][0]))
     output = Output(quiet, as_json)
@@ -64,11 +65,11 @@ def samples(
     output.line(f"Written: {', '.join(map(str, paths))}")
 
 
-def _enlarged(images: "Tensor") -> "Tensor":
-    """Pictures (N, 1, 8, 8) at PHOTO_SIDE, smooth between their pixels."""
+def _enlarged(image: "Tensor", side: int) -> "Tensor":
+    """A picture (1, 8, 8) of `side` pixels, smooth between those it has."""
     from torch.nn.functional import interpolate
 
-    large = interpolate(images.float(), size=(PHOTO_SIDE, PHOTO_SIDE), mode="bicubic")
+    large = interpolate(image[None].float(), size=(side, side), mode="bicubic")[0]
     return large.round().clamp(0, 255).byte()
 
 
