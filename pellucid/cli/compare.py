@@ -63,4 +63,5 @@ def _print(comparison: "Comparison", output: Output) -> None:
     for name, row in zip(similarity.rows, similarity.matrix.tolist(), strict=True):
         output.line(f"  {name:<12}" + "".join(f"{value:>{wide}.2f}" for value in row))
     for name, pairs in comparison.pairs.items():
-        output.line(f"  {name}: {len(pairs)} channels paired, mean correlation {comparison.mean_correlation(name):.2f}")
+        mean = comparison.mean_correlation(name)
+        output.line(f"  {name}: {len(pairs)} channels paired, mean correlation {mean:.2f}")
