@@ -20,7 +20,7 @@ TOGETHER := --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadsco
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-22s%s\n", $$1, $$2}'
 
-demo: $(VENV)/.package  ## train on the embedded digits, then say where the report lies
+demo: $(VENV)/.package  ## train on the embedded digits, then print the path of the report
 	$(VENV)/bin/pellucid train digits
 	@echo
 	@echo "Open the report in a browser: $(CURDIR)/runs/latest/report.html"
@@ -48,8 +48,9 @@ fix: $(VENV)/.development  ## mend what ruff can mend by itself
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-docs: $(VENV)/.development  ## write docs/cli.md anew from the command line itself
+docs: $(VENV)/.development  ## write docs/cli.md and docs/api.md anew from the commands and docstrings
 	$(PY) docs/make_cli.py
+	$(PY) docs/make_api.py
 
 test-slow: $(VENV)/.development  ## the tests that take longer
 	$(PYTEST) -m slow

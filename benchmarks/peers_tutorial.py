@@ -4,7 +4,7 @@
         [--agree | --accurate] [--out race.json]
 
 Every contender is a process of its own; each seed runs all of them one after the other, so that a slow minute
-of the machine meets them alike. With --agree it compares pellucid's `--recipe tutorial` with Keras' same
+of the machine meets them alike. With --agree it compares pellucid's `--recipe course` with Keras' same
 training on the same split instead; with --accurate, `--recipe accurate` runs beside Keras alone. Prints a
 table for benchmarks/results.md; --out keeps every figure and the accuracy by seconds, for plot_race.py.
 """
@@ -67,8 +67,8 @@ def exacting(folder: Path, data: Path, keras: Path, seed: int) -> Any:
 
 def agreeing(folder: Path, data: Path, keras: Path, seed: int) -> Any:
     """The page's training on one split, by both."""
-    yield "pellucid, tutorial", pellucid(folder / "tutorial", seed, "tutorial")
-    split = folder / "tutorial" / "split.csv"
+    yield "pellucid, course", pellucid(folder / "course", seed, "course")
+    split = folder / "course" / "split.csv"
     yield (
         "Keras, same split",
         peer(keras, "keras_tutorial.py", folder, data, seed, "--mode", "honest", "--split", split),

@@ -1,8 +1,9 @@
 """The errors a person meets, and the nearest word to a misspelt one.
 
 PellucidError            something went wrong; the command line exits with 1
-├── UsageError           what was asked cannot be done as asked; the person can mend it, exit 2
-└── CheckFailed          what was to be checked was found wanting, exit 3
+├── UsageError           what was asked cannot be done as asked; another command or value can, exit 2
+├── CheckFailed          a check found what it was asked to fail on, exit 3
+└── Interrupted          Ctrl-C, or the reader of the output has gone, exit 130
 """
 
 import difflib
@@ -15,7 +16,7 @@ Record = TypeVar("Record")
 
 
 class PellucidError(Exception):
-    """Something went wrong that no change of words would mend. The message says what and what to do."""
+    """Something went wrong that is no mistake in the call. The message says what, and what to do."""
 
     exit_code = 1
 
@@ -27,9 +28,17 @@ class UsageError(PellucidError):
 
 
 class CheckFailed(PellucidError):
-    """A check did its work and found what it was told to fail on. The message says what it found."""
+    """A check did its work and found what it was asked to fail on. The message says what it found."""
 
     exit_code = 3
+
+
+class Interrupted(PellucidError):
+    """Somebody pressed Ctrl-C. The message says what was saved and which command goes on."""
+
+    def __init__(self, message: str, exit_code: int = 130) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -122,17 +122,17 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 TINY = 1e-12
 RANGES: dict[str, tuple[float, float, str]] = {
-    "epochs": (1, 1_000_000, "of at least 1"),
-    "batch_size": (1, 1_000_000, "of at least 1"),
+    "epochs": (1, 1_000_000, "from 1 to 1,000,000"),
+    "batch_size": (1, 1_000_000, "from 1 to 1,000,000"),
     "learning_rate": (TINY, 1e3, "above 0 and at most 1000"),
-    "weight_decay": (0, 1e3, "of at least 0"),
+    "weight_decay": (0, 1e3, "from 0 to 1000"),
     "label_smoothing": (0, 1 - TINY, "from 0 to below 1"),
-    "fine_tune": (0, 1_000_000, "of at least 0 (0: the last layer alone learns)"),
-    "patience": (0, 1_000_000, "of at least 0 (0: never stop early)"),
+    "fine_tune": (0, 1_000_000, "from 0 to 1,000,000 (0: the last layer alone learns)"),
+    "patience": (0, 1_000_000, "from 0 to 1,000,000 (0: never stop early)"),
     "validation": (TINY, 1 - TINY, "between 0 and 1, such as 0.2"),
     "seed": (-(2**63), 2**63 - 1, "that fits 64 bits"),
-    "threads": (0, 4096, "of at least 0 (0: one a core)"),
-    "size": (0, 1024, "of at most 1024 pixels (0: chosen by the pictures)"),
+    "threads": (0, 4096, "from 0 to 4,096 (0: one per core)"),
+    "size": (0, 1024, "from 0 to 1,024 pixels (0: chosen by the pictures)"),
 }
 
 DEFAULT = Recipe()
@@ -178,7 +178,7 @@ def _residual(pictures: int) -> Recipe:
 
 
 def accurate(pictures: int, shape: Shape = SMALL_AND_GRAY, model: str | None = None) -> Recipe:
-    """The most accuracy in the time Keras takes for the course page: about a minute for MNIST on two cores.
+    """The most accuracy in the time Keras takes for the `course` recipe: a minute for MNIST on two cores.
 
     The compact network, nine epochs of pictures as another hand might have written them, and only a
     twentieth held out; for fewer pictures more epochs. Coloured or larger ones get the resnet for twice as
@@ -201,8 +201,8 @@ def accurate(pictures: int, shape: Shape = SMALL_AND_GRAY, model: str | None = N
     )
 
 
-def tutorial(pictures: int, shape: Shape = SMALL_AND_GRAY, model: str | None = None) -> Recipe:
-    """The course page's training to the letter, whatever the pictures; its seed is ours."""
+def course(pictures: int, shape: Shape = SMALL_AND_GRAY, model: str | None = None) -> Recipe:
+    """The settings of the usual first lesson on MNIST in Keras, whatever the pictures; the seed is ours."""
     return Recipe(
         model=model or "tutorial",
         augment="none",
@@ -220,7 +220,7 @@ def tutorial(pictures: int, shape: Shape = SMALL_AND_GRAY, model: str | None = N
 RECIPES: dict[str, Callable[[int, Shape, str | None], Recipe]] = {
     "fast": fast,
     "accurate": accurate,
-    "tutorial": tutorial,
+    "course": course,
 }
 
 

@@ -145,6 +145,7 @@ live/app.py
 live/__init__.py
 cli/options.py
 cli/output.py
+cli/parser.py
 cli/pictures.py
 cli/report.py
 cli/export.py
@@ -156,9 +157,11 @@ cli/predict.py
 cli/explain.py
 cli/compare.py
 cli/datasets.py
+cli/samples.py
 cli/models.py
 cli/doctor.py
 cli/cache.py
+cli/help_command.py
 cli/__init__.py
 __main__.py
 __init__.py

@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+import pellucid
+from pellucid.cli import parser
+from tests.test_architecture import ROWS
+
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
     path
@@ -23,17 +27,18 @@ DOCUMENTS = sorted(
 SHELLS = ("bash", "sh", "shell", "console")
 
 
-def _make_cli() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("make_cli", ROOT / "docs" / "make_cli.py")
+def script(name: str) -> ModuleType:
+    """A script of docs/ as a module."""
+    specification = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
-    sys.modules["make_cli"] = module
+    sys.modules[name] = module
     specification.loader.exec_module(module)
     return module
 
 
-make_cli = _make_cli()
+make_cli, make_api = script("make_cli"), script("make_api")
 
 
 def read(name: str) -> str:
@@ -45,23 +50,68 @@ def test_the_command_line_page_is_up_to_date() -> None:
     assert read("docs/cli.md") == make_cli.page(), "run `make docs`"
 
 
-def test_every_command_and_flag_is_on_the_page() -> None:
+def test_every_command_and_option_is_on_the_page() -> None:
     page = read("docs/cli.md")
     root = make_cli.root_command()
-    for name, command in [("", root), *make_cli.commands(root)]:
+    for name, command in [("", root), *parser.visible_commands(root)]:
         section = page.partition(f"\n## pellucid {name}".rstrip() + "\n")[2].partition("\n## ")[0]
         assert section, f"docs/cli.md has no section for '{name}'"
-        for flag in make_cli.flags(command):
-            assert all(f"`{word}`" in section for word in [*flag.opts, *flag.secondary_opts])
+        for option in parser.options_of(command):
+            assert all(f"`{word}`" in section for word in [*option.opts, *option.secondary_opts])
 
 
-def test_every_command_and_flag_has_a_help_text() -> None:
+def test_every_command_and_option_has_a_help_text_and_every_command_examples() -> None:
     root = make_cli.root_command()
-    for name, command in make_cli.commands(root):
+    for name, command in parser.visible_commands(root):
         assert command.help, f"{name} has no help"
-        parts = [*make_cli.arguments(command), *make_cli.flags(command)]
+        parts = [*parser.arguments_of(command), *parser.options_of(command)]
         bare = [part.name for part in parts if not part.help]
         assert bare == [], f"{name}: no help for {bare}"
+        examples = re.findall(r"^  (pellucid .*?)(?:  .*)?$", command.epilog or "", flags=re.MULTILINE)
+        assert examples, f"{name} has no example"
+        assert [why_not(example) for example in examples] == [None] * len(examples)
+
+
+def test_every_command_takes_json_and_quiet() -> None:
+    for name, command in parser.visible_commands(make_cli.root_command()):
+        options = {word for option in parser.options_of(command) for word in option.opts}
+        assert name == "help" or {"--json", "--quiet"} <= options, name
+
+
+def test_the_python_reference_is_up_to_date_and_complete() -> None:
+    page = read("docs/api.md")
+    assert page == make_api.page(), "run `make docs`"
+    assert re.findall(r"^## (\w+)$", page, flags=re.MULTILINE) == list(pellucid.__all__)
+
+
+def test_the_tree_of_rooms_is_the_one_of_the_code() -> None:
+    tree = read("CONTRIBUTING.md").partition("```text\npellucid/\n")[2].partition("```")[0]
+    shown, outer = [], ""
+    for line in tree.splitlines():
+        indent, name = re.match(r"( +)(\S+)", line).groups()  # type: ignore[union-attr]
+        if len(indent) == 2:
+            outer = name
+        shown.append(name if len(indent) == 2 else outer + name)
+    rooms: dict[str, None] = {}
+    for row in ROWS:
+        *folders, file = row.split("/")
+        for depth in range(1, len(folders) + 1):
+            rooms["/".join(folders[:depth]) + "/"] = None
+        if not folders and not file.startswith("__"):
+            rooms[file] = None
+    assert sorted(shown) == sorted(rooms)
+    top = [name for name in rooms if name.count("/") == 0 or (name.endswith("/") and name.count("/") == 1)]
+    assert [name for name in shown if name in top] == top, "the order of the rows"
+
+
+def test_the_description_for_an_index_has_nothing_that_breaks_there() -> None:
+    text = read("docs/package.md")
+    assert "](" not in text
+    assert "src=" not in text
+
+
+def test_the_citation_names_this_version() -> None:
+    assert f"version: {pellucid.__version__}\n" in read("CITATION.cff")
 
 
 def test_the_documents_are_there() -> None:
@@ -81,10 +131,34 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
     assert dead_links(document) == []
 
 
-def test_the_readme_shows_commands() -> None:
+def test_the_readme_installs_before_it_calls() -> None:
     lines = list(shell_lines(read("README.md")))
-    assert any(line.startswith("make ") for line in lines)
+    commands = [line.split()[0] for line in lines]
+    assert commands[:3] == ["python3", "source", "pip"]
     assert any("pellucid train" in line for line in lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["README.md", "docs/guide.md"])
+def test_the_commands_shown_run_one_after_the_other(name: str, tmp_path: Path) -> None:
+    """As a reader would type them, in an empty folder; without those that need a download or a server."""
+    lines = [
+        line
+        for line in shell_lines(read(name))
+        if line.startswith("pellucid ") and not re.search(r"mnist|pellucid live|pellucid cache", line)
+    ]
+    assert len(lines) >= 12
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "pellucid"
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m pellucid \"$@\"\n")
+    program.chmod(0o755)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    settings = os.environ | {"PYTHONPATH": str(ROOT), "PATH": path, "COLUMNS": "80"}
+    for line in lines:
+        done = subprocess.run(["sh", "-c", line], cwd=folder, env=settings, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, ""), line
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/guide.md"])
@@ -134,6 +208,7 @@ def test_a_wrong_command_is_found(line: str) -> None:
     "line",
     [
         "pellucid train digits --epochs 5",
+        "pellucid train digits -h",
         "pellucid --help",
         "A=1 pellucid train digits",
         "make check test",
@@ -205,11 +280,11 @@ def _why_no_target(words: list[str]) -> str | None:
 
 
 def _why_no_command(name: str, words: list[str]) -> str | None:
-    known = dict(make_cli.commands(make_cli.root_command()))
+    known = dict(parser.visible_commands(make_cli.root_command()))
     if name not in known:
         return f"no command {name}"
     options: dict[str, Any] = {
-        word: part for part in make_cli.flags(known[name]) for word in (*part.opts, *part.secondary_opts)
+        word: part for part in parser.options_of(known[name]) for word in (*part.opts, *part.secondary_opts)
     }
     loose = 0
     words = [piece for word in words for piece in (word.split("=", 1) if word.startswith("--") else [word])]
@@ -225,5 +300,5 @@ def _why_no_command(name: str, words: list[str]) -> str | None:
             if not words:
                 return f"{word} needs a value"
             words = words[1:]
-    most = sum(float("inf") if part.nargs == -1 else part.nargs for part in make_cli.arguments(known[name]))
+    most = sum(float("inf") if part.nargs == -1 else part.nargs for part in parser.arguments_of(known[name]))
     return f"takes {most} words, got {loose}" if loose > most else None

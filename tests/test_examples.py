@@ -1,4 +1,4 @@
-"""The notebook walks through the course page's eleven steps, and runs from top to bottom."""
+"""The notebook goes through a first lesson in eleven steps, and runs from top to bottom."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOK = ROOT / "examples" / "course_page.ipynb"
+NOTEBOOK = ROOT / "examples" / "first_lesson.ipynb"
 SECONDS = 110  # about 10 on a machine that has nothing else to do
 
 # In a process of its own: a notebook's kernel speaks over sockets, which a test may not open.

@@ -13,6 +13,7 @@ from pellucid.pad import data
 from pellucid.pad.program import Operation
 from pellucid.pad.section import SCRIPTS
 from pellucid.pad.strokes import Rule
+from pellucid.report import report
 
 ASSETS = Path(__file__).parents[1] / "pellucid" / "assets"
 CHECK = Path(__file__).parent / "javascript"
@@ -54,14 +55,15 @@ def test_a_long_function_would_be_noticed(tmp_path: Path) -> None:
 
 def test_no_two_scripts_of_a_page_declare_the_same_name() -> None:
     declared = re.compile(r"^(?:const|let|var|class|function|async function) (\w+)", re.MULTILINE)
-    report = ("report/page.js", "report/mistakes.js", "report/report.js", "report/why.js")
-    for names in ((*(f"pad/{name}" for name in (*SCRIPTS, "section.js")), *report), PAGE_SCRIPTS):
+    scripts = report.SCRIPTS
+    for names in ((*(f"pad/{name}" for name in (*SCRIPTS, "section.js")), *scripts), PAGE_SCRIPTS):
         found = [one for name in names for one in declared.findall((ASSETS / name).read_text("utf-8"))]
         assert len(found) == len(set(found))
 
 
 def test_every_script_is_on_a_page_and_after_what_it_needs() -> None:
     on_pages = {*PAGE_SCRIPTS, "pad/section.js", "pad/types.js"}
+    on_pages |= set(report.SCRIPTS)
     assert {f"{path.parent.name}/{path.name}" for path in ROOMS} == on_pages
     seen: set[str] = set()
     for name in PAGE_SCRIPTS:

@@ -40,9 +40,9 @@ def test_the_accurate_recipe_takes_its_time_and_the_network_that_suits() -> None
     assert slow == replace(quick, epochs=2 * quick.epochs)
 
 
-def test_the_tutorial_recipe_is_the_course_pages() -> None:
+def test_the_course_recipe_is_the_lessons() -> None:
     for pictures in (10, 48_000):
-        page = asdict(Recipe.named("tutorial").resolve(pictures))
+        page = asdict(Recipe.named("course").resolve(pictures))
         expected = {"model": "tutorial", "epochs": 20, "batch_size": 32, "optimizer": "adam", "patience": 3}
         expected |= {"learning_rate": 1e-3, "schedule": "constant", "label_smoothing": 0.0, "seed": 42}
         assert expected.items() <= page.items()
@@ -51,26 +51,26 @@ def test_the_tutorial_recipe_is_the_course_pages() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("epochs", 0, "Expected epochs of at least 1; got 0."),
-        ("epochs", -1, "Expected epochs of at least 1; got -1."),
+        ("epochs", 0, "Expected epochs from 1 to 1,000,000; got 0."),
+        ("epochs", -1, "Expected epochs from 1 to 1,000,000; got -1."),
         ("epochs", 2.5, "Expected epochs as int; got 2.5."),
         ("epochs", "3", "Expected epochs as int; got '3'."),
         ("epochs", True, "Expected epochs as int; got True."),
         ("epochs", None, "Expected epochs as int; got None."),
-        ("batch_size", 0, "Expected batch_size of at least 1; got 0."),
+        ("batch_size", 0, "Expected batch_size from 1 to 1,000,000; got 0."),
         ("learning_rate", 0.0, "Expected learning_rate above 0 and at most 1000; got 0.0."),
         ("learning_rate", -1e-3, "Expected learning_rate above 0"),
         ("learning_rate", float("nan"), "Expected learning_rate above 0 and at most 1000; got nan."),
         ("learning_rate", float("inf"), "Expected learning_rate above 0"),
         ("learning_rate", 10**400, "Expected learning_rate above 0"),
         ("learning_rate", "fast", "Expected learning_rate as float; got 'fast'."),
-        ("weight_decay", -0.1, "Expected weight_decay of at least 0"),
+        ("weight_decay", -0.1, "Expected weight_decay from 0 to 1000"),
         ("label_smoothing", 1.0, "Expected label_smoothing from 0 to below 1; got 1.0."),
-        ("patience", -1, "Expected patience of at least 0"),
+        ("patience", -1, "Expected patience from 0 to 1,000,000"),
         ("validation", 0.0, "Expected validation between 0 and 1, such as 0.2; got 0.0."),
         ("validation", 1, "Expected validation between 0 and 1"),
         ("seed", 2**63, "Expected seed that fits 64 bits"),
-        ("threads", -1, "Expected threads of at least 0"),
+        ("threads", -1, "Expected threads from 0 to 4,096"),
         ("optimizer", "sgd", "Unknown optimizer 'sgd'. Known: adam, adamw, muon."),
         ("optimizer", ["adam"], "Expected optimizer as str"),
         ("schedule", "cosine", "Unknown schedule 'cosine'. Known: constant, one-cycle, linear."),
@@ -100,8 +100,8 @@ def test_an_unknown_setting_is_answered_with_the_nearest() -> None:
 
 
 def test_an_unknown_recipe_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UsageError, match=r"Unknown recipe 'tutorail'\. Did you mean 'tutorial'\?"):
-        Recipe.named("tutorail").resolve(1)
+    with pytest.raises(UsageError, match=r"Unknown recipe 'coarse'\. Did you mean 'course'\?"):
+        Recipe.named("coarse").resolve(1)
 
 
 @pytest.mark.parametrize("content", ["[]", "3", '"fast"', "null"])

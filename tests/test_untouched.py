@@ -22,7 +22,7 @@ from tests.toys import ROOT
 
 TRAIN = (
     "--epochs 1 --batch-size 16 --threads 1 --precision float32 --snapshots 0 --model tutorial "
-    "--recipe tutorial --quiet"
+    "--recipe course --quiet"
 ).split()
 
 # Every command as it is given for DATA, a folder of pictures, from another folder.

@@ -11,7 +11,6 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -26,46 +25,53 @@ from pellucid.cli import (
     evaluate,
     explain,
     export,
+    help_command,
     live,
     models,
+    parser,
     predict,
     report,
+    samples,
     train,
 )
-from pellucid.cli.output import with_flags
+from pellucid.cli.output import problem, with_flags
 from pellucid.errors import PellucidError, UsageError
 from pellucid.formatting import plain
 
-# The commands in the order --help shows them, each under its function's name.
-COMMANDS: tuple[Callable[..., Any], ...] = (
-    train.train,
-    check.check,
-    evaluate.evaluate,
-    predict.predict,
-    explain.explain,
-    compare.compare,
-    report.report,
-    export.export,
-    live.live,
-    datasets.datasets,
-    models.models,
-    cache.cache,
-    doctor.doctor,
+# The commands in the order --help shows them, each with the examples at the end of its help.
+COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
+    (train.train, train.EXAMPLES),
+    (check.check, check.EXAMPLES),
+    (evaluate.evaluate, evaluate.EXAMPLES),
+    (predict.predict, predict.EXAMPLES),
+    (explain.explain, explain.EXAMPLES),
+    (compare.compare, compare.EXAMPLES),
+    (report.report, report.EXAMPLES),
+    (export.export, export.EXAMPLES),
+    (live.live, live.EXAMPLES),
+    (samples.samples, samples.EXAMPLES),
+    (datasets.datasets, datasets.EXAMPLES),
+    (models.models, models.EXAMPLES),
+    (cache.cache, cache.EXAMPLES),
+    (doctor.doctor, doctor.EXAMPLES),
+    (help_command.help_, help_command.EXAMPLES),
 )
+
+BEGIN = """\
+To begin:
+  pellucid train digits           train on 1,797 small digits that come along: seconds
+  pellucid help train             every option of a command, with examples
+"""
 
 
 def root(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version and exit.")] = False,
 ) -> None:
-    """Image learning you can see through."""
+    """Image learning you can see through: train a classifier, judge it, see what it learned."""
     if version:
         from pellucid import __version__
 
         print(f"pellucid {__version__}")
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        print(context.get_help())
         raise typer.Exit
 
 
@@ -73,37 +79,17 @@ def application() -> typer.Typer:
     """The command line as one object, its commands in the order of COMMANDS."""
     app = typer.Typer(
         name="pellucid",
-        help="Image learning you can see through: train a classifier, judge it, see what it learned.",
+        cls=parser.Commands,
+        epilog=BEGIN,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
-        add_completion=False,
         rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback(invoke_without_command=True)(root)
-    for command in COMMANDS:
-        app.command()(_interruptible(command))
+    app.callback(cls=parser.Commands, invoke_without_command=True, epilog=BEGIN)(root)
+    for command, examples in COMMANDS:
+        app.command(command.__name__.rstrip("_"), cls=parser.Command, epilog=examples)(command)
     return app
-
-
-class Interrupted(PellucidError):
-    """Ctrl-C, or a Stopped training that says what was saved and how to go on."""
-
-    def __init__(self, interrupt: KeyboardInterrupt) -> None:
-        super().__init__(str(interrupt) or "Stopped before the end. Run the command again to do it anew.")
-        self.exit_code = getattr(interrupt, "exit_code", 130)
-
-
-def _interruptible(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The command, whose interruption is an error with words and an exit code, not a traceback."""
-
-    @wraps(command)
-    def run(*args: Any, **options: Any) -> Any:
-        try:
-            return command(*args, **options)
-        except KeyboardInterrupt as interrupt:
-            raise Interrupted(interrupt) from None
-
-    return run
 
 
 def main() -> NoReturn:
@@ -116,23 +102,46 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     warnings.showwarning = _show_warning
+    words = sys.argv[1:]
     try:
-        _refuse_assignments(sys.argv[1:])
-        application()()
+        _refuse_assignments(words)
+        code = application()(prog_name="pellucid", standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(code if isinstance(code, int) else 0)
     except PellucidError as error:
-        print(plain(with_flags(f"pellucid: {error}")), file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(with_flags(_as_typed(str(error), words)), error.exit_code)
+    except parser.ParserError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error, file=sys.stderr)
+            sys.exit(2)
+        _fail(parser.message_of(error, words), 2)
+    except (KeyboardInterrupt, typer.Abort):  # while modules are still being loaded
+        _fail("Stopped by Ctrl-C.", 130)
     except BrokenPipeError:  # the reader of our output has left, as in `pellucid datasets | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # a folder that may not be looked into, a name that is too long
-        print(plain(f"pellucid: '{error.filename}': {error.strerror or error}."), file=sys.stderr)
-        sys.exit(1)
-    sys.exit(0)
+        name = f"'{error.filename}': " if error.filename else ""
+        _fail(f"{name}{error.strerror or error}.", 1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(plain(f"pellucid: {message}"), file=sys.stderr)
+    sys.exit(code)
+
+
+def _as_typed(message: str, words: list[str]) -> str:
+    """A setting of a recipe by its flag, as it was typed: the library speaks of `learning_rate`."""
+    for word in words:
+        flag = word.partition("=")[0]
+        name = re.escape(flag.removeprefix("--").replace("-", "_"))
+        if flag.startswith("--") and name:
+            message = re.sub(rf"^Expected {name}(?= )", f"Expected {flag}", message)
+    return message
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(plain(f"pellucid: {message}"), file=sys.stderr)
+    problem(message)
 
 
 def _refuse_assignments(words: list[str]) -> None:

@@ -1,42 +1,58 @@
 """The command that looks after what pellucid keeps for the next time: cache."""
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson
+from pellucid.cli.options import AsJson, Quiet
+from pellucid.cli.output import Output
 from pellucid.errors import UsageError, did_you_mean
-from pellucid.formatting import plain, size_in_words
+from pellucid.formatting import size_in_words
 
 if TYPE_CHECKING:
     from pellucid.data.store.stores import CachedFiles
 
+EXAMPLES = """\
+Examples:
+  pellucid cache
+  pellucid cache photos --clear      delete what is kept of a folder of that name
+  pellucid cache --clear             delete everything
+"""
+
 
 def cache(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these; everything unless given.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Only these; everything unless given.")
     ] = None,
     clear: Annotated[
-        bool, typer.Option("--clear", help="Delete what is listed. Your own pictures are elsewhere.")
+        bool, typer.Option("--clear", help="Delete what is listed. Your own pictures are never touched.")
     ] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """List what pellucid keeps for the next time: decoded pictures and downloads, what each belongs to.
+    """List what pellucid keeps for the next time: decoded pictures and downloads, and what each belongs to.
 
-    It can all be made, or fetched, again: clearing costs time and nothing else. Only files that pellucid made
-    are deleted.
+    All of it can be made or downloaded again: clearing costs time and nothing else. Only files that pellucid
+    made are deleted.
     """
+    from pellucid.data.store.stores import delete_cached
+
+    output = Output(quiet, as_json)
     entries = _chosen(_kept(), names or [])
     for entry in entries:
         if clear:
-            _cleared(entry)
-        _told(entry, cleared=clear, as_json=as_json)
-    if not as_json:
-        total = sum(entry.bytes for entry in entries)
-        word = "deleted" if clear else "in all; 'pellucid cache --clear' deletes them"
-        print(f"{size_in_words(total)} {word}" if entries else "Nothing is kept.")
+            delete_cached(entry)
+        output.object({"name": entry.name, "path": str(entry.folder), "bytes": entry.bytes, "cleared": clear})
+        output.line(f"{entry.name}: {'deleted, ' if clear else ''}{size_in_words(entry.bytes)}")
+        output.line(f"    {entry.folder}")
+    total = size_in_words(sum(entry.bytes for entry in entries))
+    if not entries:
+        output.line("Nothing is kept.")
+    elif clear:
+        output.line(f"{total} deleted")
+    else:
+        output.line(f"{total} in all; 'pellucid cache --clear' deletes them")
 
 
 def _kept() -> "list[CachedFiles]":
@@ -63,23 +79,7 @@ def _chosen(entries: "list[CachedFiles]", names: list[str]) -> "list[CachedFiles
         spellings = {name, str(Path(name).resolve())}
         found = [entry for entry in entries if spellings & {entry.name, entry.folder.name}]
         if not found:
-            known = did_you_mean(name, {entry.name for entry in entries})
-            raise UsageError(f"Nothing is kept for '{name}'. {known}")
+            known = did_you_mean(name, {entry.name for entry in entries}) if entries else "Nothing is kept."
+            raise UsageError(f"Nothing is kept for '{name}'. {known}" if entries else known)
         chosen += [entry for entry in found if entry not in chosen]
     return chosen
-
-
-def _cleared(entry: "CachedFiles") -> None:
-    from pellucid.data.store.stores import delete_cached
-
-    delete_cached(entry)
-
-
-def _told(entry: "CachedFiles", *, cleared: bool, as_json: bool) -> None:
-    facts: dict[str, Any] = {"name": entry.name, "folder": str(entry.folder), "bytes": entry.bytes}
-    if as_json:
-        print(json.dumps({**facts, "cleared": cleared}, ensure_ascii=False))
-    else:
-        word = "deleted, " if cleared else ""
-        print(plain(f"{entry.name}: {word}{size_in_words(entry.bytes)}"))
-        print(plain(f"    {entry.folder}"))

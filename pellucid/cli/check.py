@@ -1,6 +1,5 @@
 """The command that looks at pictures before anyone trains on them: check."""
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,9 +15,10 @@ from pellucid.cli.options import (
     Quiet,
     Size,
     SplitTable,
+    refuse_streams_and_addresses,
     requested_language,
 )
-from pellucid.cli.output import Voice, facts_of
+from pellucid.cli.output import Output, facts_of
 from pellucid.cli.pictures import load
 from pellucid.errors import CheckFailed, UsageError, did_you_mean
 from pellucid.recipe import Recipe
@@ -27,15 +27,22 @@ if TYPE_CHECKING:
     from pellucid.data.audit.findings import Audit
     from pellucid.data.dataset import Splits
 
+EXAMPLES = """\
+Examples:
+  pellucid check ./photos
+  pellucid check mnist --fail-on leak,unreadable --no-page
+"""
+
 
 def check(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="Your folder of pictures, or digits, mnist ...")
     ],
+    *,
     data_dir: DataDir = None,
     seed: Annotated[int, typer.Option(help="Decides the split.")] = Recipe.seed,
     validation: Annotated[
-        float, typer.Option(help="Share of training pictures to choose by.")
+        float, typer.Option(help="Share of the training pictures held out to choose the best epoch.")
     ] = Recipe.validation,
     size: Size = None,
     group_by: GroupBy = None,
@@ -43,9 +50,11 @@ def check(
     on_unreadable: OnUnreadable = None,
     fail_on: Annotated[
         str,
-        typer.Option(metavar="KINDS", help="End with 3 when any of these is found, such as leak,unreadable."),
+        typer.Option(metavar="KINDS", help="Exit with 3 when one of these is found, as in leak,unreadable."),
     ] = "",
-    out: Annotated[Path | None, typer.Option(help="The page to write; check-DATA.html unless given.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page to write; check-DATA.html unless given.")
+    ] = None,
     no_page: Annotated[bool, typer.Option("--no-page", help="Write no page.")] = False,
     lang: Language = None,
     quiet: Quiet = False,
@@ -57,6 +66,7 @@ def check(
     from pellucid.report.check_page import write_check
 
     kinds, language = _kinds(fail_on), requested_language(lang)
+    refuse_streams_and_addresses(data)
     path = None if no_page else _page_path(data, out)
     split_file = str(split.resolve()) if split else ""
     choices = Choices(seed, validation, size or 0, group_by or "", split_file, on_unreadable or "skip")
@@ -64,34 +74,33 @@ def check(
     found = audit(splits)
     if path is not None:
         write_check(found, splits, path, name=_name(data), language=language)
-    say = Voice(quiet, False)
-    if as_json and not quiet:
-        print(json.dumps(_facts(data, splits, found, path), ensure_ascii=False))
-    elif not quiet:
-        _tell(say, data, splits, found)
-        if path is not None:
-            say.line(f"Page: {path}")
-        elif not no_page:
-            say.line("No page: this is the data's own folder, which is never written. Name one with --out.")
+    output = Output(quiet, as_json)
+    output.object(_facts(data, splits, found, path))
+    if not as_json:
+        _print(output, data, splits, found)
+    if path is not None:
+        output.line(f"Page: {path}")
+    elif not no_page:
+        output.line("No page: this is the data's own folder, which is never written. Name one with --out.")
     named = found.of(*kinds)
     if named:
         words = ", ".join(f"{finding.kind} ({finding.count:,})" for finding in named)
         raise CheckFailed(f"'{data}' has what --fail-on names: {words}.")
 
 
-def _tell(say: Voice, data: str, splits: "Splits", found: "Audit") -> None:
-    say.origin(splits.origin)
-    say.data(data, splits)
-    say.counts(splits)
+def _print(output: Output, data: str, splits: "Splits", found: "Audit") -> None:
+    output.origin(splits.origin)
+    output.data(data, splits)
+    output.counts(splits)
     repeated = ", ".join(f"{name} {count}" for name, count in found.repeated.items())
-    say.line(f"Identical pictures inside one split: {repeated}.")
-    say.line(f"Test pictures that are also in training or validation: {len(found.leaking) or 'none'}.")
+    output.line(f"Identical pictures inside one split: {repeated}.")
+    output.line(f"Test pictures that are also in training or validation: {len(found.leaking) or 'none'}.")
     for name, (low, middle, high) in found.brightness.items():
-        say.line(
+        output.line(
             f"Brightness of {name}, of 255: {middle:.0f} in the middle, {low:.0f} to {high:.0f} overall."
         )
-    say.line(str(found.looked))
-    say.findings(found)
+    output.line(str(found.looked))
+    output.findings(found)
 
 
 def _facts(data: str, splits: "Splits", found: "Audit", path: Path | None) -> dict[str, object]:
@@ -102,7 +111,7 @@ def _facts(data: str, splits: "Splits", found: "Audit", path: Path | None) -> di
         "repeated": found.repeated,
         "origin": splits.origin.to_json(),
         **found.to_json(),
-        "page": None if path is None else str(path),
+        "path": None if path is None else str(path),
     }
 
 

@@ -1,49 +1,68 @@
 """The command that lays two runs side by side: compare."""
 
-import json
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Language, requested_language
-from pellucid.formatting import plain
+from pellucid.cli.options import AsJson, DataDir, Language, Quiet, requested_language
+from pellucid.cli.output import Output
+from pellucid.formatting import percent
 
-SHOWN = 10  # disagreements on the screen
+if TYPE_CHECKING:
+    from pellucid.comparison import Comparison
+
+DISAGREEMENTS_SHOWN = 10
+
+EXAMPLES = """\
+Examples:
+  pellucid compare runs/digits-tutorial-1 runs/digits-tutorial-2
+  pellucid compare runs/digits-tutorial-1 runs/latest --out both.html
+"""
 
 
 def compare(
     first_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
     second_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Another run's folder.")],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("compare.html"),
+    *,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The page to write.")] = Path("compare.html"),
     lang: Language = None,
     data_dir: DataDir = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Lay two runs side by side: how alike their layers are, and the pictures on which they disagree."""
-    from pellucid.formatting import percent
+    """Compare two runs: how similar their layers are, and the pictures on which they disagree."""
     from pellucid.report.compare_page import compare as compare_runs
 
-    found = compare_runs(
-        first_folder, second_folder, out, data_dir=data_dir, language=requested_language(lang)
-    )
-    test = found.dataset
-    if as_json:
-        print(json.dumps({**found.to_json(), "page": str(out)}, ensure_ascii=False))
-        return
-    print(plain(found.sentence))
-    for one in found.disagreements[:SHOWN]:
-        label, source = test.classes[int(test.labels[one.index])], test.sources[one.index]
-        answers = (
-            f"{one.first} {percent(one.first_confidence)} and {one.second} {percent(one.second_confidence)}"
+    output, language = Output(quiet, as_json), requested_language(lang)
+    same = shlex.join(["pellucid", "compare", str(first_folder), str(second_folder)])
+    with output.stage("Comparing", again=same):
+        comparison = compare_runs(first_folder, second_folder, out, data_dir=data_dir, language=language)
+    output.object({**comparison.to_json(), "path": str(out)})
+    _print(comparison, output)
+    output.line(f"Page: {out}")
+
+
+def _print(comparison: "Comparison", output: Output) -> None:
+    test = comparison.dataset
+    output.line(comparison.sentence)
+    for each in comparison.disagreements[:DISAGREEMENTS_SHOWN]:
+        label, source = test.classes[int(test.labels[each.index])], test.sources[each.index]
+        answers = " and ".join(
+            f"'{prediction}' ({percent(confidence)})"
+            for prediction, confidence in (
+                (each.first, each.first_confidence),
+                (each.second, each.second_confidence),
+            )
         )
-        print(plain(f"  {source}: {answers}, is {label}"))
-    similarity = found.similarity
-    print(f"How alike their layers are on {found.compared} pictures, 0 to 1 (linear CKA):")
+        output.line(f"  {source}: {answers}; it is '{label}'")
+    similarity = comparison.similarity
+    output.line(f"Similarity of their layers on {comparison.compared:,} pictures, from 0 to 1 (linear CKA):")
     wide = max(8, *(len(name) + 2 for name in similarity.columns))
-    print(" " * 14 + "".join(f"{name:>{wide}}" for name in similarity.columns))
+    output.line(" " * 14 + "".join(f"{name:>{wide}}" for name in similarity.columns))
     for name, row in zip(similarity.rows, similarity.matrix.tolist(), strict=True):
-        print(f"  {name:<12}" + "".join(f"{value:>{wide}.2f}" for value in row))
-    for name, pairs in found.pairs.items():
-        print(f"  {name}: {len(pairs)} channels paired, mean correlation {found.mean_correlation(name):.2f}")
-    print(plain(f"Page: {out}"))
+        output.line(f"  {name:<12}" + "".join(f"{value:>{wide}.2f}" for value in row))
+    for name, pairs in comparison.pairs.items():
+        mean = comparison.mean_correlation(name)
+        output.line(f"  {name}: {len(pairs)} channels paired, mean correlation {mean:.2f}")

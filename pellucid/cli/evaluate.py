@@ -1,30 +1,38 @@
 """The command that judges a run: evaluate."""
 
-from typing import TYPE_CHECKING, Annotated
+import shlex
+from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, RunArgument
-from pellucid.cli.output import Voice
+from pellucid.cli.options import AsJson, DataDir, Quiet, RunArgument
+from pellucid.cli.output import Output
 from pellucid.cli.pictures import splits_of
 
-if TYPE_CHECKING:
-    pass
+EXAMPLES = """\
+Examples:
+  pellucid evaluate runs/latest
+  pellucid evaluate runs/latest --again --json
+"""
 
 
 def evaluate(
     run_folder: RunArgument,
     data_dir: DataDir = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Open the test set once more; this is counted.")
+        bool, typer.Option("--again", help="Open the test set once more; each time is counted.")
     ] = False,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge RUN on the test set, once: later calls repeat what was found then."""
     from pellucid.runs.run import Run
 
+    output = Output(quiet, as_json)
     run = Run.open(run_folder)
-    known = None if again else run.evaluation()
-    if known is None:
-        known = run.evaluate(splits_of(run, data_dir).test)
-    Voice(False, as_json).evaluation(run, known)
+    evaluation = None if again else run.evaluation()
+    if evaluation is None:
+        same = f"pellucid evaluate {shlex.quote(str(run_folder))}{' --again' if again else ''}"
+        with output.stage("Judging the run on its test set", again=same):
+            evaluation = run.evaluate(splits_of(run, data_dir).test)
+    output.evaluation(run, evaluation)

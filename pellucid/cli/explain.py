@@ -1,14 +1,24 @@
 """The command that explains pictures: explain."""
 
 import json
-import sys
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Language, RunArgument, Scaling, requested_language
+from pellucid.cli.options import (
+    AsJson,
+    DataDir,
+    Language,
+    Quiet,
+    RunArgument,
+    Scaling,
+    refuse_streams_and_addresses,
+    requested_language,
+)
+from pellucid.cli.output import Output, problem
 from pellucid.cli.pictures import splits_of
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.formatting import plain
@@ -19,66 +29,86 @@ if TYPE_CHECKING:
 
 FORMATS = ("png", "json", "html")
 
+EXAMPLES = """\
+Examples:
+  pellucid explain runs/latest seven.png
+  pellucid explain runs/latest seven.png --target 7 --against 1
+  pellucid explain runs/latest ./photos/7/*.png --change --neighbours 8 --out explained.html
+"""
+
 
 def explain(
     run_folder: RunArgument,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Pictures.")],
+    *,
     target: Annotated[
-        str | None, typer.Option(metavar="CLASS", help="The class to explain; the answer unless given.")
+        str | None, typer.Option(metavar="CLASS", help="Class to explain; the prediction unless given.")
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="The file to write; a PNG beside each picture's name with -explained unless given."
-        ),
+        typer.Option(metavar="FILE", help="File to write; unless given, NAME-explained.png per picture."),
     ] = None,
     kind: Annotated[
-        str | None, typer.Option("--format", help="png, json or html; by the end of --out unless given.")
+        str | None,
+        typer.Option(
+            "--format", metavar="png|json|html", help="What to write; by the ending of --out unless given."
+        ),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(metavar="CLASS", help="Explain the target and not this class.")
+        str | None, typer.Option(metavar="CLASS", help="Explain why the target and not this class.")
     ] = None,
     method: Annotated[
         list[str] | None,
-        typer.Option(help="A way to find evidence; may be given again. A wrong name lists them."),
+        typer.Option(metavar="NAME", help="Method for the map; may be repeated. A wrong name lists them."),
     ] = None,
-    layer: Annotated[str | None, typer.Option(help="Where to look; the last with maps unless given.")] = None,
+    layer: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Layer to look at; the last with maps unless given.")
+    ] = None,
     change: Annotated[
-        bool, typer.Option("--change", help="Find the smallest change that turns the answer.")
+        bool, typer.Option("--change", help="Find the smallest change that turns the prediction.")
     ] = False,
     neighbours: Annotated[
-        int, typer.Option(help="Find so many training pictures that the network holds alike.")
+        int, typer.Option(help="How many of the most similar training pictures to find.")
     ] = 0,
     lang: Language = None,
     data_dir: DataDir = None,
     scaling: Scaling = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what every layer of RUN makes of each FILE, where the evidence lies, and what would change it."""
     from pellucid.classifier import Classifier
 
-    kind = _format(kind, out)
+    kind, language = _format(kind, out), requested_language(lang)
+    refuse_streams_and_addresses(*files)
+    if neighbours < 0:
+        raise UsageError(f"Expected --neighbours of at least 0; got {neighbours}.")
     _refuse_unwritable(files, out, kind)
+    output = Output(quiet, as_json)
     classifier = Classifier.load(run_folder)
     preprocess = classifier.preprocess.with_scaling(scaling)
-    ask = _asker(classifier, run_folder, data_dir, neighbours, change=change)
-    explained, failed = [], 0
-    for file in files:
-        try:
-            image = preprocess.read(file)
-        except UsageError as error:
-            failed += 1
-            print(plain(f"pellucid: {error}"), file=sys.stderr)
-            continue
-        explained.append(ask(file, image, target, against, method, layer))
-    places = _written(explained, out, kind, requested_language(lang)) if explained else []
-    _told(explained, places, as_json=as_json)
-    if failed:
+    explain_one = _explainer(classifier, run_folder, data_dir, neighbours, change=change)
+    explained = []
+    same = f"pellucid explain {shlex.quote(str(run_folder))} {shlex.join(map(str, files))}"
+    with output.stage("Explaining", again=same) as show_part:
+        for file in files:
+            show_part(file.name)
+            try:
+                image = preprocess.read(file)
+            except UsageError as error:
+                problem(error)
+                continue
+            explained.append(
+                explain_one(file, image, target=target, against=against, methods=method, layer=layer)
+            )
+        paths = _written(explained, out, kind, language) if explained else []
+    _print(explained, paths, output)
+    if len(explained) < len(files):
         raise typer.Exit(2)
 
 
 def _format(kind: str | None, out: Path | None) -> str:
-    """What to write, by its name or by the end of the file's."""
+    """What to write: as named, or by the ending of the file."""
     found = kind or (out.suffix.removeprefix(".").lower() if out is not None and out.suffix else "png")
     if found not in FORMATS:
         raise UsageError(f"Unknown format '{found}'. {did_you_mean(found, FORMATS)}")
@@ -100,7 +130,7 @@ def _refuse_unwritable(files: list[Path], out: Path | None, kind: str) -> None:
         )
 
 
-def _asker(
+def _explainer(
     classifier: "Classifier", run_folder: Path, data_dir: Path | None, neighbours: int, *, change: bool
 ) -> "Callable[..., Explained]":
     """A function that explains one picture; what all of them need is made ready once."""
@@ -117,8 +147,8 @@ def _asker(
         splits = splits_of(Run.open(run_folder), data_dir)
         index = index_sample(classifier, splits.train, splits.validation)
 
-    def ask(
-        file: Path, image: object, target: str | None, against: str | None,
+    def explain_one(
+        file: Path, image: object, *, target: str | None, against: str | None,
         methods: list[str] | None, layer: str | None,
     ) -> Explained:  # fmt: skip
         found = explain_picture(
@@ -130,41 +160,37 @@ def _asker(
         similar, novelty = neighbours_of(index, found.image, neighbours) if index else ((), None)
         return Explained(file.name, found, tuple(changes), similar, novelty, verdicts)
 
-    return ask
+    return explain_one
 
 
 def _written(explained: "list[Explained]", out: Path | None, kind: str, language: str) -> list[Path]:
-    """What was written, one file or one a picture."""
+    """The files written: one per picture, or one page of all."""
     from pellucid.files import write_bytes, write_text
     from pellucid.plots.figures import png
     from pellucid.report.explain_page import facts, page, plotted
 
     if kind == "png":
-        places = [out or Path(f"{Path(one.name).stem}-explained.png") for one in explained]
-        for place, one in zip(places, explained, strict=True):
-            write_bytes(place, png(plotted(one, plain(one.title))))
-        return places
-    place = out or Path(f"explained.{kind}")
+        paths = [out or Path(f"{Path(each.name).stem}-explained.png") for each in explained]
+        for path, each in zip(paths, explained, strict=True):
+            write_bytes(path, png(plotted(each, plain(each.title))))
+        return paths
+    path = out or Path(f"explained.{kind}")
     text = (
         page(explained, language=language)
         if kind == "html"
-        else json.dumps([facts(one) for one in explained], indent=1)
+        else json.dumps([facts(each) for each in explained], indent=1)
     )
-    write_text(place, text)
-    return [place]
+    write_text(path, text)
+    return [path]
 
 
-def _told(explained: "list[Explained]", places: list[Path], *, as_json: bool) -> None:
-    """On the screen: each picture, then where it was written."""
+def _print(explained: "list[Explained]", paths: list[Path], output: Output) -> None:
+    """Each picture, then the files that were written."""
     from pellucid.report.explain_page import facts, lines
 
-    for number, one in enumerate(explained):
-        place = places[min(number, len(places) - 1)]
-        if as_json:
-            print(json.dumps({**facts(one), place.suffix.removeprefix(".") or "file": str(place)}))
-            continue
-        for line in lines(one):
-            print(plain(line))
-    if not as_json:
-        for place in places:
-            print(plain(f"Written: {place}"))
+    for number, each in enumerate(explained):
+        output.object({**facts(each), "path": str(paths[min(number, len(paths) - 1)])})
+        for line in lines(each):
+            output.line(line)
+    for path in paths:
+        output.line(f"Written: {path}")

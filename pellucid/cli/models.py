@@ -1,10 +1,24 @@
 """The command that lists the networks: models."""
 
+from pellucid.cli.options import AsJson, Quiet
+from pellucid.cli.output import Output
 
-def models() -> None:
+EXAMPLES = """\
+Examples:
+  pellucid models
+  pellucid train mnist --model compact
+"""
+PRETRAINED = (
+    "hf:NAME_OR_FOLDER",
+    "a network pretrained by others, with a new last layer; needs: pip install 'pellucid[pretrained]'",
+)
+
+
+def models(quiet: Quiet = False, as_json: AsJson = False) -> None:
     """List the networks that can be trained."""
     from pellucid.models import MODELS
 
-    for name, model in MODELS.items():
-        print(f"{name}: {model.phrase}")
-    print("hf:NAME_OR_FOLDER: pretrained by others, with a new last layer; needs 'pellucid[pretrained]'")
+    output = Output(quiet, as_json)
+    for name, phrase in [*((name, model.phrase) for name, model in MODELS.items()), PRETRAINED]:
+        output.object({"name": name, "description": phrase})
+        output.line(f"{name}: {phrase}")

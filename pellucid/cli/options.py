@@ -1,42 +1,88 @@
 """Arguments and options that several commands take, worded once."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pellucid.errors import UsageError
 from pellucid.language import locale_language, use_language
+
+
+def _existing(path: Path | None) -> Path | None:
+    """The path itself. Raises UsageError when nothing is there."""
+    if path is not None and not path.exists():
+        raise UsageError(f"--data-dir '{path}' does not exist. Expected a folder that holds data sets.")
+    return path
+
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/latest.")]
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where data sets lie; PELLUCID_DATA is looked in too.")
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        metavar="FOLDER",
+        help="Where to look for data sets first, before PELLUCID_DATA; or where your pictures lie now.",
+        callback=_existing,
+    ),
 ]
-Size = Annotated[int | None, typer.Option(help="Your pictures' side in pixels; chosen unless given.")]
+Size = Annotated[
+    int | None,
+    typer.Option(help="Side in pixels to which your pictures are resized; chosen from them unless given."),
+]
 GroupBy = Annotated[
     str | None,
     typer.Option(
-        metavar="COLUMN|PATTERN", help="Your pictures of one group, as a patient, stay on one side."
+        metavar="COLUMN|PATTERN",
+        help="Keep your pictures of one group, such as one patient, in one part of the split.",
     ),
 ]
 SplitTable = Annotated[
-    Path | None, typer.Option("--split", help="A run's split.csv: your pictures are parted as it says.")
+    Path | None,
+    typer.Option("--split", metavar="FILE", help="A run's split.csv: split your pictures as that run did."),
 ]
 OnUnreadable = Annotated[
-    str | None, typer.Option(metavar="skip|stop", help="What to do with your pictures that cannot be read.")
+    str | None,
+    typer.Option(metavar="skip|stop", help="What to do with pictures of yours that cannot be read."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 Scaling = Annotated[
-    str | None, typer.Option(help="stretch: convert pictures of another size or colour; none: refuse them.")
+    str | None,
+    typer.Option(
+        metavar="stretch|none",
+        help="Pictures of another size or colour: stretch converts them, none refuses them.",
+    ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 Language = Annotated[
-    str | None, typer.Option("--lang", help="The page's language: en or ko; your locale's unless given.")
+    str | None,
+    typer.Option("--lang", metavar="en|ko", help="Language of the page; that of your locale unless given."),
 ]
 
 
 def requested_language(lang: str | None) -> str:
-    """The language asked for, or that of the person's locale. Raises UsageError for an unknown one."""
+    """The language asked for, or that of the locale. Raises UsageError for an unknown one."""
     language = lang or locale_language(os.environ)
     with use_language(language):
         return language
+
+
+def refuse_streams_and_addresses(*given: str | Path | None) -> None:
+    """Raises UsageError where a file is expected and `-` or an address of the web was given."""
+    for word in map(str, given):
+        if word == "-":
+            raise UsageError("'-' is not read: pellucid takes files, not a stream. Save it to a file first.")
+        scheme = re.match(r"[a-z][a-z0-9+.-]+:/", word)  # Path("https://x") is "https:/x"
+        if scheme:
+            address = word if "://" in word else word.replace(":/", "://", 1)
+            raise UsageError(f"'{address}' is an address. Download it first, then name the file.")
+
+
+def refuse_filled_folder(out: Path | None) -> None:
+    """Raises UsageError unless a run can begin in this folder: it must be new or empty."""
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"'{out}' is a file. Expected a new or empty folder: name another with --out.")
+    if out is not None and out.is_dir() and any(out.iterdir()):
+        raise UsageError(f"'{out}' is not empty. Expected a new or empty folder: name another with --out.")

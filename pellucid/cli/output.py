@@ -1,51 +1,89 @@
-"""What a command says: progress on a terminal, plain lines in a pipe, JSON lines for a program."""
+"""What a command prints: progress on a terminal, plain lines in a pipe, JSON lines for a program."""
 
 import json
+import os
 import re
 import shlex
-from collections.abc import Callable, Iterator
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from pellucid.formatting import plain
+from pellucid.errors import Interrupted
+from pellucid.formatting import plain, plural
 from pellucid.recipe import Recipe
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from pellucid.data.audit.findings import Audit
     from pellucid.data.dataset import Dataset, Origin, Splits
     from pellucid.evaluation.evaluation import Evaluation
     from pellucid.runs.run import Run
     from pellucid.training.loop import Epoch, Step
 
+WIDE, NARROW = 100, 60  # columns that a bar with all its figures takes; below NARROW: step and time left
+CLASSES_SHOWN = 20
 
-class Voice:
-    """Says what happens: progress on a terminal, plain lines in a pipe, JSON lines, or nothing."""
 
-    def __init__(self, quiet: bool, as_json: bool) -> None:
+class Output:
+    """Prints what happens: progress on a terminal, plain lines in a pipe, JSON lines, or nothing.
+
+    When the reader of the output leaves, as `head` does, the rest is dropped; `reader_left` tells.
+    """
+
+    def __init__(self, quiet: bool = False, as_json: bool = False) -> None:
         self.quiet = quiet
         self.as_json = as_json
+        self.reader_left = self.stopping = False
         self.console = Console(highlight=False, soft_wrap=True, emoji=False)
 
     def line(self, text: str) -> None:
         """One line for a person."""
-        if not self.quiet and not self.as_json:
+        if self.quiet or self.as_json:
+            return
+        if self.console.is_terminal:  # above a progress bar
             self.console.print(plain(with_flags(text)), markup=False)
+            return
+        with self._until_the_reader_leaves():
+            print(plain(with_flags(text)), flush=True)
 
-    def event(self, kind: str, **facts: Any) -> None:
+    def object(self, facts: Mapping[str, Any]) -> None:
         """One JSON object for a program."""
         if self.as_json and not self.quiet:
-            print(json.dumps({"event": kind, **facts}, ensure_ascii=False), flush=True)
+            with self._until_the_reader_leaves():
+                print(json.dumps(facts, ensure_ascii=False), flush=True)
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """One JSON object for a program, of a command that prints several kinds."""
+        self.object({"event": kind, **facts})
+
+    @contextmanager
+    def stage(self, text: str, *, again: str) -> Iterator[Callable[[str], None]]:
+        """Shows on a terminal what is being done, and each part of it by the function it gives.
+
+        again  the command that does it again: what a person reads who presses Ctrl-C meanwhile
+        """
+        try:
+            if self.quiet or self.as_json or not self.console.is_terminal:
+                yield lambda part: None
+            else:
+                with self.console.status(text) as status:
+                    yield lambda part: status.update(f"{text}: {part}")
+        except KeyboardInterrupt as interruption:
+            raise Interrupted(f"Stopped by Ctrl-C. To do this part again: {again}") from interruption
 
     def origin(self, origin: "Origin") -> None:
-        """What was understood of one's own pictures, before anything is made of them."""
+        """What was understood of pictures of your own, before anything is done with them."""
         if origin.known:
             return
         self.event("origin", **origin.to_json())
         for note in origin.notes:
-            # one line a note, whatever a file is called
+            # one line per note, whatever a file is called
             self.line(f"{str(note).rstrip('.')}.".replace("\n", "\\n"))
         unreadable = len(origin.unreadable)
         read = origin.found - unreadable
@@ -54,15 +92,16 @@ class Voice:
     def data(self, name: str, splits: "Splits", found: "Audit | None" = None) -> None:
         """What the pictures are: shape, type, classes and how many; and what is wrong with them."""
         facts = facts_of(splits)
-        told = [finding.brief for finding in found.findings] if found else []
-        self.event("data", data=name, **facts, **({"findings": told} if found else {}))
+        findings = [finding.brief for finding in found.findings] if found else []
+        self.event("data", data=name, **facts, **({"findings": findings} if found else {}))
         channels, height, width = facts["shape"]
         kind = "gray" if channels == 1 else f"{channels} channels"
         sizes = ", ".join(f"{part} {len(dataset):,}" for part, dataset in splits.items())
         self.line(f"{name}: {width}x{height} {kind} uint8, {sizes} pictures")
-        shown = facts["classes"][:20]
-        more = f" and {len(facts['classes']) - 20} more" if len(facts["classes"]) > 20 else ""
-        counts = ", ".join(f"{name} {splits.train.counts[name]:,}" for name in shown)
+        shown = facts["classes"][:CLASSES_SHOWN]
+        hidden = len(facts["classes"]) - len(shown)
+        more = f"; and {plural(hidden, 'class', 'classes')} more" if hidden else ""
+        counts = "; ".join(f"'{name}' {splits.train.counts[name]:,}" for name in shown)
         self.line(f"{len(facts['classes'])} classes, training pictures of each: {counts}{more}")
         if found and found.findings:
             self.findings(found)
@@ -77,11 +116,11 @@ class Voice:
 
     def recipe(self, recipe: Recipe) -> None:
         """How training will go: the network, how long, and what is done with the pictures."""
+        self.event("recipe", **asdict(recipe))
         changes = "not augmented" if recipe.augment == "none" else f"augmented: {recipe.augment}"
         balance = "" if recipe.balance == "none" else f"; balanced by {recipe.balance}"
-        self.line(
-            f"{recipe.model}: {recipe.epochs} epochs, batches of {recipe.batch_size}; {changes}{balance}"
-        )
+        epochs = plural(recipe.epochs, "epoch", "epochs")
+        self.line(f"{recipe.model}: {epochs}, batches of {recipe.batch_size}; {changes}{balance}")
 
     def counts(self, splits: "Splits") -> None:
         """How many pictures of each class each split has."""
@@ -92,42 +131,60 @@ class Voice:
 
     @contextmanager
     def training(self, recipe: Recipe) -> Iterator[Callable[["Step | Epoch"], None]]:
-        """A callback that shows every event of a training as it happens."""
-        if self.quiet or self.as_json or not self.console.is_terminal:
-            yield lambda event: self._told(event, recipe)
-            return
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        """A callback that shows every event of a training as it happens.
 
+        When the reader of the output leaves, training is stopped as by Ctrl-C: saved, to be resumed.
+        """
+        if self.quiet or self.as_json or not self.console.is_terminal:
+            yield lambda event: self._show_event(event, recipe)
+            return
         from pellucid.training.loop import Step
 
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
-        with Progress(*columns, TimeRemainingColumn(), console=self.console, transient=True) as bar:
-            task = bar.add_task("training", total=None, figures="")
+        with self._progress() as progress:
+            task = progress.add_task("", total=None, figures="", left="")
 
             def show(event: "Step | Epoch") -> None:
                 if isinstance(event, Step):
-                    done = (event.epoch - 1) * event.steps + event.step
-                    figures = f"loss {event.loss:.3f}, {event.images_per_second:,.0f} pictures/s"
-                    title = f"epoch {event.epoch}/{recipe.epochs}, step {event.step}/{event.steps}"
-                    total = recipe.epochs * event.steps
-                    bar.update(task, completed=done, total=total, description=title, figures=figures)
+                    progress.update(
+                        task,
+                        completed=(event.epoch - 1) * event.steps + event.step,
+                        total=recipe.epochs * event.steps,
+                        description=f"epoch {event.epoch}/{recipe.epochs}, step {event.step}/{event.steps}",
+                        figures=f"loss {event.loss:.3f}, {event.images_per_second:,.0f} pictures/s",
+                    )
+                    remaining = progress.tasks[0].time_remaining
+                    progress.update(task, left="" if remaining is None else f"{duration(remaining)} left")
                 else:
-                    self._told(event, recipe)
+                    self._show_event(event, recipe)
 
             yield show
 
-    def _told(self, event: "Step | Epoch", recipe: Recipe) -> None:
+    def _progress(self) -> "Progress":
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        step, left = TextColumn("{task.description}"), TextColumn("{task.fields[left]}")
+        figures = TextColumn("{task.fields[figures]}")
+        width = self.console.width
+        columns = [step, BarColumn(), figures, left] if width >= WIDE else [step, figures, left]
+        if width < NARROW:
+            columns = [step, left]
+        return Progress(*columns, console=self.console, transient=True)
+
+    def _show_event(self, event: "Step | Epoch", recipe: Recipe) -> None:
         from pellucid.training.loop import Epoch
 
-        if not isinstance(event, Epoch):
-            return
-        self.event("epoch", **asdict(event))
-        mark = "  best so far" if event.best else ""
-        self.line(
-            f"epoch {event.epoch:>2}/{recipe.epochs}  {event.seconds:6.1f} s  loss {event.loss:.4f}  "
-            f"accuracy {event.accuracy:.4f}  val_loss {event.val_loss:.4f}  "
-            f"val_accuracy {event.val_accuracy:.4f}{mark}"
-        )
+        if isinstance(event, Epoch):
+            self.event("epoch", **asdict(event))
+            mark = "  best so far" if event.best else ""
+            self.line(
+                f"epoch {event.epoch:>2}/{recipe.epochs}  {event.seconds:6.1f} s  loss {event.loss:.4f}  "
+                f"accuracy {event.accuracy:.4f}  val_loss {event.val_loss:.4f}  "
+                f"val_accuracy {event.val_accuracy:.4f}{mark}"
+            )
+        if self.reader_left and not self.stopping:
+            self.stopping = True
+            problem("What read this output has ended, as `head` does, so training stops.")
+            signal.raise_signal(signal.SIGINT)  # the loop finishes its step and saves
 
     def evaluation(self, run: "Run", evaluation: "Evaluation") -> None:
         """The verdict on the test set."""
@@ -143,6 +200,29 @@ class Voice:
             self.line(f"Without test pictures that were also used in training or validation: {without}")
         if evaluation.uneven:
             self.line(evaluation.uneven)
+
+    @contextmanager
+    def _until_the_reader_leaves(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            self.reader_left = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what follows is dropped
+
+
+def problem(message: object) -> None:
+    """One line on the error stream about one of many files; the others are worked on."""
+    print(plain(with_flags(f"pellucid: {message}")), file=sys.stderr)
+
+
+def duration(seconds: float) -> str:
+    """How long, in units: "7 s", "3 min 20 s", "2 h 5 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def facts_of(splits: "Splits") -> dict[str, Any]:

@@ -1,48 +1,67 @@
 """The command that asks a trained network: predict."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, RunArgument, Scaling
-from pellucid.formatting import plain
+from pellucid.cli.options import AsJson, Quiet, RunArgument, Scaling, refuse_streams_and_addresses
+from pellucid.cli.output import Output, problem
+from pellucid.formatting import digits, percent
+
+EXAMPLES = """\
+Examples:
+  pellucid predict runs/latest seven.png
+  pellucid predict runs/latest ./photos --json
+  pellucid predict runs/latest ./photos --csv predictions.csv
+"""
 
 
 def predict(
     run_folder: RunArgument,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures, or folders of them.")],
-    csv: Annotated[Path | None, typer.Option(help="Write every probability to this table.")] = None,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Pictures, or folders of them.")],
+    *,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write every probability to this table.")
+    ] = None,
     scaling: Scaling = None,
+    quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Tell what each FILE shows, with the probability of every class."""
+    """Predict what each FILE shows, with the probability of every class."""
     from pellucid.classifier import Classifier
     from pellucid.files import write_csv
-    from pellucid.formatting import digits, percent
     from pellucid.prediction import predict_files
 
+    refuse_streams_and_addresses(*files)
+    output = Output(quiet, as_json)
     classifier = Classifier.load(run_folder)
-    rows, errors = [], 0
-    for answer in predict_files(classifier, files, scaling=scaling):
-        if answer.probabilities is None:
-            errors += 1
-            print(plain(f"pellucid: {answer.error}"), file=sys.stderr)
+    rows, failed = [], False
+    for each in predict_files(classifier, files, scaling=scaling):
+        if each.probabilities is None:
+            failed = True
+            problem(each.error)
             continue
-        texts = digits(answer.probabilities)
-        rows.append([answer.source, answer.prediction, *texts])
-        if as_json:
-            named = {name: float(text) for name, text in zip(answer.classes, texts, strict=True)}
-            facts = {"source": answer.source, "prediction": answer.prediction, "probabilities": named}
-            print(json.dumps(facts, ensure_ascii=False))
-        elif csv is None:
-            order = answer.probabilities.argsort(descending=True)[:3].tolist()
-            best = [f"{answer.classes[k]} {percent(float(answer.probabilities[k]))}" for k in order]
-            name = answer.source.replace("\n", "\\n")  # one line per file, whatever it is called
-            print(plain(f"{name}: {best[0]}" + (f" (then {', '.join(best[1:])})" if best[1:] else "")))
+        texts = digits(each.probabilities)
+        best = each.probabilities.argsort(descending=True).tolist()[:3]
+        rows.append([each.source, each.prediction, texts[best[0]], *texts])
+        output.object(
+            {
+                "source": each.source,
+                "prediction": each.prediction,
+                "confidence": float(texts[best[0]]),
+                "probabilities": dict(zip(classifier.classes, map(float, texts), strict=True)),
+            }
+        )
+        if csv is None:
+            name = each.source.replace("\n", "\\n")  # one line per file, whatever it is called
+            first, *rest = (f"{classifier.classes[k]} {percent(float(each.probabilities[k]))}" for k in best)
+            output.line(f"{name}: {first}" + (f" (then {', '.join(rest)})" if rest else ""))
+        if output.reader_left and csv is None:
+            raise typer.Exit(1)  # nobody reads what else would be computed
     if csv is not None:
-        write_csv(csv, ["source", "prediction", *(f"p({name})" for name in classifier.classes)], rows)
-    if errors:
+        header = ["source", "prediction", "confidence", *(f"p({name})" for name in classifier.classes)]
+        write_csv(csv, header, rows)
+        output.line(f"Predictions: {csv}")
+    if failed:
         raise typer.Exit(2)

@@ -1,9 +1,10 @@
-"""Commands that make something to look at: report, export."""
+"""The command that writes a run's report: report."""
 
+import shlex
 from typing import TYPE_CHECKING
 
-from pellucid.cli.options import DataDir, Language, Quiet, RunArgument, requested_language
-from pellucid.cli.output import Voice
+from pellucid.cli.options import AsJson, DataDir, Language, Quiet, RunArgument, requested_language
+from pellucid.cli.output import Output
 from pellucid.cli.pictures import splits_of
 
 if TYPE_CHECKING:
@@ -11,27 +12,38 @@ if TYPE_CHECKING:
     from pellucid.evaluation.evaluation import Evaluation
     from pellucid.runs.run import Run
 
+EXAMPLES = """\
+Examples:
+  pellucid report runs/latest
+  pellucid report runs/latest --lang ko
+"""
+
 
 def report(
     run_folder: RunArgument,
     data_dir: DataDir = None,
     lang: Language = None,
     quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write RUN's report.html again: one page that needs nothing else."""
     from pellucid.runs.run import Run
 
-    language = requested_language(lang)
+    output, language = Output(quiet, as_json), requested_language(lang)
     run = Run.open(run_folder)
     splits = splits_of(run, data_dir)
     evaluation = run.evaluation() or run.evaluate(splits.test)
-    write_and_tell(run, splits, evaluation, Voice(quiet, False), language)
+    write_and_name(run, splits, evaluation, output, language)
 
 
-def write_and_tell(run: "Run", splits: "Splits", evaluation: "Evaluation", say: Voice, language: str) -> None:
-    """Write a run's report and say where it lies."""
+def write_and_name(
+    run: "Run", splits: "Splits", evaluation: "Evaluation", output: Output, language: str
+) -> None:
+    """Write a run's report and print its path."""
     from pellucid.report.report import write_report
 
-    path = write_report(run, splits, evaluation, language=language)
-    say.event("report", path=str(path))
-    say.line(f"Report: {path}")
+    same = f"pellucid report {shlex.quote(str(run.folder))}"
+    with output.stage("Writing the report", again=same):
+        path = write_report(run, splits, evaluation, language=language)
+    output.event("report", run=str(run.folder), path=str(path))
+    output.line(f"Report: {path}")

@@ -1,9 +1,10 @@
 """The command that trains: train."""
 
-import sys
+import shlex
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,11 +17,13 @@ from pellucid.cli.options import (
     Quiet,
     Size,
     SplitTable,
+    refuse_filled_folder,
+    refuse_streams_and_addresses,
     requested_language,
 )
-from pellucid.cli.output import Voice
+from pellucid.cli.output import Output
 from pellucid.cli.pictures import load, progress
-from pellucid.cli.report import write_and_tell
+from pellucid.cli.report import write_and_name
 from pellucid.errors import UsageError
 from pellucid.recipe import RECIPES, NamedRecipe, Recipe, changed, read_recipe
 
@@ -28,12 +31,12 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Splits
     from pellucid.runs.run import Run
 
-EXAMPLES = """Train on which pictures? Four ways to begin:
-
-  pellucid train digits              1,797 small digits that come along: seconds
+EXAMPLES = """\
+Examples:
+  pellucid train digits              1,797 small digits that come with it: seconds
   pellucid train mnist               70,000 handwritten digits, found or downloaded once
   pellucid train ./photos            your own: one folder per class, a table, an archive
-  pellucid train mnist --model tutorial --recipe tutorial    the course page to the letter
+  pellucid train mnist --recipe accurate --seed 7
 """
 
 
@@ -41,41 +44,69 @@ def train(
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help="Your folder of pictures, or digits, mnist ...")
     ] = None,
-    recipe: Annotated[str, typer.Option(help=f"Settings to start from: {', '.join(RECIPES)}.")] = "fast",
-    config: Annotated[Path | None, typer.Option(help="A run's recipe.json, to replay it exactly.")] = None,
+    *,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help=f"Settings to start from: {', '.join(RECIPES)}, or a run's recipe.json to repeat that run. "
+            "Default: fast.",
+        ),
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder, exactly; new or empty.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The run's folder, exactly; new or empty.")
+    ] = None,
     data_dir: DataDir = None,
     model: Annotated[
-        str | None, typer.Option(help="The network (see: pellucid models), or hf:NAME_OR_FOLDER.")
+        str | None,
+        typer.Option(metavar="NAME", help="The network (see: pellucid models), or hf:NAME_OR_FOLDER."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Times all training pictures are seen, at most.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures a step.")] = None,
-    optimizer: Annotated[str | None, typer.Option(help="adam, adamw or muon.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Constant value, or peak of the cycle.")] = None,
-    schedule: Annotated[str | None, typer.Option(help="constant, one-cycle or linear.")] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay of adamw.")] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="Share of the target spread evenly.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="How often all training pictures are seen, at most.")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures per step.")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(metavar="adam|adamw|muon", help="What moves the weights.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="Its constant value, or the peak of the schedule.")
+    ] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(metavar="constant|one-cycle|linear", help="How the learning rate changes."),
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay.")] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Share of each label that is spread over all classes.")
+    ] = None,
     fine_tune: Annotated[
         int | None, typer.Option(help="Epochs for all of a pretrained network, after its last layer.")
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Epochs without a better validation loss; 0: off.")
+        int | None, typer.Option(help="Stop after so many epochs without a better validation loss; 0: never.")
     ] = None,
     augment: Annotated[
-        str | None, typer.Option(help="auto, none, or names such as crop,flip; see the guide.")
+        str | None,
+        typer.Option(metavar="NAMES", help="auto, none, or names such as crop,flip (see the guide)."),
     ] = None,
-    balance: Annotated[str | None, typer.Option(help="Uneven classes: none, weights or sampler.")] = None,
-    validation: Annotated[float | None, typer.Option(help="Share of training pictures to choose by.")] = None,
+    balance: Annotated[
+        str | None, typer.Option(metavar="none|weights|sampler", help="What to do about uneven classes.")
+    ] = None,
+    validation: Annotated[
+        float | None, typer.Option(help="Share of the training pictures held out to choose the best epoch.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides everything random; 42 unless given.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Processor threads; 0: one a core.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(metavar="auto|float32|bfloat16", help="Of the arithmetic in training.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(help="Processor threads; 0: one per core.")] = None,
     snapshots: Annotated[
         int | None,
         typer.Option(
-            min=0, max=16, help="Times the weights are kept on the way, to be shown; 16 unless given."
+            min=0, max=16, help="How often to keep the weights on the way, for the pages; 16 unless given."
         ),
     ] = None,
     lang: Language = None,
@@ -89,32 +120,43 @@ def train(
     """Train on DATA, judge the result once on the test set, and write the report."""
     flags = {name: value for name, value in locals().items() if name in asdict(Recipe())}
     if data is None and resume is None:
-        print(EXAMPLES, end="", file=sys.stderr)
-        raise typer.Exit(2)
+        raise UsageError(f"Train on which pictures?\n\n{EXAMPLES}".rstrip())
     given = {name: value for name, value in flags.items() if value is not None}
-    others = (data, config, out, snapshots, split, on_unreadable)
+    others = (data, recipe, out, snapshots, split, on_unreadable)
     if resume is not None and (given or any(word is not None for word in others)):
         raise UsageError(
             "--resume goes on with a run as it was begun: its data, settings and folder cannot be changed. "
             "Leave them out, or train anew."
         )
 
-    start = changed(read_recipe(config), given) if config else Recipe.named(recipe, **given)
+    start = _recipe(recipe or "fast", given)
     language = requested_language(lang)
-    say = Voice(quiet, as_json)
+    refuse_streams_and_addresses(data or "")
+    refuse_filled_folder(out)
+    output = Output(quiet, as_json)
     if resume is not None:
-        run, splits = _resumed(resume, data_dir, say)
+        run, splits = _resumed(resume, data_dir, output)
     else:
         settings = start if isinstance(start, Recipe) else start.resolve(1)
         split_file = str(split.resolve()) if split else ""
         choices = (settings.seed, settings.validation, settings.size, settings.group_by, split_file,
                    on_unreadable or "skip")  # fmt: skip
         run, splits = _begun(
-            str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots, say=say
+            str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots, output=output
         )
-    evaluation = run.evaluate(splits.test)
-    say.evaluation(run, evaluation)
-    write_and_tell(run, splits, evaluation, say, language)
+    again = f"pellucid evaluate {shlex.quote(str(run.folder))}"
+    with output.stage("Judging the run on its test set", again=again):
+        evaluation = run.evaluate(splits.test)
+    output.evaluation(run, evaluation)
+    write_and_name(run, splits, evaluation, output, language)
+
+
+def _recipe(word: str, given: dict[str, Any]) -> Recipe | NamedRecipe:
+    """The recipe of that name, or in that file or run's folder, with what was given on the command line."""
+    path = Path(word)
+    if word in RECIPES or not (path.suffix or path.exists()):
+        return Recipe.named(word, **given)
+    return changed(read_recipe(path / "recipe.json" if path.is_dir() else path), given)
 
 
 def _begun(
@@ -125,7 +167,7 @@ def _begun(
     out: Path | None,
     data_dir: Path | None,
     snapshots: int | None,
-    say: Voice,
+    output: Output,
 ) -> "tuple[Run, Splits]":
     from pellucid.data.audit.findings import quick_audit
     from pellucid.data.dataset import Choices
@@ -136,21 +178,26 @@ def _begun(
 
     draft = recipe if isinstance(recipe, Recipe) else recipe.resolve(1)
     model_named(draft.model)  # a misspelt one is named before anything is loaded, perhaps downloaded
+    if draft.model.startswith("hf:") and find_spec("transformers") is None:
+        raise UsageError(
+            "A pretrained network needs the package transformers. Install it with: "
+            "pip install 'pellucid[pretrained]'"
+        )
     parse_augmentations("none" if draft.augment == "auto" else draft.augment)
     splits = load(data, Choices(*choices), data_dir)
-    say.origin(splits.origin)
-    say.data(data, splits, quick_audit(splits))
+    output.origin(splits.origin)
+    output.data(data, splits, quick_audit(splits))
     if isinstance(recipe, NamedRecipe):
         recipe = recipe.resolve(len(splits.train), (splits.train.channels, *splits.train.size))
-    say.recipe(resolved(recipe, splits.train, splits.origin))
-    with say.training(recipe) as show:
+    output.recipe(resolved(recipe, splits.train, splits.origin))
+    with output.training(recipe) as show:
         kept = MAX_SNAPSHOTS if snapshots is None else snapshots
         run = fit(splits, recipe, folder=out, callbacks=[show], snapshots=kept)
-    say.line(f"{run.folder}: {run.summary}")
+    output.line(f"{run.folder}: {run.summary}")
     return run, splits
 
 
-def _resumed(folder: Path, data_dir: Path | None, say: Voice) -> "tuple[Run, Splits]":
+def _resumed(folder: Path, data_dir: Path | None, output: Output) -> "tuple[Run, Splits]":
     from pellucid.data import load_again
     from pellucid.files import read_object
     from pellucid.runs.checkpoint import CHECKPOINT
@@ -164,8 +211,8 @@ def _resumed(folder: Path, data_dir: Path | None, say: Voice) -> "tuple[Run, Spl
         )
     origin = origin_in(read_object(folder / ENVIRONMENT), folder)
     splits = load_again(origin, data_dir=data_dir, split_file=folder / SPLIT, progress=progress(origin.known))
-    say.data(origin.data, splits)
-    with say.training(read_recipe(folder / RECIPE)) as show:
+    output.data(origin.data, splits)
+    with output.training(read_recipe(folder / RECIPE)) as show:
         run = resume(folder, splits, callbacks=[show])
-    say.line(f"{run.folder}: {run.summary}")
+    output.line(f"{run.folder}: {run.summary}")
     return run, splits

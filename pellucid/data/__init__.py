@@ -1,5 +1,6 @@
 """Pictures in: the data sets pellucid knows and your own, and `load`, which gives them in three parts."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,11 @@ def is_known(data: Any) -> bool:
     Raises UsageError for a name that is neither in DATASETS nor that of a file or folder.
     """
     if not isinstance(data, str) or data not in DATASETS:
+        if isinstance(data, str) and re.search(r"[/\\\\~.]", data) and not Path(data).exists():
+            raise UsageError(
+                f"'{data}' does not exist. Expected a folder of pictures, a table or an archive, or the name "
+                "of a known data set, such as 'digits'."
+            )
         if isinstance(data, str) and (not data or not Path(data).exists()):
             suggestion = did_you_mean(data, DATASETS)
             if data and not suggestion.startswith("Did you mean"):

@@ -24,7 +24,9 @@ class Model(NamedTuple):
 MODELS: dict[str, Model] = {
     "compact": Model(compact.build, "four normalised convolutions and the mean of each map, for accuracy"),
     "resnet": Model(resnet.build, "18 layers with shortcuts around them, for colour or larger pictures"),
-    "tutorial": Model(tutorial.build, "the course page's two convolutions, pooled, and a dense layer"),
+    "tutorial": Model(
+        tutorial.build, "two convolutions with pooling and a dense layer, as first lessons have"
+    ),
 }
 
 

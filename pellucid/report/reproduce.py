@@ -58,7 +58,7 @@ def gather(context: ReportContext) -> ReproduceSection:
     run = context.run
     facts = run.environment
     return ReproduceSection(
-        command=f"pellucid train {shlex.quote(run.origin.data)} --config recipe.json"
+        command=f"pellucid train {shlex.quote(run.origin.data)} --recipe recipe.json"
         if run.origin.data
         else "",
         original=facts.get("command", ""),

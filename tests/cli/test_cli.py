@@ -19,7 +19,7 @@ import torch
 from pellucid import cli, data, prediction
 from pellucid.classifier import Classifier
 from pellucid.cli import train
-from pellucid.cli.output import Voice
+from pellucid.cli.output import Output
 from pellucid.data import DATASETS, load
 from pellucid.data.dataset import Origin, Splits
 from pellucid.errors import PellucidError
@@ -68,7 +68,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
         DATASETS["digits"], name="toys", parse=lambda *_: toy_splits(), shape=(1, 16, 16), pictures=240
     )
     monkeypatch.setitem(DATASETS, "toys", known)
-    monkeypatch.setattr(train, "write_and_tell", lambda run, *_: (run.folder / "report.html").touch())
+    monkeypatch.setattr(train, "write_and_name", lambda run, *_: (run.folder / "report.html").touch())
 
 
 def test_train_ends_with_a_judged_run_and_its_report(trained: tuple[Path, Any]) -> None:
@@ -79,6 +79,7 @@ def test_train_ends_with_a_judged_run_and_its_report(trained: tuple[Path, Any]) 
     assert {path.name for path in folder.iterdir()} == {
         "recipe.json", "metrics.csv", "split.csv", "model.safetensors", "model.json", "environment.json",
         "snapshots.safetensors", "evaluation.json", "predictions.csv", "report.html", "diagnostics.csv",
+        "faithfulness.json",
     }  # fmt: skip
     assert "8x8 gray uint8, train 1,150, validation 287, test 360 pictures" in done.stdout
     assert len(re.findall(r"^epoch +\d/2 ", done.stdout, re.MULTILINE)) == 2
@@ -97,10 +98,10 @@ def test_the_same_command_in_another_process_gives_the_same_weights(
     trained: tuple[Path, Any], tmp_path: Path
 ) -> None:
     recipe = trained[0] / "runs" / "latest" / "recipe.json"
-    done = pellucid("train", "digits", "--config", recipe, "--json", cwd=tmp_path, PYTHONHASHSEED="5")
+    done = pellucid("train", "digits", "--recipe", recipe, "--json", cwd=tmp_path, PYTHONHASHSEED="5")
     assert (done.returncode, done.stderr) == (0, "")
     events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
-    assert events == ["data", "epoch", "epoch", "evaluation", "report"]
+    assert events == ["data", "recipe", "epoch", "epoch", "evaluation", "report"]
     one, other = (place / "runs" / "latest" / "model.safetensors" for place in (trained[0], tmp_path))
     assert sha256(one) == sha256(other)
 
@@ -204,17 +205,36 @@ def test_a_bare_train_prints_three_examples(call: Call) -> None:
     ("words", "message"),
     [
         (["train", "digits", "epochs=5"], "did you mean --epochs 5?"),
+        (["train", "digits", "--lr", "3"], "Unknown option '--lr'. Did you mean --learning-rate 3?"),
+        (["train", "digits", "--batch_size=3"], "Did you mean --batch-size 3?"),
+        (["train", "digits", "--epochs"], "requires an argument: --epochs NUMBER."),
+        (["train", "digits", "--epochs", "x"], "Expected a whole number for --epochs; got 'x'."),
+        (["train", "digits", "--epochs", "2000000"], "Expected --epochs from 1 to 1,000,000; got 2000000."),
+        (["train", "digits", "--snapshots", "17"], "Expected a whole number from 0 to 16 for --snapshots"),
+        (["train", "./photoz"], "'./photoz' does not exist. Expected a folder of pictures"),
+        (["train", "-"], "'-' is not read: pellucid takes files"),
+        (["train", "https://a.org/b.zip"], "'https://a.org/b.zip' is an address. Download it first"),
+        (["train", "digits", "mnist"], "Too many words: 'mnist'. Expected: pellucid train [DATA] [OPTIONS]."),
+        (["predict"], "RUN is missing. Expected: pellucid predict RUN FILE... [OPTIONS]. For example: "),
+        (["predict", "runs/latest", "-"], "'-' is not read"),
+        (["live", "x", "--port", "99999"], "Expected --port from 0 to 65,535"),
+        (["trian"], "Unknown command 'trian'. Did you mean 'train'?"),
+        (["eval"], "Unknown command 'eval'. Did you mean: pellucid evaluate?"),
+        (["./photos"], "To train on pictures: pellucid train ./photos"),
+        (["help", "trian"], "Unknown command 'trian'. Did you mean 'train'?"),
+        (["datasets", "--data-dir", "nowhere"], "--data-dir 'nowhere' does not exist."),
+        (["--json"], "Options follow a command: pellucid COMMAND [OPTIONS]."),
         (["train", "digits", "learning_rate=0.1"], "did you mean --learning-rate 0.1?"),
         (["train", "digits", "batch-size=8"], "did you mean --batch-size 8?"),
         (["train", "minst"], "Unknown data set 'minst'. Did you mean 'mnist'?"),
         (["check", "digit"], "Unknown data set 'digit'. Did you mean 'digits'?"),
         (["train", "digits", "--model", "tutorail"], "Unknown model 'tutorail'. Did you mean 'tutorial'?"),
-        (["train", "digits", "--recipe", "tutroial"], "Unknown recipe 'tutroial'. Did you mean 'tutorial'?"),
-        (["train", "digits", "--epochs", "0"], "Expected epochs of at least 1; got 0."),
-        (["train", "digits", "--learning-rate", "nan"], "Expected learning_rate above 0"),
-        (["train", "digits", "--validation", "1.5"], "Expected validation between 0 and 1"),
+        (["train", "digits", "--recipe", "coarse"], "Unknown recipe 'coarse'. Did you mean 'course'?"),
+        (["train", "digits", "--epochs", "0"], "Expected --epochs from 1 to 1,000,000; got 0."),
+        (["train", "digits", "--learning-rate", "nan"], "Expected --learning-rate above 0"),
+        (["train", "digits", "--validation", "1.5"], "Expected --validation between 0 and 1"),
         (["train", "digits", "--optimizer", "sgd"], "Unknown optimizer 'sgd'. Known: adam, adamw, muon."),
-        (["train", "digits", "--config", "no.json"], "'no.json' is not a file."),
+        (["train", "digits", "--recipe", "no.json"], "'no.json' is not a file."),
         (["train", "digits", "--resume", "x"], "--resume goes on with a run as it was begun"),
         (["train", "--resume", "x", "--epochs", "3"], "--resume goes on with a run as it was begun"),
         (["train", "--resume", "x", "--snapshots", "3"], "--resume goes on with a run as it was begun"),
@@ -248,6 +268,47 @@ def test_words_the_parser_does_not_know_exit_2(call: Call, words: list[str]) -> 
     code, _, err = call(*words)
     assert code == 2
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("words", [["-h"], ["help"], ["train", "-h"], ["help", "train"], ["train", "--help"]])
+def test_help_is_asked_for_in_every_usual_way(call: Call, words: list[str]) -> None:
+    code, out, err = call(*words)
+    assert (code, err) == (0, "")
+    assert out.startswith("Usage: pellucid ")
+    assert "  pellucid train digits" in out
+    assert "list[" not in out
+
+
+def test_sample_pictures_are_written_once_and_overwrite_nothing(call: Call) -> None:
+    assert call("samples") == (0, "Written: photos, three.png, four.png, seven.png\n", "")
+    assert len(list(Path("photos").glob("*/*.png"))) == 600
+    before = Path("seven.png").read_bytes()
+    code, _, err = call("samples")
+    assert (code, "'photos' is there already and is not overwritten" in err) == (2, True)
+    assert Path("seven.png").read_bytes() == before
+
+
+def test_a_reader_that_leaves_stops_training_with_the_command_that_goes_on(tmp_path: Path) -> None:
+    words = "train digits --epochs 400 --threads 1 --out run"
+    command = f"{sys.executable} -c 'from pellucid.cli import main; main()' {words} | head -1"
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, env=surroundings(), cwd=tmp_path, timeout=110
+    )
+    assert done.stdout.startswith("digits: 8x8 gray")
+    assert "Traceback" not in done.stderr
+    assert "pellucid train --resume run" in done.stderr
+
+
+def test_ctrl_c_in_a_later_stage_ends_with_the_command_for_it(
+    call: Call, toys: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "evaluate", interrupted)
+    code, _, err = call("train", "toys", "--epochs", "1", "--threads", "1", "--out", "run")
+    assert code == 130
+    assert err == "pellucid: Stopped by Ctrl-C. To do this part again: pellucid evaluate run\n"
 
 
 def test_every_setting_of_a_recipe_has_a_flag_and_reaches_the_run(call: Call, toys: None) -> None:
@@ -294,9 +355,10 @@ def test_json_gives_json_lines_and_nothing_else(call: Call, toys: None) -> None:
     code, out, err = call("train", "toys", "--epochs", "2", "--threads", "1", "--json")
     assert (code, err) == (0, "")
     events = [json.loads(line) for line in out.splitlines()]
-    assert [event["event"] for event in events] == ["data", "epoch", "epoch", "evaluation"]
-    assert events[1].keys() >= {"epoch", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "best"}
-    assert events[3]["count"] == 48
+    assert [event["event"] for event in events] == ["data", "recipe", "epoch", "epoch", "evaluation"]
+    assert (events[1]["model"], events[1]["epochs"]) == ("tutorial", 2)
+    assert events[2].keys() >= {"epoch", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "best"}
+    assert events[4]["count"] == 48
     for words in (["check", "toys", "--json"], ["datasets", "--json"]):
         code, out, _ = call(*words)
         assert code == 0
@@ -347,7 +409,7 @@ def test_check_in_json_names_every_picture(call: Call, leaky: Splits) -> None:
     assert code == 3
     assert facts["test_pictures_seen_in_training"] == 3
     assert facts["repeated"] == {"train": 0, "validation": 0, "test": 0}
-    assert facts["page"] == "page.html"
+    assert facts["path"] == "page.html"
     leak = facts["findings"][0]
     assert (leak["kind"], leak["severity"], leak["count"]) == ("leak", "error", 3)
     sources = {picture["source"] for group in leak["groups"] for picture in group["pictures"]}
@@ -562,8 +624,8 @@ def test_a_signal_in_mid_training_saves_and_the_run_goes_on(
         cwd=tmp_path, env=surroundings(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(3)]  # data, two epochs
-    assert [json.loads(line)["event"] for line in lines] == ["data", "epoch", "epoch"]
+    lines = [process.stdout.readline() for _ in range(4)]  # data, recipe, two epochs
+    assert [json.loads(line)["event"] for line in lines] == ["data", "recipe", "epoch", "epoch"]
     begun = time.monotonic()
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -583,15 +645,15 @@ def test_resume_from_the_command_line_ends_like_one_never_stopped(
 ) -> None:
     words = ("train", "toys", "--epochs", "2", "--threads", "1", "--quiet", "--out")
     assert call(*words, "whole")[0] == 0
-    seen = Voice._told
+    seen = Output._show_event
 
-    def interrupting(self: Voice, event: Any, recipe: Recipe) -> None:
+    def interrupting(self: Output, event: Any, recipe: Recipe) -> None:
         seen(self, event, recipe)
         if getattr(event, "step", 0) == 2:
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Voice, "_told", interrupting)
+        patch.setattr(Output, "_show_event", interrupting)
         assert call(*words, "stopped")[0] == 130
     assert call("train", "--resume", "stopped", "--quiet") == (0, "", "")
     assert sha256(Path("whole/model.safetensors")) == sha256(Path("stopped/model.safetensors"))

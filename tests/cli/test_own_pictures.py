@@ -31,7 +31,7 @@ QUICKLY = (
     "--snapshots",
     "0",
 )
-TRAIN = (*QUICKLY, "--model", "tutorial", "--recipe", "tutorial")
+TRAIN = (*QUICKLY, "--model", "tutorial", "--recipe", "course")
 
 
 def asked(*words: str | Path) -> None:
@@ -174,7 +174,7 @@ def test_pictures_that_have_changed_since_are_not_taken_for_the_same(run: Path, 
 
 def test_a_recipe_and_a_split_replay_a_run(messy: Path, run: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
-    asked("train", messy, "--config", run / RECIPE, "--split", run / SPLIT, "--out", again, "--quiet")
+    asked("train", messy, "--recipe", run / RECIPE, "--split", run / SPLIT, "--out", again, "--quiet")
     first, second = Run.open(run), Run.open(again)
     assert first.environment["fingerprints"] == second.environment["fingerprints"]
     assert read_json(run / "model.json")["sha256"] == read_json(again / "model.json")["sha256"]
