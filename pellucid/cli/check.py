@@ -38,6 +38,7 @@ def check(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="Your folder of pictures, or digits, mnist ...")
     ],
+    *,
     data_dir: DataDir = None,
     seed: Annotated[int, typer.Option(help="Decides the split.")] = Recipe.seed,
     validation: Annotated[

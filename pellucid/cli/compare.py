@@ -25,6 +25,7 @@ Examples:
 def compare(
     first_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
     second_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Another run's folder.")],
+    *,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page to write.")] = Path("compare.html"),
     lang: Language = None,
     data_dir: DataDir = None,

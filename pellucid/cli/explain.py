@@ -40,6 +40,7 @@ Examples:
 def explain(
     run_folder: RunArgument,
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Pictures.")],
+    *,
     target: Annotated[
         str | None, typer.Option(metavar="CLASS", help="Class to explain; the prediction unless given.")
     ] = None,
@@ -97,7 +98,7 @@ def explain(
             except UsageError as error:
                 problem(error)
                 continue
-            explained.append(explain_one(file, image, target, against, method, layer))
+            explained.append(explain_one(file, image, target, against=against, methods=method, layer=layer))
         paths = _written(explained, out, kind, language) if explained else []
     _print(explained, paths, output)
     if len(explained) < len(files):
@@ -145,7 +146,7 @@ def _explainer(
         index = index_sample(classifier, splits.train, splits.validation)
 
     def explain_one(
-        file: Path, image: object, target: str | None, against: str | None,
+        file: Path, image: object, target: str | None, *, against: str | None,
         methods: list[str] | None, layer: str | None,
     ) -> Explained:  # fmt: skip
         found = explain_picture(

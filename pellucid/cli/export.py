@@ -20,6 +20,7 @@ Examples:
 
 def export(
     run_folder: RunArgument,
+    *,
     kind: Annotated[
         str, typer.Option("--format", metavar="page", help="What to write: page is one HTML file to draw in.")
     ] = "page",

@@ -28,6 +28,7 @@ def live(
         list[Path],
         typer.Argument(metavar="RUN", help="Folders of one to three runs, shown side by side."),
     ],
+    *,
     port: Annotated[
         int | None,
         typer.Option(help="Port to listen on; 8765 unless given, or any free one if that is taken."),

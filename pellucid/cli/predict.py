@@ -20,6 +20,7 @@ Examples:
 def predict(
     run_folder: RunArgument,
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Pictures, or folders of them.")],
+    *,
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every probability to this table.")
     ] = None,

@@ -44,6 +44,7 @@ def train(
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help="Your folder of pictures, or digits, mnist ...")
     ] = None,
+    *,
     recipe: Annotated[
         str | None,
         typer.Option(
