@@ -15,7 +15,7 @@ import pytest
 
 import pellucid
 from pellucid.cli import parser
-from tests.test_architecture import ROWS
+from tests.rows import ROWS
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(

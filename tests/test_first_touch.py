@@ -73,7 +73,7 @@ def test_a_misspelt_setting_is_answered_with_the_nearest() -> None:
         Recipe.named("fast", epoch=3)
     with pytest.raises(UsageError, match=r"Did you mean 'fast'\?"):
         Recipe.named("fats")
-    with pytest.raises(UsageError, match="Expected epochs of at least 1"):
+    with pytest.raises(UsageError, match="Expected epochs from 1 to 1,000,000; got 0"):
         Recipe.named("fast", epochs=0)
 
 

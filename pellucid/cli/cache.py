@@ -25,6 +25,7 @@ def cache(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="NAME", help="Only these; everything unless given.")
     ] = None,
+    *,
     clear: Annotated[
         bool, typer.Option("--clear", help="Delete what is listed. Your own pictures are never touched.")
     ] = False,

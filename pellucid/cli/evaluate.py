@@ -18,6 +18,7 @@ Examples:
 
 def evaluate(
     run_folder: RunArgument,
+    *,
     data_dir: DataDir = None,
     again: Annotated[
         bool, typer.Option("--again", help="Open the test set once more; each time is counted.")

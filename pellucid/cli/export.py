@@ -20,10 +20,10 @@ Examples:
 
 def export(
     run_folder: RunArgument,
+    *,
     kind: Annotated[
         str, typer.Option("--format", metavar="page", help="What to write: page is one HTML file to draw in.")
     ] = "page",
-    *,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The file to write; RUN/page.html unless given.")
     ] = None,

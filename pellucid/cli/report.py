@@ -21,6 +21,7 @@ Examples:
 
 def report(
     run_folder: RunArgument,
+    *,
     data_dir: DataDir = None,
     lang: Language = None,
     quiet: Quiet = False,

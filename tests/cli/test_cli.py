@@ -126,7 +126,7 @@ def test_an_exported_page_carries_the_snapshots_of_the_training(
     assert call("export", run, "--out", tmp_path / "page.html")[0] == 0
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     data = json.loads(page.partition('id="live-data">')[2].partition("</script>")[0])
-    assert data["snapshots"]["steps"] == [step for _, step, _ in Run.open(run).snapshots()]
+    assert data["pad"]["snapshots"]["steps"] == [step for _, step, _ in Run.open(run).snapshots()]
     assert len(page) < 3_000_000
 
 

@@ -255,7 +255,7 @@ def test_examples_begin_with_one_of_each_class() -> None:
 
 def test_one_to_three_runs_and_a_known_language(runs: list[Served]) -> None:
     for many in ([], runs * 2):
-        with pytest.raises(UsageError, match="Up to 3 runs"):
+        with pytest.raises(UsageError, match="Up to 3 runs fit side by side"):
             application(many, port=PORT)
     with pytest.raises(UsageError, match="Unknown language 'fr'"):
         application(runs, port=PORT, language="fr")
@@ -267,7 +267,7 @@ def test_one_to_three_runs_and_a_known_language(runs: list[Served]) -> None:
 def test_the_command_refuses_what_it_cannot_serve() -> None:
     app = command_line()
     for words, message in (
-        (["live", *["x"] * 4], "Up to 3 runs"),
+        (["live", *["x"] * 4], "Expected one to 3 runs to show side by side"),
         (["live", "x", "--lang", "fr"], "Unknown language 'fr'"),
         (["live", "nowhere"], "'nowhere' is not a folder"),
     ):

@@ -46,7 +46,7 @@ ANIMALS = ("고양이", "강아지", "병아리", "물고기")
 SHAPES = ("막대", "상자", "십자", "기둥")
 LAYERS = {"conv1", "conv2", "dense1", "dense2", "pool1", "pool2", "weight", "dropout", "tutorial"}
 NO_WORDS = re.compile(  # what is quoted, names, flags, files, sizes, numbers, references, places for values
-    r"“[^”]*”|(?<!\w)'[^']*'(?!\w)|--[a-z-]+|\S*\.(png|jpg|csv|txt|json)|\d+x\d+|\de[+-]\d+|arXiv:[\d.]+|"
+    r"“[^”]*”|(?<!\w)'[^']*'(?![a-zA-Z])|--[a-z-]+|\S*\.(png|jpg|csv|txt|json)|\d+x\d+|\de[+-]\d+|arXiv:[\d.]+|"
     r"%\(\w+\)s|\{\w+\}|\d[\d:T-]+Z"
 )
 PROCESSOR = set(re.findall(r"[A-Za-z][A-Za-z0-9'_-]+", processor()))
@@ -131,7 +131,7 @@ def test_a_check_with_every_kind_of_finding_is_all_korean() -> None:
     text = " ".join(Text(page).texts)
     assert all(name in text for name in ANIMALS)
     for finding in found.findings:
-        assert KOREAN[finding.says.sentence].partition("%")[0] in text
+        assert KOREAN[finding.message.sentence].partition("%")[0] in text
         assert finding.sentence not in text  # in English, as JSON and the terminal have it
     assert str(found.looked).startswith("All 285 pictures were compared")
 

@@ -289,7 +289,7 @@ def test_it_draws_with_the_runs_own_network_and_past(page: str, made: tuple[Run,
     assert found is not None
     data = json.loads(found[1])
     assert data["pad"]["classes"] == list(made[1].train.classes)
-    assert data["pad"]["snapshots"]["steps"] == [step for _, step, _ in made[0].snapshots]
+    assert data["pad"]["snapshots"]["steps"] == [step for _, step, _ in made[0].snapshots()]
     assert Elements(page).of_class("part")[0]["id"] == "draw"
 
 

@@ -68,8 +68,8 @@ def test_guesses_are_offered_the_prediction_and_the_sections_caveats_are_printed
     assert all(question.picture.prediction in question.choices for question in section_.questions)
     for key, words in {
         "guess": "So few pictures make a weak test",
-        "counterfactual": "the network&#39;s border, not a human&#39;s",
-        "neighbours": "not the cause of the answer",
+        "counterfactual": "the network&#39;s decision boundary, not a person&#39;s",
+        "neighbours": "not the cause of its prediction",
         "embedding": "distances mislead",
         "layer_stats": "need not be used by the network",
     }.items():

@@ -56,4 +56,4 @@ def test_a_progress_put_into_a_file_and_back_keeps_its_pulses() -> None:
         pass
     tensors, facts = progress.to_tensors()
     assert progress.diagnostics
-    assert Progress.from_tensors(tensors, facts).diagnostics() == progress.diagnostics
+    assert Progress.from_tensors(tensors, facts).diagnostics == progress.diagnostics
