@@ -95,7 +95,13 @@ def coloured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Classifier, Path
     recipe = Recipe(model="tutorial", epochs=6, batch_size=16)
     with economical():
         folder = tmp_path_factory.mktemp("coloured") / "run"
-        run = fit(splits.train, splits.validation, recipe, folder=folder, origin=Origin("meadows"))
+        run = fit(
+            splits.train,
+            splits.validation,
+            recipe,
+            folder=folder,
+            origin=Origin("meadows", augmentation="crop,flip,colour"),
+        )
         evaluation = run.evaluate(splits.test)
         assert evaluation.accuracy > 0.9
         return run.classifier, write_report(run, splits, evaluation)

@@ -71,7 +71,7 @@ def test_guesses_are_offered_the_prediction_and_the_sections_caveats_are_printed
         "counterfactual": "the network&#39;s decision boundary, not a person&#39;s",
         "neighbours": "not the cause of its prediction",
         "embedding": "distances mislead",
-        "layer_stats": "need not be used by the network",
+        "layer_stats": "need not use what a probe can read",
     }.items():
         assert words in section(page, key)
 
