@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from pellucid.data.dataset import Dataset
 from pellucid.data.preprocess import SCALING, Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_object, write_bytes, write_json
@@ -56,7 +59,9 @@ class Classifier:
 
         pictures  uint8 (N, C, H, W), or float 0..1 of that shape, as the network receives them; or one
                   picture, or a list of any: a path, the bytes of an image file, a PIL image, a uint8
-                  array (H, W) or (H, W, C), a tensor (C, H, W). An array of four dimensions is (N, H, W, C)
+                  array (H, W) or (H, W, C), a tensor (C, H, W). An array of four dimensions is (N, H, W, C),
+                  or (N, C, H, W) where that fits; a float array 0..1 has the size the network receives. Of a
+                  Dataset all its pictures
 
         A picture gets the same answer to the last digit whatever pictures come with it: the network always
         works on batches of one shape. Raises UsageError, naming the picture, for one that cannot be read or
@@ -81,17 +86,36 @@ class Classifier:
 
         Raises UsageError, naming the picture, for one that cannot be read or does not fit.
         """
+        if isinstance(pictures, Dataset):
+            pictures = pictures.images
+        if isinstance(pictures, np.ndarray):
+            pictures = self._as_received(pictures)
         if isinstance(pictures, Tensor) and pictures.dim() != 3:
             return self._fitting(pictures)
-        if isinstance(pictures, np.ndarray) and pictures.ndim == 4:
-            pictures = list(pictures)
         if not isinstance(pictures, list | tuple):
             pictures = [pictures]
         if not pictures:
             return torch.empty(0, *self._shape, dtype=torch.uint8)
         if all(isinstance(picture, Tensor) and picture.is_floating_point() for picture in pictures):
             return self._fitting(torch.stack(list(pictures)))
+        for picture in pictures:
+            if not isinstance(picture, str | Path | bytes | np.ndarray | Tensor | Image.Image):
+                raise UsageError(
+                    "Expected pictures as paths, bytes, PIL images, arrays or tensors, one or many; "
+                    f"got {type(picture).__name__}."
+                )
         return torch.stack([self.preprocess.read(picture) for picture in pictures])
+
+    def _as_received(self, array: NDArray[Any]) -> Any:
+        """An array as a tensor where it has the shape the network receives, else one picture or a list."""
+        channels, height, width = self._shape
+        if array.shape[1:] == self._shape:
+            return torch.from_numpy(array)
+        if array.dtype.kind == "f":
+            if array.shape[-3:] == (height, width, channels):
+                return torch.from_numpy(np.moveaxis(array, -1, -3).copy())
+            return torch.from_numpy(array.copy())[..., None, :, :]
+        return list(array) if array.ndim == 4 else array
 
     def save(self, folder: str | Path, *, training: dict[str, Any] | None = None) -> None:
         """`folder` holds model.safetensors and model.json, durably; `training` says how it came to be."""

@@ -87,7 +87,7 @@ def test_predict_takes_a_picture_however_it_comes(run: Run, tmp_path: Path) -> N
     kinds: list[Any] = [
         image, image[None], [image], image.float() / 255, [image.float() / 255], (image[None].float() / 255),
         str(file), file, file.read_bytes(), opened, array, array[..., None], array[None, ..., None],
-        [str(file)], (array,),
+        [str(file)], (array,), image[None].numpy(), array / np.float32(255), SPLITS.test[:1],
     ]  # fmt: skip
     for kind in kinds:
         assert torch.equal(classifier.predict(kind), expected), type(kind)
@@ -102,6 +102,8 @@ def test_what_predict_cannot_take_is_named(run: Run, tmp_path: Path) -> None:
         (torch.full((1, 1, 16, 16), 200.0), r"got float32 from 200 to 200"),
         (str(tmp_path / "none.png"), "does not exist"),
         (np.zeros((4, 4, 2), np.uint8), r"got uint8 \(4, 4, 2\)"),
+        (3, "Expected pictures as paths, bytes, PIL images, arrays or tensors.*got int"),
+        (None, "got NoneType"),
     ):
         with pytest.raises(UsageError, match=words):
             run.classifier.predict(wrong)
@@ -227,3 +229,15 @@ def test_check_compare_and_export_are_functions_too(run: Run, tmp_path: Path) ->
     comparison = pellucid.compare(runs[0], str(runs[1].folder), tmp_path / "compare.html")
     assert comparison.disagreements == []
     assert (tmp_path / "compare.html").is_file()
+
+
+def test_explain_takes_a_picture_however_it_comes(run: Run, tmp_path: Path) -> None:
+    file = write_picture(tmp_path / "picture.png", SPLITS.test.images[0])
+    by_path, by_tensor = (pellucid.explain(run.classifier, one) for one in (str(file), SPLITS.test.images[0]))
+    assert torch.equal(by_path.probabilities, by_tensor.probabilities)
+    with pytest.raises(UsageError, match=r"Expected a Classifier, such as run\.classifier.*got Run and str"):
+        pellucid.explain(run, str(file))
+
+
+def test_only_public_names_are_offered_for_completion() -> None:
+    assert {name for name in dir(pellucid) if not name.startswith("__")} == set(pellucid.__all__)

@@ -152,7 +152,7 @@ def _explainer(
         methods: list[str] | None, layer: str | None,
     ) -> Explained:  # fmt: skip
         found = explain_picture(
-            classifier, image, target,  # type: ignore[arg-type]
+            classifier, image, target,
             methods=methods or DEFAULT_METHODS, layer=layer, against=against,
         )  # fmt: skip
         wanted = found.probabilities.argsort(descending=True)[1:10].tolist()

@@ -183,7 +183,7 @@ class Output:
             )
         if self.reader_left and not self.stopping:
             self.stopping = True
-            problem("What read this output has ended, as `head` does, so training stops.")
+            problem("The program that read this output has ended, so training stops.")
             signal.raise_signal(signal.SIGINT)  # the loop finishes its step and saves
 
     def evaluation(self, run: "Run", evaluation: "Evaluation") -> None:

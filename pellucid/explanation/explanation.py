@@ -132,7 +132,7 @@ class Explanation:
 
 def explain(
     classifier: Classifier | nn.Module,
-    image: Tensor,
+    image: Any,
     target: int | str | None = None,
     *,
     methods: Iterable[str] = DEFAULT_METHODS,
@@ -143,7 +143,8 @@ def explain(
 
     classifier  a Classifier, or any module that takes (B, C, H, W) and gives scores (B, K); the classes of
                 a bare module are named by their numbers
-    image       one picture, uint8 (C, H, W); for a bare module also float, exactly as it takes it
+    image       one picture: for a Classifier whatever its `predict` takes; for a bare module a tensor
+                (C, H, W), uint8 or float, exactly as it takes it
     target      the class to explain, its number or name; without one, the predicted class
     methods     keys of EXPLAINERS
     layer       where the methods of a layer look; without it, the last spatial layer
@@ -156,6 +157,13 @@ def explain(
     for method in methods:
         if method not in EXPLAINERS:
             raise UsageError(f"Unknown method '{method}'. {did_you_mean(method, EXPLAINERS)}")
+    if isinstance(classifier, Classifier) and not isinstance(image, Tensor):
+        image = classifier.received(image)
+    if not isinstance(classifier, Classifier | nn.Module) or not isinstance(image, Tensor):
+        raise UsageError(
+            "Expected a Classifier, such as run.classifier, or a torch module with a tensor; got "
+            f"{type(classifier).__name__} and {type(image).__name__}."
+        )
     if image.dim() == 4 and len(image) == 1:
         image = image[0]
     if image.dim() != 3:

@@ -67,7 +67,10 @@ class Run:
         """
         folder = Path(folder)
         if not folder.is_dir():
-            raise UsageError(f"'{folder}' is not a folder. Expected a run's folder, such as 'runs/latest'.")
+            raise UsageError(
+                f"'{folder}' is not a folder. Expected the folder of a run: train one first, as with "
+                "'pellucid train digits', and name the folder that it prints."
+            )
         if not (folder / MANIFEST).is_file() and (folder / CHECKPOINT).is_file():
             raise UsageError(
                 f"'{folder}' was cut off before its model was saved. "

@@ -244,7 +244,7 @@ def test_a_bare_train_prints_three_examples(call: Call) -> None:
         (["train", "--resume", "nowhere"], "'nowhere' has nothing to resume"),
         (
             ["evaluate", "nowhere"],
-            "'nowhere' is not a folder. Expected a run's folder, such as 'runs/latest'.",
+            "'nowhere' is not a folder. Expected the folder of a run: train one first",
         ),
         (["evaluate", "."], "'.' holds no model.json. Expected a run's folder"),
         (["report", "nowhere"], "'nowhere' is not a folder."),
