@@ -124,7 +124,12 @@ class Layer:
                 [[side[first][0], side[last][1]] for first, last in _source_cells(len(side), count)]
                 for side, count in sides
             ]
-        return {"name": self.key, "shape": list(self.shape), "shown": list(self.shown), "field": seen}
+        return {
+            "name": self.key,
+            "shape": list(self.shape),
+            "shown_shape": list(self.shown),
+            "receptive_field": seen,
+        }
 
     def cell(self, row: int, column: int) -> tuple[int, int]:
         """The middle one of the cells behind a displayed cell."""

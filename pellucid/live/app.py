@@ -24,23 +24,23 @@ from pellucid.live.counting import CHANNEL_QUESTION, PICTURE_QUESTION, ChannelCo
 from pellucid.live.disagreements import disputed
 from pellucid.pad.data import (
     CheckData,
-    LargeData,
     PadData,
     PageData,
     ProgramData,
     RunData,
     SnapshotsData,
+    TooLargeForSnapshots,
     TorchData,
     TorchLayerData,
     to_json,
 )
 from pellucid.pad.section import (
+    MAX_SNAPSHOT_BYTES,
     SCRIPTS,
-    SNAPSHOT_BYTES,
     Subject,
     base64_of,
+    class_balanced_sample,
     constants_script,
-    in_turn,
     pad_data,
     style,
     texts,
@@ -106,7 +106,7 @@ def served(name: str, subject: Subject, *, accuracy: float | None = None, torch_
     reason = ""
     if not torch_only:
         try:
-            return Served(name, subject, accuracy, pad_data(subject, "f32", SNAPSHOT_BYTES))
+            return Served(name, subject, accuracy, pad_data(subject, "f32", MAX_SNAPSHOT_BYTES))
         except UsageError as error:
             reason = str(error)
     answerer = Answerer(subject.classifier, subject.snapshots)
@@ -280,7 +280,7 @@ def _data_for_torch(subject: Subject, answerer: Answerer, reason: str) -> PadDat
         check=_examples(subject),
         rule=RULES.get(subject.data),
         snapshots=_past(subject),
-        large=LargeData(weights, MAX_WEIGHTS) if weights > MAX_WEIGHTS else None,
+        too_large_for_snapshots=TooLargeForSnapshots(weights, MAX_WEIGHTS) if weights > MAX_WEIGHTS else None,
         torch=TorchData(layers, facts["evidence"], reason),
     )
 
@@ -297,7 +297,7 @@ def _examples(subject: Subject) -> CheckData:
     """Test pictures to start from, one of each class first; nothing is checked by them."""
     if subject.test is None or not len(subject.test):
         return CheckData("", None, (), 0.0, 0.0, 0)
-    pictures = in_turn(subject.test, EXAMPLES)
+    pictures = class_balanced_sample(subject.test, EXAMPLES)
     content = base64_of(pictures.images.numpy().tobytes())
     return CheckData(content, pictures.labels.tolist(), (), 0.0, 0.0, 0)
 

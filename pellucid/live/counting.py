@@ -25,7 +25,7 @@ from pellucid.explanation.channels import (
 )
 from pellucid.inference import scaled
 from pellucid.live.answers import NOW, Answerer, InvalidQuestion, packed
-from pellucid.pad.section import LOOKED, Subject, turns
+from pellucid.pad.section import SAMPLE_PICTURES, Subject, class_balanced_order
 
 PASS_SECONDS = 8.0  # for all layers, once per session
 SWITCHED_OFF_SECONDS = 4.0  # for one channel
@@ -77,7 +77,7 @@ class ChannelCounter:
             raise InvalidQuestion("There is no such channel.")
         if self.step_pass():
             return True
-        if (layer, channel) not in self.without and self.looked:
+        if (layer, channel) not in self.without and self.sample_size:
             self._step_without(layer, channel)
             return True
         return False
@@ -95,26 +95,27 @@ class ChannelCounter:
             [float(f"{end:.4g}") for end in self.ranges.get(at, (0, 0))]
             for at in range(len(self.answerer.layers))
         ]
-        return packed({"looked": self.looked, "scales": ends}, [])
+        return packed({"sample_size": self.sample_size, "scales": ends}, [])
 
     def statistics(self, layer: int, channel: int) -> bytes:
         """A header with the channel's statistics, then thumbnails of the pictures it names, uint8 (n, C, h,
         w).
 
-        `off` is None where there was time for too few pictures without the channel.
+        `accuracy_change` is None where there was time for too few pictures without the channel.
         """
-        if not self.looked:
-            return packed({"looked": 0}, [])
+        if not self.sample_size:
+            return packed({"sample_size": 0}, [])
         if layer not in self.tables:
-            self.tables[layer] = rank_pictures(torch.cat(self.maxima[layer]), self.looked)
+            self.tables[layer] = rank_pictures(torch.cat(self.maxima[layer]), self.sample_size)
         table = {name: rows[channel] for name, rows in self.tables[layer].items()}
-        random = at_random(channel, self.looked)
+        random = at_random(channel, self.sample_size)
         indices = sorted({*table["top"], *table["low"], *random})
         pictures = self._pictures(torch.tensor(indices))
         images = _thumbnails(pictures.images[:])
-        number, off = self.without[layer, channel]
+        ablation_pictures, accuracy_change = self.without[layer, channel]
         head = {
-            "looked": self.looked, "random": random, **table, "number": number, "off": off, "places": indices,
+            "sample_size": self.sample_size, "random": random, **table,
+            "ablation_pictures": ablation_pictures, "accuracy_change": accuracy_change, "places": indices,
             "labels": pictures.labels.tolist(), "sources": list(pictures.sources),
             "shape": list(images.shape),
         }  # fmt: skip
@@ -125,12 +126,12 @@ class ChannelCounter:
 
         Raises InvalidQuestion when there is none.
         """
-        if index >= self.looked:
+        if index >= self.sample_size:
             raise InvalidQuestion("There is no such picture.")
         return self._pictures(torch.tensor([index])).images[0].contiguous().numpy().tobytes()
 
     @property
-    def looked(self) -> int:
+    def sample_size(self) -> int:
         """The number of pictures run so far."""
         return sum(map(len, self.scores))
 
@@ -138,14 +139,18 @@ class ChannelCounter:
     def order(self) -> Tensor:
         """The indices of the test pictures of the pass, in order."""
         test = self.subject.test
-        return torch.zeros(0, dtype=torch.int64) if test is None else turns(test)[:LOOKED]
+        return (
+            torch.zeros(0, dtype=torch.int64)
+            if test is None
+            else class_balanced_order(test)[:SAMPLE_PICTURES]
+        )
 
     def _pictures(self, positions: Tensor) -> Dataset:
         assert self.subject.test is not None  # else `order` is empty
         return self.subject.test.subset(self.order[positions])
 
     def _step_pass(self) -> None:
-        if self.looked == len(self.order):
+        if self.sample_size == len(self.order):
             self.done = True
             return
         start = time.perf_counter()
@@ -158,10 +163,10 @@ class ChannelCounter:
             low, high = self.ranges.get(index, (0.0, 0.0))
             self.ranges[index] = (min(low, float(maps.min())), max(high, float(maps.max())))
 
-        self.scores.append(self._slice(self.looked, {}, on_output))
+        self.scores.append(self._slice(self.sample_size, {}, on_output))
         self._adapt_size(time.perf_counter() - start, len(self.scores[-1]))
         self.seconds += time.perf_counter() - start
-        self.done = self.seconds > PASS_SECONDS and self.looked >= MIN_PICTURES
+        self.done = self.seconds > PASS_SECONDS and self.sample_size >= MIN_PICTURES
 
     def _step_without(self, layer: int, channel: int) -> None:
         """One slice without the channel; unfinished work for another channel is dropped."""
@@ -173,7 +178,7 @@ class ChannelCounter:
         self._adapt_size(seconds, len(scores[-1]))
         self.halfway = (key, scores, spent + seconds)
         done += len(scores[-1])
-        if done < self.looked and spent + seconds < SWITCHED_OFF_SECONDS:
+        if done < self.sample_size and spent + seconds < SWITCHED_OFF_SECONDS:
             return
         labels = self._pictures(torch.arange(done)).labels
         before, after = torch.cat(self.scores)[:done], torch.cat(scores)
@@ -184,7 +189,7 @@ class ChannelCounter:
 
     def _slice(self, first: int, silenced: dict[int, list[int]], on_output: Any = None) -> Tensor:
         """Scores (n, K) of the next slice of pictures, from `first` on."""
-        end = min(first + self.size, len(self.order) if on_output else self.looked)
+        end = min(first + self.size, len(self.order) if on_output else self.sample_size)
         images = scaled(self._pictures(torch.arange(first, end)).images[:])
         with self.answerer.without(silenced, on_output):
             return self.answerer.scores(images, NOW).float().clone()

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import torch
 
 from pellucid.pad.data import DisputedData
-from pellucid.pad.section import Subject, base64_of, in_turn
+from pellucid.pad.section import Subject, base64_of, class_balanced_sample
 
-LOOKED, SHOWN = 500, 16  # pictures classified, and shown of those that differ
+MAX_CLASSIFIED, MAX_SHOWN = 500, 16  # pictures classified, and shown of those that differ
 BATCH = 50
 SECONDS = 3.0  # after which no further batch is classified
 
 
 def disputed(subjects: Sequence[Subject]) -> DisputedData | None:
-    """How many test pictures of the first run get different predictions, and the first SHOWN of them.
+    """How many test pictures of the first run get different predictions, and the first MAX_SHOWN of them.
 
     None where nothing can be compared: a single run, different classes or sizes, no test pictures.
     """
@@ -26,20 +26,20 @@ def disputed(subjects: Sequence[Subject]) -> DisputedData | None:
     }  # fmt: skip
     if len(subjects) < 2 or len(kinds) > 1 or first.test is None or not len(first.test):
         return None
-    pictures = in_turn(first.test, LOOKED)
+    pictures = class_balanced_sample(first.test, MAX_CLASSIFIED)
     predictions: list[torch.Tensor] = []
-    start, looked = time.monotonic(), 0
-    while looked < len(pictures) and time.monotonic() - start < SECONDS:
-        images = pictures.images[looked : looked + BATCH]
+    start, sample_size = time.monotonic(), 0
+    while sample_size < len(pictures) and time.monotonic() - start < SECONDS:
+        images = pictures.images[sample_size : sample_size + BATCH]
         batch = [subject.classifier.logits(images).argmax(dim=1) for subject in subjects]
         predictions.append(torch.stack(batch))
-        looked += len(images)
+        sample_size += len(images)
     classes = torch.cat(predictions, dim=1)  # (runs, N)
     differing = torch.nonzero((classes != classes[:1]).any(dim=0))[:, 0]
-    shown = differing[:SHOWN]
+    shown = differing[:MAX_SHOWN]
     return DisputedData(
-        looked=looked,
-        differ=len(differing),
+        sample_size=sample_size,
+        disagreements=len(differing),
         pictures=base64_of(pictures.images[shown].contiguous().numpy().tobytes()),
         labels=pictures.labels[shown].tolist(),
         answers=classes[:, shown].T.tolist(),

@@ -1,7 +1,7 @@
-"""What the drawing pad's scripts are given: the one contract between Python and the page.
+"""What the drawing pad's scripts receive: the one contract between Python and the page.
 
-Each record has a twin of the same name and fields in assets/pad/types.js; a test compares them both ways.
-Pictures, weights and snapshots travel as base64.
+A name ending in Data is a record that becomes JSON for the page. Each record has a twin of the same name and
+fields in assets/pad/types.js; a test compares them both ways. Pictures, weights and snapshots are base64.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pellucid.pad.program import Operation
 from pellucid.pad.strokes import Rule
+
+ReceptiveField = Sequence[Sequence[Sequence[int]]] | Literal["whole"] | None
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,12 @@ class WeightsData:
 class CheckData:
     """Pictures to start from and to check the page's answers by.
 
-    pictures   uint8 (n, C, H, W)
-    labels     None where the pictures are noise
-    scores     (n, K), the network's own
-    tolerance  by which a score may differ in the page
-    rounding   by how much the weights' precision moves a score, at most
-    looked     pictures on which that was measured
+    pictures     uint8 (n, C, H, W)
+    labels       None where the pictures are noise
+    scores       (n, K), as PyTorch computes them
+    tolerance    the largest difference allowed between a score of the page and PyTorch's
+    rounding     the largest change of a score that rounding the weights causes
+    sample_size  the number of pictures on which `rounding` was measured
     """
 
     pictures: str
@@ -47,7 +49,7 @@ class CheckData:
     scores: Sequence[Sequence[float]]
     tolerance: float
     rounding: float
-    looked: int
+    sample_size: int
 
 
 @dataclass(frozen=True)
@@ -62,33 +64,33 @@ class PoolData:
 
 @dataclass(frozen=True)
 class ChannelData:
-    """What test pictures tell of the channels of a layer, or which layer before it has the same table.
+    """Statistics of a layer's channels on test pictures, or the name of an earlier layer with the same table.
 
-    top, low  by channel: the pictures of the pool that excite it most and least
-    excited   by channel: the share of the pictures looked at that excite it at all
-    off       by channel: the change of accuracy without it, overall and by class, in tenths of a point
+    top, low         by channel: the pictures of the pool that excite it most and least
+    excited          by channel: the share of the sample, 0..1, that excites it at all
+    accuracy_change  by channel: the change of accuracy without it, overall and by class, in tenths of a point
     """
 
     same_as: str | None = None
     top: Sequence[Sequence[int]] | None = None
     low: Sequence[Sequence[int]] | None = None
     excited: Sequence[float] | None = None
-    off: Sequence[Sequence[int]] | None = None
+    accuracy_change: Sequence[Sequence[int]] | None = None
 
 
 @dataclass(frozen=True)
 class SnapshotsData:
     """The weights as they were during training, oldest first.
 
-    given       how many the run kept; `count` of them are here
-    bits        of a weight; None: as the run kept them, on the server
-    accuracy    of each, on `looked` test pictures; None where labels are unknown
-    agreement   the share of answers that rounding the weights left alone
-    difference  by how much it moves a score, at most
+    count        the number of snapshots in the page, of `total` that the run kept
+    bits         per weight; None where the snapshots stay unrounded on the server
+    accuracy     of each, 0..1, on `sample_size` test pictures; None where labels are unknown
+    agreement    the share of predictions, 0..1, that rounding the weights did not change
+    difference   the largest change of a score that rounding the weights caused
     """
 
     count: int
-    given: int
+    total: int
     names: Sequence[str]
     steps: Sequence[int]
     bits: int | None = None
@@ -96,31 +98,40 @@ class SnapshotsData:
     accuracy: Sequence[float] | None = None
     agreement: float = 1.0
     difference: float = 0.0
-    looked: int = 0
+    sample_size: int = 0
 
 
 @dataclass(frozen=True)
-class LargeData:
-    """A network of more weights than those of which a run keeps snapshots."""
+class TooLargeForSnapshots:
+    """Why a run has no snapshots: its network has more weights than the limit for keeping any."""
 
     weights: int
-    most: int
+    limit: int
 
 
 @dataclass(frozen=True)
 class TorchLayerData:
-    """A layer that torch answers for: its shape, that of what is shown of it, and what its cells see."""
+    """A layer computed by torch on the server.
+
+    shape            of its output for one picture
+    shown_shape      of the part that is sent to the page
+    receptive_field  the first and last pixel that each row, then each column, of cells sees; "whole" where
+                     every cell sees the whole picture; None where it is unknown
+    """
 
     name: str
     shape: Sequence[int]
-    shown: Sequence[int]
-    field: Any
+    shown_shape: Sequence[int]
+    receptive_field: ReceptiveField
 
 
 @dataclass(frozen=True)
 class TorchData:
-    """A network that torch runs: `evidence`, the layer at which evidence is shown; `reason`, why the page
-    does not run it."""
+    """A network that torch runs on the server.
+
+    evidence  the index of the layer at which evidence is shown; None where there is none
+    reason    why the page cannot run the network
+    """
 
     layers: Sequence[TorchLayerData]
     evidence: int | None
@@ -131,11 +142,12 @@ class TorchData:
 class PadData:
     """One network as the pad needs it, run by the page (`weights`) or by torch (`torch`).
 
-    data      what was trained on, as `load` takes it
-    rule      how its pictures were placed, where that is known
-    usual     percentiles of what `strokes.measure` finds on training pictures
-    scales    lowest and highest value of each layer over the test pictures
-    switched  pictures on which channels were switched off one by one; 0: none
+    data                     the data set trained on, as `load` takes it
+    rule                     how its pictures were placed, where that is known
+    training_percentiles     by measure of `strokes.measure`: its 0th to 100th percentile on training pictures
+    scales                   lowest and highest value of each layer over the test pictures
+    ablation_pictures        the number of pictures on which channels were switched off one by one; 0: none
+    too_large_for_snapshots  why the run kept no snapshots, where its size is the reason
     """
 
     classes: Sequence[str]
@@ -144,19 +156,19 @@ class PadData:
     check: CheckData
     weights: WeightsData | None = None
     rule: Rule | None = None
-    usual: Mapping[str, Sequence[float]] | None = None
+    training_percentiles: Mapping[str, Sequence[float]] | None = None
     scales: Mapping[str, Sequence[float]] = field(default_factory=dict)
     pool: PoolData | None = None
-    switched: int = 0
+    ablation_pictures: int = 0
     channels: Mapping[str, ChannelData] = field(default_factory=dict)
     snapshots: SnapshotsData | None = None
-    large: LargeData | None = None
+    too_large_for_snapshots: TooLargeForSnapshots | None = None
     torch: TorchData | None = None
 
 
 @dataclass(frozen=True)
 class RunData:
-    """A run on a page; `accuracy` on the test set, where it is known."""
+    """A run on a page; `accuracy` on the test set, 0..1, None where it is unknown."""
 
     name: str
     model: str
@@ -166,14 +178,15 @@ class RunData:
 
 @dataclass(frozen=True)
 class DisputedData:
-    """Test pictures on which runs disagree: `differ` of those `looked` at.
+    """Test pictures on which runs disagree, and how many there are.
 
-    pictures  uint8 (n, C, H, W)
-    answers   (n, runs), the class each run answers
+    disagreements  the number of pictures with different predictions, of `sample_size` classified
+    pictures       uint8 (n, C, H, W), the first of them
+    answers        (n, runs), the class that each run predicts
     """
 
-    looked: int
-    differ: int
+    sample_size: int
+    disagreements: int
     pictures: str
     labels: Sequence[int]
     answers: Sequence[Sequence[int]]

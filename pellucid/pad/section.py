@@ -35,18 +35,18 @@ from pellucid.pad.program import Program, lower
 from pellucid.pad.strokes import RULES, measure
 from pellucid.training.snapshots import Snapshot
 
-CHECKED = 16  # test pictures that the page runs again when it opens; examples to start from, too
-POOL = 500  # test pictures inside the page: those that excite a channel most are looked for among them
-LOOKED = 1000  # test pictures on which channels are counted and switched off
-JUDGED = 300  # test pictures on which each snapshot of training is judged
-WATCHED = 10_000  # training pictures whose strokes, sizes and centres a drawing is compared with
-MOST_MULTIPLY_ADDS = 30_000_000  # more than that and a stroke no longer fits into a frame
-MOST_WEIGHTS = 4_000_000
-PICTURE_BYTES = 160_000  # of all pictures, packed
-SNAPSHOT_BYTES = 1_900_000  # of all snapshots, packed
-BITS = (8, 7, 6)  # of a past weight: as many as there is room for
-SWITCHING = 20_000_000_000  # multiply-adds spent on switching channels off
-LAYERS_SHOWN = 40  # with tables; a deeper network's last ones
+CHECK_PICTURES = 16  # test pictures that the page runs again when it opens, and offers as examples
+MAX_POOL_PICTURES = 500  # test pictures inside the page, among which a channel's strongest are found
+SAMPLE_PICTURES = 1000  # test pictures from which channel statistics are computed
+SNAPSHOT_PICTURES = 300  # test pictures on which each snapshot of training is evaluated
+STROKE_PICTURES = 10_000  # training pictures measured, to compare a drawing's strokes, size and centre with
+MAX_MULTIPLY_ADDS = 30_000_000  # with more, a stroke takes longer than a frame
+MAX_PAGE_WEIGHTS = 4_000_000
+MAX_POOL_BYTES = 160_000  # of the pool, compressed
+MAX_SNAPSHOT_BYTES = 1_900_000  # of all snapshots, compressed
+BITS = (8, 7, 6)  # per weight of a snapshot, the first that fits
+MAX_ABLATION_MULTIPLY_ADDS = 20_000_000_000  # of all runs with a channel switched off
+MAX_CHANNEL_LAYERS = 40  # with channel statistics; the last ones of a deeper network
 # In the order in which they need each other.
 SCRIPTS = (
     "windows.js",
@@ -79,10 +79,10 @@ SCRIPTS = (
 class Subject:
     """What a page is made of.
 
-    data     what was trained on, as `load` takes it: decides how a drawing is placed
-    train    for comparing a drawing with what was trained on
-    test     for examples, for the check against PyTorch and for what excites a channel
-    snapshots  the weights as they were, oldest first; without them the page has no past
+    data       the data set trained on, as `load` takes it: decides how a drawing is placed
+    train      to compare a drawing with the training pictures
+    test       for examples, for the check against PyTorch and for channel statistics
+    snapshots  the weights during training, oldest first; without them the page shows no snapshots
     """
 
     classifier: Classifier
@@ -97,8 +97,8 @@ class Section:
     """A part of a page: paste `html` where it belongs, `style` into the head, `scripts` at the end, in order.
 
     `data_json` goes into `<script type="application/json" id="live-data">`, where the last script reads it.
-    pad      the network and what is known of it; None where the page cannot run it
-    refusal  why not, then
+    pad      the network and its statistics; None where the page cannot run it
+    refusal  why the page cannot run the network; "" where it can
     """
 
     html: str
@@ -130,9 +130,9 @@ class Section:
 def drawing_section(
     subject: Subject, *, language: str = "en", precision: str = "f16", snapshot_bytes: int = 0
 ) -> Section:
-    """Draw, and every layer answers: the part of a page that does it, with the network inside.
+    """The part of a page on which a visitor draws and every layer answers, with the network inside.
 
-    snapshot_bytes  how much the past may take, packed; SNAPSHOT_BYTES unless given
+    snapshot_bytes  limit for all snapshots, compressed; 0: MAX_SNAPSHOT_BYTES
     A network that the page's engine cannot run gives a section that says so, and why.
     Raises UsageError for an unknown language.
     """
@@ -143,7 +143,7 @@ def drawing_section(
     html = Markup('<div id="live" class="live">{}</div>').format(noscript)
     scripts = (constants_script(), *(asset(f"pad/{name}") for name in (*SCRIPTS, "section.js")))
     try:
-        pad, refusal = pad_data(subject, precision, snapshot_bytes or SNAPSHOT_BYTES), ""
+        pad, refusal = pad_data(subject, precision, snapshot_bytes or MAX_SNAPSHOT_BYTES), ""
     except UsageError as error:
         pad, refusal = None, str(error)
     return Section(html, style(), scripts, language, pad, refusal)
@@ -176,7 +176,7 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
     with torch.inference_mode():
         values = program.run(scaled(pictures.images), weights)
     pool = _pool(pictures) if pictures.sources[0] else None
-    number = _switched(program, _spans(program), len(pictures))
+    ablation_pictures = _count_ablation_pictures(program, _spans(program), len(pictures))
     return PadData(
         classes=classifier.classes,
         data=subject.data,
@@ -186,11 +186,15 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
         check=_check(program, weights, classifier, pictures),
         weights=_packed_weights(weights, precision),
         rule=rule,
-        usual=_usual(subject.train) if rule and subject.train is not None else None,
+        training_percentiles=_training_percentiles(subject.train)
+        if rule and subject.train is not None
+        else None,
         scales=_scales(program, values),
         pool=pool,
-        switched=number,
-        channels=_channels(program, weights, values, pictures, pool=pool.count, number=number)
+        ablation_pictures=ablation_pictures,
+        channels=_channels(
+            program, weights, values, pictures, pool=pool.count, ablation_pictures=ablation_pictures
+        )
         if pool
         else {},
         snapshots=_snapshots(program, subject.snapshots, pictures, snapshot_bytes),
@@ -199,39 +203,39 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
 
 def _refuse_large(program: Program, weights: Sequence[Tensor]) -> None:
     count = sum(weight.numel() for weight in weights)
-    if program.multiply_adds > MOST_MULTIPLY_ADDS:
+    if program.multiply_adds > MAX_MULTIPLY_ADDS:
         raise UsageError(
             f"This network needs {program.multiply_adds:,} multiply-adds a picture; up to "
-            f"{MOST_MULTIPLY_ADDS:,} a page keeps up with a pen."
+            f"{MAX_MULTIPLY_ADDS:,} a page keeps up with a pen."
         )
-    if count > MOST_WEIGHTS:
-        raise UsageError(f"This network has {count:,} weights; up to {MOST_WEIGHTS:,} fit into a page.")
+    if count > MAX_PAGE_WEIGHTS:
+        raise UsageError(f"This network has {count:,} weights; up to {MAX_PAGE_WEIGHTS:,} fit into a page.")
 
 
 def _pictures(subject: Subject, shape: tuple[int, ...]) -> Dataset:
-    """Up to LOOKED test pictures in a mixed order that begins with one of each class; noise without any."""
+    """Up to SAMPLE_PICTURES test pictures, mixed, beginning with one of each class; noise without any."""
     test, classes = subject.test, subject.classifier.classes
     if test is None or not len(test):
         generator = torch.Generator().manual_seed(0)
-        noise = torch.randint(0, 256, (CHECKED, *shape), generator=generator).to(torch.uint8)
-        return Dataset(noise, torch.zeros(CHECKED, dtype=torch.int64), classes, [""] * CHECKED)
-    return in_turn(test, LOOKED)
+        noise = torch.randint(0, 256, (CHECK_PICTURES, *shape), generator=generator).to(torch.uint8)
+        return Dataset(noise, torch.zeros(CHECK_PICTURES, dtype=torch.int64), classes, [""] * CHECK_PICTURES)
+    return class_balanced_sample(test, SAMPLE_PICTURES)
 
 
-def in_turn(dataset: Dataset, count: int) -> Dataset:
-    """Up to `count` pictures, in the order of `turns`."""
-    return dataset.subset(turns(dataset)[:count])
+def class_balanced_sample(dataset: Dataset, count: int) -> Dataset:
+    """Up to `count` pictures, in the order of `class_balanced_order`."""
+    return dataset.subset(class_balanced_order(dataset)[:count])
 
 
-def turns(dataset: Dataset) -> Tensor:
-    """A mixed order of all pictures that begins with one of each class, CHECKED of them in turn."""
+def class_balanced_order(dataset: Dataset) -> Tensor:
+    """A mixed order of all pictures that begins with one of each class, CHECK_PICTURES of them in turn."""
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
     seen: dict[int, int] = {}
     found = []
     for label in dataset.labels[order].tolist():
         found.append((seen.get(label, 0), label))
         seen[label] = found[-1][0] + 1
-    first = sorted(range(len(found)), key=lambda place: found[place])[:CHECKED]
+    first = sorted(range(len(found)), key=lambda place: found[place])[:CHECK_PICTURES]
     rest = sorted(set(range(len(found))) - set(first))
     return order[torch.tensor(first + rest, dtype=torch.int64)]
 
@@ -239,20 +243,22 @@ def turns(dataset: Dataset) -> Tensor:
 def _check(
     program: Program, weights: Sequence[Tensor], classifier: Classifier, pictures: Dataset
 ) -> CheckData:
-    """What the page is checked by: pictures, their scores, and how far rounded weights move those."""
+    """Pictures and scores that the page is checked against, and the change of scores that rounding causes."""
     scores = classifier.logits(pictures.images)  # (N, K)
     halved = [weight.half().float() for weight in weights]
     with torch.inference_mode():
         images = scaled(pictures.images)
-        rounded = torch.cat([program.run(part, halved)[-1] for part in torch.split(images, JUDGED)])
+        rounded = torch.cat(
+            [program.run(part, halved)[-1] for part in torch.split(images, SNAPSHOT_PICTURES)]
+        )
     difference = float((rounded - scores).abs().max())
     return CheckData(
-        pictures=base64_of(pictures.images[:CHECKED].numpy().tobytes()),
-        labels=pictures.labels[:CHECKED].tolist() if pictures.sources[0] else None,
-        scores=[[round(score, 5) for score in row] for row in scores[:CHECKED].tolist()],
+        pictures=base64_of(pictures.images[:CHECK_PICTURES].numpy().tobytes()),
+        labels=pictures.labels[:CHECK_PICTURES].tolist() if pictures.sources[0] else None,
+        scores=[[round(score, 5) for score in row] for row in scores[:CHECK_PICTURES].tolist()],
         tolerance=round(2 * difference + 1e-3, 5),
         rounding=round(difference, 6),
-        looked=len(pictures),
+        sample_size=len(pictures),
     )
 
 
@@ -266,10 +272,10 @@ def _scales(program: Program, values: Sequence[Tensor]) -> dict[str, list[float]
 
 def _pool(pictures: Dataset) -> PoolData:
     """The pictures the page shows, as many as fit."""
-    count = min(POOL, len(pictures))
+    count = min(MAX_POOL_PICTURES, len(pictures))
     packed = zlib.compress(pictures.images[:count].numpy().tobytes(), 9)
-    while len(packed) > PICTURE_BYTES and count > CHECKED:
-        count = max(CHECKED, int(count * 0.8))
+    while len(packed) > MAX_POOL_BYTES and count > CHECK_PICTURES:
+        count = max(CHECK_PICTURES, int(count * 0.8))
         packed = zlib.compress(pictures.images[:count].numpy().tobytes(), 9)
     labels = pictures.labels[:count].tolist()
     return PoolData(count, base64_of(packed), labels, list(pictures.sources[:count]))
@@ -282,26 +288,26 @@ def _channels(
     pictures: Dataset,
     *,
     pool: int,
-    number: int,
+    ablation_pictures: int,
 ) -> dict[str, ChannelData]:
-    """For each layer: which pictures excite a channel most and least, how many at all, and what is lost
-    without it. A pooling layer's channels are those of the layer before it."""
+    """For each layer: which pictures excite a channel most and least, how many at all, and how accuracy
+    changes without it. A pooling layer's channels are those of the layer before it."""
     tables: dict[str, ChannelData] = {}
     before = ""
     spans = _spans(program)
-    for name, (first, last) in list(spans.items())[-LAYERS_SHOWN:]:
+    for name, (first, last) in list(spans.items())[-MAX_CHANNEL_LAYERS:]:
         if before and "pool" in program.operations[first - 1].kind:
             tables[name] = ChannelData(same_as=tables[before].same_as or before)
             before = name
             continue
-        labels = pictures.labels[:number]
-        off = (
-            _without(program, weights, values[: last + 1], scores=values[-1], labels=labels)
-            if number
+        labels = pictures.labels[:ablation_pictures]
+        accuracy_change = (
+            _ablate_channels(program, weights, values[: last + 1], scores=values[-1], labels=labels)
+            if ablation_pictures
             else None
         )
         table = rank_pictures(channel_maxima(values[last]), pool)
-        tables[name] = ChannelData(None, table["top"], table["low"], table["excited"], off)
+        tables[name] = ChannelData(None, table["top"], table["low"], table["excited"], accuracy_change)
         before = name
     return tables
 
@@ -316,18 +322,19 @@ def _spans(program: Program) -> dict[str, tuple[int, int]]:
     return spans
 
 
-def _switched(program: Program, spans: dict[str, tuple[int, int]], count: int) -> int:
-    """On how many pictures channels can be switched off one by one within the work allowed; 0: none."""
+def _count_ablation_pictures(program: Program, spans: dict[str, tuple[int, int]], count: int) -> int:
+    """The number of pictures on which every channel can be switched off within the work allowed; 0: none."""
     channels = sum(
         program.operations[last - 1].shape[0]
         for first, last in spans.values()
         if "pool" not in program.operations[first - 1].kind
     )
-    fit = int(SWITCHING / max(1, channels * program.multiply_adds / 4))  # about a quarter is left to run
-    return min(count, fit) if fit >= 50 else 0
+    per_picture = channels * program.multiply_adds / 4  # about a quarter of the network is left to run
+    affordable = int(MAX_ABLATION_MULTIPLY_ADDS / max(1, per_picture))
+    return min(count, affordable) if affordable >= 50 else 0
 
 
-def _without(
+def _ablate_channels(
     program: Program,
     weights: Sequence[Tensor],
     values: Sequence[Tensor],
@@ -335,30 +342,30 @@ def _without(
     scores: Tensor,
     labels: Tensor,
 ) -> list[list[int]]:
-    """For each channel of the last of `values` put to zero: by how many tenths of a point accuracy changes,
-    overall and by class. `scores` (N, K) are those with all channels."""
+    """The change of accuracy with each channel of the last of `values` set to zero, in tenths of a point,
+    overall and by class. `scores` (N, K) are the scores with all channels."""
     count = len(labels)
-    given = [value[:count] for value in values]
-    silenced = given[-1].clone()
+    sample = [value[:count] for value in values]
+    silenced = sample[-1].clone()
     table = []
     with torch.inference_mode():
         whole = accuracies(scores[:count], labels)
         for channel in range(silenced.shape[1]):
             kept = silenced[:, channel].clone()
             silenced[:, channel] = 0
-            without = program.run_on([*given[:-1], silenced], weights)[-1]
+            without = program.run_on([*sample[:-1], silenced], weights)[-1]
             silenced[:, channel] = kept
             table.append(accuracy_changes(whole, accuracies(without, labels)))
     return table
 
 
-def _usual(train: Dataset) -> dict[str, list[float]]:
+def _training_percentiles(train: Dataset) -> dict[str, list[float]]:
     """The 0th to 100th percentile of what `strokes.measure` finds on the training pictures."""
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:WATCHED]
-    figures = measure(train.images[order, 0].numpy())
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:STROKE_PICTURES]
+    measures = measure(train.images[order, 0].numpy())
     return {
         name: [_short(value) for value in np.percentile(values, np.arange(101))]
-        for name, values in figures.items()
+        for name, values in measures.items()
     }
 
 
@@ -372,7 +379,7 @@ def _packed_weights(weights: Sequence[Tensor], precision: str) -> WeightsData:
 def _snapshots(
     program: Program, snapshots: Sequence[Snapshot], pictures: Dataset, budget: int
 ) -> SnapshotsData | None:
-    """The past, in the bytes allowed: coarser first, then every second snapshot left out, ends excepted."""
+    """The snapshots in the bytes allowed: fewer bits first, then every second one left out, ends excepted."""
     kept = list(snapshots)
     if not kept:
         return None
@@ -385,27 +392,27 @@ def _snapshots(
         if len(packed) <= budget or len(kept) <= 2:
             break
         kept = [*kept[:-1][::2], kept[-1]]
-    half = pictures.subset(torch.arange(min(len(pictures), JUDGED)))
-    accuracy, agreement, difference = _judged(program, weights, rounded, half)
+    sample = pictures.subset(torch.arange(min(len(pictures), SNAPSHOT_PICTURES)))
+    accuracy, agreement, difference = _compare_snapshots(program, weights, rounded, sample)
     return SnapshotsData(
         count=len(kept),
-        given=len(snapshots),
+        total=len(snapshots),
         names=[name for name, _, _ in kept],
         steps=[step for _, step, _ in kept],
         bits=bits,
         data=base64_of(packed),
-        accuracy=accuracy if half.sources[0] else None,
+        accuracy=accuracy if sample.sources[0] else None,
         agreement=agreement,
         difference=difference,
-        looked=len(half),
+        sample_size=len(sample),
     )
 
 
-def _judged(
+def _compare_snapshots(
     program: Program, exact: list[list[Tensor]], rounded: list[list[Tensor]], pictures: Dataset
 ) -> tuple[list[float], float, float]:
-    """How right each snapshot was, and what rounding its weights has changed: the share of answers left
-    alone, and by how much a score moved."""
+    """The accuracy of each snapshot, the share of predictions that rounding the weights left unchanged, and
+    the largest change of a score."""
     inputs, accuracy, same, apart = scaled(pictures.images), [], [], 0.0
     with torch.inference_mode():
         for before, after in zip(exact, rounded, strict=True):

@@ -38,5 +38,5 @@ def gather(context: ReportContext) -> DrawSection:
         refusal=drawing.refusal,
         folder=run.folder.name,
         snapshots=past.count if past else 0,
-        recorded=past.given if past else 0,
+        recorded=past.total if past else 0,
     )

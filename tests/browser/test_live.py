@@ -15,7 +15,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
 from pellucid.live import Served, served
 from pellucid.live.app import received
-from pellucid.pad.data import LargeData
+from pellucid.pad.data import TooLargeForSnapshots
 from pellucid.pad.section import Subject
 from pellucid.pad.strokes import RULES, place
 from pellucid.recipe import Recipe
@@ -376,7 +376,9 @@ def test_the_scale_over_test_pictures_is_counted_when_it_is_wanted(formed) -> No
 
 def test_a_network_too_large_to_keep_its_past_says_so(watch, subject: Subject) -> None:
     run = served("large", replace(subject, snapshots=()), torch_only=True)
-    run = replace(run, data=replace(run.data, large=LargeData(11_000_000, 2_000_000)))
+    run = replace(
+        run, data=replace(run.data, too_large_for_snapshots=TooLargeForSnapshots(11_000_000, 2_000_000))
+    )
     with serving([run], language="ko") as address:
         watched = watch()
         watched.page.goto(address)

@@ -95,7 +95,7 @@ def test_what_is_not_there_is_told_so_at_every_address(app: Guard, path: bytes, 
 
 
 def test_what_the_page_runs_itself_is_not_asked_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(section, "SWITCHING", 0)
+    monkeypatch.setattr(section, "MAX_ABLATION_MULTIPLY_ADDS", 0)
     app = application([served("small", Subject(classifier("tutorial")))], port=PORT)
     image = question(picture("tutorial"))
     for path, body in (
@@ -128,7 +128,7 @@ def test_a_stroke_is_answered_while_a_channel_is_counted() -> None:
     assert order == ["stroke", "channel"]
     body = struct.pack("<BH", 0, 5)
     given = ask(app, "POST", b"/test", posting(PLAIN, len(body)), body=body).body
-    assert given == toys.images[section.turns(toys)[5]].numpy().tobytes()
+    assert given == toys.images[section.class_balanced_order(toys)[5]].numpy().tobytes()
 
 
 def test_a_channel_chosen_later_ends_the_counting_of_one_before() -> None:
@@ -236,7 +236,7 @@ def test_torch_answers_one_at_a_time_and_only_the_newest_of_those_that_wait(runs
 
 
 def test_the_page_runs_what_it_can_and_torch_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(section, "SWITCHING", 0)  # what a channel costs is not asked here
+    monkeypatch.setattr(section, "MAX_ABLATION_MULTIPLY_ADDS", 0)  # what a channel costs is not asked here
     small = served("small", Subject(classifier("tutorial")))
     assert small.answerer is None
     assert small.data.weights.precision == "f32"
@@ -282,8 +282,8 @@ def test_pictures_on_which_runs_disagree_are_found() -> None:
     found = disputed([Subject(each, "toys", test=toys) for each in two])
     assert found is not None
     answers = [each.predict(toys.images).argmax(dim=1) for each in two]
-    assert (found.looked, found.differ) == (60, int((answers[0] != answers[1]).sum()))
-    assert found.differ > 0
+    assert (found.sample_size, found.disagreements) == (60, int((answers[0] != answers[1]).sum()))
+    assert found.disagreements > 0
     shown = torch.frombuffer(bytearray(base64.b64decode(found.pictures)), dtype=torch.uint8)
     for image, said in zip(shown.reshape(-1, 1, 16, 16), found.answers, strict=True):
         assert said == [int(each.predict(image[None]).argmax()) for each in two]

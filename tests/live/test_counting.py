@@ -16,7 +16,7 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.live import counting
 from pellucid.live.answers import Answerer, InvalidQuestion
 from pellucid.live.counting import CHANNEL_QUESTION, ChannelCounter, ChannelQuestion
-from pellucid.pad.section import Subject, drawing_section, turns
+from pellucid.pad.section import Subject, class_balanced_order, drawing_section
 from tests.networks import classifier
 from tests.toys import toy_dataset
 
@@ -52,7 +52,7 @@ def statistics_of(counter: ChannelCounter, layer: int, channel: int) -> tuple[di
 
 def in_order(subject: Subject) -> Dataset:
     assert subject.test is not None
-    return subject.test.subset(turns(subject.test))
+    return subject.test.subset(class_balanced_order(subject.test))
 
 
 def test_pictures_and_share_of_a_channel_are_those_of_a_plain_loop(
@@ -68,7 +68,7 @@ def test_pictures_and_share_of_a_channel_are_those_of_a_plain_loop(
                 for image in pictures.images
             ]
             head, images = statistics_of(counter, place, channel)
-            assert head["looked"] == 90
+            assert head["sample_size"] == 90
             order = sorted(range(90), key=lambda one: -highest[one])
             assert np.allclose([highest[one] for one in head["top"]], [highest[one] for one in order[:9]])
             assert np.allclose([highest[one] for one in head["low"]], [highest[one] for one in order[-9:]])
@@ -100,9 +100,9 @@ def test_what_a_channel_is_worth_is_that_of_a_plain_loop(subject: Subject, count
     before, changed = share(None), 0
     for channel in range(6):
         head, _ = statistics_of(counter, 0, channel)
-        assert head["number"] == 90
+        assert head["ablation_pictures"] == 90
         known = [round((after - one) * 1000) for one, after in zip(before, share(channel), strict=True)]
-        assert head["off"] == known
+        assert head["accuracy_change"] == known
         changed += any(known)
     assert changed
 
@@ -112,7 +112,7 @@ def test_it_is_the_table_that_the_page_itself_carries(subject: Subject, counter:
     carried = drawing_section(subject).pad.channels["0"]
     for channel in range(6):
         head, _ = statistics_of(counter, 0, channel)
-        for name in ("top", "low", "excited", "off"):
+        for name in ("top", "low", "excited", "accuracy_change"):
             assert head[name] == getattr(carried, name)[channel]
 
 
@@ -122,7 +122,7 @@ def test_scales_reach_from_the_lowest_to_the_highest_value(subject: Subject, cou
     content = counter.scales()
     head = json.loads(content[4:])
     maps = subject.classifier.network[:1](in_order(subject).images.float() / 255)  # type: ignore[index]
-    assert head["looked"] == 90
+    assert head["sample_size"] == 90
     assert head["scales"][0] == pytest.approx([float(maps.min()), float(maps.max())], rel=1e-3)
     assert len(head["scales"]) == len(counter.answerer.layers)
 
@@ -134,8 +134,11 @@ def test_counting_ends_when_its_time_is_spent_and_says_how_far_it_came(
     monkeypatch.setattr(counting, "SWITCHED_OFF_SECONDS", 0.0)
     monkeypatch.setattr(counting, "SLICE_SECONDS", 0.0)  # one picture a slice
     head, _ = statistics_of(counter, 0, 1)
-    assert head["looked"] == counting.MIN_PICTURES
-    assert (head["number"], head["off"]) == (1, None)  # too few to say what it is worth
+    assert head["sample_size"] == counting.MIN_PICTURES
+    assert (head["ablation_pictures"], head["accuracy_change"]) == (
+        1,
+        None,
+    )  # too few to say what it is worth
 
 
 def test_a_channel_asked_again_is_not_counted_again(counter: ChannelCounter, monkeypatch: Any) -> None:
@@ -156,7 +159,10 @@ def test_switching_to_another_channel_halfway_gives_each_its_own(
         counter.step(0, channel)
     fresh = ChannelCounter(counter.answerer, counter.subject)
     for channel in (2, 1):
-        assert statistics_of(counter, 0, channel)[0]["off"] == statistics_of(fresh, 0, channel)[0]["off"]
+        assert (
+            statistics_of(counter, 0, channel)[0]["accuracy_change"]
+            == statistics_of(fresh, 0, channel)[0]["accuracy_change"]
+        )
 
 
 def test_large_pictures_are_shown_small_and_given_whole() -> None:
@@ -169,7 +175,7 @@ def test_large_pictures_are_shown_small_and_given_whole() -> None:
     head, shown = statistics_of(counter, 0, 2)
     assert shown.shape[1:] == (1, 46, 64)
     whole = np.frombuffer(counter.picture(head["top"][0]), np.uint8).reshape(1, 100, 140)
-    assert np.array_equal(whole, large.images[turns(large)[head["top"][0]]].numpy())
+    assert np.array_equal(whole, large.images[class_balanced_order(large)[head["top"][0]]].numpy())
     with pytest.raises(InvalidQuestion):
         counter.picture(40)
 
@@ -177,7 +183,7 @@ def test_large_pictures_are_shown_small_and_given_whole() -> None:
 def test_without_test_pictures_nothing_is_counted() -> None:
     one = classifier("tutorial")
     head, _ = statistics_of(ChannelCounter(Answerer(one), Subject(one)), 0, 0)
-    assert head == {"looked": 0}
+    assert head == {"sample_size": 0}
 
 
 @pytest.mark.parametrize("pair", [(99, 0), (0, 6), (0, 65_535)])

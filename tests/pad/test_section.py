@@ -17,7 +17,7 @@ from pellucid.live.app import PAGE_SCRIPTS
 from pellucid.pad.data import ChannelData
 from pellucid.pad.program import lower
 from pellucid.pad.section import (
-    SNAPSHOT_BYTES,
+    MAX_SNAPSHOT_BYTES,
     Section,
     Subject,
     _pictures,
@@ -114,7 +114,7 @@ def test_a_channels_pictures_are_those_that_excite_it_most(subject: Subject, sec
 def test_what_a_channel_is_worth_is_what_is_lost_without_it(subject: Subject, section: Section) -> None:
     pictures = _pictures(subject, (1, SIZE, SIZE))
     made, labels = subject.classifier.network, pictures.labels
-    assert section.pad.switched == len(pictures)
+    assert section.pad.ablation_pictures == len(pictures)
 
     def accuracy() -> float:
         return float((subject.classifier.logits(pictures.images).argmax(dim=1) == labels).double().mean())
@@ -123,7 +123,7 @@ def test_what_a_channel_is_worth_is_what_is_lost_without_it(subject: Subject, se
     hook = made.dense1.register_forward_hook(lambda *call: call[2].index_fill(1, torch.tensor([7]), 0))
     lost = accuracy() - whole
     hook.remove()
-    assert section.pad.channels["dense1"].off[7][0] == round(lost * 1000)
+    assert section.pad.channels["dense1"].accuracy_change[7][0] == round(lost * 1000)
 
 
 def test_snapshots_come_out_as_they_went_in_but_for_half_a_step(subject: Subject) -> None:
@@ -144,17 +144,17 @@ def test_the_past_is_thinned_out_to_fit_and_keeps_both_ends(subject: Subject) ->
     state = subject.classifier.network.state_dict()
     past = [(f"epoch {number}", number, _shaken(state, 0.1 * number)) for number in range(9)]
     pictures = _pictures(subject, (1, SIZE, SIZE))
-    whole = _snapshots(program, past, pictures, SNAPSHOT_BYTES)
-    assert (whole.count, whole.given, whole.bits) == (9, 9, 8)
+    whole = _snapshots(program, past, pictures, MAX_SNAPSHOT_BYTES)
+    assert (whole.count, whole.total, whole.bits) == (9, 9, 8)
     packed = len(base64.b64decode(whole.data))
     coarser = _snapshots(program, past, pictures, int(packed * 0.9))
     assert (coarser.count, coarser.bits) == (9, 7)  # first coarser, and only then fewer
     assert coarser.difference > whole.difference
     assert len(whole.accuracy) == 9
-    fewer = _snapshots(program, past, pictures, SNAPSHOT_BYTES // 20)
+    fewer = _snapshots(program, past, pictures, MAX_SNAPSHOT_BYTES // 20)
     assert fewer.count < 9
     assert (fewer.steps[0], fewer.steps[-1]) == (0, 8)
-    assert _snapshots(program, [], pictures, SNAPSHOT_BYTES) is None
+    assert _snapshots(program, [], pictures, MAX_SNAPSHOT_BYTES) is None
 
 
 def test_a_page_without_any_picture_still_checks_itself(subject: Subject) -> None:
@@ -174,7 +174,7 @@ def test_a_network_the_page_cannot_run_gets_a_section_that_says_so(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("limit", "said"), [("MOST_MULTIPLY_ADDS", "multiply-adds"), ("MOST_WEIGHTS", "weights")]
+    ("limit", "said"), [("MAX_MULTIPLY_ADDS", "multiply-adds"), ("MAX_PAGE_WEIGHTS", "weights")]
 )
 def test_a_network_too_large_for_a_page_is_told_so(limit, said, subject: Subject, monkeypatch) -> None:
     monkeypatch.setattr(f"pellucid.pad.section.{limit}", 10)

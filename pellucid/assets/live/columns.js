@@ -66,7 +66,7 @@ const PellucidColumns = (() => {
   }
 
   /** Test pictures that are answered differently, to start from. @param {Page} page @param {DisputedData} disputed */
-  function disputedBlock(page, { differ, looked, pictures, labels, answers }) {
+  function disputedBlock(page, { disagreements, sample_size: count, pictures, labels, answers }) {
     const { say, runs } = page,
       [{ shape, data }] = runs,
       { classes } = data;
@@ -78,7 +78,7 @@ const PellucidColumns = (() => {
       const begin = () => PellucidPad.act(page, () => page.drawing.start({ picture, label: classes[label] }));
       return pressable(pixels, shape, says, begin);
     });
-    const title = heading(page.heads, say(differ ? "side.disputed" : "side.undisputed", { differ, looked }), true);
+    const title = heading(page.heads, say(disagreements ? "side.disputed" : "side.undisputed", { disagreements, sample_size: count }), true);
     return make("div", { class: "live-block" }, title, make("div", { class: "live-thumbs" }, ...buttons));
   }
 

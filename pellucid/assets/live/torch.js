@@ -9,7 +9,7 @@ const PellucidTorch = (() => {
 
   /** @param {PadData} data @param {TorchData} torch @returns {Layer[]} */
   const layersOf = (data, { layers }) =>
-    layers.map(({ name, shape, shown, field }, value) => ({
+    layers.map(({ name, shape, shown_shape: shown, receptive_field: field }, value) => ({
       name, value, first: value, kinds: [], shape: shown, whole: shape, field,
     }));
 
@@ -158,7 +158,7 @@ const PellucidTorch = (() => {
         const whole = () => wholePicture(run, index);
         pictures.set(index, { pixels, shape, label: head.labels[at], source: head.sources[at], whole });
       });
-      return { ...head, count: head.looked };
+      return { ...head, count: head.sample_size };
     }
 
     return {

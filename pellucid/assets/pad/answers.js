@@ -39,7 +39,7 @@ const PellucidAnswers = (() => {
       quiet(say(page.columns ? "side.meant" : "answer.meant")),
       ...evidenceBlock(page, run),
       ...PellucidCounterfactual.block(page, run),
-      ...(run.data.usual && !page.columns ? [PellucidUnusual.block(page, run)] : []),
+      ...(run.data.training_percentiles && !page.columns ? [PellucidUnusual.block(page, run)] : []),
     );
   }
 

@@ -90,15 +90,15 @@ const PellucidChannel = (() => {
     if (!facts) return [];
     if (facts.waiting) return [quiet(say("counting"), { role: "status" })];
     if (facts.failed) return [make("p", { class: "live-bad" }, say("failed", { error: facts.failed }))];
-    const { looked, excited, off, number: asked } = facts;
-    if (!looked || excited === undefined) return [quiet(say("counting.none"))];
-    const first = quiet(say("excited", { share: chance(excited), count: whole(looked) }));
-    if (off) return [first, ...costs(say, run, off, asked || 0)];
+    const { sample_size: sampleSize, excited, accuracy_change: change, ablation_pictures: asked } = facts;
+    if (!sampleSize || excited === undefined) return [quiet(say("counting.none"))];
+    const first = quiet(say("excited", { share: chance(excited), count: whole(sampleSize) }));
+    if (change) return [first, ...costs(say, run, change, asked || 0)];
     return asked ? [first, quiet(say("off.few", { number: asked }))] : [first];
   }
 
   /** What switching a channel off costs on test pictures: in all, and class by class.
-   * @param {Say} say @param {Run} run @param {number[]} off @param {number} asked */
+   * @param {Say} say @param {Run} run @param {number[]} change @param {number} asked */
   function costs(say, run, [overall, ...byClass], asked) {
     const { classes } = run.data;
     const cost = say("off.cost", { number: whole(asked), change: points(overall) });

@@ -170,9 +170,9 @@ const PellucidEngine = (() => {
       random: Array.from({ length: RANDOM }, (_, at) => (channel * CHANNEL + at * PICTURE + OFFSET) % count),
       count,
       excited: table.excited[channel],
-      looked: data.check.looked,
-      off: table.off && table.off[channel],
-      number: data.switched,
+      sample_size: data.check.sample_size,
+      accuracy_change: table.accuracy_change && table.accuracy_change[channel],
+      ablation_pictures: data.ablation_pictures,
     };
   }
 

@@ -296,7 +296,7 @@ const PellucidPage = (() => {
     const values = { count: check.scores.length, difference: number(difference), tolerance: number(check.tolerance), wrong };
     line.className = good ? "live-quiet live-good" : "live-bad";
     line.textContent = `${say(good ? "check.good" : "check.bad", values)} `;
-    const how = { precision: weights && weights.precision, looked: whole(check.looked), rounding: number(check.rounding) };
+    const how = { precision: weights && weights.precision, sample_size: whole(check.sample_size), rounding: number(check.rounding) };
     line.title = say("check.how", how);
   }
 

@@ -17,10 +17,10 @@ const PellucidPast = (() => {
   /** @param {Page} page @param {Run} run @param {HTMLElement} section */
   function pastRoom(page, run, section) {
     const { say } = page,
-      { snapshots, large } = run.data;
+      { snapshots, too_large_for_snapshots: tooLarge } = run.data;
     section.append(heading(run.view.heads, say("time")));
     if (!snapshots) {
-      const facts = large && { weights: whole(large.weights), most: whole(large.most) };
+      const facts = tooLarge && { weights: whole(tooLarge.weights), limit: whole(tooLarge.limit) };
       section.append(quiet(facts ? say("time.large", facts) : say("time.none")));
       return;
     }
@@ -112,8 +112,8 @@ const PellucidPast = (() => {
   }
 
   /** @param {Say} say @param {SnapshotsData} snapshots */
-  function howKept(say, { bits, agreement, difference, looked }) {
-    const rounded = { bits, agreement: percent(agreement), difference: number(difference), looked: whole(looked) };
+  function howKept(say, { bits, agreement, difference, sample_size: count }) {
+    const rounded = { bits, agreement: percent(agreement), difference: number(difference), sample_size: whole(count) };
     return `${bits === null ? say("time.kept") : say("time.how", rounded)} ${say("time.place")}`;
   }
 

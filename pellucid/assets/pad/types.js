@@ -106,10 +106,10 @@
  * @property {number[]} [low]
  * @property {number[]} [random]
  * @property {number} [excited]
- * @property {number} [looked]  pictures looked at
+ * @property {number} [sample_size]  pictures the statistics are computed from
  * @property {number} [count]  pictures chosen from
- * @property {number[] | null} [off]  change of accuracy without the channel, overall and by class, tenths of a point
- * @property {number} [number]  pictures asked without it
+ * @property {number[] | null} [accuracy_change]  without the channel, overall and by class, in tenths of a point
+ * @property {number} [ablation_pictures]  pictures classified without it
  */
 
 /**
@@ -253,7 +253,7 @@
  * @property {DisputedData | null} disputed
  */
 /** @typedef {{name: string, model: string, accuracy: number | null, data: PadData}} RunData */
-/** @typedef {{looked: number, differ: number, pictures: string, labels: number[], answers: number[][]}} DisputedData */
+/** @typedef {{sample_size: number, disagreements: number, pictures: string, labels: number[], answers: number[][]}} DisputedData */
 
 /** @typedef {{fits: (shape: number[]) => boolean, at: (index: number, channels: number) => Promise<Uint8Array | null>, label: (index: number) => number}} TestPictures */
 
@@ -264,14 +264,14 @@
  * @property {ProgramData} program
  * @property {WeightsData | null} weights
  * @property {RuleData | null} rule
- * @property {Record<string, number[]> | null} usual  percentiles of measures of training pictures
+ * @property {Record<string, number[]> | null} training_percentiles  of measures of training pictures
  * @property {CheckData} check
  * @property {Record<string, [number, number]>} scales
  * @property {PoolData | null} pool
- * @property {number} switched  pictures on which channels were switched off; 0: none
+ * @property {number} ablation_pictures  pictures on which channels were switched off; 0: none
  * @property {Record<string, ChannelData>} channels
  * @property {SnapshotsData | null} snapshots
- * @property {LargeData | null} large
+ * @property {TooLargeForSnapshots | null} too_large_for_snapshots
  * @property {TorchData | null} torch
  */
 
@@ -315,7 +315,7 @@
  * @property {number[][]} scores
  * @property {number} tolerance
  * @property {number} rounding
- * @property {number} looked
+ * @property {number} sample_size
  */
 
 /**
@@ -332,13 +332,13 @@
  * @property {number[][] | null} top
  * @property {number[][] | null} low
  * @property {number[] | null} excited
- * @property {number[][] | null} off
+ * @property {number[][] | null} accuracy_change
  */
 
 /**
  * @typedef {object} SnapshotsData
  * @property {number} count
- * @property {number} given
+ * @property {number} total
  * @property {string[]} names
  * @property {number[]} steps
  * @property {number | null} bits  of a weight; null: as the run kept them
@@ -346,13 +346,13 @@
  * @property {number[] | null} accuracy
  * @property {number} agreement
  * @property {number} difference
- * @property {number} looked
+ * @property {number} sample_size
  */
 
 /**
- * @typedef {object} LargeData
+ * @typedef {object} TooLargeForSnapshots
  * @property {number} weights
- * @property {number} most
+ * @property {number} limit
  */
 
 /**
@@ -366,6 +366,6 @@
  * @typedef {object} TorchLayerData
  * @property {string} name
  * @property {number[]} shape
- * @property {number[]} shown
- * @property {[Span[], Span[]] | "whole" | null} field
+ * @property {number[]} shown_shape
+ * @property {[Span[], Span[]] | "whole" | null} receptive_field
  */

@@ -20,7 +20,7 @@ const PellucidUnusual = (() => {
   function block(page, run) {
     const { say, drawing } = page,
       [, height, width] = run.shape,
-      usual = run.data.usual || {};
+      usual = run.data.training_percentiles || {};
     const words = make("ul", { class: "live-words" }),
       rails = make("div", { class: "live-gaps" });
     const rows = Object.keys(usual).map((name) => {
