@@ -16,7 +16,7 @@ KINDS = ("training", "validation")
 
 
 def line_chart(title: str, history: Sequence[Epoch], names: tuple[str, str], *, unit: str) -> str:
-    """Two curves by epoch, training dashed and validation whole, the best epoch marked, as inline SVG.
+    """Two curves by epoch, training dashed, validation solid, the best epoch marked, as inline SVG.
 
     unit  "nats": from zero up; "share": 0..1 shown in percent, up to 100 %
     """
@@ -36,7 +36,7 @@ def line_chart(title: str, history: Sequence[Epoch], names: tuple[str, str], *, 
         label = f"{value * 100:.4g} %" if unit == "share" else f"{value:.3g}"
         parts.append(f'<path class="grid" d="M{left} {y(value):.1f}H{width - right}"/>')
         parts.append(_text(left - 8, y(value) + 4, label, "end"))
-    for place in _whole_ticks(last if len(history) > 1 else 1):
+    for place in _integer_ticks(last if len(history) > 1 else 1):
         parts.append(_text(x(place), height - bottom + 20, str(place), "middle"))
     best = next((epoch for epoch in reversed(history) if epoch.best), None)
     if best is not None:
@@ -53,7 +53,7 @@ def line_chart(title: str, history: Sequence[Epoch], names: tuple[str, str], *, 
             )
         )
     curves = [(kind, values) for kind, values in zip(KINDS, series, strict=True) if values]
-    ends = _apart([y(list(values.values())[-1]) + 4 for _, values in curves])
+    ends = _separate_two([y(list(values.values())[-1]) + 4 for _, values in curves])
     for (kind, values), end in zip(curves, ends, strict=True):
         points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in values.items())
         parts.append(f'<polyline class="{kind}" points="{points}"/>')
@@ -67,11 +67,13 @@ def line_chart(title: str, history: Sequence[Epoch], names: tuple[str, str], *, 
 
 
 def reliability_chart(bins: list[Bin]) -> str:
-    """The accuracy of predictions of like confidence, with 95 % intervals, against the diagonal of perfect
-    calibration, as SVG. Both axes begin where the predictions do."""
+    """Accuracy by confidence with 95 % intervals, and the diagonal of perfect calibration, as SVG.
+
+    Both axes begin at the lowest confidence or accuracy of a bin.
+    """
     size, left, right, top, bottom = 340, 52, 14, 34, 48
-    reached = min([1.0, *(min(part.confidence, part.accuracy) for part in bins)])
-    low = max(0.0, min(0.9, math.floor(reached * 10 - 0.25) / 10))
+    lowest = min([1.0, *(min(part.confidence, part.accuracy) for part in bins)])
+    low = max(0.0, min(0.9, math.floor(lowest * 10 - 0.25) / 10))
     span_x, span_y = size - left - right, size - top - bottom
 
     def at(confidence: float, accuracy: float) -> tuple[float, float]:
@@ -89,8 +91,8 @@ def reliability_chart(bins: list[Bin]) -> str:
     for part in bins:
         below, above = wilson(part.accuracy, part.count)
         across, up = at(part.confidence, part.accuracy)
-        reach = f"M{across:.1f} {at(0, below)[1]:.1f}V{at(0, above)[1]:.1f}"
-        parts.append(f'<path class="whisker" d="{reach}"/>')
+        interval = f"M{across:.1f} {at(0, below)[1]:.1f}V{at(0, above)[1]:.1f}"
+        parts.append(f'<path class="whisker" d="{interval}"/>')
         description = translate(
             "%(count)s predictions: confidence %(confidence)s, accuracy %(accuracy)s",
             count=f"{part.count:,}", confidence=percent(part.confidence), accuracy=percent(part.accuracy),
@@ -100,12 +102,12 @@ def reliability_chart(bins: list[Bin]) -> str:
     return _chart(translate("Confidence and accuracy"), size, size, parts)
 
 
-def distribution_chart(title: str, parts: dict[str, Tensor], *, top: float = 255.0) -> str:
-    """How values 0..`top` of each part spread, as shares in 32 steps, as SVG: training dashed, the others
-    whole; a curve is as high at its peak as the highest."""
+def distribution_chart(title: str, values_by_split: dict[str, Tensor], *, top: float = 255.0) -> str:
+    """The distribution of the values 0..`top` of each split in 32 bins, as SVG: training dashed, the others
+    solid, all on one scale."""
     width, height, left, right, above, below = 560, 240, 6, 6, 46, 34
     bins = 32
-    counts = {name: torch.histc(values.float(), bins, 0, top) for name, values in parts.items()}
+    counts = {name: torch.histc(values.float(), bins, 0, top) for name, values in values_by_split.items()}
     curves = {name: count / count.sum().clamp_min(1) for name, count in counts.items()}
     highest = max([1e-9, *(float(curve.max()) for curve in curves.values())])
 
@@ -151,7 +153,7 @@ def interval_strip(low: float, share: float, high: float) -> str:
 
 
 def _finite_by_epoch(history: Sequence[Epoch], name: str) -> dict[int, float]:
-    """A figure of each epoch that has it as a number."""
+    """The values of one column of the history by epoch; those that are not finite are left out."""
     values = {epoch.epoch: float(getattr(epoch, name)) for epoch in history}
     return {epoch: value for epoch, value in values.items() if math.isfinite(value)}
 
@@ -171,8 +173,8 @@ def _value_axis(finite: list[float], unit: str) -> tuple[float, float, list[floa
     return 0.0, ticks[-1], ticks
 
 
-def _whole_ticks(last: int) -> list[int]:
-    """At most seven whole numbers from 1 to `last`, far enough apart to be read."""
+def _integer_ticks(last: int) -> list[int]:
+    """At most seven integers from 1 to `last`, evenly spaced."""
     step = next(step for step in _STEPS if (last - 1) / step <= 6)
     return [1, *(number for number in range(step, last + 1, step) if number > max(1, step / 2))]
 
@@ -180,8 +182,8 @@ def _whole_ticks(last: int) -> list[int]:
 _STEPS = [factor * 10**power for power in range(7) for factor in (1, 2, 5)]
 
 
-def _apart(ends: list[float]) -> list[float]:
-    """Two heights moved until a line of text fits between them."""
+def _separate_two(ends: list[float]) -> list[float]:
+    """The heights of two labels, moved apart until a line of text fits between them."""
     if len(ends) < 2 or abs(ends[0] - ends[1]) >= 15:
         return ends
     middle, sign = sum(ends) / 2, 1 if ends[0] >= ends[1] else -1
@@ -213,7 +215,7 @@ def _ticks(low: float, high: float) -> list[float]:
     return [step * number for number in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def decades_chart(title: str, curves: dict[str, dict[int, float]]) -> str:
+def log_chart(title: str, curves: dict[str, dict[int, float]]) -> str:
     """Curves by epoch on a scale of powers of ten, each named at its end, as inline SVG.
 
     curves  by name, a value above zero for each epoch; others are left out
@@ -238,9 +240,9 @@ def decades_chart(title: str, curves: dict[str, dict[int, float]]) -> str:
     for power in range(low, high + 1, max(1, (high - low) // 5)):
         parts.append(f'<path class="grid" d="M{left} {y(10.0**power):.1f}H{width - right}"/>')
         parts.append(_text(left - 8, y(10.0**power) + 4, f"{10.0**power:g}", "end"))
-    for place in _whole_ticks(last):
+    for place in _integer_ticks(last):
         parts.append(_text(x(place), height - bottom + 20, str(place), "middle"))
-    ends = _spread_out({name: y(curve[max(curve)]) + 4 for name, curve in kept.items()})
+    ends = _separate_labels({name: y(curve[max(curve)]) + 4 for name, curve in kept.items()})
     for number, (name, curve) in enumerate(kept.items()):
         points = " ".join(f"{x(epoch):.1f},{y(value):.1f}" for epoch, value in sorted(curve.items()))
         parts.append(
@@ -255,8 +257,8 @@ def decades_chart(title: str, curves: dict[str, dict[int, float]]) -> str:
     return _chart(title, width, height, parts)
 
 
-def _spread_out(heights: dict[str, float], *, line: float = 14) -> dict[str, float]:
-    """Heights moved apart, the highest kept, until a line of text fits between any two."""
+def _separate_labels(heights: dict[str, float], *, line: float = 14) -> dict[str, float]:
+    """The heights of labels, moved down from the highest until a line of text fits between any two."""
     placed: dict[str, float] = {}
     before = -math.inf
     for name, height in sorted(heights.items(), key=lambda item: item[1]):

@@ -31,7 +31,7 @@ class AugmentationPreview:
 
     atlas: Atlas
     zoom: int
-    small: int
+    small_zoom: int
     before: list[LabelledCell]
     after: list[LabelledCell]
     phrases: list[tuple[str, str]]
@@ -55,7 +55,7 @@ def preview(context: ReportContext) -> AugmentationPreview | None:
     return AugmentationPreview(
         atlas=atlas,
         zoom=zoom(atlas, 96),
-        small=zoom(atlas, 64),
+        small_zoom=zoom(atlas, 64),
         before=[LabelledCell(atlas.cell(number), names_) for number, names_ in enumerate(labels)],
         after=[LabelledCell(atlas.cell(shown + number), names_) for number, names_ in enumerate(mixed)],
         phrases=[(name, translate(AUGMENTATIONS[name].phrase.replace("%", "%%"))) for name in names],

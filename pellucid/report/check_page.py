@@ -63,7 +63,7 @@ class Subject:
     @cached_property
     def sheet(self) -> tuple[Atlas, ContactSheet]:
         """Training pictures of every class in one image, and how many each class has."""
-        return contact_sheet(self.parts, samples=SHEET_PICTURES, budget=SHEET_BUDGET, small=40)
+        return contact_sheet(self.parts, samples=SHEET_PICTURES, budget=SHEET_BUDGET, small_width=40)
 
 
 class CheckRecord(Protocol):
@@ -117,7 +117,7 @@ class PicturedSection:
 
     answer: str
     zoom: int
-    small: int
+    small_zoom: int
     blocks: list[Block]
 
 
@@ -269,7 +269,7 @@ def _pictured(*kinds: str) -> Callable[[Subject], PicturedSection | None]:
         return PicturedSection(
             answer=" ".join(finding.sentence for finding in findings),
             zoom=zoom(subject.atlas, 144),
-            small=zoom(subject.atlas, 128),
+            small_zoom=zoom(subject.atlas, 128),
             blocks=[_block(finding, subject.atlas, subject.positions) for finding in findings],
         )
 

@@ -15,11 +15,11 @@ from pellucid.plots.images import Atlas, Cell
 from pellucid.report.evidence import Evidence, gather_evidence
 from pellucid.runs.run import Run
 
-TEST_BUDGET = 2_400_000  # characters of the address that holds the test pictures, at most
-FIRST = 20  # test pictures shown in the order of the test set
-PICTURES_A_PAIR = 10  # pictures of each confusion
-MATRIX = 30  # classes a matrix can hold; more become a list of pairs
-CHANGED = 6  # pictures changed: the three examples, then the worst mistakes; fewer for a large network
+MAX_ATLAS_CHARACTERS = 2_400_000  # of the data URL that holds the test pictures
+FIRST_PICTURES = 20  # test pictures shown in the order of the test set
+MAX_PICTURES_PER_CONFUSION = 10
+MAX_MATRIX_CLASSES = 30  # more classes become a list of confusions
+MAX_FURTHER_EXAMPLES = 6  # the three examples, then the worst mistakes; fewer for a large network
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Example:
 
 @dataclass(frozen=True)
 class PictureAtlas:
-    """The image that holds the test pictures, and where each of them stands in it."""
+    """The image that holds the test pictures, and the position of each in it by index."""
 
     atlas: Atlas
     positions: dict[int, int]
 
     def cell(self, index: int) -> Cell | None:
-        """Column and row of a test picture; None where there was no room for it."""
+        """Column and row of a test picture; None where it did not fit."""
         return self.atlas.cell(self.positions[index]) if index in self.positions else None
 
 
@@ -46,8 +46,9 @@ class PictureAtlas:
 class JudgedPicture:
     """One test picture with its label and its prediction.
 
-    cell               where it stands in the atlas; None where there was no room for it
-    confidence         the probability of the prediction, and `label_probability` that of the label
+    cell               column and row in the atlas; None where it did not fit
+    confidence         the probability of the prediction
+    label_probability  the probability of the label
     top                the likeliest classes with their probabilities
     """
 
@@ -65,7 +66,7 @@ class JudgedPicture:
 
 @dataclass(frozen=True, eq=False)
 class ReportContext:
-    """All that the page is made from."""
+    """The run, its pictures and its evaluation, with what several sections compute from them."""
 
     run: Run
     splits: Splits
@@ -74,13 +75,13 @@ class ReportContext:
 
     @cached_property
     def evidence(self) -> Evidence:
-        """The evidence by every method, and what its tests say: several sections show it."""
+        """The evidence maps of the examples by every method, with test results; for several sections."""
         indices = [example.index for example in self.examples]
         return gather_evidence(self.run.classifier, self.splits.test, indices)
 
     @cached_property
     def examples(self) -> list[Example]:
-        """Three pictures that tell most: a typical one, the hardest one got right, the worst mistake."""
+        """Up to three pictures: a typical one, the least confident correct one, the worst mistake."""
         right = self.hardest_right
         examples = [
             Example(translate("worst mistake"), index) for index in self.evaluation.mistakes[:1].tolist()
@@ -97,7 +98,9 @@ class ReportContext:
     def further_examples(self) -> list[Example]:
         """The three examples of the page, then further mistakes, the worst first."""
         known = [example.index for example in self.examples]
-        rest = [index for index in self.evaluation.mistakes.tolist()[:CHANGED] if index not in known]
+        rest = [
+            index for index in self.evaluation.mistakes.tolist()[:MAX_FURTHER_EXAMPLES] if index not in known
+        ]
         return [*self.examples, *(Example(translate("mistake"), index) for index in rest)]
 
     @cached_property
@@ -110,24 +113,24 @@ class ReportContext:
 
     @cached_property
     def right_by_class(self) -> dict[int, list[int]]:
-        """The hardest pictures got right of each class, which its cell of the matrix opens."""
-        opened: dict[int, list[int]] = {}
-        for index in self.hardest_right if len(self.evaluation.classes) <= MATRIX else []:
-            mine = opened.setdefault(int(self.evaluation.labels[index]), [])
-            if len(mine) < PICTURES_A_PAIR:
-                mine.append(index)
-        return opened
+        """The least confident correct pictures of each class, which the diagonal of the matrix opens."""
+        hardest: dict[int, list[int]] = {}
+        for index in self.hardest_right if len(self.evaluation.classes) <= MAX_MATRIX_CLASSES else []:
+            indices = hardest.setdefault(int(self.evaluation.labels[index]), [])
+            if len(indices) < MAX_PICTURES_PER_CONFUSION:
+                indices.append(index)
+        return hardest
 
     @cached_property
     def pictures(self) -> PictureAtlas:
-        """Every test picture the page shows, in one image: first what it cannot do without, then mistakes."""
+        """Every test picture the page shows, in one image: those every section needs first, then mistakes."""
         evaluation, test = self.evaluation, self.splits.test
         if list(evaluation.sources) != list(test.sources):
             raise PellucidError("The evaluation is of other pictures than the test set holds.")
-        needed = [*range(min(FIRST, len(test))), *(example.index for example in self.examples)]
-        needed += [index for mine in self.right_by_class.values() for index in mine]
+        needed = [*range(min(FIRST_PICTURES, len(test))), *(example.index for example in self.examples)]
+        needed += [index for indices in self.right_by_class.values() for index in indices]
         order = list(dict.fromkeys([*needed, *evaluation.mistakes.tolist()]))
-        atlas = images.fitted_atlas(test.images[order], budget=TEST_BUDGET)
+        atlas = images.fitted_atlas(test.images[order], budget=MAX_ATLAS_CHARACTERS)
         return PictureAtlas(atlas, {index: place for place, index in enumerate(order[: atlas.count])})
 
 

@@ -12,8 +12,8 @@ from pellucid.explanation.faithfulness import PICTURES
 from pellucid.language import translate
 from pellucid.plots import images
 from pellucid.plots.images import Atlas, Cell, zoom
-from pellucid.report.context import CHANGED, JudgedPicture, ReportContext, judged_picture
-from pellucid.report.evidence import affordable
+from pellucid.report.context import MAX_FURTHER_EXAMPLES, JudgedPicture, ReportContext, judged_picture
+from pellucid.report.evidence import count_affordable_pictures
 
 CLASSES, FEWEST_CLASSES = 9, 4  # other classes each is led to, the likeliest; fewer for a large network
 CHANGE_BUDGET = 200_000  # characters of the address that holds the changed pictures, at most
@@ -59,9 +59,9 @@ class CounterfactualSection:
     """
 
     atlases: Mapping[str, Atlas]
-    large: int
-    small: int
-    test_large: int
+    large_zoom: int
+    small_zoom: int
+    test_zoom: int
     rows: list[ChangedPicture]
     changed: int
     tried: int
@@ -76,8 +76,8 @@ class CounterfactualSection:
 def gather(context: ReportContext) -> CounterfactualSection:
     """The smallest change that turns each of some predictions into another, to each of the other classes."""
     classifier, test = context.run.classifier, context.splits.test
-    share = affordable(classifier, test) / PICTURES
-    chosen = context.further_examples[: max(2, int(CHANGED * share))]
+    share = count_affordable_pictures(classifier, test) / PICTURES
+    chosen = context.further_examples[: max(2, int(MAX_FURTHER_EXAMPLES * share))]
     number = max(FEWEST_CLASSES, int(CLASSES * share))
     found = []
     for example in chosen:
@@ -97,9 +97,9 @@ def gather(context: ReportContext) -> CounterfactualSection:
         rows.append(ChangedPicture(example.kind, picture, ordered[0], ordered))
     return CounterfactualSection(
         atlases={"test": context.pictures.atlas, "change": atlas},
-        large=zoom(atlas, 112),
-        small=zoom(atlas, 56),
-        test_large=zoom(context.pictures.atlas, 112),
+        large_zoom=zoom(atlas, 112),
+        small_zoom=zoom(atlas, 56),
+        test_zoom=zoom(context.pictures.atlas, 112),
         rows=[row for row in rows if row.picture.cell],
         changed=len(amounts),
         tried=len(smallest),

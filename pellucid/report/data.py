@@ -40,7 +40,7 @@ class ContactSheet:
     parts: list[str]
     rows: list[ClassRow]
     zoom: int
-    small: int
+    small_zoom: int
     remark: str
 
 
@@ -101,7 +101,7 @@ def gather(context: ReportContext) -> DataSection:
     splits, run = context.splits, context.run
     train = splits.train
     leaking: list[str] = read_json(run.folder / "evaluation.json").get("leaking", [])
-    atlas, sheet = contact_sheet(dict(splits.items()), samples=SAMPLES, budget=SHEET_BUDGET, small=32)
+    atlas, sheet = contact_sheet(dict(splits.items()), samples=SAMPLES, budget=SHEET_BUDGET, small_width=32)
     first = (index for label in range(len(train.classes)) for index in evenly_chosen(train, label, 1))
     unseen = context.evaluation.without(leaking) if leaking else None
     return DataSection(
@@ -125,12 +125,12 @@ def gather(context: ReportContext) -> DataSection:
 
 
 def contact_sheet(
-    parts: Mapping[str, Dataset], *, samples: int, budget: int, small: int
+    parts: Mapping[str, Dataset], *, samples: int, budget: int, small_width: int
 ) -> tuple[Atlas, ContactSheet]:
     """Up to `samples` training pictures of each of the first 100 classes in one image, beside their counts.
 
-    parts  by name, "train" among them
-    small  how many pixels wide a picture is on a narrow screen, at most
+    parts        by name, "train" among them
+    small_width  the greatest width of a picture on a narrow screen, in pixels
     """
     train = parts["train"]
     classes = train.classes[:SHEET_CLASSES]
@@ -148,7 +148,7 @@ def contact_sheet(
         )
         for name in train.classes
     ]
-    return atlas, ContactSheet(list(parts), rows, zoom(atlas, 64), zoom(atlas, small), atlas.remark)
+    return atlas, ContactSheet(list(parts), rows, zoom(atlas, 64), zoom(atlas, small_width), atlas.remark)
 
 
 def evenly_chosen(dataset: Dataset, label: int, number: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Evidence maps by every method, and what their tests say of them: what a reader may believe."""
+"""Evidence maps by every method, and the results of their faithfulness tests."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,27 +22,29 @@ from pellucid.language import translate
 from pellucid.plots import images
 
 FAITHFULNESS = "faithfulness.json"
-FEWEST = 8  # pictures the maps are tested on, however large the network
-MULTIPLY_ADDS = 600_000_000  # of one pass over them, at most; every method takes some hundred such passes
-LARGE, SMALL = 168, 112  # about how many pixels wide a map is drawn, beside its picture and in a row
+MIN_PICTURES = 8  # that the maps are tested on, however large the network
+MAX_MULTIPLY_ADDS = 600_000_000  # of one pass over the pictures; every method takes some hundred passes
+LARGE_WIDTH, SMALL_WIDTH = 168, 112  # pixels of a map beside its picture and in a row, roughly
 
 
 @dataclass(frozen=True)
 class EvidenceMap:
     """One signed map as a page draws it, on its own symmetric scale.
 
-    address        the image as "data:image/png;base64,..."
-    width, height  of the map in cells; times `large` or `small` they are pixels on the page
-    reach          the end of the scale, and `sum`, what all cells add up to: three digits each
-    empty          whether there is no evidence to draw
+    address                 the image as "data:image/png;base64,..."
+    width, height           of the map in cells
+    large_zoom, small_zoom  pixels per cell on the page, beside its picture and in a row
+    scale_limit             the value at the end of the scale, to three digits
+    sum                     of all cells, to three digits
+    empty                   whether there is no evidence to draw
     """
 
     address: str
     width: int
     height: int
-    large: int
-    small: int
-    reach: str
+    large_zoom: int
+    small_zoom: int
+    scale_limit: str
     sum: str
     empty: bool
     description: str
@@ -50,10 +52,10 @@ class EvidenceMap:
 
 @dataclass(frozen=True)
 class MethodEvidence:
-    """How one method fared in its tests, and its map of each example.
+    """The test results of one method, and its map of each example.
 
     finding  why it is supported or not, in words
-    leads    by how much it beats each rival map, in mean probability
+    margins  the name of each rival map, and by how much the method beats it, in mean probability
     """
 
     name: str
@@ -63,7 +65,7 @@ class MethodEvidence:
     deletion: float
     insertion: float
     rank_correlation: float
-    leads: tuple[tuple[str, float], ...]
+    margins: tuple[tuple[str, float], ...]
     caveat: str
     paper: str
     maps: tuple[EvidenceMap, ...]
@@ -71,7 +73,7 @@ class MethodEvidence:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Every method of EXPLAINERS tested and drawn."""
+    """The test results of every method of EXPLAINERS, and their maps."""
 
     faithfulness: Faithfulness
     caveat: str
@@ -83,12 +85,14 @@ class Evidence:
 
 
 def gather_evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) -> Evidence:
-    """For every method of EXPLAINERS its verdict and its maps of the pictures at `examples`.
+    """The test results of every method of EXPLAINERS, and its maps of the pictures at `examples`.
 
-    `dataset` holds pictures that were not learned from; the class explained is the one predicted.
+    dataset  pictures that the network was not trained on; the class explained is the one predicted
     """
-    methods = cast("Mapping[str, Method]", EXPLAINERS)  # each can be called as one
-    tested = evaluate_maps(classifier, dataset, methods, pictures=affordable(classifier, dataset))
+    methods = cast("Mapping[str, Method]", EXPLAINERS)  # every Explainer has Method's signature
+    tested = evaluate_maps(
+        classifier, dataset, methods, pictures=count_affordable_pictures(classifier, dataset)
+    )
     explained = [explain(classifier, dataset.images[index], methods=EXPLAINERS) for index in examples]
     found = []
     for test in tested.tests:
@@ -109,7 +113,7 @@ def gather_evidence(classifier: Classifier, dataset: Dataset, examples: Sequence
                 deletion=test.deletion,
                 insertion=test.insertion,
                 rank_correlation=test.correlation,
-                leads=tuple((translate(lead.rival), lead.mean) for lead in test.leads),
+                margins=tuple((translate(lead.rival), lead.mean) for lead in test.leads),
                 caveat=translate(EXPLAINERS[test.method].caveat),
                 paper=translate(EXPLAINERS[test.method].paper),
                 maps=tuple(maps),
@@ -118,26 +122,26 @@ def gather_evidence(classifier: Classifier, dataset: Dataset, examples: Sequence
     return Evidence(tested, translate(tested.caveat), tuple(found))
 
 
-def affordable(classifier: Classifier, dataset: Dataset) -> int:
-    """How many pictures the tests may take for a report to be written soon: fewer for a large network."""
+def count_affordable_pictures(classifier: Classifier, dataset: Dataset) -> int:
+    """The number of pictures to test maps on within the work allowed: fewer for a large network."""
     work = sum(multiply_adds(classifier.network, scaled(dataset.images[:1])).values())
-    return max(FEWEST, min(PICTURES, MULTIPLY_ADDS // max(1, work)))
+    return max(MIN_PICTURES, min(PICTURES, MAX_MULTIPLY_ADDS // max(1, work)))
 
 
 def evidence_map(heat: Tensor, title: str) -> EvidenceMap:
     """One signed map (h, w) on its own symmetric scale, whose end is printed; `title` says what it shows."""
-    reach = float(heat.abs().max())
-    pixels = images.coloured(heat, -reach, reach, colours=images.SIGNED)
-    end = figure(reach)
+    limit = float(heat.abs().max())
+    pixels = images.coloured(heat, -limit, limit, colours=images.SIGNED)
+    end = figure(limit)
     return EvidenceMap(
         address=images.coloured_address(pixels),
         width=heat.shape[1],
         height=heat.shape[0],
-        large=max(1, round(LARGE / max(heat.shape))),
-        small=max(1, round(SMALL / max(heat.shape))),
-        reach=end,
+        large_zoom=max(1, round(LARGE_WIDTH / max(heat.shape))),
+        small_zoom=max(1, round(SMALL_WIDTH / max(heat.shape))),
+        scale_limit=end,
         sum=figure(float(heat.sum())),
-        empty=reach == 0 or not math.isfinite(reach),
+        empty=limit == 0 or not math.isfinite(limit),
         description=translate(
             "Evidence by %(title)s, from −%(end)s (against) to %(end)s (for)", title=title, end=end
         ),
@@ -145,7 +149,7 @@ def evidence_map(heat: Tensor, title: str) -> EvidenceMap:
 
 
 def write_verdicts(folder: Path, faithfulness: Faithfulness) -> None:
-    """faithfulness.json in a run's folder holds how each method fared, with the SHA-256 of the weights."""
+    """Write every method's test results and the SHA-256 of the weights to a run's faithfulness.json."""
     methods = {
         test.method: {
             "supported": test.supported,
@@ -168,7 +172,7 @@ def write_verdicts(folder: Path, faithfulness: Faithfulness) -> None:
 
 
 def read_verdicts(folder: Path) -> dict[str, bool]:
-    """Whether each method passed its tests on the weights in `folder`; empty where none was tested on them.
+    """Whether each method passed its tests on the weights in `folder`; empty where none was tested.
 
     A file that is missing, damaged or of other weights counts as none: the maps are then called not tested.
     """

@@ -33,7 +33,7 @@ class GuessSection:
     """
 
     atlases: Mapping[str, Atlas]
-    large: int
+    large_zoom: int
     questions: list[Question]
     method: str
     supported: bool
@@ -62,7 +62,7 @@ def gather(context: ReportContext) -> GuessSection:
         )
     return GuessSection(
         atlases={"test": pictures.atlas},
-        large=zoom(pictures.atlas, 168),
+        large_zoom=zoom(pictures.atlas, 168),
         questions=questions,
         method=translate(method),
         supported=context.evidence.method(method).supported,

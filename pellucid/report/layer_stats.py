@@ -8,7 +8,7 @@ from markupsafe import Markup
 from pellucid.explanation.layer_stats import CAVEATS, LayerStats, layer_statistics
 from pellucid.formatting import figure
 from pellucid.language import translate
-from pellucid.plots.charts import decades_chart
+from pellucid.plots.charts import log_chart
 from pellucid.plots.images import Atlas
 from pellucid.report.context import ReportContext
 from pellucid.training.diagnostics import LayerDiagnostics
@@ -144,6 +144,6 @@ def _charts(diagnostics: list[LayerDiagnostics]) -> list[str]:
             gradients[entry.layer][entry.epoch] = entry.gradient_norm
             updates[entry.layer][entry.epoch] = entry.update_ratio
     return [
-        decades_chart(translate("Gradient norm"), gradients),
-        decades_chart(translate("Update ratio: size of a step against the weights"), updates),
+        log_chart(translate("Gradient norm"), gradients),
+        log_chart(translate("Update ratio: size of a step against the weights"), updates),
     ]

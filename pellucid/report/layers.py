@@ -86,8 +86,10 @@ class LayerPicture:
 class FirstKernels:
     """The first layer's weights, drawn as pictures of the input.
 
-    number   how many there are; `descriptions`, of those shown
-    colours  the bands of each, by name; one without a name for a gray network
+    number        how many kernels there are
+    descriptions  the range of each kernel shown
+    colours       names of each kernel's bands; one empty name for a gray network
+    scale_limit   the value at the end of the colour scale
     """
 
     atlas: Atlas
@@ -97,7 +99,7 @@ class FirstKernels:
     colours: tuple[str, ...]
     zoom: int
     descriptions: list[str]
-    reach: str
+    scale_limit: str
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ class LayersSection:
     """What every layer makes of three telling test pictures."""
 
     atlases: Mapping[str, Atlas]
-    large: int
+    large_zoom: int
     examples: list[LayersExample]
     layers: list[LayerPicture]
     kernels: FirstKernels | None
@@ -168,7 +170,7 @@ def gather(context: ReportContext) -> LayersSection:
             **atlases,
             **({"kernels": kernels.atlas} if kernels else {}),
         },
-        large=zoom(received, 168),
+        large_zoom=zoom(received, 168),
         examples=[
             LayersExample(
                 kind=example.kind,
@@ -287,9 +289,9 @@ def first_kernels(network: nn.Module) -> FirstKernels | None:
     if weight is None or weight.dim() != 4 or weight.shape[1] not in (1, 3):
         return None
     kernels = weight.detach().float()[:CHANNELS]  # (F, C, h, w)
-    reach = float(kernels.abs().max())
+    limit = float(kernels.abs().max())
     bands = kernels.flatten(0, 1)  # (F * C, h, w)
-    atlas = palette_atlas(scale_places(bands, -reach, reach), kernels.shape[1], SIGNED)
+    atlas = palette_atlas(scale_places(bands, -limit, limit), kernels.shape[1], SIGNED)
     colours = (translate("red"), translate("green"), translate("blue"))
     return FirstKernels(
         atlas=atlas,
@@ -299,7 +301,7 @@ def first_kernels(network: nn.Module) -> FirstKernels | None:
         colours=colours if kernels.shape[1] == 3 else ("",),
         zoom=zoom(atlas, 45 if kernels.shape[1] == 1 else 28),
         descriptions=[_range(float(kernel.min()), float(kernel.max())) for kernel in kernels],
-        reach=figure(reach),
+        scale_limit=figure(limit),
     )
 
 

@@ -12,19 +12,26 @@ from pellucid.evaluation.metrics import ClassScore, Confusion
 from pellucid.formatting import times
 from pellucid.language import translate
 from pellucid.plots.images import Atlas, zoom
-from pellucid.report.context import MATRIX, PICTURES_A_PAIR, JudgedPicture, ReportContext, judged_picture
+from pellucid.report.context import (
+    MAX_MATRIX_CLASSES,
+    MAX_PICTURES_PER_CONFUSION,
+    JudgedPicture,
+    ReportContext,
+    judged_picture,
+)
 
-SOURCES_BUDGET = 300_000  # bytes of the mistakes' sources, at most
-WORST = 200  # mistakes shown one by one
-PAIRS = 200  # confusions that open
+MAX_SOURCE_BYTES = 300_000  # of the sources of all mistakes
+MAX_MISTAKES = 200  # shown one by one
+MAX_PAIRS = 200  # confusions whose pictures can be opened
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Pictures of one label and one prediction, opened by their cell of the matrix.
+class ConfusionPictures:
+    """Pictures of one label and one prediction, which a cell of the matrix opens.
 
-    id     the address that opens them
-    count  how many there are, of which `pictures` are shown
+    id        the HTML id of their block on the page
+    count     the number of such test pictures; `pictures` are the first of them
+    right     whether label and prediction are equal
     """
 
     id: str
@@ -37,7 +44,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class MatrixCell:
-    """A cell of the confusion matrix; `id` is the address of its pictures, None where there are none."""
+    """A cell of the confusion matrix.
+
+    shade     strength of its colour, 0..1
+    id        the HTML id of the block with its pictures; None where there is none
+    diagonal  whether label and prediction are equal
+    """
 
     count: int
     shade: float
@@ -50,9 +62,11 @@ class MatrixCell:
 class MistakeTable:
     """Every mistake that has a picture, as columns for report.js to sort and filter.
 
-    position             where each stands in the atlas of `columns`
-    label, prediction    places in `classes`
-    source               empty where there was no room
+    columns            of the atlas that holds the pictures
+    index              in the test set
+    position           in the atlas, row by row
+    label, prediction  indices into `classes`
+    source             "" once all sources together exceed MAX_SOURCE_BYTES
     """
 
     classes: tuple[str, ...]
@@ -74,21 +88,31 @@ class MistakeTable:
 class MistakesSection:
     """What was confused with what: the matrix, its pictures, every mistake, and the scores by class.
 
-    matrix      rows of labels by columns of predictions; None for more classes than can be read
-    axis_start  where the axis of precision and recall begins, 0..1
+    zoom                    of the pictures shown one by one: pixels on the page per pixel of the atlas
+    small_zoom, large_zoom  of the pictures of a confusion, and of a picture opened alone
+    tile_width              of a picture in the atlas, in pixels
+    mistakes                number of mistakes among the `count` test pictures
+    confusions              the pairs of label and prediction confused, the commonest first
+    matrix                  rows of labels by columns of predictions; None for more than MAX_MATRIX_CLASSES
+    confusion_pictures      the pictures that the cells of the matrix open
+    pictures                the worst mistakes, shown without JavaScript
+    table                   all mistakes, for report.js
+    scores                  precision, recall and F1 of each class
+    axis_start              where the axis of precision and recall begins, 0..1
+    remark                  how the atlas was reduced; "" where it was not
     """
 
     atlases: Mapping[str, Atlas]
     zoom: int
-    small: int
-    large: int
-    width: int
-    wrong: int
+    small_zoom: int
+    large_zoom: int
+    tile_width: int
+    mistakes: int
     count: int
     confusions: list[Confusion]
     classes: tuple[str, ...]
     matrix: list[list[MatrixCell]] | None
-    pairs: list[Pair]
+    confusion_pictures: list[ConfusionPictures]
     pictures: list[JudgedPicture]
     table: MistakeTable
     scores: list[ClassScore]
@@ -98,26 +122,26 @@ class MistakesSection:
 
 
 def gather(context: ReportContext) -> MistakesSection:
-    """What was confused with what: the matrix, its pictures, every mistake, and the scores by class."""
+    """Compute the section from the evaluation; pictures that did not fit into the atlas are left out."""
     evaluation, pictures = context.evaluation, context.pictures
-    worst = evaluation.mistakes.tolist()
-    pairs = _pairs(context)
+    mistakes = evaluation.mistakes.tolist()  # the worst first
+    opened = _confusion_pictures(context)
     scored = [score for score in evaluation.per_class if score.support]
     lowest = min([1.0, *(min(score.precision, score.recall) for score in scored)])
     return MistakesSection(
         atlases={"test": pictures.atlas},
         zoom=zoom(pictures.atlas, 84),
-        small=zoom(pictures.atlas, 56),
-        large=zoom(pictures.atlas, 280),
-        width=pictures.atlas.width,
-        wrong=len(worst),
+        small_zoom=zoom(pictures.atlas, 56),
+        large_zoom=zoom(pictures.atlas, 280),
+        tile_width=pictures.atlas.width,
+        mistakes=len(mistakes),
         count=evaluation.count,
         confusions=evaluation.confusions,
         classes=evaluation.classes,
-        matrix=_matrix(evaluation, {pair.id for pair in pairs}),
-        pairs=pairs,
-        pictures=[judged_picture(context, i) for i in worst[:WORST] if i in pictures.positions],
-        table=_table(context, worst),
+        matrix=_matrix(evaluation, {confusion.id for confusion in opened}),
+        confusion_pictures=opened,
+        pictures=[judged_picture(context, i) for i in mistakes[:MAX_MISTAKES] if i in pictures.positions],
+        table=_table(context, mistakes),
         scores=evaluation.per_class,
         axis_start=max(0.0, min(0.9, math.floor(lowest * 20) / 20)),
         macro_f1=evaluation.macro_f1,
@@ -125,43 +149,43 @@ def gather(context: ReportContext) -> MistakesSection:
     )
 
 
-def _pairs(context: ReportContext) -> list[Pair]:
-    """The commonest confusions with their worst pictures, then each class with its hardest ones got right."""
+def _confusion_pictures(context: ReportContext) -> list[ConfusionPictures]:
+    """The commonest confusions with their worst pictures, then each class with its hardest correct ones."""
     evaluation = context.evaluation
-    number = {name: label for label, name in enumerate(evaluation.classes)}
-    wrong: dict[tuple[int, int], list[int]] = {}
+    label_of = {name: label for label, name in enumerate(evaluation.classes)}
+    mistakes: dict[tuple[int, int], list[int]] = {}
     for index in evaluation.mistakes.tolist():
-        wrong.setdefault((int(evaluation.labels[index]), int(evaluation.predictions[index])), []).append(
+        mistakes.setdefault((int(evaluation.labels[index]), int(evaluation.predictions[index])), []).append(
             index
         )
-    keys = [(number[pair.label], number[pair.prediction]) for pair in evaluation.confusions[:PAIRS]]
-    opened = [(key, wrong[key], len(wrong[key])) for key in keys]
-    hits = evaluation.confusion.diagonal().tolist()
-    opened += [((k, k), mine, hits[k]) for k, mine in sorted(context.right_by_class.items())]
+    keys = [(label_of[pair.label], label_of[pair.prediction]) for pair in evaluation.confusions[:MAX_PAIRS]]
+    groups = [(key, mistakes[key], len(mistakes[key])) for key in keys]
+    correct = evaluation.confusion.diagonal().tolist()
+    groups += [((k, k), indices, correct[k]) for k, indices in sorted(context.right_by_class.items())]
     return [
-        Pair(
-            id=_pair_id(label, prediction),
+        ConfusionPictures(
+            id=_confusion_id(label, prediction),
             label=evaluation.classes[label],
             prediction=evaluation.classes[prediction],
             count=count,
             right=label == prediction,
             pictures=[
                 judged_picture(context, index)
-                for index in indices[:PICTURES_A_PAIR]
+                for index in indices[:MAX_PICTURES_PER_CONFUSION]
                 if index in context.pictures.positions
             ],
         )
-        for (label, prediction), indices, count in opened
+        for (label, prediction), indices, count in groups
     ]
 
 
-def _pair_id(label: int, prediction: int) -> str:
+def _confusion_id(label: int, prediction: int) -> str:
     return f"pair-{label}-{prediction}"
 
 
 def _matrix(evaluation: Evaluation, opened: set[str]) -> list[list[MatrixCell]] | None:
-    """Counts by label (row) and prediction; None for more classes than can be read."""
-    if len(evaluation.classes) > MATRIX:
+    """Counts by label (row) and prediction; None for more than MAX_MATRIX_CLASSES."""
+    if len(evaluation.classes) > MAX_MATRIX_CLASSES:
         return None
     support = evaluation.confusion.sum(dim=1).clamp_min(1).tolist()
     return [
@@ -169,7 +193,7 @@ def _matrix(evaluation: Evaluation, opened: set[str]) -> list[list[MatrixCell]] 
             MatrixCell(
                 count=count,
                 shade=math.sqrt(count / support[label]),
-                id=_pair_id(label, prediction) if _pair_id(label, prediction) in opened else None,
+                id=_confusion_id(label, prediction) if _confusion_id(label, prediction) in opened else None,
                 diagonal=label == prediction,
                 description=_description(evaluation.classes[label], evaluation.classes[prediction], count),
             )
@@ -188,16 +212,16 @@ def _description(label: str, prediction: str, count: int) -> str:
     )  # fmt: skip
 
 
-def _table(context: ReportContext, worst: list[int]) -> MistakeTable:
-    """Every mistake that has a picture, for the page to sort and filter; sources as long as there is room."""
+def _table(context: ReportContext, mistakes: list[int]) -> MistakeTable:
+    """Every mistake that has a picture, for the page to sort and filter; sources up to MAX_SOURCE_BYTES."""
     evaluation, pictures = context.evaluation, context.pictures
-    indices = [index for index in worst if index in pictures.positions]
+    indices = [index for index in mistakes if index in pictures.positions]
     rows = torch.tensor(indices, dtype=torch.int64)
     labels = evaluation.labels[rows]
-    sources, room = [], SOURCES_BUDGET
+    sources, bytes_left = [], MAX_SOURCE_BYTES
     for index in indices:
-        room -= len(evaluation.sources[index].encode()) + 3
-        sources.append(evaluation.sources[index] if room > 0 else "")
+        bytes_left -= len(evaluation.sources[index].encode()) + 3  # quotes and comma
+        sources.append(evaluation.sources[index] if bytes_left > 0 else "")
     label_probabilities = evaluation.probabilities[rows, labels].tolist()
     return MistakeTable(
         classes=evaluation.classes,

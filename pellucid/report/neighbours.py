@@ -7,8 +7,8 @@ from pellucid.explanation.faithfulness import PICTURES
 from pellucid.explanation.neighbours import CAVEAT, index_sample, nearest, novelty
 from pellucid.language import translate
 from pellucid.plots.images import Atlas, Cell, fitted_atlas, zoom
-from pellucid.report.context import CHANGED, JudgedPicture, ReportContext, judged_picture
-from pellucid.report.evidence import affordable
+from pellucid.report.context import MAX_FURTHER_EXAMPLES, JudgedPicture, ReportContext, judged_picture
+from pellucid.report.evidence import count_affordable_pictures
 
 NEIGHBOURS = 8
 NEIGHBOUR_BUDGET = 130_000
@@ -51,8 +51,8 @@ class NeighboursSection:
     """
 
     atlases: Mapping[str, Atlas]
-    large: int
-    test_large: int
+    large_zoom: int
+    test_zoom: int
     rows: list[PictureNeighbours]
     searched: int
     training: int
@@ -64,8 +64,8 @@ class NeighboursSection:
 def gather(context: ReportContext) -> NeighboursSection:
     """Some test pictures with the training pictures most similar to them."""
     classifier, splits = context.run.classifier, context.splits
-    share = affordable(classifier, splits.test) / PICTURES
-    chosen = context.further_examples[: max(2, int(CHANGED * share))]
+    share = count_affordable_pictures(classifier, splits.test) / PICTURES
+    chosen = context.further_examples[: max(2, int(MAX_FURTHER_EXAMPLES * share))]
     index = index_sample(classifier, splits.train, splits.validation)
     images = splits.test.images[[example.index for example in chosen]]
     found, novelties = nearest(index, images, NEIGHBOURS), novelty(index, images)
@@ -97,8 +97,8 @@ def gather(context: ReportContext) -> NeighboursSection:
         )
     return NeighboursSection(
         atlases={"test": context.pictures.atlas, "neighbours": atlas},
-        large=zoom(atlas, 64),
-        test_large=zoom(context.pictures.atlas, 64),
+        large_zoom=zoom(atlas, 64),
+        test_zoom=zoom(context.pictures.atlas, 64),
         rows=[row for row in rows if row.picture.cell],
         searched=len(index.dataset),
         training=len(splits.train),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pellucid.plots.images import Atlas, zoom
-from pellucid.report.context import FIRST, JudgedPicture, ReportContext, judged_picture
+from pellucid.report.context import FIRST_PICTURES, JudgedPicture, ReportContext, judged_picture
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,9 @@ class PredictionsSection:
 def gather(context: ReportContext) -> PredictionsSection:
     """The first test pictures with their predictions."""
     atlas = context.pictures.atlas
-    pictures = [judged_picture(context, index) for index in range(min(FIRST, context.evaluation.count))]
+    pictures = [
+        judged_picture(context, index) for index in range(min(FIRST_PICTURES, context.evaluation.count))
+    ]
     return PredictionsSection(
         atlases={"test": atlas},
         zoom=zoom(atlas, 84),

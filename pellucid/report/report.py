@@ -237,7 +237,7 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
     confused, inside, pictures = records["mistakes"], records["layers"], records["data"]
     ids = {}
     if isinstance(confused, mistakes.MistakesSection):
-        ids = {(pair.label, pair.prediction): pair.id for pair in confused.pairs}
+        ids = {(pair.label, pair.prediction): pair.id for pair in confused.confusion_pictures}
     silent = inside.silent if isinstance(inside, layers.LayersSection) else layers.SilentChannels(0, [], 0)
     known = pictures if isinstance(pictures, data.DataSection) else None
     return Verdict(

@@ -18,7 +18,7 @@ from pellucid.explanation.explanation import DEFAULT_METHODS
 from pellucid.explanation.faithfulness import edges, evaluate_maps
 from pellucid.models import build
 from pellucid.recipe import fast
-from pellucid.report.evidence import affordable
+from pellucid.report.evidence import count_affordable_pictures
 
 pytestmark = [pytest.mark.mnist, pytest.mark.slow]
 
@@ -49,7 +49,7 @@ def test_of_a_well_trained_network_the_default_method_is_believed_and_a_broken_o
     reader: Classifier, splits: Splits
 ) -> None:
     methods = {**EXPLAINERS, "broken": edges_of_the_picture}
-    pictures = affordable(reader, splits.test)  # as many as the report takes
+    pictures = count_affordable_pictures(reader, splits.test)  # as many as the report takes
     results = {
         test.method: test for test in evaluate_maps(reader, splits.test, methods, pictures=pictures).tests
     }
