@@ -154,9 +154,11 @@ def claim_empty_folder(path: Path) -> None:
     Raises UsageError when there is anything in it: no file is overwritten.
     """
     if path.exists() and not path.is_dir():
-        raise UsageError(f"'{path}' is a file. Expected a new or empty folder: name another with --out.")
+        raise UsageError(f"'{path}' is a file. Expected a new or empty folder: name another with `folder`.")
     if path.is_dir() and any(path.iterdir()):
-        raise UsageError(f"'{path}' is not empty. Expected a new or empty folder: name another with --out.")
+        raise UsageError(
+            f"'{path}' is not empty. Expected a new or empty folder: name another with `folder`."
+        )
     make_folder(path)
 
 
@@ -171,7 +173,7 @@ def claim_numbered_folder(parent: Path, name: str) -> Path:
             except FileExistsError:
                 continue
             return folder
-    raise PellucidError(f"'{parent}' holds a million runs of '{name}'. Name another folder with --out.")
+    raise PellucidError(f"'{parent}' holds a million runs of '{name}'. Name another with `folder`.")
 
 
 def point(link: Path, target: Path) -> None:

@@ -10,7 +10,7 @@ Examples:
 """
 PRETRAINED = (
     "hf:NAME_OR_FOLDER",
-    "a network pretrained by others, with a new last layer; needs: pip install 'pellucid[pretrained]'",
+    "a network pretrained by others, with a new last layer; needs: pip install transformers",
 )
 
 

@@ -237,7 +237,7 @@ def facts_of(splits: "Splits") -> dict[str, Any]:
     }
 
 
-FLAGS = {"split_file": "split"}  # settings whose flag has another name
+FLAGS = {"split_file": "split", "folder": "out"}  # arguments whose flag has another name
 
 
 def with_flags(text: str) -> str:

@@ -44,7 +44,13 @@ def write_and_name(
     from pellucid.report.report import write_report
 
     same = f"pellucid report {shlex.quote(str(run.folder))}"
-    with output.stage("Writing the report", again=same):
-        path = write_report(run, splits, evaluation, language=language)
+    with output.stage("report", again=same) as show:
+        path = write_report(
+            run,
+            splits,
+            evaluation,
+            language=language,
+            progress=lambda name, number, total: show(f"{number} of {total}, {name.replace('_', ' ')}"),
+        )
     output.event("report", run=str(run.folder), path=str(path))
     output.line(f"Report: {path}")

@@ -180,8 +180,7 @@ def _begun(
     model_named(draft.model)  # a misspelt one is named before anything is loaded, perhaps downloaded
     if draft.model.startswith("hf:") and find_spec("transformers") is None:
         raise UsageError(
-            "A pretrained network needs the package transformers. Install it with: "
-            "pip install 'pellucid[pretrained]'"
+            "A pretrained network needs the package transformers. Install it with: pip install transformers"
         )
     parse_augmentations("none" if draft.augment == "auto" else draft.augment)
     splits = load(data, Choices(*choices), data_dir)

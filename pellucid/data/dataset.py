@@ -1,4 +1,4 @@
-"""Pictures and labels as two tensors, where they come from, and the honest way to split them.
+"""Pictures and labels as two tensors, their origin, and a split that keeps identical pictures together.
 
 Decoded and resized once, a data set is an index away from a batch: no workers, exactly repeatable.
 """
@@ -33,10 +33,10 @@ class Example(NamedTuple):
 class Dataset:
     """Pictures with their labels: picture n shows `classes[labels[n]]` and came from `sources[n]`.
 
-    images   uint8 (N, C, H, W), 0..255; in memory, or in a file and read when asked for (rows.Rows)
+    images   uint8 (N, C, H, W), 0..255; in memory, or read from a file when indexed (MappedImages)
     labels   int64 (N,)
     classes  K names; every label is smaller than K
-    sources  N names that lead back to where a picture was: "cat/001.jpg", "mnist/test/17"
+    sources  N names that identify each picture in its data set: "cat/001.jpg", "mnist/test/17"
 
     Raises UsageError when the four do not fit one another.
     """
@@ -145,7 +145,7 @@ class Dataset:
 
 
 class Unreadable(NamedTuple):
-    """A picture that was passed over, and why."""
+    """A picture that was skipped, and the reason."""
 
     source: str
     reason: str
@@ -162,12 +162,13 @@ class FileHeader(NamedTuple):
 
 @dataclass(frozen=True)
 class Choices:
-    """How pictures were asked to be read and split, as `load` takes it.
+    """Settings for reading and splitting pictures, as `load` takes them.
 
-    seed, validation  the share of training pictures held out for validation where the data bring none
-    size           pixels per side of your own pictures; 0: chosen by their sizes
-    group_by       a column, or a pattern in the names: what it finds stays on one side of a split
-    split_file     the path of a table that names every picture's part; "" for none
+    seed           of the random split; the same seed and pictures give the same split
+    validation     the share of training pictures held out for validation where the data come without any
+    size           pixels per side of your own pictures; 0: chosen from their sizes
+    group_by       a column, or a pattern in the names: pictures with one value stay on one side of a split
+    split_file     the path of a table that assigns every picture to a split; "" for none
     on_unreadable  "skip" or "stop"
     """
 
@@ -181,17 +182,17 @@ class Choices:
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """Where pictures come from and how they were read: it travels with them into the run.
+    """Where pictures come from and how they were read; saved with every run.
 
-    name          what a person calls them: "mnist", "photos"
+    name          for people: "mnist", "photos"
     location      the absolute path of your own pictures; "" for a known data set, and for values in memory
     known         whether `name` is one of DATASETS
-    choices       how they were asked to be read and split
-    preprocess    how a further picture is to be read; None: exactly the kind trained on
+    choices       the settings for reading and splitting them
+    preprocess    how to read a further picture; None: it must have the size and colour of those trained on
     augmentation  what a recipe's "auto" means for them: names of AUGMENTATIONS, or "none"
-    found         how many pictures there were, readable or not
-    unreadable    those passed over
-    notes         what was understood, passed over and decided
+    found         number of pictures found, readable or not
+    unreadable    the pictures skipped
+    notes         messages about the layout, skipped files and defaults chosen
     headers       of the pictures that were read, where they are files
     """
 
@@ -269,7 +270,7 @@ class Splits:
 
 
 class Split(NamedTuple):
-    """What `split` gives: the pictures that stay and the pictures held out."""
+    """The result of `split`: the remaining pictures, and the pictures held out."""
 
     rest: Dataset
     held_out: Dataset

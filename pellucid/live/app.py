@@ -46,7 +46,7 @@ from pellucid.pad.section import (
     texts,
 )
 from pellucid.pad.strokes import RULES, as_ink, place_picture
-from pellucid.serving.guard import BYTES, LOG, PICTURES, Endpoint, Guard, Refusal
+from pellucid.serving.guard import BYTE_TYPES, LOG, PICTURE_TYPES, Endpoint, Guard, Refusal
 from pellucid.training.snapshots import MAX_WEIGHTS
 
 LIVE_SCRIPTS = ("torch.js", "verdict.js", "columns.js", "served.js")
@@ -61,12 +61,12 @@ ENDPOINTS: dict[bytes, Endpoint] = {
     b"/page.js": Endpoint(),
     b"/icon.svg": Endpoint(),
     b"/runs": Endpoint(),
-    b"/answer": Endpoint(("POST",), BYTES, LARGEST_QUESTION),
-    b"/past": Endpoint(("POST",), BYTES, LARGEST_QUESTION),
-    b"/channel": Endpoint(("POST",), BYTES, CHANNEL_QUESTION.size),
-    b"/scales": Endpoint(("POST",), BYTES, 1),
-    b"/test": Endpoint(("POST",), BYTES, PICTURE_QUESTION.size),
-    b"/picture": Endpoint(("POST",), PICTURES | BYTES, LARGEST_FILE),
+    b"/answer": Endpoint(("POST",), BYTE_TYPES, LARGEST_QUESTION),
+    b"/past": Endpoint(("POST",), BYTE_TYPES, LARGEST_QUESTION),
+    b"/channel": Endpoint(("POST",), BYTE_TYPES, CHANNEL_QUESTION.size),
+    b"/scales": Endpoint(("POST",), BYTE_TYPES, 1),
+    b"/test": Endpoint(("POST",), BYTE_TYPES, PICTURE_QUESTION.size),
+    b"/picture": Endpoint(("POST",), PICTURE_TYPES | BYTE_TYPES, LARGEST_FILE),
 }
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><rect width="16" height="16" rx="3" '

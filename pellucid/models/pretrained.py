@@ -182,8 +182,7 @@ def _transformers() -> Any:
         import transformers  # slow to import, and only such a network needs it
     except ImportError as error:
         raise UsageError(
-            "A pretrained network needs the package transformers. Install it with: "
-            "pip install 'pellucid[pretrained]'"
+            "A pretrained network needs the package transformers. Install it with: pip install transformers"
         ) from error
     logging: Any = transformers.utils.logging
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""The section in which one draws and every layer answers, now and at snapshots of training."""
+"""The section in which a reader draws and every layer answers, now and at snapshots of training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,16 +7,17 @@ from pellucid.pad.section import Section, Subject, drawing_section
 from pellucid.plots.images import Atlas
 from pellucid.report.context import ReportContext
 
-SNAPSHOTS_BUDGET = 800_000  # bytes of all snapshots, packed, at most: the report has other things to carry
+MAX_SNAPSHOT_BYTES = 800_000  # of all snapshots, compressed; fewer than a page of the pad alone
 
 
 @dataclass(frozen=True)
 class DrawSection:
     """The network itself, for the page to run; or why a page cannot run it.
 
-    refusal    why the page cannot run the network; empty when it can
+    drawing    the drawing pad, or the reason why it cannot run the network
+    refusal    why the page cannot run the network; "" when it can
     folder     the run's folder, for the command that serves the network instead
-    snapshots  how many snapshots had room, of `recorded` ones
+    snapshots  the number of snapshots in the page, of `recorded` in the run
     """
 
     drawing: Section
@@ -28,10 +29,10 @@ class DrawSection:
 
 
 def gather(context: ReportContext) -> DrawSection:
-    """The network itself, for the page to run; or why a page cannot run it."""
+    """Pack the network and its snapshots for the page, where its engine can run them."""
     run, splits = context.run, context.splits
     subject = Subject(run.classifier, run.origin.data, splits.train, splits.test, run.snapshots())
-    drawing = drawing_section(subject, language=context.language, snapshot_bytes=SNAPSHOTS_BUDGET)
+    drawing = drawing_section(subject, language=context.language, snapshot_bytes=MAX_SNAPSHOT_BYTES)
     past = drawing.pad.snapshots if drawing.pad else None
     return DrawSection(
         drawing=drawing,

@@ -1,7 +1,7 @@
-"""One HTML file that needs nothing else: the verdict, the data, the training, the mistakes, the layers.
+"""One self-contained HTML file on a run: the verdict, the data, the training, the mistakes, the layers.
 
 A section is a module with a record and the function `gather` that fills it, a template of the same name in
-`assets/report/sections/` that draws it, and a line of SECTIONS. What goes wrong in one is said in its place.
+`assets/report/sections/` that draws it, and a line of SECTIONS. A section that fails shows its error message.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +58,7 @@ class SectionRecord(Protocol):
 
 
 Gather = Callable[[ReportContext], SectionRecord]
+Progress = Callable[[str, int, int], None]  # name of a section, its number, how many there are
 
 SECTIONS: Sequence[tuple[str, str, Gather]] = (
     ("draw", "Draw", draw.gather),
@@ -79,7 +80,7 @@ SECTIONS: Sequence[tuple[str, str, Gather]] = (
 
 @dataclass(frozen=True)
 class RenderedSection:
-    """A section as the page shows it; `record` is None when it could not be made, and `body` says why."""
+    """A section as the page shows it; where it failed, `record` is None and `body` the error message."""
 
     name: str
     title: str
@@ -93,13 +94,18 @@ class RenderedSection:
 class Verdict:
     """The result at the top of the page.
 
-    accuracy, low, high  in percent, with the 95 % interval; `strip` draws them
+    accuracy, low, high  in percent, with the 95 % interval
+    strip                the three as SVG
     balanced             the scores that count every class equally, where classes are uneven
-    worst_id             the address of the pictures of the worst confusion
-    points               by how many points confidence differs from accuracy, and whether it is above
-    silent               channels that answered to none of `checked` test pictures, of all `channels`
-    leaking              test pictures that were trained on or chosen by; `unseen`, accuracy without them
-    stopped              why training ended before its last epoch, in English; empty when it did not
+    worst                the commonest confusion; None without mistakes
+    worst_id             the HTML id of the block with its pictures
+    points               difference of mean confidence and accuracy, in percentage points
+    overconfident        whether mean confidence is above accuracy
+    silent               number of channels that none of `checked` test pictures activates, of `channels`
+    leaking              number of test pictures that are also in the training or validation set
+    all_leaking          whether that is every test picture
+    unseen               accuracy without the leaking pictures; "" where none leaks, or all
+    stopped              why training ended before its last epoch, in English; "" when it did not
     """
 
     accuracy: str
@@ -140,7 +146,7 @@ class ReportPage:
     script: Markup
 
 
-# What the scripts fill in themselves.
+# Placeholders that the scripts fill in.
 BLANKS = (
     "first", "then", "before", "count", "after", "points", "low", "high", "helped", "hurt", "name", "wrong",
     "classes", "shown", "all", "source", "label", "prediction", "confidence", "label_probability", "number",
@@ -153,21 +159,23 @@ def write_report(
     evaluation: Evaluation | None = None,
     *,
     language: str = "en",
+    progress: Progress | None = None,
 ) -> Path:
-    """`report.html` in the run's folder, made anew, in a language of LANGUAGES; gives its path.
+    """Write a run's report.html anew, in a language of LANGUAGES; gives its path.
 
-    splits      the run's pictures where they are at hand; without them they are loaded again
-    evaluation  without it, the one that was saved; the test set is opened where there is none
+    splits      the run's pictures; loaded again when omitted
+    evaluation  the one saved, when omitted; a run that has none is evaluated on the test set first
+    progress    called before each section with its name, its number from 1 and the number of sections
 
-    Beside it, faithfulness.json keeps how each kind of evidence map fared, for `explain`. A part that cannot
-    be made says so in its place on the page. Raises PellucidError when a file cannot be written, UsageError
-    for an unknown language.
+    Writes faithfulness.json too, the test results of each kind of evidence map, for `explain`. A section that
+    fails shows its error message. Raises PellucidError when a file cannot be written, UsageError for an
+    unknown language.
     """
     splits = splits or run.splits()
     evaluation = evaluation or run.evaluation() or run.evaluate(splits.test)
     context = ReportContext(run, splits, evaluation, language)
     path = run.folder / REPORT
-    write_text(path, render(context))
+    write_text(path, render(context, progress))
     try:
         tested = context.evidence.faithfulness
     except Exception:  # noqa: BLE001  # the section on faithfulness says what went wrong
@@ -176,14 +184,16 @@ def write_report(
     return path
 
 
-def render(context: ReportContext) -> str:
+def render(context: ReportContext, progress: Progress | None = None) -> str:
     """The page as text, in the language of its context."""
     keep_memory()
     with use_language(context.language):
         environment = environment_of_pages()
-        sections = [
-            render_section(environment, number, entry, context) for number, entry in enumerate(SECTIONS, 1)
-        ]
+        sections = []
+        for number, entry in enumerate(SECTIONS, 1):
+            if progress is not None:
+                progress(entry[0], number, len(SECTIONS))
+            sections.append(render_section(environment, number, entry, context))
         page = report_page(context, sections)
         return environment.get_template("report/report.html").render(page=page)
 
@@ -191,7 +201,7 @@ def render(context: ReportContext) -> str:
 def render_section(
     environment: Environment, number: int, entry: tuple[str, str, Gather], context: ReportContext
 ) -> RenderedSection:
-    """One section of the page; what goes wrong in it is said in it, and the others are made all the same."""
+    """One section of the page; an error becomes its body, so that the other sections are still written."""
     name, title, gather = entry
     record: SectionRecord | None
     try:
@@ -261,7 +271,7 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
 
 
 def _about(run: Run) -> list[str]:
-    """What made the figures, in a few words."""
+    """Number of weights, training time and processor, a few words each."""
     weights = sum(weight.numel() for weight in run.classifier.network.parameters())
     processor = run.environment.get("machine", {}).get("processor")
     facts = [translate("%(count)s weights", count=f"{weights:,}")]

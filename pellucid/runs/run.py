@@ -1,4 +1,4 @@
-"""The folder a training leaves behind, as one handle: its classifier, its choices, how it went."""
+"""A finished training as one handle on its folder: the classifier, the recipe, the history."""
 
 import math
 import shlex
@@ -27,20 +27,20 @@ from pellucid.training.loop import Epoch
 from pellucid.training.snapshots import SNAPSHOTS, Snapshot, read_snapshots
 
 RECIPE, ENVIRONMENT = "recipe.json", "environment.json"
-NONE_LEFT = "no test picture is left, so this score says nothing about new pictures"
+NO_TEST_PICTURE_LEFT = "no test picture is left, so this score says nothing about new pictures"
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A training that was done: its classifier, the choices that led to it, and how it went.
+    """A finished training: its classifier, the recipe that led to it, and its history.
 
-    folder       its folder
+    folder       the run's folder
     classifier   with the weights of the best epoch
-    recipe       every choice, with nothing left at "auto"
-    history      one Epoch each; `history["val_loss"]` is a list of figures
+    recipe       every setting, with nothing left at "auto"
+    history      one Epoch each; `history["val_loss"]` is a list of numbers, one per epoch
     environment  versions, machine, threads, fingerprints of the data, the command
     origin       where the pictures came from, and how they were read
-    ended        why training ended before its time, such as a loss that was not finite; "" where it did not
+    ended        why training ended before its last epoch, such as a loss that was not finite; else ""
     """
 
     folder: Path
@@ -61,7 +61,7 @@ class Run:
     def open(folder: str | Path, *, model: nn.Module | Build | None = None) -> "Run":
         """The run in `folder`, such as "runs/latest".
 
-        model  where the run trained a network of your own: that network again, or the function that builds it
+        model  for a run that trained a network of your own: that network, or the function that builds it
 
         Raises UsageError when there is no run, PellucidError when it is damaged.
         """
@@ -101,7 +101,7 @@ class Run:
         )
 
     def diagnostics(self) -> list[LayerDiagnostics]:
-        """How long each layer's gradient was halfway through each epoch, and how far a step moved it.
+        """The gradient norm of each layer and its update ratio, halfway through every epoch.
 
         Empty for a run that left no diagnostics.csv. Raises PellucidError when that is damaged.
         """
@@ -121,7 +121,7 @@ class Run:
             raise PellucidError(f"'{self.folder / DIAGNOSTICS}' is damaged: {error!r}. Delete it.") from error
 
     def snapshots(self) -> list[Snapshot]:
-        """The weights as they were on the way to those kept, oldest first.
+        """The snapshots of the weights before the best epoch, oldest first.
 
         Raises PellucidError when snapshots.safetensors is damaged.
         """
@@ -137,28 +137,29 @@ class Run:
     ) -> Splits:
         """The pictures of this run, loaded again.
 
-        data_dir  where they lie now: your own pictures that were moved, or a folder of known data sets
-        progress  called with what is done, how much so far and how much in all
+        data_dir  the pictures' folder now, where your own were moved; or the folder of known data sets
+        progress  called with the name of a step, the count done and the total
 
-        Raises UsageError when they are not those it was trained on, or came from memory.
+        Raises UsageError when they are not the pictures of the run, or came from memory.
         """
 
-        def again(origin: Origin) -> Splits:
+        def load_splits(origin: Origin) -> Splits:
             return load_again(origin, data_dir=data_dir, split_file=self.folder / SPLIT, progress=progress)
 
         try:
-            return self._same(again(self.origin))
+            return self._check_unchanged(load_splits(self.origin))
         except UsageError as first:
-            # Where pictures are split otherwise now, as after an update, the run's own table decides.
+            # An update may split the same pictures differently; the run's own table decides then.
             if self.origin.known or not self.origin.data:
                 raise
             choices = replace(self.origin.choices, split_file=str(self.folder / SPLIT))
             try:
-                return self._same(again(replace(self.origin, choices=choices)))
+                return self._check_unchanged(load_splits(replace(self.origin, choices=choices)))
             except UsageError:
                 raise first from None
 
-    def _same(self, splits: Splits) -> Splits:
+    def _check_unchanged(self, splits: Splits) -> Splits:
+        """`splits`. Raises UsageError when they are not the pictures of the run."""
         found = {"train": splits.train.fingerprint, "validation": splits.validation.fingerprint}
         if found != self.environment.get("fingerprints"):
             raise UsageError(
@@ -169,20 +170,27 @@ class Run:
 
     def plot(self) -> Any:
         """Loss and accuracy by epoch as a matplotlib figure."""
-        from pellucid.plots.figures import plot_history  # matplotlib is slow to load: only who plots needs it
+        from pellucid.plots.figures import plot_history  # matplotlib is slow to import, so only when needed
 
         return plot_history(self.history)
 
-    def report(self, splits: Splits | None = None, *, language: str = "en") -> Path:
-        """Write report.html into the run's folder and give its path; the test set is opened where it was not.
+    def report(
+        self,
+        splits: Splits | None = None,
+        *,
+        language: str = "en",
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Path:
+        """Write report.html, evaluating on the test set first if that was never done; gives its path.
 
-        splits  the run's pictures where they are at hand; without them they are loaded again
+        splits    the run's pictures; loaded again when omitted
+        progress  as `write_report` takes it
         """
-        path: Path = public("write_report")(self, splits, language=language)
+        path: Path = public("write_report")(self, splits, language=language, progress=progress)
         return path
 
     def evaluation(self) -> Evaluation | None:
-        """What `evaluate` found and saved, or None when the test set has not been opened.
+        """The evaluation that `evaluate` saved; None if the run was never evaluated, or with other weights.
 
         Raises PellucidError when evaluation.json or predictions.csv is damaged.
         """
@@ -201,12 +209,12 @@ class Run:
         return evaluation
 
     def evaluate(self, test_set: Dataset | None = None) -> Evaluation:
-        """Open the test set: judge the classifier on it, note the result and that it was opened once more.
+        """Evaluate the classifier on the test set and save the result and the number of evaluations so far.
 
-        test_set  without it, the run's own, loaded again
+        test_set  the run's own, loaded again, when omitted
 
-        Test pictures that were trained on or validated with are named as "leaking" in evaluation.json, and
-        the result on the others stands in "without_leaking".
+        evaluation.json lists test pictures that are also in the training or validation set as "leaking", and
+        has the result on the others in "without_leaking".
         """
         if test_set is None:
             test_set = self.splits().test
@@ -220,22 +228,25 @@ class Run:
             self.folder,
             opened=self._times_opened + 1,
             leaking=leaks,
-            without_leaking=_figures(evaluation.without(leaks)) if leaks else None,
+            without_leaking=_summary(evaluation.without(leaks)) if leaks else None,
             weights=self._weights,
             fingerprint=test_set.fingerprint,
         )
         return evaluation
 
     def without_leaking(self) -> str:
-        """The verdict on the test pictures that were neither trained on nor chosen by, or that none is left;
-        empty when all are so, or the test set has not been opened."""
+        """The verdict without leaking test pictures, or a note if none remain; "" if nothing leaks.
+
+        A test picture leaks if it is also in the training or validation set. Also "" for a run that was never
+        evaluated.
+        """
         if not self._was_opened:
             return ""
         facts = read_object(self.folder / EVALUATION)
         if not facts.get("leaking"):
             return ""
-        figures = facts.get("without_leaking")
-        return str(figures.get("verdict", "")) if isinstance(figures, dict) else NONE_LEFT
+        summary = facts.get("without_leaking")
+        return str(summary.get("verdict", "")) if isinstance(summary, dict) else NO_TEST_PICTURE_LEFT
 
     @property
     def _was_opened(self) -> bool:
@@ -248,7 +259,7 @@ class Run:
         try:
             return int(read_object(self.folder / EVALUATION)["opened"])
         except (PellucidError, KeyError, TypeError, ValueError):
-            return 1  # damaged, but there: it was opened at least once
+            return 1  # damaged, but present: the test set was used at least once
 
     @property
     def _weights(self) -> str:
@@ -266,8 +277,8 @@ def origin_in(environment: dict[str, Any], folder: Path) -> Origin:
         ) from error
 
 
-def _figures(evaluation: Evaluation | None) -> dict[str, Any] | None:
+def _summary(evaluation: Evaluation | None) -> dict[str, Any] | None:
     if evaluation is None:
         return None
-    figures = evaluation.to_json()
-    return {name: figures[name] for name in ("verdict", "count", "correct", "accuracy", "interval")}
+    values = evaluation.to_json()
+    return {name: values[name] for name in ("verdict", "count", "correct", "accuracy", "interval")}

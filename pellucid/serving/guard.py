@@ -2,8 +2,8 @@
 
 Every page open in the user's browser can reach a server on loopback. So a request must name this server
 (Host), come from its own page or from the user (Origin, Sec-Fetch-Site), and use one of a short list of
-endpoints; a body must have the declared type and size. Every response, refusals too, carries the same strict
-headers.
+endpoints; a body must have the declared type and size. Every response, refusals too, carries
+SECURITY_HEADERS.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 )
-STRICT: dict[bytes, bytes] = {
+SECURITY_HEADERS: dict[bytes, bytes] = {
     b"content-security-policy": CONTENT_SECURITY_POLICY.encode(),
     b"x-content-type-options": b"nosniff",
     b"referrer-policy": b"no-referrer",
@@ -35,18 +35,23 @@ STRICT: dict[bytes, bytes] = {
     b"permissions-policy": b"camera=(), microphone=(), geolocation=()",
     b"cache-control": b"no-store",
 }
-PICTURES = frozenset({b"image/png", b"image/jpeg", b"image/webp", b"image/gif", b"image/bmp"})
-BYTES = frozenset({b"application/octet-stream"})
+PICTURE_TYPES = frozenset({b"image/png", b"image/jpeg", b"image/webp", b"image/gif", b"image/bmp"})
+BYTE_TYPES = frozenset({b"application/octet-stream"})
 
-LOG = logging.getLogger("pellucid.live")
+LOG = logging.getLogger("pellucid.serving")
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What one path accepts: the methods, the content types of a body, and its size limit in bytes."""
+    """What one path accepts.
+
+    methods  HTTP methods
+    types    content types of a body; empty: no body is accepted
+    limit    of a body, in bytes
+    """
 
     methods: tuple[str, ...] = ("GET", "HEAD")
-    kinds: frozenset[bytes] = frozenset()
+    types: frozenset[bytes] = frozenset()
     limit: int = 0
 
 
@@ -57,19 +62,25 @@ class Refusal(Exception):
     status: int
     code: str
     message: str
-    more: tuple[tuple[bytes, bytes], ...] = ()
+    extra_headers: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def body(self) -> bytes:
-        """As JSON."""
+        """The response body, as JSON."""
         return json.dumps({"error": {"code": self.code, "message": self.message}}).encode()
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """With the strict ones; the connection is closed, because part of a body may be left on it."""
+        """The response headers; the connection is closed, because part of a body may be left on it."""
         length = str(len(self.body)).encode()
         kind = (b"content-type", b"application/json")
-        return [kind, (b"content-length", length), (b"connection", b"close"), *self.more, *STRICT.items()]
+        return [
+            kind,
+            (b"content-length", length),
+            (b"connection", b"close"),
+            *self.extra_headers,
+            *SECURITY_HEADERS.items(),
+        ]
 
 
 class Guard:
@@ -89,7 +100,7 @@ class Guard:
             return await send({"type": "websocket.close", "code": 1008})
         sent = _GuardedSend(send)
         try:
-            length = self.check(scope)
+            length = self.checked_length(scope)
             await self._answer(scope, receive, sent, length)
         except Refusal as refusal:
             await sent.refuse(refusal, bodiless=scope["method"] == "HEAD")
@@ -111,12 +122,12 @@ class Guard:
         finally:
             self.open_bodies -= 1
 
-    def check(self, scope: Scope) -> int:
-        """The number of bytes of the body. Raises Refusal for a request that is not allowed."""
+    def checked_length(self, scope: Scope) -> int:
+        """The declared length of the body in bytes. Raises Refusal for a request that is not allowed."""
         headers = _headers_by_name(scope)
         if scope.get("http_version") != "1.1":
             raise Refusal(505, "version", "Only HTTP/1.1 is supported.")
-        host = self._check_host(headers.get(b"host", []))
+        host = self._checked_host(headers.get(b"host", []))
         self._check_origin(scope, headers, host)
         endpoint = self.endpoints.get(bytes(scope["raw_path"]))
         if endpoint is None:
@@ -128,13 +139,14 @@ class Guard:
             raise Refusal(400, "query", "Queries are not accepted.")
         if b"upgrade" in headers:
             raise Refusal(400, "upgrade", "Protocol upgrades are not accepted.")
-        if endpoint.kinds:
-            return _content_length(headers, endpoint)
+        if endpoint.types:
+            return _checked_content_length(headers, endpoint)
         if b"transfer-encoding" in headers or headers.get(b"content-length", [b"0"]) != [b"0"]:
             raise Refusal(413, "body", "No body is accepted here.")
         return 0
 
-    def _check_host(self, hosts: list[bytes]) -> bytes:
+    def _checked_host(self, hosts: list[bytes]) -> bytes:
+        """The value of the Host header. Raises Refusal unless it names this server."""
         if len(hosts) != 1:
             raise Refusal(400, "host", "Expected exactly one Host header.")
         if hosts[0] not in self.hosts:
@@ -142,23 +154,23 @@ class Guard:
         return hosts[0]
 
     def _check_origin(self, scope: Scope, headers: dict[bytes, list[bytes]], host: bytes) -> None:
-        """Only our own page may send requests; a link elsewhere may open it, as a whole, visible page."""
+        """Raises Refusal unless our own page sends the request, or a link elsewhere navigates to it."""
         if headers.get(b"origin", [b"http://" + host]) != [b"http://" + host]:
             raise Refusal(403, "origin", "Requests from other pages are not accepted.")
         site = headers.get(b"sec-fetch-site", [b"none"])
-        opens = (
+        is_navigation = (
             scope["method"] in ("GET", "HEAD")
             and bytes(scope["raw_path"]) == b"/"
             and headers.get(b"sec-fetch-mode") == [b"navigate"]
             and headers.get(b"sec-fetch-dest") == [b"document"]
         )
-        known = len(site) == 1 and site[0] in (b"cross-site", b"same-site")
-        if site not in ([b"none"], [b"same-origin"]) and not (opens and known):
+        is_recognized_site = len(site) == 1 and site[0] in (b"cross-site", b"same-site")
+        if site not in ([b"none"], [b"same-origin"]) and not (is_navigation and is_recognized_site):
             raise Refusal(403, "site", "Requests from other sites are not accepted.")
 
 
 class _GuardedSend:
-    """Sends a response with the strict headers, and keeps track of whether it has begun."""
+    """Sends a response with SECURITY_HEADERS, and keeps track of whether it has begun."""
 
     def __init__(self, send: Send) -> None:
         self.send = send
@@ -169,8 +181,10 @@ class _GuardedSend:
             self.done = not message.get("more_body", False)
         if message["type"] == "http.response.start":
             self.started = True
-            own = [pair for pair in message.get("headers", []) if bytes(pair[0]).lower() not in STRICT]
-            message = {**message, "headers": [*own, *STRICT.items()]}
+            own = [
+                pair for pair in message.get("headers", []) if bytes(pair[0]).lower() not in SECURITY_HEADERS
+            ]
+            message = {**message, "headers": [*own, *SECURITY_HEADERS.items()]}
         await self.send(message)
 
     async def refuse(self, refusal: Refusal, *, bodiless: bool) -> None:
@@ -197,10 +211,10 @@ def _headers_by_name(scope: Scope) -> dict[bytes, list[bytes]]:
     return headers
 
 
-def _content_length(headers: dict[bytes, list[bytes]], endpoint: Endpoint) -> int:
+def _checked_content_length(headers: dict[bytes, list[bytes]], endpoint: Endpoint) -> int:
     """The declared length of a body. Raises Refusal where type or length is not accepted."""
     kind = headers.get(b"content-type", [])
-    if len(kind) != 1 or kind[0] not in endpoint.kinds or b"content-encoding" in headers:
+    if len(kind) != 1 or kind[0] not in endpoint.types or b"content-encoding" in headers:
         raise Refusal(415, "kind", "This content type is not accepted here.")
     length = headers.get(b"content-length", [])
     if len(length) != 1 or b"transfer-encoding" in headers or not length[0].isdigit():

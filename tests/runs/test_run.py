@@ -28,7 +28,7 @@ from pellucid.files import read_json, sha256
 from pellucid.models.tutorial import Tutorial
 from pellucid.recipe import Recipe, read_recipe
 from pellucid.runs.fit import Callback, fit, resume
-from pellucid.runs.run import NONE_LEFT, Run
+from pellucid.runs.run import NO_TEST_PICTURE_LEFT, Run
 from pellucid.runs.stopping import Stopped
 from pellucid.training.loop import Epoch, Step
 from tests.toys import (
@@ -334,7 +334,7 @@ def test_test_pictures_that_were_trained_on_are_named(folder: Path) -> None:
     facts = read_json(folder / "evaluation.json")
     assert facts["leaking"] == list(SPLITS.validation.sources[:5])
     assert facts["without_leaking"] is None, "no picture is left without them"
-    assert Run.open(folder).without_leaking() == NONE_LEFT
+    assert Run.open(folder).without_leaking() == NO_TEST_PICTURE_LEFT
 
 
 def test_the_score_without_leaking_pictures_is_that_of_the_others(folder: Path) -> None:

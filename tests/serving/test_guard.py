@@ -9,7 +9,7 @@ import pytest
 
 from pellucid.live.app import ENDPOINTS
 from pellucid.serving import limits
-from pellucid.serving.guard import STRICT, Guard
+from pellucid.serving.guard import SECURITY_HEADERS, Guard
 from tests.serving.asking import OWN, PORT, Answer, ask, asked, everything, posting
 
 PLAIN = b"application/octet-stream"
@@ -23,7 +23,9 @@ def app() -> Guard:
 def is_strict(answer: Answer) -> bool:
     """Each strict header once, nothing that opens the answer to other origins."""
     foreign = [name for name, _ in answer.headers if name.lower().startswith(b"access-control")]
-    return not foreign and all(answer.header(name.decode()) == [value] for name, value in STRICT.items())
+    return not foreign and all(
+        answer.header(name.decode()) == [value] for name, value in SECURITY_HEADERS.items()
+    )
 
 
 HOSTS: dict[str, list[bytes]] = {
@@ -251,7 +253,7 @@ def test_answers_carry_the_strict_headers_once_and_keep_their_own(app: Guard) ->
     assert (answer.status, answer.body) == (200, b"reached ")
     assert is_strict(answer)
     assert answer.header("x-own") == [b"1"]
-    policy = STRICT[b"content-security-policy"].decode()
+    policy = SECURITY_HEADERS[b"content-security-policy"].decode()
     assert "unsafe" not in policy
     assert "*" not in policy
     assert "frame-ancestors 'none'" in policy

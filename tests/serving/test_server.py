@@ -18,7 +18,7 @@ from pellucid.errors import UsageError
 from pellucid.live.app import ENDPOINTS
 from pellucid.runs.fit import fit
 from pellucid.serving import limits, server
-from pellucid.serving.guard import STRICT, Guard
+from pellucid.serving.guard import SECURITY_HEADERS, Guard
 from pellucid.serving.server import listening_socket, run, server_of
 from tests.serving.asking import everything
 from tests.toys import QUICK, economical, surroundings, toy_splits, write_picture
@@ -105,7 +105,7 @@ def status(answer: bytes) -> int:
 
 def is_strict(answer: bytes) -> bool:
     head = answer.partition(b"\r\n\r\n")[0].lower()
-    return all(name + b": " + value.lower() in head for name, value in STRICT.items())
+    return all(name + b": " + value.lower() in head for name, value in SECURITY_HEADERS.items())
 
 
 def test_the_page_its_parts_and_its_runs_are_served(live: Started) -> None:

@@ -24,9 +24,7 @@ from pellucid.training import transfer
 from pellucid.training.loop import Epoch, Step
 from tests.toys import at, economical, left, same_weights, toy_splits
 
-transformers = pytest.importorskip(
-    "transformers", reason="transformers is not installed: pellucid[pretrained]"
-)
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
 SPLITS = toy_splits(120, channels=3)
 PREPROCESSING = {
@@ -296,5 +294,5 @@ def test_a_damaged_description_is_refused(vit: Path, tmp_path: Path, change: dic
 
 def test_without_transformers_the_way_to_install_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(UsageError, match=r"pip install 'pellucid\[pretrained\]'"):
+    with pytest.raises(UsageError, match=r"pip install transformers"):
         build("hf:google/vit-base-patch16-224", 3, 4, (16, 16))
