@@ -1,4 +1,4 @@
-"""The tutorial network on MNIST: Keras as the course page has it, a plain PyTorch loop, pellucid, in turn.
+"""The tutorial network on MNIST: a usual Keras program, a plain PyTorch loop, pellucid, in turn.
 
     PELLUCID_DATA=folder python benchmarks/peers_tutorial.py --keras ENV/bin/python [--seeds 3]
         [--agree | --accurate] [--out race.json]

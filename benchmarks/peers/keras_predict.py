@@ -1,4 +1,4 @@
-"""Keras predicting with the course page's network: the peer of `pellucid predict`.
+"""Keras predicting with the tutorial network: the peer of `pellucid predict`.
 
     python keras_predict.py measure --out result.json
     python keras_predict.py measure --model network.keras --picture digit.png --out result.json
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Keras on the course page's network.")
+    parser = argparse.ArgumentParser(description="Keras on the tutorial network.")
     tasks = parser.add_subparsers(dest="task", required=True)
     for name in ("make", "one"):
         task = tasks.add_parser(name)

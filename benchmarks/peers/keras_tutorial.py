@@ -1,4 +1,4 @@
-"""The course page's training in Keras, as a program of its own: the peer pellucid is measured against.
+"""The tutorial network trained in Keras, as a program of its own: the peer pellucid is measured against.
 
     python keras_tutorial.py --data-dir DIR --split none --seed 42 --out result.json
     python keras_tutorial.py --data-dir DIR --split split.csv --seed 42 --out result.json --mode honest
@@ -104,7 +104,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="The course page's training in Keras.")
+    parser = argparse.ArgumentParser(description="The tutorial network trained in Keras.")
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of MNIST's four .gz files")
     parser.add_argument(
         "--split", type=Path, default="none", help="pellucid's split.csv, or none (page mode)"

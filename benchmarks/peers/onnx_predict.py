@@ -1,4 +1,4 @@
-"""ONNX Runtime predicting many pictures with the course page's network: the peer of `pellucid predict`.
+"""ONNX Runtime predicting many pictures with the tutorial network: the peer of `pellucid predict`.
 
     python onnx_predict.py --model network.onnx --out result.json
     python onnx_predict.py --out result.json
@@ -58,7 +58,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="ONNX Runtime on the course page's network.")
+    parser = argparse.ArgumentParser(description="ONNX Runtime on the tutorial network.")
     parser.add_argument("--model", type=Path, help="an .onnx file; without it, the network is built here")
     parser.add_argument("--count", type=int, default=100_000, help="how many pictures")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 256, 1024, 4096])

@@ -1,4 +1,4 @@
-"""The plain PyTorch loop most tutorials show, on the course page's network: a peer of pellucid's.
+"""The plain PyTorch loop most tutorials show, on the tutorial network: a peer of pellucid's.
 
     python torch_loop.py --data-dir DIR --split split.csv --seed 42 --out result.json
     python torch_loop.py --data-dir DIR --recipe page --out result.json
@@ -117,7 +117,7 @@ def main() -> None:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="The plain PyTorch loop on the course page's network.")
+    parser = argparse.ArgumentParser(description="The plain PyTorch loop on the tutorial network.")
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of MNIST's four .gz files")
     parser.add_argument(
         "--split", type=Path, default="none", help="pellucid's split.csv, or none: a random fifth"

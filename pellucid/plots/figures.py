@@ -15,7 +15,7 @@ from pellucid.training.loop import Epoch
 
 
 def sheet_columns(channels: int) -> int:
-    """In how many columns to lay maps out: 16 as 4x4, 32 as 8 wide, as the course page does."""
+    """The number of columns to lay maps out in: 4 for up to 16 maps, 8 for up to 64, else 16."""
     return 4 if channels <= 16 else 8 if channels <= 64 else 16
 
 

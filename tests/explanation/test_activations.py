@@ -52,7 +52,7 @@ def state(network: nn.Module) -> tuple[object, ...]:
     return hooks, modes, gradients, torch.get_rng_state().tolist()
 
 
-def test_the_tutorial_network_answers_by_the_names_of_the_course_page() -> None:
+def test_the_tutorial_network_answers_by_the_usual_names_of_its_layers() -> None:
     network = build("tutorial", 1, 10, (28, 28), seed=1)
     recorded = record(network, torch.rand(2, 1, 28, 28))
     assert {name: tuple(maps.shape) for name, maps in recorded.items()} == {

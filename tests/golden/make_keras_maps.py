@@ -3,7 +3,7 @@
     pip install -r benchmarks/peers/requirements.txt
     python tests/golden/make_keras_maps.py
 
-The network is the course page's, the weights are those of `weights.py`, and every map comes from
+The network is that of the model `tutorial`, the weights are those of `weights.py`, and every map comes from
 `keras.Model(...).predict`, as on the page. In the file, for N = 2 pictures:
 
     images          uint8   (N, 1, 28, 28)    what the network saw, times 255

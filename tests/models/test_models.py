@@ -1,4 +1,4 @@
-"""Every network of the table keeps the same contract; the tutorial's is the course page's."""
+"""Every network of the table keeps the same contract; the tutorial's has the lesson's layers and sizes."""
 
 import math
 from pathlib import Path

@@ -39,8 +39,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Splits, Evaluat
 
 
 @pytest.fixture(scope="module")
-def page(made: tuple[Run, Splits, Evaluation]) -> str:
-    return report.write_report(*made).read_text(encoding="utf-8")
+def steps() -> list[tuple[str, int, int]]:
+    """What writing the page reported of its progress."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def page(made: tuple[Run, Splits, Evaluation], steps: list[tuple[str, int, int]]) -> str:
+    def progress(*step) -> None:
+        steps.append(step)
+
+    return report.write_report(*made, progress=progress).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +207,11 @@ def test_an_evaluation_of_other_pictures_is_not_shown_beside_these(
     other = Evaluation(evaluation.probabilities, evaluation.labels, evaluation.classes, sources)
     page = report.render(report.ReportContext(run, splits, other))
     assert "is of other pictures than the test set holds" in page
+
+
+def test_every_section_is_reported_before_it_is_made(page: str, steps: list[tuple[str, int, int]]) -> None:
+    names = [name for name, _, _ in report.SECTIONS]
+    assert steps == [(name, number, len(names)) for number, name in enumerate(names, 1)]
 
 
 def test_ten_thousand_pictures_and_many_mistakes_stay_under_five_megabytes(

@@ -117,7 +117,7 @@ def test_every_combination_of_host_origin_site_method_and_path_is_answered_as_th
 
 
 def test_the_matrix_names_every_address_that_takes_a_body() -> None:
-    assert {path for path, endpoint in ENDPOINTS.items() if endpoint.kinds} == set(ASKED)
+    assert {path for path, endpoint in ENDPOINTS.items() if endpoint.types} == set(ASKED)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,42 @@
+"""The command that writes a report names each section on a terminal, and nothing of that in a pipe."""
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from pellucid.cli.output import Output
+from pellucid.cli.report import write_and_name
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writing a report takes two steps and no time."""
+
+    def write(*given, language, progress) -> Path:
+        progress("layers", 5, 14)
+        progress("layer_stats", 13, 14)
+        return Path("run/report.html")
+
+    monkeypatch.setattr("pellucid.report.report.write_report", write)
+
+
+def written(output: Output) -> None:
+    write_and_name(SimpleNamespace(folder=Path("run")), None, None, output, "en")
+
+
+@pytest.mark.usefixtures("steps")
+def test_a_terminal_shows_the_section_being_written() -> None:
+    output, screen = Output(), io.StringIO()
+    output.console = Console(file=screen, force_terminal=True, width=80)
+    written(output)
+    assert "report: 13 of 14, layer stats" in screen.getvalue()
+    assert "Report: run/report.html" in screen.getvalue()
+
+
+@pytest.mark.usefixtures("steps")
+def test_a_pipe_gets_the_path_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    written(Output())
+    assert capsys.readouterr() == ("Report: run/report.html\n", "")
