@@ -42,7 +42,7 @@ TABLES = [  # said by name: what the code looks up is not written where it is sa
     *(augmentation.phrase.replace("%", "%%") for augmentation in AUGMENTATIONS.values()),
     *(title for _, title, _ in check_page.SECTIONS),
     *check_page.TITLES.values(),
-    *check_page.EXPLAINED.values(),
+    *check_page.DESCRIPTIONS.values(),
     *KINDS.values(),
     "training",
     "validation",

@@ -1,4 +1,4 @@
-"""What augmentation made of the first pictures trained on."""
+"""The first training pictures before and after augmentation."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from pellucid.report.context import ReportContext
 from pellucid.training.augment import AUGMENTATIONS, parse_augmentations
 from pellucid.training.loop import first_batch
 
-SHOWN = 8
-BUDGET = 300_000  # characters of the image's address, at most
+MAX_PICTURES = 8
+MAX_ATLAS_CHARACTERS = 300_000  # of its data URL
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class LabelledCell:
 class AugmentationPreview:
     """The first pictures of the first step, before and after augmentation.
 
-    phrases  each augmentation by name, and what it does
+    descriptions  name and description of each augmentation
     """
 
     atlas: Atlas
@@ -34,7 +34,7 @@ class AugmentationPreview:
     small_zoom: int
     before: list[LabelledCell]
     after: list[LabelledCell]
-    phrases: list[tuple[str, str]]
+    descriptions: list[tuple[str, str]]
     remark: str
 
 
@@ -45,26 +45,28 @@ def preview(context: ReportContext) -> AugmentationPreview | None:
     if not names:
         return None
     batch, images, targets = first_batch(train, recipe)
-    after = (images[:SHOWN] * 255).round().clamp(0, 255).to(torch.uint8)  # (8, C, H, W)
+    after = (images[:MAX_PICTURES] * 255).round().clamp(0, 255).to(torch.uint8)  # (8, C, H, W)
     shown = len(after)
-    atlas = fitted_atlas(torch.cat([train.images[batch[:SHOWN]], after]), budget=BUDGET, side=96)
+    atlas = fitted_atlas(
+        torch.cat([train.images[batch[:MAX_PICTURES]], after]), budget=MAX_ATLAS_CHARACTERS, side=96
+    )
     if atlas.count < 2 * shown:
         return None
-    labels = [[train.classes[label]] for label in train.labels[batch[:SHOWN]].tolist()]
-    mixed = [_labels_of(train.classes, target) for target in targets[:SHOWN]]
+    labels = [[train.classes[label]] for label in train.labels[batch[:MAX_PICTURES]].tolist()]
+    mixed = [_labels_of(train.classes, target) for target in targets[:MAX_PICTURES]]
     return AugmentationPreview(
         atlas=atlas,
         zoom=zoom(atlas, 96),
         small_zoom=zoom(atlas, 64),
-        before=[LabelledCell(atlas.cell(number), names_) for number, names_ in enumerate(labels)],
-        after=[LabelledCell(atlas.cell(shown + number), names_) for number, names_ in enumerate(mixed)],
-        phrases=[(name, translate(AUGMENTATIONS[name].phrase.replace("%", "%%"))) for name in names],
+        before=[LabelledCell(atlas.cell(number), classes) for number, classes in enumerate(labels)],
+        after=[LabelledCell(atlas.cell(shown + number), classes) for number, classes in enumerate(mixed)],
+        descriptions=[(name, translate(AUGMENTATIONS[name].phrase.replace("%", "%%"))) for name in names],
         remark=atlas.remark,
     )
 
 
 def _labels_of(classes: tuple[str, ...], target: torch.Tensor) -> list[str]:
-    """The class, or of a mixed picture each with its share, as far as it is a hundredth."""
+    """The class of a picture; of a mixed one each class with its share, from half a percent."""
     if target.dim() == 0:
         return [classes[int(target)]]
     shares = sorted(((round(share * 100), k) for k, share in enumerate(target.tolist())), reverse=True)

@@ -23,17 +23,17 @@ from pellucid.plots.images import Atlas, Cell, zoom
 from pellucid.report.data import ContactSheet, contact_sheet
 from pellucid.report.templates import environment_of_pages
 
-FOUND_BUDGET, SHEET_BUDGET = 2_500_000, 1_200_000  # characters of the addresses that hold pictures, at most
-GROUPS = 60  # groups of a finding that are shown, at most
-MEMBERS = 12  # pictures of a group
-NAMED = 500  # files named, at most
-SIZES = 20  # sizes of pictures named, at most
-SHEET_PICTURES = 16
+MAX_FINDING_CHARACTERS, MAX_SHEET_CHARACTERS = 2_500_000, 1_200_000  # of the data URLs of pictures
+MAX_GROUPS = 60  # shown of a finding
+MAX_GROUP_PICTURES = 12  # shown of a group
+MAX_UNREADABLE = 500  # unreadable files listed
+MAX_SIZES = 20  # sizes of pictures listed
+PICTURES_PER_CLASS = 16
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What a page of a check is made of: the findings, the pictures they are about, its language."""
+    """The findings of a check, the pictures they are about, their name in the title, and the language."""
 
     found: Audit
     splits: Splits
@@ -42,28 +42,30 @@ class Subject:
 
     @cached_property
     def parts(self) -> dict[str, Dataset]:
-        """The parts that hold pictures."""
+        """The splits that hold pictures, by name."""
         return {name: part for name, part in self.splits.items() if len(part)}
 
     @cached_property
     def positions(self) -> dict[PictureReference, int]:
-        """The pictures of findings that are shown, numbered in the order of the page."""
-        groups = (group for finding in self.found.findings for group in finding.groups[:GROUPS])
-        places = [place for group in groups for place in group[:MEMBERS]]
-        return {place: number for number, place in enumerate(dict.fromkeys(places))}
+        """The position in the atlas of every picture of a finding that is shown."""
+        groups = (group for finding in self.found.findings for group in finding.groups[:MAX_GROUPS])
+        pictures = [picture for group in groups for picture in group[:MAX_GROUP_PICTURES]]
+        return {picture: number for number, picture in enumerate(dict.fromkeys(pictures))}
 
     @cached_property
     def atlas(self) -> Atlas | None:
         """The pictures of findings in one image; None when there are none."""
         if not self.positions:
             return None
-        pictures = [self.parts[place.split].images[place.index] for place in self.positions]
-        return images.fitted_atlas(torch.stack(pictures), budget=FOUND_BUDGET, side=112)
+        pictures = [self.parts[picture.split].images[picture.index] for picture in self.positions]
+        return images.fitted_atlas(torch.stack(pictures), budget=MAX_FINDING_CHARACTERS, side=112)
 
     @cached_property
     def sheet(self) -> tuple[Atlas, ContactSheet]:
         """Training pictures of every class in one image, and how many each class has."""
-        return contact_sheet(self.parts, samples=SHEET_PICTURES, budget=SHEET_BUDGET, small_width=40)
+        return contact_sheet(
+            self.parts, samples=PICTURES_PER_CLASS, budget=MAX_SHEET_CHARACTERS, small_width=40
+        )
 
 
 class CheckRecord(Protocol):
@@ -76,33 +78,37 @@ class CheckRecord(Protocol):
 
 @dataclass(frozen=True)
 class UnreadableSection:
-    """Files that cannot be read, with the reasons, and how many more there are."""
+    """Files that cannot be read, with the reasons; `omitted` is the number of files not listed."""
 
     answer: str
     files: list[tuple[str, Message]]
-    more: int
+    omitted: int
 
 
 @dataclass(frozen=True)
-class FoundTile:
-    """A picture of a finding, and where it stands in the atlas."""
+class FindingTile:
+    """A picture of a finding, and its column and row in the atlas."""
 
-    place: PictureReference
+    picture: PictureReference
     cell: Cell
 
 
 @dataclass(frozen=True)
 class Group:
-    """Pictures that belong together, how many more there are, and their correlation where it was measured."""
+    """Pictures of one group of a finding.
 
-    tiles: list[FoundTile]
-    more: int
+    omitted      the number of pictures of the group that are not shown
+    correlation  of the pictures; None where it was not measured
+    """
+
+    tiles: list[FindingTile]
+    omitted: int
     correlation: float | None
 
 
 @dataclass(frozen=True)
 class Block:
-    """One finding of a section, with its groups; `count` is how many groups there are in all."""
+    """One finding of a section: the groups shown, and the `count` of all groups."""
 
     kind: str
     title: str
@@ -133,13 +139,14 @@ class ClassesSection:
 class LightSection:
     """How bright the pictures are, how strong their contrast, and what their files are.
 
-    sizes, modes  how many files have each, the commonest first; `more_sizes` are not listed
+    sizes, modes   the number of files of each, the commonest first
+    omitted_sizes  the number of sizes not listed
     """
 
     answer: str
     charts: list[Markup]
     sizes: list[tuple[str, int]]
-    more_sizes: int
+    omitted_sizes: int
     modes: list[tuple[str, int]]
     bytes: int
     files: int
@@ -159,15 +166,16 @@ class RenderedCheck:
 class CheckPage:
     """All that the template of the page reads.
 
-    serious     findings that are more than a note
-    anchors     the section each kind of finding is shown in
-    severities  the words for them
+    audit          the findings
+    problem_count  the number of findings that are more than a note
+    anchors        the section that shows each kind of finding
+    severities     the translated severities, by name
     """
 
     language: str
     name: str
-    found: Audit
-    serious: int
+    audit: Audit
+    problem_count: int
     parts: list[tuple[str, int]]
     size: tuple[int, int]
     colour: str
@@ -180,7 +188,7 @@ class CheckPage:
 
 
 def check(data: Any, path: str | Path | None = None, *, language: str = "en", **settings: Any) -> Audit:
-    """What is wrong with pictures before anyone trains on them: leaks, copies, unreadable files, classes.
+    """Find what is wrong with pictures before training: leaks, duplicates, unreadable files, classes.
 
     data      what `load` takes, or Splits
     path      a page to write, with the pictures of every finding; none without it
@@ -228,15 +236,15 @@ def _page(subject: Subject, sections: list[RenderedCheck]) -> CheckPage:
     return CheckPage(
         language=subject.language,
         name=subject.name or translate("pictures"),
-        found=subject.found,
-        serious=sum(finding.severity != "note" for finding in findings),
+        audit=subject.found,
+        problem_count=sum(finding.severity != "note" for finding in findings),
         parts=[(name, len(part)) for name, part in subject.parts.items()],
         size=train.size,
         colour=translate("gray") if train.channels == 1 else translate("colour"),
         classes=len(train.classes),
         anchors={
             finding.kind: next(
-                (name for name, kinds in KINDS_SHOWN.items() if finding.kind in kinds), "classes"
+                (name for name, kinds in KINDS_BY_SECTION.items() if finding.kind in kinds), "classes"
             )
             for finding in findings
         },
@@ -254,8 +262,8 @@ def _unreadable(subject: Subject) -> UnreadableSection | None:
     named = findings[0].named
     return UnreadableSection(
         answer=f"{findings[0].sentence} {translate('They are left out of everything that follows.')}",
-        files=[(source, translate_reason(reason)) for source, reason in named[:NAMED]],
-        more=max(0, len(named) - NAMED),
+        files=[(source, translate_reason(reason)) for source, reason in named[:MAX_UNREADABLE]],
+        omitted=max(0, len(named) - MAX_UNREADABLE),
     )
 
 
@@ -278,15 +286,15 @@ def _pictured(*kinds: str) -> Callable[[Subject], PicturedSection | None]:
 
 def _block(finding: Finding, atlas: Atlas, positions: Mapping[PictureReference, int]) -> Block:
     groups = []
-    for number, group in enumerate(finding.groups[:GROUPS]):
-        numbered = [(place, positions[place]) for place in group[:MEMBERS]]
-        tiles = [FoundTile(place, atlas.cell(at)) for place, at in numbered if at < atlas.count]
+    for number, group in enumerate(finding.groups[:MAX_GROUPS]):
+        placed = [(picture, positions[picture]) for picture in group[:MAX_GROUP_PICTURES]]
+        tiles = [FindingTile(picture, atlas.cell(at)) for picture, at in placed if at < atlas.count]
         correlation = 1 - finding.distances[number] if finding.distances else None
         groups.append(Group(tiles, len(group) - len(tiles), correlation))
     return Block(
         kind=finding.kind,
         title=translate(TITLES[finding.kind]),
-        description=translate(EXPLAINED[finding.kind]),
+        description=translate(DESCRIPTIONS[finding.kind]),
         groups=[group for group in groups if group.tiles],
         count=len(finding.groups),
     )
@@ -323,8 +331,8 @@ def _light(subject: Subject) -> LightSection:
             medians=medians,
         ),
         charts=[Markup(distribution_chart(title, curves)) for title, curves in charts],
-        sizes=sizes[:SIZES],
-        more_sizes=max(0, len(sizes) - SIZES),
+        sizes=sizes[:MAX_SIZES],
+        omitted_sizes=max(0, len(sizes) - MAX_SIZES),
         modes=list(count_values(header.mode for header in headers).items()),
         bytes=sum(header.bytes for header in headers),
         files=len(headers),
@@ -345,7 +353,7 @@ TITLES = {
     "blank": "Nothing to see",
 }
 
-EXPLAINED = {
+DESCRIPTIONS = {
     "leak": "Pixel for pixel. A network that memorised one gets the other right without having learned why.",
     "near-leak": "Stored again in another quality, size or brightness. In two parts, they inflate the score.",
     "mislabelled-twins": "At most one of the labels can be right.",
@@ -355,7 +363,7 @@ EXPLAINED = {
     "blank": "Every pixel has the same value, or nearly so.",
 }
 
-KINDS_SHOWN: dict[str, tuple[str, ...]] = {
+KINDS_BY_SECTION: dict[str, tuple[str, ...]] = {
     "unreadable": ("unreadable",),
     "across": ("leak", "near-leak"),
     "labels": ("mislabelled-twins",),
@@ -367,11 +375,11 @@ KINDS_SHOWN: dict[str, tuple[str, ...]] = {
 
 SECTIONS: tuple[tuple[str, str, Callable[[Subject], CheckRecord | None]], ...] = (
     ("unreadable", "Files that cannot be read", _unreadable),
-    ("across", "In more than one part", _pictured(*KINDS_SHOWN["across"])),
-    ("labels", "Contradictory labels", _pictured(*KINDS_SHOWN["labels"])),
-    ("bursts", "Bursts", _pictured(*KINDS_SHOWN["bursts"])),
-    ("blank", "Blank pictures", _pictured(*KINDS_SHOWN["blank"])),
-    ("duplicates", "Duplicates", _pictured(*KINDS_SHOWN["duplicates"])),
+    ("across", "In more than one part", _pictured(*KINDS_BY_SECTION["across"])),
+    ("labels", "Contradictory labels", _pictured(*KINDS_BY_SECTION["labels"])),
+    ("bursts", "Bursts", _pictured(*KINDS_BY_SECTION["bursts"])),
+    ("blank", "Blank pictures", _pictured(*KINDS_BY_SECTION["blank"])),
+    ("duplicates", "Duplicates", _pictured(*KINDS_BY_SECTION["duplicates"])),
     ("classes", "Classes", _classes),
     ("light", "Brightness and size", _light),
 )

@@ -24,14 +24,14 @@ from pellucid.plots.images import Atlas, Cell, zoom
 from pellucid.report.templates import environment_of_pages
 from pellucid.runs.run import Run
 
-PAIRS_SHOWN = 16
-SHOWN = 60  # pictures of disagreement
-PICTURES_BUDGET = 600_000  # characters of the address that holds those
+MAX_PAIRS = 16  # of channels shown per layer
+MAX_DISAGREEMENTS = 60  # pictures shown
+MAX_ATLAS_CHARACTERS = 600_000  # of their data URL
 
 
 @dataclass(frozen=True)
 class DisagreementTile:
-    """A picture on which the two disagree, and where it stands in the atlas."""
+    """A picture on which the two disagree, and its column and row in the atlas."""
 
     cell: Cell
     label: str
@@ -72,8 +72,9 @@ class LayerChannels:
 class ComparePage:
     """All that the template of the page reads.
 
-    count      pictures predicted, `compared` of them for the layers
-    different  pictures on which the two disagree
+    count          number of test pictures predicted
+    compared       number of them that the layers were compared on
+    different      number of pictures on which the two disagree
     rows, columns  layers of the first and of the second network
     """
 
@@ -141,9 +142,9 @@ def _shared_test(first: Run, second: Run, data_dir: str | Path | None) -> Datase
 def page(comparison: Comparison, first: Classifier, second: Classifier, *, language: str = "en") -> str:
     """The comparison as one HTML page that needs nothing else."""
     with use_language(language):
-        dataset, shown = comparison.dataset, comparison.disagreements[:SHOWN]
+        dataset, shown = comparison.dataset, comparison.disagreements[:MAX_DISAGREEMENTS]
         indices = [each.index for each in shown] or [0]
-        atlas = images.fitted_atlas(dataset.images[indices], budget=PICTURES_BUDGET)
+        atlas = images.fitted_atlas(dataset.images[indices], budget=MAX_ATLAS_CHARACTERS)
         similarity = comparison.similarity
         made = ComparePage(
             language=language,
@@ -207,7 +208,7 @@ def _channels(
         drawn = []
         if ours[name].dim() == 4:
             low, high = _common_scale(ours[name], theirs[name])
-            for pair in sorted(pairs, key=lambda pair: -pair.correlation)[:PAIRS_SHOWN]:
+            for pair in sorted(pairs, key=lambda pair: -pair.correlation)[:MAX_PAIRS]:
                 maps = ours[name][0, pair.first], theirs[name][0, pair.second]
                 addresses = [images.coloured_address(images.coloured(each, low, high)) for each in maps]
                 drawn.append(PairedMaps(pair.first, pair.second, f"{pair.correlation:.2f}", addresses))

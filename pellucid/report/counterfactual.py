@@ -15,8 +15,8 @@ from pellucid.plots.images import Atlas, Cell, zoom
 from pellucid.report.context import MAX_FURTHER_EXAMPLES, JudgedPicture, ReportContext, judged_picture
 from pellucid.report.evidence import count_affordable_pictures
 
-CLASSES, FEWEST_CLASSES = 9, 4  # other classes each is led to, the likeliest; fewer for a large network
-CHANGE_BUDGET = 200_000  # characters of the address that holds the changed pictures, at most
+MAX_CLASSES, MIN_CLASSES = 9, 4  # target classes per picture, the likeliest; fewer for a large network
+MAX_ATLAS_CHARACTERS = 200_000  # of the data URL of the changed pictures
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class ChangeFound:
     """The smallest change found that makes the network predict one class.
 
     amount    in pixels turned from black to white
-    added, erased, covered  dabs of pen and rubber, and regions covered
-    after     where the changed picture stands in the atlas, and `traces`, what was changed; None where no
-              change was confirmed or there was no room
+    added, erased, covered  numbers of dabs of pen and rubber, and of regions covered
+    after     the changed picture in the atlas; None where no change was confirmed or it did not fit
+    traces    the pixels that differ, in the atlas; None likewise
     """
 
     prediction: str
@@ -54,8 +54,10 @@ class ChangedPicture:
 class CounterfactualSection:
     """The smallest change that turns each of some predictions into another.
 
-    changed  how many predictions were turned, of those `tried`; `median` is the amount of change that took
-    classes  how many other classes each was led to, of `others`
+    changed         number of predictions changed, of `examined`
+    median          amount of change that took, in pixels; None where no prediction changed
+    uses_covers     whether a change covers regions, as of colour pictures
+    target_classes  number of other classes tried per picture, of `other_classes`
     """
 
     atlases: Mapping[str, Atlas]
@@ -64,11 +66,11 @@ class CounterfactualSection:
     test_zoom: int
     rows: list[ChangedPicture]
     changed: int
-    tried: int
+    examined: int
     median: str | None
-    covers: bool
-    others: int
-    classes: int
+    uses_covers: bool
+    other_classes: int
+    target_classes: int
     remark: str
     caveat: str
 
@@ -78,14 +80,14 @@ def gather(context: ReportContext) -> CounterfactualSection:
     classifier, test = context.run.classifier, context.splits.test
     share = count_affordable_pictures(classifier, test) / PICTURES
     chosen = context.further_examples[: max(2, int(MAX_FURTHER_EXAMPLES * share))]
-    number = max(FEWEST_CLASSES, int(CLASSES * share))
+    number = max(MIN_CLASSES, int(MAX_CLASSES * share))
     found = []
     for example in chosen:
         order = context.evaluation.probabilities[example.index].argsort(descending=True).tolist()
         found.append(counterfactuals(classifier, test.images[example.index], order[1 : 1 + number]))
     tiles = [image for changes in found for change in changes for image in (change.changed, _traces(change))]
     coloured = torch.stack([tile.expand(3, -1, -1) if tile.shape[0] == 1 else tile for tile in tiles])
-    atlas = images.fitted_atlas(coloured, budget=CHANGE_BUDGET, side=64)
+    atlas = images.fitted_atlas(coloured, budget=MAX_ATLAS_CHARACTERS, side=64)
     smallest = [min(changes, key=_least_first) for changes in found]
     amounts = [change.amount for change in smallest if change.confirmed]
     rows, position = [], 0
@@ -102,11 +104,11 @@ def gather(context: ReportContext) -> CounterfactualSection:
         test_zoom=zoom(context.pictures.atlas, 112),
         rows=[row for row in rows if row.picture.cell],
         changed=len(amounts),
-        tried=len(smallest),
+        examined=len(smallest),
         median=f"{median(amounts):.1f}" if amounts else None,
-        covers=any(edit.kind == "cover" for change in smallest for edit in change.edits),
-        others=len(classifier.classes) - 1,
-        classes=min(number, len(classifier.classes) - 1),
+        uses_covers=any(edit.kind == "cover" for change in smallest for edit in change.edits),
+        other_classes=len(classifier.classes) - 1,
+        target_classes=min(number, len(classifier.classes) - 1),
         remark=atlas.remark,
         caveat=translate(CAVEAT),
     )

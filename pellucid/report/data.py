@@ -15,16 +15,17 @@ from pellucid.plots import images
 from pellucid.plots.images import Atlas, Cell, zoom
 from pellucid.report.context import ReportContext
 
-SHEET_BUDGET = 500_000  # characters of the address that holds the contact sheet, at most
-SAMPLES = 10  # pictures of each class on the contact sheet
-SHEET_CLASSES = 100
+MAX_SHEET_CHARACTERS = 500_000  # of the data URL of the contact sheet
+PICTURES_PER_CLASS = 10  # on the contact sheet
+MAX_SHEET_CLASSES = 100
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """A class on the contact sheet: its pictures in each part, and some of those for training.
+    """A class on the contact sheet: its counts, and some of its training pictures.
 
-    share  of the pictures for training, against the largest class: the length of its bar
+    counts  pictures per split
+    share   training pictures as a share of those of the largest class, 0..1
     """
 
     name: str
@@ -35,7 +36,11 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class ContactSheet:
-    """Some training pictures of each class, and how many there are in each part."""
+    """Some training pictures of each class, and the counts of each split.
+
+    parts             names of the splits
+    zoom, small_zoom  of the pictures on a wide and on a narrow screen
+    """
 
     parts: list[str]
     rows: list[ClassRow]
@@ -46,10 +51,10 @@ class ContactSheet:
 
 @dataclass(frozen=True)
 class ReadingSummary:
-    """What came of reading a person's own pictures.
+    """How many of the user's own pictures were found and read, and what was skipped.
 
-    notes       what was understood, a sentence each
-    unreadable  files left out, with the reason
+    notes       messages about the layout and defaults chosen, a sentence each
+    unreadable  the source of each file skipped, with the reason
     """
 
     found: int
@@ -60,7 +65,7 @@ class ReadingSummary:
 
 @dataclass(frozen=True)
 class UnseenScore:
-    """The score on the test pictures that were neither trained on nor chosen by."""
+    """The score on the test pictures that are in neither the training nor the validation set."""
 
     count: int
     share: str
@@ -72,10 +77,10 @@ class UnseenScore:
 class DataSection:
     """What the pictures are, how many of each class, and some of each.
 
-    fewest, most  the class with the fewest and the one with the most training pictures
-    leaking       test pictures that were trained on or chosen by
-    all_leaking   whether that is every test picture: then there is no score for new pictures
-    unseen        the score without those; None where none are leaking, or all
+    smallest_class, largest_class  name and number of training pictures
+    leaking         sources of test pictures that are also in the training or validation set
+    all_leaking     whether that is every test picture, so that no score for new pictures exists
+    unseen          the score without leaking pictures; None where none leaks, or all
     """
 
     atlases: Mapping[str, Atlas]
@@ -86,8 +91,8 @@ class DataSection:
     colour: str
     classes: int
     sheet: ContactSheet
-    fewest: tuple[str, int]
-    most: tuple[str, int]
+    smallest_class: tuple[str, int]
+    largest_class: tuple[str, int]
     reading: ReadingSummary | None
     leaking: list[str]
     all_leaking: bool
@@ -101,7 +106,9 @@ def gather(context: ReportContext) -> DataSection:
     splits, run = context.splits, context.run
     train = splits.train
     leaking: list[str] = read_json(run.folder / "evaluation.json").get("leaking", [])
-    atlas, sheet = contact_sheet(dict(splits.items()), samples=SAMPLES, budget=SHEET_BUDGET, small_width=32)
+    atlas, sheet = contact_sheet(
+        dict(splits.items()), samples=PICTURES_PER_CLASS, budget=MAX_SHEET_CHARACTERS, small_width=32
+    )
     first = (index for label in range(len(train.classes)) for index in evenly_chosen(train, label, 1))
     unseen = context.evaluation.without(leaking) if leaking else None
     return DataSection(
@@ -113,8 +120,8 @@ def gather(context: ReportContext) -> DataSection:
         colour=translate("gray") if train.channels == 1 else translate("colour"),
         classes=len(train.classes),
         sheet=sheet,
-        fewest=min(train.counts.items(), key=lambda item: item[1]),
-        most=max(train.counts.items(), key=lambda item: item[1]),
+        smallest_class=min(train.counts.items(), key=lambda item: item[1]),
+        largest_class=max(train.counts.items(), key=lambda item: item[1]),
         reading=_reading(run.origin),
         leaking=leaking,
         all_leaking=bool(leaking) and unseen is None,
@@ -133,7 +140,7 @@ def contact_sheet(
     small_width  the greatest width of a picture on a narrow screen, in pixels
     """
     train = parts["train"]
-    classes = train.classes[:SHEET_CLASSES]
+    classes = train.classes[:MAX_SHEET_CLASSES]
     chosen = {name: evenly_chosen(train, label, samples) for label, name in enumerate(classes)}
     order = [index for indices in chosen.values() for index in indices]
     atlas = images.fitted_atlas(train.images[torch.tensor(order)], budget=budget, side=64)
@@ -153,14 +160,14 @@ def contact_sheet(
 
 def evenly_chosen(dataset: Dataset, label: int, number: int) -> list[int]:
     """Up to `number` pictures of a class, taken at even distances through the data set."""
-    mine = torch.nonzero(dataset.labels == label)[:, 0]
-    places = torch.linspace(0, max(0, len(mine) - 1), min(number, len(mine))).round().long()
-    chosen: list[int] = mine[places].tolist()
+    indices = torch.nonzero(dataset.labels == label)[:, 0]
+    steps = torch.linspace(0, max(0, len(indices) - 1), min(number, len(indices))).round().long()
+    chosen: list[int] = indices[steps].tolist()
     return chosen
 
 
 def _reading(origin: Origin) -> ReadingSummary | None:
-    """How own pictures were read, for the language of the page; None for a known data set."""
+    """The summary of reading the user's own pictures; None for a known data set."""
     if not origin.location:
         return None
     unreadable = [(file.source, translate_reason(file.reason)) for file in origin.unreadable]

@@ -12,11 +12,11 @@ from pellucid.plots import images
 from pellucid.plots.images import Atlas, Cell
 from pellucid.report.context import JudgedPicture, ReportContext, judged_picture
 
-LAID_OUT = 400  # test pictures, at most
-MISTAKES = 120  # of those, mistakes at most
-MAP_BUDGET = 220_000  # characters of the address that holds the thumbnails, at most
-THUMBNAIL = 28
-STEPS = 1_000  # positions on a map are thousandths of its side
+MAX_PICTURES = 400  # test pictures on the map
+MAX_MISTAKES = 120  # among them
+MAX_ATLAS_CHARACTERS = 220_000  # of the data URL of the thumbnails
+THUMBNAIL_SIDE = 28
+MAP_STEPS = 1_000  # along a side of a map
 
 TITLES = {"pca": "PCA", "t-sne": "t-SNE"}
 
@@ -31,24 +31,26 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """All thumbnails laid out on a plane in one way.
+    """All thumbnails layouts out on a plane in one way.
 
-    kept       share of each picture's ten nearest neighbours that are still near; `chance` would keep this
+    preserved  share of each picture's ten nearest neighbours that are among the ten nearest on the map, 0..1
+    chance     that share for a random layout
     positions  x and y of each thumbnail in thousandths, from the top left
     """
 
     title: str
-    kept: float
+    preserved: float
     chance: float
     positions: list[tuple[int, int]]
 
 
 @dataclass(frozen=True)
 class EmbeddingSection:
-    """A sample of test pictures by the last hidden layer, laid out in two ways, mistakes marked.
+    """A sample of test pictures by the last hidden layer, layouts out in two ways, mistakes marked.
 
-    pixel_zoom  how often a thumbnail that was chosen is enlarged
-    count       pictures shown, of `total`; `mistakes` of them wrong, of `total_mistakes`
+    pixel_zoom      of a selected thumbnail
+    count           number of pictures shown, of `total` test pictures
+    mistakes        number of mistakes shown, of `total_mistakes`
     """
 
     atlases: Mapping[str, Atlas]
@@ -73,33 +75,34 @@ class EmbeddingSection:
 
 
 def gather(context: ReportContext) -> EmbeddingSection:
-    """A sample of test pictures by the last hidden layer, laid out in two ways, mistakes marked."""
+    """A sample of test pictures by the last hidden layer, layouts out in two ways, mistakes marked."""
     evaluation, test, seed = context.evaluation, context.splits.test, context.run.recipe.seed
-    worst = evaluation.mistakes.tolist()[:MISTAKES]
+    mistakes = evaluation.mistakes.tolist()[:MAX_MISTAKES]
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randperm(evaluation.count, generator=generator)[:LAID_OUT].tolist()
-    chosen = sorted(dict.fromkeys([*worst, *drawn][:LAID_OUT]))
-    atlas = images.fitted_atlas(test.images[chosen], budget=MAP_BUDGET, side=THUMBNAIL)
+    drawn = torch.randperm(evaluation.count, generator=generator)[:MAX_PICTURES].tolist()
+    chosen = sorted(dict.fromkeys([*mistakes, *drawn][:MAX_PICTURES]))
+    atlas = images.fitted_atlas(test.images[chosen], budget=MAX_ATLAS_CHARACTERS, side=THUMBNAIL_SIDE)
     chosen = chosen[: atlas.count]
     features = hidden_features(context.run.classifier, test.images[chosen])
-    laid = [project(features, method=method, seed=seed) for method in METHODS] if len(chosen) > 2 else []
+    layouts = [project(features, method=method, seed=seed) for method in METHODS] if len(chosen) > 2 else []
     thumbnails = [
         Thumbnail(atlas.cell(number), judged_picture(context, index)) for number, index in enumerate(chosen)
     ]
     maps = [
         EmbeddingMap(
             title=TITLES[layout.method],
-            kept=layout.preserved,
+            preserved=layout.preserved,
             chance=layout.chance,
             positions=[
-                (round((x + 1) / 2 * STEPS), round((1 - y) / 2 * STEPS)) for x, y in layout.points.tolist()
+                (round((x + 1) / 2 * MAP_STEPS), round((1 - y) / 2 * MAP_STEPS))
+                for x, y in layout.points.tolist()
             ],
         )
-        for layout in laid
+        for layout in layouts
     ]
     return EmbeddingSection(
         atlases={"test": context.pictures.atlas, "map": atlas},
-        pixel_zoom=THUMBNAIL * 2 // max(atlas.width, atlas.height) or 1,
+        pixel_zoom=THUMBNAIL_SIDE * 2 // max(atlas.width, atlas.height) or 1,
         thumbnails=thumbnails,
         maps=maps,
         count=len(chosen),

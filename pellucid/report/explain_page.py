@@ -20,18 +20,18 @@ from pellucid.plots import figures, images
 from pellucid.report.evidence import EvidenceMap, evidence_map
 from pellucid.report.templates import SCALES, environment_of_pages, gradient
 
-SIDE = 224  # pixels a picture is brought to
-TOP = 5  # classes named with their probabilities
+PICTURE_SIDE = 224  # pixels of a picture on the page
+MAX_CLASSES = 5  # listed with their probabilities
 
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """One picture with all that was asked about it.
+    """One picture and everything computed to explain its prediction.
 
-    name        what the picture is called
-    changes     the smallest change found to each other class; empty when not asked for
-    neighbours  training pictures most similar to the network, with the pictures (C, H, W); likewise
-    novelty     how far it is from the training pictures, a percentile; None when not asked for
+    name        of the picture, such as its path
+    changes     the smallest change found for each other class; empty when not requested
+    neighbours  the most similar training pictures, with pixels (C, H, W); empty when not requested
+    novelty     percentile 0..100 of its distance to the training pictures; None when not requested
     verdicts    whether each method passed its tests on this network; a method without one was not tested
     """
 
@@ -53,7 +53,7 @@ class Explained:
         return f"{self.name}: {self.explanation.sentence}"
 
     def warning(self, method: str) -> str:
-        """What to say beside a map of `method`: that it failed its tests, or was not tested; else nothing."""
+        """The warning beside a map of `method`: that it failed its tests or was not tested; "" otherwise."""
         if method not in self.verdicts:
             return translate("Not tested on this network: run 'pellucid report'.")
         return "" if self.verdicts[method] else translate("Not to be believed: it failed its tests.")
@@ -96,7 +96,7 @@ def lines(explained: Explained) -> list[str]:
 
 
 def facts(explained: Explained) -> dict[str, Any]:
-    """All figures as plain values, for JSON."""
+    """All values of the explanation, for JSON."""
     explanation = explained.explanation
     probabilities = [float(text) for text in digits(explanation.probabilities)]
     values: dict[str, Any] = {
@@ -157,7 +157,7 @@ class PagePicture:
 
 @dataclass(frozen=True)
 class PageMap:
-    """An evidence map on the page, with what is said beside it and below."""
+    """An evidence map on the page, with its caption, its paper and its warning."""
 
     map: EvidenceMap
     width: int
@@ -169,7 +169,7 @@ class PageMap:
 
 @dataclass(frozen=True)
 class PageChange:
-    """A change to one class, on the page; `sentence` says what was changed and what came of it."""
+    """A change to one class, on the page; `sentence` describes the change and its effect."""
 
     prediction: str
     sentence: str
@@ -190,7 +190,7 @@ class PageNeighbour:
 
 @dataclass(frozen=True)
 class PageLayer:
-    """What one layer puts out, in words."""
+    """The shape and the largest value of one layer's output, as text."""
 
     name: str
     shape: str
@@ -245,18 +245,22 @@ def _section(explained: Explained) -> ExplainedSection:
     return ExplainedSection(
         name=explained.name,
         sentence=explanation.sentence,
-        picture=_picture(explanation.image, SIDE),
+        picture=_picture(explanation.image, PICTURE_SIDE),
         top=[
             (explanation.classes[k], float(explanation.probabilities[k]))
-            for k in explanation.probabilities.argsort(descending=True)[:TOP].tolist()
+            for k in explanation.probabilities.argsort(descending=True)[:MAX_CLASSES].tolist()
         ],
         maps=[_page_map(explained, name, heat) for name, heat in explanation.heatmaps.items()],
         notes=explanation.notes,
-        smallest=None if smallest is None else _page_change(smallest, SIDE),
-        changes=[_page_change(each, SIDE // 3) for each in sorted(explained.changes, key=_least_first)],
+        smallest=None if smallest is None else _page_change(smallest, PICTURE_SIDE),
+        changes=[
+            _page_change(each, PICTURE_SIDE // 3) for each in sorted(explained.changes, key=_least_first)
+        ],
         novelty=round(explained.novelty or 0),
         neighbours=[
-            PageNeighbour(near.label, f"{near.similarity:.3f}", near.source, _picture(image, SIDE // 3))
+            PageNeighbour(
+                near.label, f"{near.similarity:.3f}", near.source, _picture(image, PICTURE_SIDE // 3)
+            )
             for near, image in explained.neighbours
         ],
         layers=[
@@ -267,7 +271,7 @@ def _section(explained: Explained) -> ExplainedSection:
 
 
 def _page_map(explained: Explained, method: str, heat: Tensor) -> PageMap:
-    height, width = _fitted(heat.shape[0], heat.shape[1], SIDE)
+    height, width = _fitted(heat.shape[0], heat.shape[1], PICTURE_SIDE)
     return PageMap(
         map=evidence_map(heat, translate(method)),
         width=width,

@@ -11,8 +11,8 @@ from pellucid.plots.images import Atlas, zoom
 from pellucid.report.context import JudgedPicture, ReportContext, judged_picture
 from pellucid.report.evidence import EvidenceMap, evidence_map
 
-GUESSED = 10
-CHOICES = 10  # classes a reader can choose from
+MAX_QUESTIONS = 10
+MAX_CHOICES = 10  # classes offered per question
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class GuessSection:
 def gather(context: ReportContext) -> GuessSection:
     """Test pictures whose prediction a reader guesses, before and after seeing a map of its evidence."""
     test, evaluation, pictures = context.splits.test, context.evaluation, context.pictures
-    mistakes = [i for i in evaluation.mistakes[: GUESSED // 2].tolist() if i in pictures.positions]
-    right = [i for i in context.hardest_right if i in pictures.positions][: GUESSED - len(mistakes)]
+    mistakes = [i for i in evaluation.mistakes[: MAX_QUESTIONS // 2].tolist() if i in pictures.positions]
+    right = [i for i in context.hardest_right if i in pictures.positions][: MAX_QUESTIONS - len(mistakes)]
     generator = torch.Generator().manual_seed(context.run.recipe.seed)
     drawn = [*mistakes, *right]
     order = [drawn[place] for place in torch.randperm(len(drawn), generator=generator).tolist()]
@@ -52,7 +52,7 @@ def gather(context: ReportContext) -> GuessSection:
     questions = []
     for index in order:
         heat = explain(context.run.classifier, test.images[index], methods=[method]).heatmaps[method]
-        likeliest = evaluation.probabilities[index].argsort(descending=True)[:CHOICES].sort().values
+        likeliest = evaluation.probabilities[index].argsort(descending=True)[:MAX_CHOICES].sort().values
         questions.append(
             Question(
                 picture=judged_picture(context, index),

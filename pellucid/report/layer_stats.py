@@ -1,4 +1,4 @@
-"""The section on layer statistics: what layers cost, see, waste and hold, and how they learned."""
+"""The section on layer statistics: cost, receptive field, unused channels, probes, gradients."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ from pellucid.plots.images import Atlas
 from pellucid.report.context import ReportContext
 from pellucid.training.diagnostics import LayerDiagnostics
 
-EXAMINED = 512  # test pictures, at most
-NAMED = 8  # channels named, at most
-CURVES = 9  # layers drawn by epoch, at most
+MAX_PICTURES = 512  # test pictures that statistics are computed on
+MAX_CHANNELS_NAMED = 8  # per layer and kind
+MAX_CURVES = 9  # layers drawn by epoch
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,11 @@ class ChannelList:
 class LayerRow:
     """One layer's row of the table.
 
-    field, effective  the receptive field and its effective part, in pixels; None where there is none
-    judged            whether channels were counted: dead, always on, twins
-    probe, untrained  accuracy 0..1 of a linear probe on the layer, and on the untrained one
+    receptive_field  width x height in pixels; None where there is none
+    effective_field  side in pixels of the part that matters in practice; None where there is none
+    judged           whether channels were counted: dead, always on, twins
+    probe            accuracy 0..1 of a linear probe on the layer
+    untrained_probe  accuracy 0..1 of a linear probe on the untrained layer
     """
 
     name: str
@@ -40,14 +42,14 @@ class LayerRow:
     parameters: int
     multiply_adds: int
     milliseconds: str
-    field: str | None
-    effective: str | None
+    receptive_field: str | None
+    effective_field: str | None
     judged: bool
     dead: ChannelList
     always_on: ChannelList
     twins: ChannelList
     probe: float | None
-    untrained: float | None
+    untrained_probe: float | None
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class LayerStatsSection:
 def gather(context: ReportContext) -> LayerStatsSection:
     """Every layer: shape, cost, receptive field, wasted channels, probe; gradient and update by epoch."""
     run = context.run
-    found = layer_statistics(run.classifier, context.splits.test, pictures=EXAMINED, seed=run.recipe.seed)
+    found = layer_statistics(run.classifier, context.splits.test, pictures=MAX_PICTURES, seed=run.recipe.seed)
     judged = [layer for layer in found.layers if layer.judged]
     probes = [(layer.name, layer.probe) for layer in judged if layer.probe is not None]
     return LayerStatsSection(
@@ -115,20 +117,26 @@ def _row(layer: LayerStats) -> LayerRow:
         parameters=layer.parameters,
         multiply_adds=layer.multiply_adds,
         milliseconds=f"{layer.seconds * 1000:.3f}",
-        field=None if layer.field is None else f"{layer.field[1]} × {layer.field[0]}",
-        effective=None if layer.effective_field is None else f"{layer.effective_field:.1f}",
+        receptive_field=None if layer.field is None else f"{layer.field[1]} × {layer.field[0]}",
+        effective_field=None if layer.effective_field is None else f"{layer.effective_field:.1f}",
         judged=layer.judged,
         dead=_channel_list(layer.dead),
         always_on=_channel_list(layer.always_on),
         twins=_channel_list([f"{twin.first} = {twin.second}" for twin in layer.duplicates]),
         probe=layer.probe,
-        untrained=layer.untrained_probe,
+        untrained_probe=layer.untrained_probe,
     )
 
 
 def _channel_list(channels: Sequence[object]) -> ChannelList:
-    more = "" if len(channels) <= NAMED else translate(" and %(count)s more", count=len(channels) - NAMED)
-    return ChannelList(len(channels), ", ".join(str(channel) for channel in channels[:NAMED]) + more)
+    more = (
+        ""
+        if len(channels) <= MAX_CHANNELS_NAMED
+        else translate(" and %(count)s more", count=len(channels) - MAX_CHANNELS_NAMED)
+    )
+    return ChannelList(
+        len(channels), ", ".join(str(channel) for channel in channels[:MAX_CHANNELS_NAMED]) + more
+    )
 
 
 def _charts(diagnostics: list[LayerDiagnostics]) -> list[str]:
@@ -136,7 +144,7 @@ def _charts(diagnostics: list[LayerDiagnostics]) -> list[str]:
     if not diagnostics:
         return []
     layers = list(dict.fromkeys(entry.layer for entry in diagnostics))
-    layers = layers[:: -(-len(layers) // CURVES)]
+    layers = layers[:: -(-len(layers) // MAX_CURVES)]
     gradients: dict[str, dict[int, float]] = {layer: {} for layer in layers}
     updates: dict[str, dict[int, float]] = {layer: {} for layer in layers}
     for entry in diagnostics:

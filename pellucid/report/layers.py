@@ -1,4 +1,4 @@
-"""What each layer puts out, one image a layer on one colour scale: the part of a page that looks inside."""
+"""The section on layers: the outputs of each, one image per layer on one colour scale."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -27,13 +27,13 @@ from pellucid.plots.images import (
 from pellucid.report.context import JudgedPicture, ReportContext, judged_picture
 from pellucid.report.evidence import EvidenceMap
 
-LAYERS_BUDGET, RECEIVED_BUDGET = 1_000_000, 300_000  # characters of the addresses, at most
-NAMED = 12  # scores that are named by their classes, at most
-CHECKED = 500  # pictures on which silent channels are counted
-VALUES_CHECKED = 300_000_000  # numbers those may put out in all
-CHANNELS = 64  # shown of a layer, at most
-UNITS = 256
-SIDE = 56  # cells of a map shown, a side
+MAX_LAYERS_CHARACTERS, MAX_RECEIVED_CHARACTERS = 1_000_000, 300_000  # of data URLs
+MAX_NAMED_CLASSES = 12  # of a last layer whose units are named
+MAX_SILENT_PICTURES = 500  # that silent channels are counted on
+MAX_SILENT_VALUES = 300_000_000  # layer outputs computed for that
+MAX_CHANNELS = 64  # shown of a layer with maps
+MAX_UNITS = 256  # shown of a layer without
+MAX_MAP_SIDE = 56  # cells; a larger map is averaged down
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,16 @@ class ChannelGrid:
 class LayerPicture:
     """One layer as a page draws it: all channels of all examples on one colour scale.
 
-    shape      of the output, in words; `description` says what it holds
-    kind       "maps", "units", or "numbers" for what cannot be drawn
-    atlas      name of the atlas that holds it; None where it cannot be drawn or had no room
-    left_out   channels that are not shown; `shrunk`, whether maps were averaged down
-    low, high  the ends of the colour `scale`, "viridis" or "signed"
-    classes    the classes its units stand for, in order; empty but for a last layer of few classes
+    shape        of the output for one picture, as text
+    kind         "maps", "units", or "numbers" for what cannot be drawn
+    description  number and size of the channels or units, as text
+    atlas        name of the atlas that holds it; None where it cannot be drawn or did not fit
+    left_out     number of channels that are not shown
+    shrunk       whether maps were averaged down
+    low, high    the values at the ends of the colour scale
+    scale        "viridis" or "signed"
+    empty        whether all outputs are equal
+    classes      the classes of its units, in order; empty but for a last layer of few classes
     """
 
     name: str
@@ -104,7 +108,7 @@ class FirstKernels:
 
 @dataclass(frozen=True)
 class SilentLayer:
-    """A layer with channels that answer to no picture: how many, of all its `channels`."""
+    """A layer with channels that no picture activates: their number, of all its `channels`."""
 
     name: str
     silent: int
@@ -113,7 +117,7 @@ class SilentLayer:
 
 @dataclass(frozen=True)
 class SilentChannels:
-    """Layers with silent channels, on how many pictures that was checked, and channels in all."""
+    """Layers with silent channels, the number of pictures checked, and of channels in all layers."""
 
     checked: int
     layers: list[SilentLayer]
@@ -124,7 +128,8 @@ class SilentChannels:
 class LayersExample:
     """A test picture whose layers are shown: as the network received it, and the evidence.
 
-    evidence   None where no map can be made; `supported`, whether its method passed its tests
+    evidence   None where no map can be made
+    supported  whether the map's method passed its tests
     """
 
     kind: str
@@ -136,7 +141,7 @@ class LayersExample:
 
 @dataclass(frozen=True)
 class LayersSection:
-    """What every layer makes of three telling test pictures."""
+    """The outputs of every layer for the example pictures, the first kernels and the silent channels."""
 
     atlases: Mapping[str, Atlas]
     large_zoom: int
@@ -147,14 +152,14 @@ class LayersSection:
 
 
 def gather(context: ReportContext) -> LayersSection:
-    """What every layer makes of three telling test pictures."""
+    """The outputs of every layer for the example pictures, the first kernels and the silent channels."""
     network, test = context.run.classifier.network, context.splits.test
     images = test.images[[example.index for example in context.examples]]
-    received = fitted_atlas(images, budget=RECEIVED_BUDGET, side=224)
+    received = fitted_atlas(images, budget=MAX_RECEIVED_CHARACTERS, side=224)
     recorded = distinct(record(network, scaled(images)))
-    layers, atlases = pictured_layers(network, recorded, budget=LAYERS_BUDGET)
+    layers, atlases = pictured_layers(network, recorded, budget=MAX_LAYERS_CHARACTERS)
     classes = context.evaluation.classes
-    if layers and layers[-1].kind == "units" and len(classes) <= NAMED:
+    if layers and layers[-1].kind == "units" and len(classes) <= MAX_NAMED_CLASSES:
         layers[-1] = _with_classes(layers[-1], classes)
     silent = silent_channels(network, test.images)
     kernels = first_kernels(network)
@@ -206,12 +211,12 @@ def distinct(layers: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
 def pictured_layers(
     network: nn.Module, layers: list[tuple[str, Tensor]], *, budget: int
 ) -> tuple[list[LayerPicture], dict[str, Atlas]]:
-    """The layers as they are drawn, with their images, as long as there is room; the rest by name alone."""
-    drawn, atlases, room = [], {}, budget
+    """The layers as they are drawn, with their images up to `budget` characters; the rest by name alone."""
+    drawn, atlases, characters_left = [], {}, budget
     for number, (name, outputs) in enumerate(layers):
         layer, atlas = _pictured(name, outputs, learned=_has_weights(network, name))
-        if atlas is not None and len(atlas.address) <= room:
-            room -= len(atlas.address)
+        if atlas is not None and len(atlas.address) <= characters_left:
+            characters_left -= len(atlas.address)
             atlases[f"layer{number}"] = atlas
             layer = replace(layer, atlas=f"layer{number}")
         drawn.append(layer)
@@ -224,13 +229,13 @@ def _pictured(name: str, outputs: Tensor, *, learned: bool) -> tuple[LayerPictur
     if outputs.dim() not in (2, 4) or not outputs.numel():
         return LayerPicture(name, shape), None
     flat = outputs.dim() == 2
-    shown = outputs[:, :UNITS, None, None] if flat else outputs[:, :CHANNELS]  # (B, C, H, W)
+    shown = outputs[:, :MAX_UNITS, None, None] if flat else outputs[:, :MAX_CHANNELS]  # (B, C, H, W)
     low, high = scale_of(outputs)
     signed = low < 0
     low, high = (-max(-low, high), max(-low, high)) if signed else (low, high)
     size, side = shown.shape[2:], 14 if flat else 84 if shown.shape[1] <= 16 and learned else 42
-    if max(size) > SIDE:
-        height, width = (max(1, length * SIDE // max(size)) for length in size)
+    if max(size) > MAX_MAP_SIDE:
+        height, width = (max(1, length * MAX_MAP_SIDE // max(size)) for length in size)
         shown = nn.functional.adaptive_avg_pool2d(shown, (height, width))
     places = scale_places(shown.flatten(0, 1), low, high)
     atlas = palette_atlas(places, shown.shape[1], SIGNED if signed else VIRIDIS)
@@ -243,7 +248,7 @@ def _pictured(name: str, outputs: Tensor, *, learned: bool) -> tuple[LayerPictur
         if flat
         else translate("%(count)s channels of %(size)s", count=count, size=size_text),
         left_out=outputs.shape[1] - shown.shape[1],
-        shrunk=max(size) > SIDE,
+        shrunk=max(size) > MAX_MAP_SIDE,
         low=figure(low),
         high=figure(high),
         scale="signed" if signed else "viridis",
@@ -288,7 +293,7 @@ def first_kernels(network: nn.Module) -> FirstKernels | None:
     name, weight = next(((n, w) for n, w in network.named_parameters() if w.dim() > 1), ("", None))
     if weight is None or weight.dim() != 4 or weight.shape[1] not in (1, 3):
         return None
-    kernels = weight.detach().float()[:CHANNELS]  # (F, C, h, w)
+    kernels = weight.detach().float()[:MAX_CHANNELS]  # (F, C, h, w)
     limit = float(kernels.abs().max())
     bands = kernels.flatten(0, 1)  # (F * C, h, w)
     atlas = palette_atlas(scale_places(bands, -limit, limit), kernels.shape[1], SIGNED)
@@ -306,7 +311,7 @@ def first_kernels(network: nn.Module) -> FirstKernels | None:
 
 
 def silent_channels(network: nn.Module, images: Tensor) -> SilentChannels:
-    """The channels that none of the pictures excites.
+    """The channels that none of the pictures activates.
 
     Only layers with maps and weights of their own count: a pooling is as silent as what it pools.
     """
@@ -316,8 +321,8 @@ def silent_channels(network: nn.Module, images: Tensor) -> SilentChannels:
         for name, maps in first.items()
         if maps.dim() == 4 and "#" not in name and _has_weights(network, name)
     ]
-    room = VALUES_CHECKED // sum(maps.numel() for maps in first.values())
-    checked = min(len(images), max(3, min(CHECKED, room)))
+    affordable = MAX_SILENT_VALUES // sum(maps.numel() for maps in first.values())
+    checked = min(len(images), max(3, min(MAX_SILENT_PICTURES, affordable)))
     highest: dict[str, Tensor] = {}
     for part in torch.split(images[:checked], 50):
         recorded = record(network, scaled(part))

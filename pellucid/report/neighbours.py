@@ -10,8 +10,8 @@ from pellucid.plots.images import Atlas, Cell, fitted_atlas, zoom
 from pellucid.report.context import MAX_FURTHER_EXAMPLES, JudgedPicture, ReportContext, judged_picture
 from pellucid.report.evidence import count_affordable_pictures
 
-NEIGHBOURS = 8
-NEIGHBOUR_BUDGET = 130_000
+NEIGHBOURS_PER_PICTURE = 8
+MAX_ATLAS_CHARACTERS = 130_000  # of the data URL of the neighbours
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,9 @@ class NeighbourTile:
 class PictureNeighbours:
     """A test picture and the training pictures most similar to it.
 
-    novelty        percentile 0..100 of how far it is from its nearest training pictures
-    same_label     how many of those have its label, and `same_prediction` its prediction
+    novelty          percentile 0..100 of its distance to its nearest training pictures
+    same_label       number of neighbours with its label
+    same_prediction  number of neighbours whose label is its prediction
     """
 
     kind: str
@@ -45,17 +46,17 @@ class PictureNeighbours:
 class NeighboursSection:
     """Some test pictures with the training pictures most similar to them.
 
-    highest_novelty  of the pictures shown
-    searched         how many of the `training` pictures were searched
-    held_out         whether usual distances were measured on pictures held out of training
+    highest_novelty  of the pictures shown, a percentile 0..100
+    searched_count   number of training pictures searched, of `training_count`
+    held_out         whether the distances to compare with are those of pictures held out of training
     """
 
     atlases: Mapping[str, Atlas]
     large_zoom: int
     test_zoom: int
     rows: list[PictureNeighbours]
-    searched: int
-    training: int
+    searched_count: int
+    training_count: int
     highest_novelty: int
     held_out: bool
     caveat: str
@@ -68,9 +69,9 @@ def gather(context: ReportContext) -> NeighboursSection:
     chosen = context.further_examples[: max(2, int(MAX_FURTHER_EXAMPLES * share))]
     index = index_sample(classifier, splits.train, splits.validation)
     images = splits.test.images[[example.index for example in chosen]]
-    found, novelties = nearest(index, images, NEIGHBOURS), novelty(index, images)
+    found, novelties = nearest(index, images, NEIGHBOURS_PER_PICTURE), novelty(index, images)
     positions = [neighbour.index for row in found for neighbour in row]
-    atlas = fitted_atlas(index.dataset.images[positions], budget=NEIGHBOUR_BUDGET, side=64)
+    atlas = fitted_atlas(index.dataset.images[positions], budget=MAX_ATLAS_CHARACTERS, side=64)
     rows = []
     for number, (example, row) in enumerate(zip(chosen, found, strict=True)):
         picture = judged_picture(context, example.index)
@@ -100,8 +101,8 @@ def gather(context: ReportContext) -> NeighboursSection:
         large_zoom=zoom(atlas, 64),
         test_zoom=zoom(context.pictures.atlas, 64),
         rows=[row for row in rows if row.picture.cell],
-        searched=len(index.dataset),
-        training=len(splits.train),
+        searched_count=len(index.dataset),
+        training_count=len(splits.train),
         highest_novelty=max((row.novelty for row in rows), default=0),
         held_out=index.held_out,
         caveat=translate(CAVEAT),

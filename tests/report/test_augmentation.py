@@ -9,7 +9,7 @@ import torch
 
 from pellucid.data.dataset import Origin, Splits
 from pellucid.evaluation.evaluation import Evaluation, evaluate
-from pellucid.report.augmentation import SHOWN, preview
+from pellucid.report.augmentation import MAX_PICTURES, preview
 from pellucid.report.context import ReportContext
 from pellucid.report.report import render
 from pellucid.runs.fit import fit
@@ -35,16 +35,18 @@ def test_the_first_pictures_are_shown_as_they_are_and_as_they_were_trained_on(tm
     shown = preview(made)
     assert shown is not None
     batch, images, targets = first_batch(made.splits.train, made.run.recipe)
-    assert len(shown.before) == len(shown.after) == SHOWN
-    labels = made.splits.train.labels[batch[:SHOWN]].tolist()
+    assert len(shown.before) == len(shown.after) == MAX_PICTURES
+    labels = made.splits.train.labels[batch[:MAX_PICTURES]].tolist()
     assert [picture.labels for picture in shown.before] == [[CLASSES[label]] for label in labels]
     for picture, target in zip(shown.after, targets, strict=False):
         shares = {words.split(" % ")[1]: int(words.split(" % ")[0]) for words in picture.labels}
         assert shares == {
             c: round(s * 100) for c, s in zip(CLASSES, target.tolist(), strict=True) if s > 0.005
         }
-    assert not torch.equal(images[:SHOWN] * 255, made.splits.train.images[batch[:SHOWN]].float())
-    assert [name for name, _ in shown.phrases] == ["shift", "cutmix"]
+    assert not torch.equal(
+        images[:MAX_PICTURES] * 255, made.splits.train.images[batch[:MAX_PICTURES]].float()
+    )
+    assert [name for name, _ in shown.descriptions] == ["shift", "cutmix"]
 
 
 def test_without_augmentation_there_is_nothing_to_show(tmp_path: Path) -> None:
@@ -57,7 +59,7 @@ def test_the_page_shows_the_preview_with_names_as_text(tmp_path: Path) -> None:
     splits = Splits(*(replace(part, classes=hostile) for _, part in splits.items()))
     page = render(context(tmp_path / "run", "flip,colour", splits))
     assert "before and after augmentation" in page
-    assert page.count("px a-augmented") == 2 * SHOWN
+    assert page.count("px a-augmented") == 2 * MAX_PICTURES
     assert "<b>bar" not in page
     assert "could not be made" not in page
 

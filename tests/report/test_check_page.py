@@ -9,7 +9,7 @@ import torch
 
 from pellucid.data.audit.findings import audit
 from pellucid.data.dataset import Splits
-from pellucid.report.check_page import GROUPS, SECTIONS, Subject, render, write_check
+from pellucid.report.check_page import MAX_GROUPS, SECTIONS, Subject, render, write_check
 from tests.pages import HOSTILE, Elements
 from tests.photographs import (
     dataset_of,
@@ -81,5 +81,5 @@ def test_a_page_of_many_findings_stays_small_and_says_how_many_it_left_out() -> 
         train, train.subset(torch.arange(0)), replace(train, sources=[f"t/{n}" for n in range(100)])
     )
     text = render(Subject(audit(splits), splits, "twice"))
-    assert f"The first {GROUPS} of 100" in text
+    assert f"The first {MAX_GROUPS} of 100" in text
     assert len(text) < 5_000_000

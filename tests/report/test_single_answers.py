@@ -38,7 +38,7 @@ def section(page: str, key: str) -> str:
 
 def test_a_change_that_is_shown_was_confirmed_and_the_least_stands_first(context: ReportContext) -> None:
     section_ = counterfactual.gather(context)
-    assert section_.tried == len(section_.rows) >= 2
+    assert section_.examined == len(section_.rows) >= 2
     for row in section_.rows:
         amounts = [float(change.amount) for change in row.changes if change.confirmed]
         assert amounts == sorted(amounts)
@@ -85,7 +85,7 @@ def test_the_map_shows_the_share_of_neighbours_kept_and_rings_every_mistake(
     assert shown.count('class="px a-map') == 2 * section_.count
     assert all(0 <= x <= 1000 and 0 <= y <= 1000 for each in section_.maps for x, y in each.positions)
     for each in section_.maps:
-        assert re.search(rf"{each.title}</b> keeps {100 * each.kept:.1f}", shown)
+        assert re.search(rf"{each.title}</b> keeps {100 * each.preserved:.1f}", shown)
 
 
 def test_layer_statistics_have_every_layer_and_a_run_without_diagnostics_says_so(
