@@ -54,7 +54,7 @@ class JudgedPicture:
 
     index: int
     cell: Cell | None
-    right: bool
+    correct: bool
     label: str
     prediction: str
     confidence: float
@@ -82,7 +82,7 @@ class ReportContext:
     @cached_property
     def examples(self) -> list[Example]:
         """Up to three pictures: a typical one, the least confident correct one, the worst mistake."""
-        right = self.hardest_right
+        right = self.hardest_correct
         examples = [
             Example(translate("worst mistake"), index) for index in self.evaluation.mistakes[:1].tolist()
         ]
@@ -104,7 +104,7 @@ class ReportContext:
         return [*self.examples, *(Example(translate("mistake"), index) for index in rest)]
 
     @cached_property
-    def hardest_right(self) -> list[int]:
+    def hardest_correct(self) -> list[int]:
         """Test pictures predicted correctly, the least confident first."""
         evaluation = self.evaluation
         right = torch.nonzero(evaluation.predictions == evaluation.labels)[:, 0]
@@ -112,10 +112,10 @@ class ReportContext:
         return order
 
     @cached_property
-    def right_by_class(self) -> dict[int, list[int]]:
+    def correct_by_class(self) -> dict[int, list[int]]:
         """The least confident correct pictures of each class, which the diagonal of the matrix opens."""
         hardest: dict[int, list[int]] = {}
-        for index in self.hardest_right if len(self.evaluation.classes) <= MAX_MATRIX_CLASSES else []:
+        for index in self.hardest_correct if len(self.evaluation.classes) <= MAX_MATRIX_CLASSES else []:
             indices = hardest.setdefault(int(self.evaluation.labels[index]), [])
             if len(indices) < MAX_PICTURES_PER_CONFUSION:
                 indices.append(index)
@@ -128,7 +128,7 @@ class ReportContext:
         if list(evaluation.sources) != list(test.sources):
             raise PellucidError("The evaluation is of other pictures than the test set holds.")
         needed = [*range(min(FIRST_PICTURES, len(test))), *(example.index for example in self.examples)]
-        needed += [index for indices in self.right_by_class.values() for index in indices]
+        needed += [index for indices in self.correct_by_class.values() for index in indices]
         order = list(dict.fromkeys([*needed, *evaluation.mistakes.tolist()]))
         atlas = images.fitted_atlas(test.images[order], budget=MAX_ATLAS_CHARACTERS)
         return PictureAtlas(atlas, {index: place for place, index in enumerate(order[: atlas.count])})
@@ -161,7 +161,7 @@ def judged_picture(context: ReportContext, index: int) -> JudgedPicture:
     return JudgedPicture(
         index=index,
         cell=context.pictures.cell(index),
-        right=prediction == label,
+        correct=prediction == label,
         label=label,
         prediction=prediction,
         confidence=confidence,

@@ -69,7 +69,7 @@ class EmbeddingSection:
         return {
             "index": [picture.index for picture in pictures],
             "label": [picture.label for picture in pictures],
-            "wrong": [not picture.right for picture in pictures],
+            "wrong": [not picture.correct for picture in pictures],
             "description": [picture.description for picture in pictures],
         }
 
@@ -106,7 +106,7 @@ def gather(context: ReportContext) -> EmbeddingSection:
         thumbnails=thumbnails,
         maps=maps,
         count=len(chosen),
-        mistakes=sum(not thumbnail.picture.right for thumbnail in thumbnails),
+        mistakes=sum(not thumbnail.picture.correct for thumbnail in thumbnails),
         total=evaluation.count,
         total_mistakes=len(evaluation.mistakes),
         remark=atlas.remark,

@@ -31,14 +31,14 @@ class ConfusionPictures:
 
     id        the HTML id of their block on the page
     count     the number of such test pictures; `pictures` are the first of them
-    right     whether label and prediction are equal
+    correct   whether label and prediction are equal
     """
 
     id: str
     label: str
     prediction: str
     count: int
-    right: bool
+    correct: bool
     pictures: list[JudgedPicture]
 
 
@@ -161,14 +161,14 @@ def _confusion_pictures(context: ReportContext) -> list[ConfusionPictures]:
     keys = [(label_of[pair.label], label_of[pair.prediction]) for pair in evaluation.confusions[:MAX_PAIRS]]
     groups = [(key, mistakes[key], len(mistakes[key])) for key in keys]
     correct = evaluation.confusion.diagonal().tolist()
-    groups += [((k, k), indices, correct[k]) for k, indices in sorted(context.right_by_class.items())]
+    groups += [((k, k), indices, correct[k]) for k, indices in sorted(context.correct_by_class.items())]
     return [
         ConfusionPictures(
             id=_confusion_id(label, prediction),
             label=evaluation.classes[label],
             prediction=evaluation.classes[prediction],
             count=count,
-            right=label == prediction,
+            correct=label == prediction,
             pictures=[
                 judged_picture(context, index)
                 for index in indices[:MAX_PICTURES_PER_CONFUSION]

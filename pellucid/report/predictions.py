@@ -9,12 +9,12 @@ from pellucid.report.context import FIRST_PICTURES, JudgedPicture, ReportContext
 
 @dataclass(frozen=True)
 class PredictionsSection:
-    """The first test pictures with their predictions, and how many of them are right."""
+    """The first test pictures with their predictions; `correct` of them were predicted correctly."""
 
     atlases: Mapping[str, Atlas]
     zoom: int
     pictures: list[JudgedPicture]
-    right: int
+    correct: int
 
 
 def gather(context: ReportContext) -> PredictionsSection:
@@ -27,5 +27,5 @@ def gather(context: ReportContext) -> PredictionsSection:
         atlases={"test": atlas},
         zoom=zoom(atlas, 84),
         pictures=[picture for picture in pictures if picture.cell],
-        right=sum(picture.right for picture in pictures),
+        correct=sum(picture.correct for picture in pictures),
     )
