@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
-from pellucid.inference import VALUES_PER_BATCH, evaluation_mode, fixed_batches, restored_modes, scaled
+from pellucid.inference import fixed_batches
 from pellucid.models import build
 from tests.toys import CLASSES, same_weights, toy_dataset, write_picture
 
@@ -178,39 +178,6 @@ def test_asking_leaves_modes_random_state_and_threads_as_they_were(breaking: boo
     assert all(p.grad is None for p in classifier.network.parameters())
 
 
-def test_modes_come_back_whatever_happens_inside() -> None:
-    network = build("tutorial", 1, 4, (16, 16)).train()
-    network.dropout.eval()  # type: ignore[operator, union-attr]
-    modes = [module.training for module in network.modules()]
-    with pytest.raises(ValueError, match="x"), restored_modes(network):
-        network.train()
-        raise ValueError("x")
-    with evaluation_mode(network):
-        assert not any(module.training for module in network.modules())
-    assert [module.training for module in network.modules()] == modes
-
-
-def test_pictures_are_scaled_to_one_exactly() -> None:
-    values = torch.arange(256).reshape(1, 1, 16, 16)
-    found = scaled(values.to(torch.uint8)).flatten()
-    assert torch.equal(found, values.flatten() / 255)
-    assert (float(found[0]), float(found[255])) == (0.0, 1.0)
-
-
-@pytest.mark.parametrize("count", [0, 1, 5])
-@pytest.mark.parametrize("side", [4, 300, 900])
-def test_batches_have_one_shape_and_miss_no_picture(count: int, side: int) -> None:
-    images = torch.randint(0, 256, (count, 1, side, side)).to(torch.uint8)
-    batches = list(fixed_batches(images))
-    assert len({(batch.shape, batch.stride()) for _, batch, _ in batches}) <= 1
-    assert all(batch.numel() <= VALUES_PER_BATCH or len(batch) == 1 for _, batch, _ in batches)
-    found = torch.cat([torch.empty(0, 1, side, side), *(batch[:filled] for _, batch, filled in batches)])
-    assert torch.equal(found, images / 255)
-    assert [start for start, _, _ in batches] == list(
-        itertools.accumulate([f for *_, f in batches], initial=0)
-    )[: len(batches)]
-
-
 def test_what_was_saved_and_loaded_answers_with_the_same_bytes(tmp_path: Path) -> None:
     classifier = toy_classifier(3, classes=("ä", "b,\n", "\u202e한", "<b>"))
     classifier = replace(classifier, preprocess=Preprocess(3, 16, 16, "stretch"))
@@ -312,6 +279,8 @@ FOREIGN: dict[str, Any] = {
     "null": None,
     "nothing": {},
 }
+
+
 WRONG: dict[str, Any] = {
     "format": [2, "1", None, [], {}],
     "model": ["resnet152", "__import__('os')", "", 7, None, [], {}, ["tutorial"]],
@@ -331,6 +300,8 @@ WRONG: dict[str, Any] = {
     "sha256": [None, 7, "", [], "0" * 64],
     "preprocess": [None, [], "x", 7, {}, {"channels": 1}],
 }
+
+
 SIZES: dict[str, Any] = {
     "channels": [0, 2, 4, -1, 1.0, "1", None, True, 10**30],
     "height": [0, -16, 16.5, "16", None, [], 10**9, 2**63, True, 3],

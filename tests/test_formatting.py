@@ -79,3 +79,10 @@ def test_five_names_are_quoted_and_the_rest_counted() -> None:
 
 def test_a_name_cannot_steer_the_terminal() -> None:
     assert plain("a\x1b[2Jb\r\n한글\u202e") == "a\\x1b[2Jb\\x0d\n한글\\x202e"
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(0, "0 bytes"), (999, "999 bytes"), (1_234_567, "1.2 MB"), (2_457_600_000, "2.5 GB")]
+)
+def test_sizes_are_told_in_words(count: int, words: str) -> None:
+    assert size_in_words(count) == words

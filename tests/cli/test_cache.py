@@ -9,7 +9,6 @@ from pellucid.cache import cache_folder
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.store.pixels import pack
 from pellucid.data.store.stores import list_stores
-from pellucid.formatting import size_in_words
 from tests.data.listings import folder_of_pictures, listed
 from tests.toys import Call
 
@@ -68,10 +67,3 @@ def test_an_unknown_name_is_answered_with_the_nearest(call: Call, kept: list[Pat
 
 def test_an_empty_cache_says_so(call: Call) -> None:
     assert call("cache")[:2] == (0, "Nothing is kept.\n")
-
-
-@pytest.mark.parametrize(
-    ("count", "words"), [(0, "0 bytes"), (999, "999 bytes"), (1_234_567, "1.2 MB"), (2_457_600_000, "2.5 GB")]
-)
-def test_sizes_are_told_in_words(count: int, words: str) -> None:
-    assert size_in_words(count) == words

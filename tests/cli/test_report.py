@@ -7,10 +7,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from pellucid.cli.output import Output, with_flags
+from pellucid.cli.output import Output
 from pellucid.cli.report import write_and_name
-from pellucid.errors import UsageError
-from pellucid.files import claim_empty_folder
 
 
 @pytest.fixture
@@ -42,11 +40,3 @@ def test_a_terminal_shows_the_section_being_written() -> None:
 def test_a_pipe_gets_the_path_alone(capsys: pytest.CaptureFixture[str]) -> None:
     written(Output())
     assert capsys.readouterr() == ("Report: run/report.html\n", "")
-
-
-def test_a_full_folder_is_refused_by_the_name_of_the_argument_and_by_its_flag(tmp_path: Path) -> None:
-    (tmp_path / "note.txt").write_text("mine", "utf-8")
-    with pytest.raises(UsageError) as refused:
-        claim_empty_folder(tmp_path)
-    assert str(refused.value).endswith("Expected a new or empty folder: name another with `folder`.")
-    assert with_flags(str(refused.value)).endswith("name another with --out.")

@@ -1,7 +1,6 @@
 """The page's addresses: what is served, one question at a time, the newest first."""
 
 import asyncio
-import base64
 import json
 import re
 import struct
@@ -14,11 +13,9 @@ import pytest
 import torch
 
 import pellucid.live.app as app_module
-from pellucid.cli import application as command_line
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
 from pellucid.live.app import Served, application, received_by_all, served
-from pellucid.live.disagreements import disputed
 from pellucid.models import build
 from pellucid.pad import section
 from pellucid.pad.section import Subject
@@ -262,37 +259,3 @@ def test_one_to_three_runs_and_a_known_language(runs: list[Served]) -> None:
     assert (
         json.loads(ask(application(runs, port=PORT, language="ko"), path=b"/runs").body)["language"] == "ko"
     )
-
-
-def test_the_command_refuses_what_it_cannot_serve() -> None:
-    app = command_line()
-    for words, message in (
-        (["live", *["x"] * 4], "Expected one to 3 runs to show side by side"),
-        (["live", "x", "--lang", "fr"], "Unknown language 'fr'"),
-        (["live", "nowhere"], "'nowhere' is not a folder"),
-    ):
-        with pytest.raises(UsageError, match=message):
-            app(words, standalone_mode=False)
-
-
-def test_pictures_on_which_runs_disagree_are_found() -> None:
-    toys = toy_dataset(60)
-    one = replace(classifier("tutorial"), classes=toys.classes, preprocess=Preprocess(1, 16, 16))
-    two = [replace(one, network=build("tutorial", 1, 4, (16, 16), seed=seed).eval()) for seed in (1, 2)]
-    found = disputed([Subject(each, "toys", test=toys) for each in two])
-    assert found is not None
-    answers = [each.predict(toys.images).argmax(dim=1) for each in two]
-    assert (found.sample_size, found.disagreements) == (60, int((answers[0] != answers[1]).sum()))
-    assert found.disagreements > 0
-    shown = torch.frombuffer(bytearray(base64.b64decode(found.pictures)), dtype=torch.uint8)
-    for image, said in zip(shown.reshape(-1, 1, 16, 16), found.answers, strict=True):
-        assert said == [int(each.predict(image[None]).argmax()) for each in two]
-        assert said[0] != said[1]
-
-
-def test_runs_that_cannot_be_compared_are_not() -> None:
-    toys = toy_dataset(20)
-    one = Subject(replace(classifier("tutorial"), classes=toys.classes), "toys", test=toys)
-    assert disputed([one]) is None
-    assert disputed([one, Subject(classifier("tutorial"), "toys", test=toys)]) is None
-    assert disputed([replace(one, test=None)] * 2) is None

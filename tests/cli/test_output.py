@@ -1,0 +1,78 @@
+"""What is printed: plain text in a pipe, JSON lines on request, no control code from any name."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.cli.output import with_flags
+from pellucid.errors import UsageError
+from pellucid.files import claim_empty_folder
+from tests.toys import Call, rows_of, toy_dataset, write_picture
+
+CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+
+
+def test_piped_output_has_no_control_codes(trained: tuple[Path, Any]) -> None:
+    assert trained[1].stdout.isprintable() is False  # it has lines
+    assert not CONTROLS.search(trained[1].stdout)
+
+
+def test_json_gives_json_lines_and_nothing_else(call: Call, toys: None) -> None:
+    code, out, err = call("train", "toys", "--epochs", "2", "--threads", "1", "--json")
+    assert (code, err) == (0, "")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["event"] for event in events] == ["data", "recipe", "epoch", "epoch", "evaluation"]
+    assert (events[1]["model"], events[1]["epochs"]) == ("tutorial", 2)
+    assert events[2].keys() >= {"epoch", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "best"}
+    assert events[4]["count"] == 48
+    for words in (["check", "toys", "--json"], ["datasets", "--json"]):
+        code, out, _ = call(*words)
+        assert code == 0
+        assert all(isinstance(json.loads(line), dict) for line in out.splitlines())
+
+
+def test_quiet_and_json_together_print_nothing(call: Call, toys: None) -> None:
+    words = ("train", "toys", "--epochs", "1", "--threads", "1", "--quiet", "--json")
+    assert call(*words) == (0, "", "")
+
+
+NAMES = [
+    "\x1b[31mred\x1b[0m.png", "bell\x07.png", "back\b\b\b.png", "line\nfeed.png", "return\rhere.png",
+    "\x9b2J.png", "\u202egnp.exe", "[bold]markup.png", ":cat:.png", "한 글.png",
+    os.fsdecode(b"caf\xe9.png"),
+]  # fmt: skip
+
+
+def test_no_file_name_steers_the_terminal(toy_run: Path, call: Call) -> None:
+    image = toy_dataset(1).images[0]
+    for name in NAMES:
+        write_picture(Path("plain.png"), image).rename(name)
+    code, out, err = call("predict", toy_run, *NAMES, "--csv", "table.csv", "--json")
+    assert (code, err) == (0, "")
+    assert [json.loads(line)["source"] for line in out.splitlines()] == NAMES
+    assert [row["source"] for row in rows_of(Path("table.csv"))][:-1] == NAMES[:-1]
+    code, out, err = call("predict", toy_run, *NAMES)
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == len(NAMES)
+    assert not CONTROLS.search(out)
+    assert "\u202e" not in out
+    assert "[bold]markup.png: " in out
+    assert ":cat:.png: " in out
+    assert "한 글.png: " in out
+    absent = [f"absent-{name}" for name in NAMES]
+    code, out, err = call("predict", toy_run, *absent)
+    assert (code, out) == (2, "")
+    assert not CONTROLS.search(err)
+    assert "\u202e" not in err
+
+
+def test_a_full_folder_is_refused_by_the_name_of_the_argument_and_by_its_flag(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("mine", "utf-8")
+    with pytest.raises(UsageError) as refused:
+        claim_empty_folder(tmp_path)
+    assert str(refused.value).endswith("Expected a new or empty folder: name another with `folder`.")
+    assert with_flags(str(refused.value)).endswith("name another with --out.")

@@ -1,0 +1,79 @@
+"""Predictions of the command line are those of Python, and a wrong picture stops no other."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pellucid import prediction
+from pellucid.classifier import Classifier
+from pellucid.data import load
+from pellucid.evaluation.evaluation import Evaluation
+from tests.toys import Call, pellucid, rows_of, toy_dataset, write_picture
+
+
+def test_predict_evaluate_and_report_agree_with_python_to_the_last_digit(
+    trained: tuple[Path, Any], tmp_path: Path, call: Call
+) -> None:
+    run = trained[0] / "runs" / "latest"
+    test = load("digits").test
+    files = [write_picture(tmp_path / f"{n}.png", test.images[n]) for n in range(4)]
+    expected = Classifier.load(run).predict(test.images)[:4]
+    recorded = Evaluation.load(run, test.classes).probabilities[:4]
+    assert torch.equal(recorded, expected)
+    code, out, _ = call("predict", run, *files, "--json")
+    assert code == 0
+    answers = [json.loads(line) for line in out.splitlines()]
+    found = [[answer["probabilities"][name] for name in test.classes] for answer in answers]
+    assert torch.equal(torch.tensor(found), expected)
+    assert call("predict", run, *files, "--csv", "table.csv")[0] == 0
+    rows = rows_of(tmp_path / "table.csv")
+    found = [[float(row[f"p({name})"]) for name in test.classes] for row in rows]
+    assert torch.equal(torch.tensor(found), expected)
+    assert [row["source"] for row in rows] == [str(file) for file in files]
+    code, out, _ = call("predict", run, *files)
+    assert [line.partition(": ")[0] for line in out.splitlines()] == [str(file) for file in files]
+
+
+@pytest.mark.slow
+def test_many_files_get_the_answers_each_would_get_alone(
+    toy_run: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prediction, "READ_AT_ONCE", 3)
+    files = [write_picture(Path(f"{n}.png"), image) for n, image in enumerate(toy_dataset(7).images)]
+    files.insert(4, Path("absent.png"))
+    code, out, err = call("predict", toy_run, *files, "--json")
+    assert (code, err.count("absent.png")) == (2, 1)
+    alone = "".join(call("predict", toy_run, file, "--json")[1] for file in files)
+    assert out == alone
+    assert len(out.splitlines()) == 7
+
+
+def test_another_process_predicts_the_same_digits(trained: tuple[Path, Any], tmp_path: Path) -> None:
+    run = trained[0] / "runs" / "latest"
+    image = load("digits").test.images[7]
+    done = pellucid("predict", run, write_picture(tmp_path / "7.png", image), "--json", cwd=tmp_path)
+    found = list(json.loads(done.stdout)["probabilities"].values())
+    assert torch.equal(torch.tensor(found), Classifier.load(run).predict(image[None])[0])
+
+
+def test_wrong_pictures_are_named_and_the_others_answered(toy_run: Path, call: Call) -> None:
+    good = write_picture(Path("good.png"), toy_dataset(1).images[0])
+    write_picture(Path("large.png"), torch.zeros(1, 20, 30, dtype=torch.uint8))
+    write_picture(Path("colour.png"), toy_dataset(1, channels=3).images[0])
+    Path("text.png").write_text("not a picture")
+    Path("cut.png").write_bytes(good.read_bytes()[:60])
+    Path("folder.png").mkdir()
+    wrong = ["large.png", "colour.png", "text.png", "cut.png", "folder.png", "absent.png"]
+    code, out, err = call("predict", toy_run, *wrong, good)
+    assert code == 2
+    assert out.startswith("good.png: ")
+    assert len(out.splitlines()) == 1
+    messages = err.splitlines()
+    for name, message in zip(wrong, messages, strict=True):
+        assert message.startswith(f"pellucid: '{name}' "), message
+    assert "is 30x20 gray; this classifier was trained on 16x16 gray pictures" in messages[0]
+    assert call("predict", toy_run, "large.png", "colour.png", "--scaling", "stretch")[0] == 0
+    assert "Unknown scaling 'squeeze'" in call("predict", toy_run, good, "--scaling", "squeeze")[2]

@@ -1,0 +1,267 @@
+"""Fitting gives the same bytes from the same seed, leaves the process as it was, and loses nothing."""
+
+import errno
+import gc
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pellucid.classifier import Classifier
+from pellucid.data.dataset import Dataset, Origin
+from pellucid.data.preprocess import Preprocess
+from pellucid.errors import PellucidError, UsageError
+from pellucid.files import read_json, sha256
+from pellucid.models.tutorial import Tutorial
+from pellucid.recipe import Recipe, read_recipe
+from pellucid.runs.fit import Callback, fit
+from pellucid.runs.run import Run
+from pellucid.training.loop import Epoch, Step
+from tests.runs.toy_runs import EVENTS, SHORT, SPLITS, names_in, resumed, started
+from tests.toys import at, left, only_class, surroundings, toy_dataset, toy_splits
+
+
+def test_same_seed_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    torch.rand(11)
+    run = started(tmp_path / "again")
+    assert left(tmp_path / "again") == left(finished)
+    other = started(tmp_path / "other", recipe=replace(SHORT, seed=1))
+    assert sha256(other.folder / "model.safetensors") != sha256(run.folder / "model.safetensors")
+
+
+def test_another_process_with_other_hashes_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tests.runs.toy_runs import started; "
+        "started(Path(sys.argv[1]))"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, tmp_path / seed], env=surroundings(PYTHONHASHSEED=seed))
+        for seed in ("1", "77")
+    ]
+    assert [process.wait(timeout=100) for process in processes] == [0, 0]
+    digests = {sha256(folder / "model.safetensors") for folder in (finished, tmp_path / "1", tmp_path / "77")}
+    assert len(digests) == 1
+
+
+OPTIONAL = ("diagnostics.csv", "snapshots.safetensors")
+
+
+class Disk:
+    """Counts what is flushed to the disk, and refuses from the `first` flush on, `times` times."""
+
+    def __init__(self, first: int, times: int) -> None:
+        self.count = self.refusals = 0
+        self.refused = range(first, first + times)
+        self.fsync = os.fsync
+
+    def __call__(self, descriptor: int) -> None:
+        self.count += 1
+        if self.count - 1 in self.refused and stat.S_ISREG(os.fstat(descriptor).st_mode):
+            self.refusals += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.fsync(descriptor)
+
+
+def test_a_disk_that_fills_while_optional_files_are_written_does_not_end_the_training(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise PellucidError("Cannot write 'diagnostics.csv': no space is left.")
+
+    monkeypatch.setattr("pellucid.runs.fit.write_diagnostics", full)
+    with pytest.warns(UserWarning, match="Training goes on, but what pages show of it is incomplete: Cannot"):
+        started(tmp_path / "run")
+    assert Run.open(tmp_path / "run").diagnostics() == []
+    assert left(tmp_path / "run", "diagnostics.csv") == left(finished, "diagnostics.csv")
+
+
+@pytest.mark.filterwarnings("ignore:Training goes on:UserWarning")
+@pytest.mark.parametrize("times", [2, 10_000], ids=["for a while", "for good"])
+def test_a_disk_that_fills_at_any_write_is_told_and_loses_nothing(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    first = 0
+    while True:
+        folder, disk = tmp_path / f"{first}", Disk(first, times)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", disk)
+            try:
+                started(folder)
+                if not disk.refusals:
+                    break
+            except PellucidError as error:
+                assert f"Cannot write '{folder}" in str(error)  # noqa: PT017
+                assert os.strerror(errno.ENOSPC) in str(error)  # noqa: PT017
+        assert not [name for name in names_in(folder) if name.startswith(".")]
+        if not (folder / "model.safetensors").exists() and not (folder / "checkpoint.safetensors").exists():
+            with pytest.raises(UsageError):
+                resumed(folder)
+        elif (folder / "checkpoint.safetensors").exists():
+            resumed(folder)
+            assert left(folder, *OPTIONAL) == left(finished, *OPTIONAL), first
+        first += 2  # a write flushes the file, then the folder
+    assert first > 12
+
+
+def test_a_folder_tells_how_it_came_to_be(finished: Path) -> None:
+    run = Run.open(finished)
+    assert names_in(finished) == {
+        "recipe.json", "metrics.csv", "split.csv", "model.safetensors", "model.json", "environment.json",
+        "snapshots.safetensors", "evaluation.json", "predictions.csv", "diagnostics.csv",
+    }  # fmt: skip
+    assert replace(run.recipe, threads=1) == replace(SHORT, augment="crop")  # what "auto" meant for them
+    assert run.recipe == read_recipe(finished / "recipe.json")
+    header = (finished / "metrics.csv").read_text().splitlines()[0]
+    assert header == "epoch,seconds,learning_rate,loss,accuracy,val_loss,val_accuracy"
+    manifest = read_json(finished / "model.json")
+    assert manifest["training"]["why"] == "lowest validation loss"
+    assert run.best is not None
+    assert (
+        manifest["training"]["best"]["val_loss"] == run.best.val_loss == min(e.val_loss for e in run.history)
+    )
+    assert manifest["sha256"] == sha256(finished / "model.safetensors")
+    assert run.origin.name == run.environment["origin"]["name"] == "toys"
+    assert run.environment["fingerprints"]["train"] == SPLITS.train.fingerprint
+    assert run.environment["machine"]["threads"] == 1
+    assert {"python", "torch", "numpy", "pellucid"} <= run.environment["versions"].keys()
+    assert str(finished) in repr(run)
+
+
+def test_the_recipe_of_a_run_replays_it(finished: Path, tmp_path: Path) -> None:
+    started(tmp_path / "replayed", recipe=read_recipe(finished / "recipe.json"))
+    assert left(tmp_path / "replayed") == left(finished)
+
+
+def test_a_finished_run_is_not_resumed(folder: Path, tmp_path: Path) -> None:
+    for place in (folder, tmp_path):
+        with pytest.raises(UsageError, match="has nothing to resume"):
+            resumed(place)
+
+
+def test_what_cannot_be_trained_on_leaves_no_folder(tmp_path: Path) -> None:
+    nothing = SPLITS.train.subset(torch.empty(0, dtype=torch.int64))
+    cases = [
+        (only_class(SPLITS.train, "box"), SPLITS.validation),
+        (nothing, SPLITS.validation),
+        (SPLITS.train, nothing),
+        (SPLITS.train, toy_dataset(20, channels=3)),
+    ]
+    for train_set, validation_set in cases:
+        with pytest.raises(UsageError):
+            fit(train_set, validation_set, SHORT, folder=tmp_path / "run")
+    with pytest.raises(UsageError, match="Unknown model 'resnte'"):
+        started(tmp_path / "run", recipe=replace(SHORT, model="resnte"))
+    small = Dataset(
+        SPLITS.train.images[..., :3, :3], SPLITS.train.labels, SPLITS.train.classes, SPLITS.train.sources
+    )
+    with pytest.raises(UsageError, match="expected 4x4 or more"):
+        fit(small, small, SHORT, folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_holds_something_is_refused_and_left_alone(folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(UsageError, match="is not empty"):
+        started(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_runs_are_numbered_and_the_latest_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 2):
+        run = fit(SPLITS.train, SPLITS.validation, replace(SHORT, epochs=1), origin=Origin("toys"))
+        assert run.folder == Path(f"runs/toys-tutorial-{number}")
+        assert Path("runs/latest").resolve() == (tmp_path / run.folder).resolve()
+    assert Run.open("runs/latest").origin.name == "toys"
+
+
+@pytest.mark.parametrize("number", [None, 2, 5])
+def test_fitting_leaves_random_state_threads_and_signals_as_they_were(
+    tmp_path: Path, number: int | None
+) -> None:
+    torch.manual_seed(8)
+    state = torch.random.get_rng_state()
+    threads = torch.get_num_threads()
+    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    inside: list[int] = []
+    callbacks: list[Callback] = [lambda _: inside.append(torch.get_num_threads())]
+    recipe = replace(SHORT, threads=2, epochs=1 if number is None else 2)
+    if number is None:
+        started(tmp_path / "run", *callbacks, recipe=recipe)
+    else:
+        with pytest.raises(ValueError, match="x"):
+            started(tmp_path / "run", *callbacks, at(number, ValueError("x")), recipe=recipe)
+    assert set(inside) == {2}
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
+
+
+def test_a_training_off_the_main_thread_needs_no_signals(tmp_path: Path) -> None:
+    runs: list[Run] = []
+    worker = threading.Thread(target=lambda: runs.append(started(tmp_path / "run")))
+    worker.start()
+    worker.join(timeout=60)
+    assert len(runs[0].history) == SHORT.epochs
+
+
+def test_callbacks_hear_every_event_in_order(tmp_path: Path) -> None:
+    heard: list[Step | Epoch] = []
+    run = started(tmp_path / "run", heard.append)
+    assert len(heard) == EVENTS
+    assert [event for event in heard if isinstance(event, Epoch)] == list(run.history)
+
+
+def test_a_loss_that_is_no_number_ends_with_the_good_weights_saved(tmp_path: Path) -> None:
+    """The second epoch begins with a planted NaN: what the first one found is on the disk."""
+
+    def plant(event: Step | Epoch) -> None:
+        if isinstance(event, Epoch) and event.epoch == 1:
+            for network in (
+                thing for thing in gc.get_objects() if type(thing) is Tutorial and thing.training
+            ):
+                with torch.no_grad():
+                    network.dense2.bias.fill_(float("nan"))
+
+    with pytest.raises(PellucidError, match="epoch 2, step 1: the loss is nan") as caught:
+        started(tmp_path / "run", plant)
+    assert caught.value.exit_code == 1
+    assert "Try a smaller `learning_rate`" in str(caught.value)
+    run = Run.open(tmp_path / "run")
+    assert [epoch.epoch for epoch in run.history] == [1]
+    assert all(bool(tensor.isfinite().all()) for tensor in run.classifier.network.state_dict().values())
+
+
+def test_the_preprocessing_given_travels_with_the_classifier(tmp_path: Path) -> None:
+    preprocess = Preprocess(1, 16, 16, "stretch")
+    recipe = replace(SHORT, epochs=1)
+    fit(
+        SPLITS.train,
+        SPLITS.validation,
+        recipe,
+        folder=tmp_path / "run",
+        origin=Origin("toys", preprocess=preprocess),
+    )
+    assert Classifier.load(tmp_path / "run").preprocess == preprocess
+
+
+def test_more_threads_than_cores_and_kernels_that_fail_to_compile_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = toy_splits(60)
+    monkeypatch.setattr("pellucid.runs.fit.cores", lambda: 1)
+    monkeypatch.setattr("pellucid.runs.fit.compile_failure", lambda: "no space left")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(splits.train, splits.validation, Recipe(epochs=1, threads=2), folder=tmp_path / "run")
+    messages = [str(warning.message) for warning in caught]
+    assert any("2 threads slow each other down on 1 cores" in message for message in messages)
+    assert any("could not be compiled" in message and "no space left" in message for message in messages)

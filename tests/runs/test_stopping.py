@@ -1,0 +1,72 @@
+"""A run stopped anywhere and resumed equals one that was never stopped."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from pellucid.files import read_json
+from pellucid.runs.fit import resume
+from pellucid.runs.run import Run
+from pellucid.runs.stopping import Stopped
+from pellucid.training.loop import Epoch, Step
+from tests.runs.toy_runs import EVENTS, SHORT, SPLITS, names_in, resumed, started
+from tests.toys import at, left
+
+
+@pytest.mark.parametrize("number", range(EVENTS))
+def test_a_run_stopped_at_any_event_and_resumed_equals_one_never_stopped(
+    finished: Path, tmp_path: Path, number: int
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Stopped) as caught:
+        started(folder, at(number, signal.SIGINT))
+    assert caught.value.exit_code == 130
+    assert (folder / "model.safetensors").is_file()
+    if number == EVENTS - 1:
+        assert "--resume" not in str(caught.value)
+        assert not (folder / "checkpoint.safetensors").exists()
+    else:
+        assert f"pellucid train --resume {folder}" in str(caught.value)
+        assert resumed(folder).history[-1].epoch == SHORT.epochs
+    assert left(folder) == left(finished)
+    assert names_in(folder) == names_in(finished) - {"evaluation.json", "predictions.csv"}
+
+
+def test_a_run_stopped_again_and_again_equals_one_never_stopped(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Stopped):
+        started(folder, at(0, signal.SIGTERM))
+    for _ in range(EVENTS - 3):
+        with pytest.raises(Stopped) as caught:
+            resume(folder, SPLITS.train, SPLITS.validation, callbacks=[at(0, signal.SIGTERM)])
+        assert caught.value.exit_code == 143
+    resumed(folder)
+    assert left(folder) == left(finished)
+
+
+def test_a_stopped_run_can_be_judged_and_then_gone_on_with(cut_off: Path, finished: Path) -> None:
+    run = Run.open(cut_off)
+    assert run.best is not None
+    found = run.evaluate(SPLITS.test)
+    assert found.accuracy == Run.open(cut_off).evaluation().accuracy  # type: ignore[union-attr]
+    later = resumed(cut_off)
+    assert later.evaluation() is None, "the weights are others now"
+    later.evaluate(SPLITS.test)
+    assert read_json(cut_off / "evaluation.json")["opened"] == 2
+    assert left(cut_off) == left(finished)
+
+
+def test_a_second_signal_acts_at_once_and_damages_nothing(finished: Path, tmp_path: Path) -> None:
+    def twice(event: Step | Epoch) -> None:
+        if isinstance(event, Step) and event.epoch == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(1000):  # the interpreter sees a signal between two instructions
+                pass
+
+    with pytest.raises(KeyboardInterrupt):
+        started(tmp_path / "run", twice)
+    resumed(tmp_path / "run")
+    assert left(tmp_path / "run") == left(finished)

@@ -1,0 +1,42 @@
+"""Inference scales exactly, in batches of one shape, and gives every module its mode back."""
+
+import itertools
+
+import pytest
+import torch
+
+from pellucid.inference import VALUES_PER_BATCH, evaluation_mode, fixed_batches, restored_modes, scaled
+from pellucid.models import build
+
+
+def test_modes_come_back_whatever_happens_inside() -> None:
+    network = build("tutorial", 1, 4, (16, 16)).train()
+    network.dropout.eval()  # type: ignore[operator, union-attr]
+    modes = [module.training for module in network.modules()]
+    with pytest.raises(ValueError, match="x"), restored_modes(network):
+        network.train()
+        raise ValueError("x")
+    with evaluation_mode(network):
+        assert not any(module.training for module in network.modules())
+    assert [module.training for module in network.modules()] == modes
+
+
+def test_pictures_are_scaled_to_one_exactly() -> None:
+    values = torch.arange(256).reshape(1, 1, 16, 16)
+    found = scaled(values.to(torch.uint8)).flatten()
+    assert torch.equal(found, values.flatten() / 255)
+    assert (float(found[0]), float(found[255])) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+@pytest.mark.parametrize("side", [4, 300, 900])
+def test_batches_have_one_shape_and_miss_no_picture(count: int, side: int) -> None:
+    images = torch.randint(0, 256, (count, 1, side, side)).to(torch.uint8)
+    batches = list(fixed_batches(images))
+    assert len({(batch.shape, batch.stride()) for _, batch, _ in batches}) <= 1
+    assert all(batch.numel() <= VALUES_PER_BATCH or len(batch) == 1 for _, batch, _ in batches)
+    found = torch.cat([torch.empty(0, 1, side, side), *(batch[:filled] for _, batch, filled in batches)])
+    assert torch.equal(found, images / 255)
+    assert [start for start, _, _ in batches] == list(
+        itertools.accumulate([f for *_, f in batches], initial=0)
+    )[: len(batches)]
