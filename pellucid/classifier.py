@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from pellucid.data.dataset import Dataset
 from pellucid.data.preprocess import SCALING, Preprocess
+from pellucid.decode.images import WHITE
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_object, write_bytes, write_json
 from pellucid.inference import evaluation_mode, fixed_batches
@@ -247,6 +248,8 @@ def _fault(classes: tuple[object, ...], preprocess: Preprocess) -> str:
         return f"unknown scaling '{preprocess.scaling}'."
     if type(preprocess.background) is not int or not 0 <= preprocess.background <= 255:
         return f"expected a background from 0 to 255; got {preprocess.background!r}."
+    if type(preprocess.white) is not int or not 1 <= preprocess.white <= WHITE:
+        return f"expected a white from 1 to {WHITE:,}; got {preprocess.white!r}."
     return ""
 
 

@@ -44,6 +44,7 @@ class Recipe:
     threads          processor threads; 0: as many as the processor has cores
     size             pixels a side that your own pictures are read with; 0: chosen by their sizes
     group_by         a column, or a pattern in the names, of your own pictures that stay on one side
+    label_from       a column, or a pattern in the names, that holds the labels of your own pictures
     """
 
     model: str = "tutorial"
@@ -64,6 +65,7 @@ class Recipe:
     threads: int = 0
     size: int = 0
     group_by: str = ""
+    label_from: str = ""
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -22,7 +22,14 @@ data/sources/listing.py
 data/sources/tree.py
 data/sources/archives.py
 data/sources/folder.py
+data/sources/named.py
+data/sources/columns.py
+data/sources/file_names.py
+data/sources/table_labels.py
 data/sources/tables.py
+data/sources/table_files.py
+data/sources/annotations.py
+data/sources/parts.py
 data/sources/arrays.py
 data/sources/detect.py
 data/sources/reasons.py
@@ -37,6 +44,7 @@ data/store/headers.py
 data/store/stores.py
 data/store/pixels.py
 data/split_by_content.py
+data/appearance.py
 data/own.py
 data/audit/__init__.py
 data/audit/near_duplicates.py

@@ -10,6 +10,7 @@ from pellucid.cli.options import (
     AsJson,
     DataDir,
     GroupBy,
+    LabelFrom,
     Language,
     OnUnreadable,
     Quiet,
@@ -46,6 +47,7 @@ def check(
     ] = Recipe.validation,
     size: Size = None,
     group_by: GroupBy = None,
+    label_from: LabelFrom = None,
     split: SplitTable = None,
     on_unreadable: OnUnreadable = None,
     fail_on: Annotated[
@@ -69,7 +71,9 @@ def check(
     refuse_streams_and_addresses(data)
     path = None if no_page else _page_path(data, out)
     split_file = str(split.resolve()) if split else ""
-    choices = Choices(seed, validation, size or 0, group_by or "", split_file, on_unreadable or "skip")
+    choices = Choices(
+        seed, validation, size or 0, group_by or "", split_file, on_unreadable or "skip", label_from or ""
+    )
     splits = load(data, choices, data_dir)
     found = audit(splits)
     if path is not None:

@@ -32,6 +32,13 @@ Size = Annotated[
     int | None,
     typer.Option(help="Side in pixels to which your pictures are resized; chosen from them unless given."),
 ]
+LabelFrom = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN|PATTERN",
+        help="Where your pictures' labels are: a table's column, or a pattern in the names, as '([a-z]+)_'.",
+    ),
+]
 GroupBy = Annotated[
     str | None,
     typer.Option(

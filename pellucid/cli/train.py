@@ -12,6 +12,7 @@ from pellucid.cli.options import (
     AsJson,
     DataDir,
     GroupBy,
+    LabelFrom,
     Language,
     OnUnreadable,
     Quiet,
@@ -112,6 +113,7 @@ def train(
     lang: Language = None,
     size: Size = None,
     group_by: GroupBy = None,
+    label_from: LabelFrom = None,
     split: SplitTable = None,
     on_unreadable: OnUnreadable = None,
     quiet: Quiet = False,
@@ -140,7 +142,7 @@ def train(
         settings = start if isinstance(start, Recipe) else start.resolve(1)
         split_file = str(split.resolve()) if split else ""
         choices = (settings.seed, settings.validation, settings.size, settings.group_by, split_file,
-                   on_unreadable or "skip")  # fmt: skip
+                   on_unreadable or "skip", settings.label_from)  # fmt: skip
         run, splits = _begun(
             str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots, output=output
         )
@@ -163,7 +165,7 @@ def _begun(
     data: str,
     recipe: Recipe | NamedRecipe,
     *,
-    choices: tuple[int, float, int, str, str, str],
+    choices: tuple[int, float, int, str, str, str, str],
     out: Path | None,
     data_dir: Path | None,
     snapshots: int | None,

@@ -51,6 +51,7 @@ def load(
     group_by: str = "",
     split_file: str | Path = "",
     on_unreadable: OnUnreadable = "skip",
+    label_from: str = "",
     progress: Progress | None = None,
 ) -> Splits:
     """Pictures in three parts that share no picture, for training, validation and one final test.
@@ -64,6 +65,8 @@ def load(
     group_by    a column, or a pattern in the names, of your own pictures that stay on one side
     split_file  a run's split.csv: your own pictures are split as it says
     on_unreadable  "skip" passes over pictures that cannot be read, "stop" refuses them
+    label_from  where the labels of your own pictures are: a table's column, or a pattern in the names, such
+                as "([a-z]+)_" for "cat" in cat_001.jpg
     progress    called with what is done, how much so far and how much in all
 
     Where the data bring no validation part, the share `validation` of the training pictures is held out by
@@ -74,7 +77,7 @@ def load(
     PellucidError when a known data set is nowhere and cannot be downloaded.
     """
     split_path = str(Path(split_file).resolve()) if split_file else ""
-    choices = Choices(seed, validation, size, group_by, split_path, on_unreadable)
+    choices = Choices(seed, validation, size, group_by, split_path, on_unreadable, label_from)
     return load_by(data, choices, data_dir=data_dir, progress=progress)
 
 
@@ -92,7 +95,7 @@ def load_by(
     """
     if not is_known(data):
         return read_own(data, choices, preprocess=preprocess, progress=progress).splits
-    given = [name for name in ("size", "group_by", "split_file") if getattr(choices, name)]
+    given = [name for name in ("size", "group_by", "split_file", "label_from") if getattr(choices, name)]
     if given:
         raise UsageError(
             f"{' and '.join(f'`{name}`' for name in given)} is for your own pictures; "

@@ -170,6 +170,7 @@ class Choices:
     group_by       a column, or a pattern in the names: pictures with one value stay on one side of a split
     split_file     the path of a table that assigns every picture to a split; "" for none
     on_unreadable  "skip" or "stop"
+    label_from     the column of labels, or a pattern that finds the label in a picture's path; "": by layout
     """
 
     seed: int = 42
@@ -178,6 +179,7 @@ class Choices:
     group_by: str = ""
     split_file: str = ""
     on_unreadable: str = "skip"
+    label_from: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,9 @@ Which there are (sources), what size they have (store.scan), decoded once (store
 side of a split each belongs (split_by_content).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from statistics import median_low
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 
 from pellucid import files
+from pellucid.data.appearance import Appearance, appearance_of, mirror_pairs, mirrored_classes
 from pellucid.data.dataset import (
     Choices,
     Dataset,
@@ -29,6 +31,7 @@ from pellucid.data.split_by_content import Fractions, Hashes, assign_splits
 from pellucid.data.store.headers import Headers
 from pellucid.data.store.parallel import Progress
 from pellucid.data.store.pixels import PackedImages, pack, scan
+from pellucid.decode.images import ALPHA_MODES, DEEP_MODES
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
 from pellucid.language import Message, comma_joined, lazy_gettext, lazy_ngettext
@@ -68,13 +71,17 @@ def read_own(
     """
     choices = choices or Choices()
     _refuse_settings(choices)
-    listing = list_pictures(data, group_by=choices.group_by)
+    listing = list_pictures(data, group_by=choices.group_by, label_from=choices.label_from)
     chosen, sized, looked = preprocess, list[Message](), None
     if chosen is None:
+        appearance = lru_cache(maxsize=1)(partial(appearance_of, listing))
         looked = scan(
-            listing, lambda seen: _stretched(_chosen(seen, choices.size)[0]), cache=cache, progress=progress
+            listing,
+            lambda seen: _stretched(_chosen(seen, choices.size, appearance)[0]),
+            cache=cache,
+            progress=progress,
         )
-        chosen, sized = _chosen(looked, choices.size)
+        chosen, sized = _chosen(looked, choices.size, appearance)
     packed = pack(
         listing,
         _stretched(chosen),
@@ -94,20 +101,30 @@ def read_own(
         for file, content, sketch in zip(packed.files, pixels, packed.sketches, strict=True)
     ]
     assigned = assign_splits(pictures, contents, Fractions(choices.validation, choices.seed), fixed=fixed)
-    _refuse_unreadable_classes(listing, pictures)
+    _refuse_unreadable_classes(listing, packed)
+    splits = _splits(whole, assigned.splits)
+    augmentation, mirrored = _augmentation(splits.train)
     path = Path(data).resolve() if isinstance(data, str | Path) else None
     origin = Origin(
         name=(path.name or str(path)) if path else "pictures",
         location=str(path) if path else "",
         choices=choices,
         preprocess=chosen,
-        augmentation="crop,flip,colour" if chosen.channels == 3 else "crop",
+        augmentation=augmentation,
         found=len(listing.pictures),
         unreadable=packed.unreadable,
-        notes=(*listing.notes, *sized, *_of_unreadable(packed), *packed.notes, *replayed, *assigned.notes),
+        notes=(
+            *listing.notes,
+            *sized,
+            *_of_unreadable(packed),
+            *packed.notes,
+            *replayed,
+            *assigned.notes,
+            *mirrored,
+        ),
         headers=tuple(FileHeader(each.width, each.height, each.mode, each.bytes) for each in packed.files),
     )
-    return OwnPictures(_splits(whole, assigned.splits, origin), listing, packed)
+    return OwnPictures(replace(splits, origin=origin), listing, packed)
 
 
 def chosen_size(sizes: Mapping[tuple[int, int], int]) -> tuple[int, int]:
@@ -139,23 +156,35 @@ def _refuse_settings(choices: Choices) -> None:
         )
 
 
-def _chosen(seen: Headers, size: int) -> tuple[Preprocess, list[Message]]:
-    """How the pictures are to be read, and a sentence on it."""
+def _chosen(
+    seen: Headers, size: int, appearance: Callable[[], Appearance]
+) -> tuple[Preprocess, list[Message]]:
+    """How the pictures are to be read, and a sentence on it.
+
+    appearance  asked if some have transparency or 16 bits
+    """
     sizes = seen.sizes
     if not sizes:
         reasons = "; ".join(f"'{one.source}' {one.reason}" for one in seen.unreadable[:SHOWN_REASONS])
         raise UsageError(f"None of the {len(seen.files):,} pictures can be read. {reasons}")
     height, width = (size, size) if size else chosen_size(sizes)
     alike = len(sizes) == 1 and (width, height) in sizes
+    looks = appearance() if seen.modes.keys() & {*ALPHA_MODES, *DEEP_MODES, "P"} else Appearance()
     kind = lazy_gettext("gray") if seen.channels == 1 else lazy_gettext("colour")
     if alike:
         note = lazy_gettext("all pictures are %(size)s, %(kind)s", size=f"{width}x{height}", kind=kind)
-        return Preprocess(seen.channels, height, width), [note]
+        return Preprocess(seen.channels, height, width, "none", looks.background, looks.white), [
+            note,
+            *looks.notes,
+        ]
     small, large = (f"{one[0]}x{one[1]}" for one in (min(sizes, key=min), max(sizes, key=min)))
     found = lazy_gettext("%(low)s to %(high)s", low=small, high=large) if small != large else small
     taken = {"sizes": found, "size": f"{width}x{height}", "kind": kind}
     note = lazy_gettext("pictures of %(sizes)s are read as %(size)s, %(kind)s", **taken)
-    return Preprocess(seen.channels, height, width, "stretch"), [note]
+    return Preprocess(seen.channels, height, width, "stretch", looks.background, looks.white), [
+        note,
+        *looks.notes,
+    ]
 
 
 def _stretched(preprocess: Preprocess) -> Preprocess:
@@ -170,11 +199,25 @@ def _whole(listing: Listing, packed: PackedImages) -> Dataset:
     return Dataset(packed.images, labels, listing.classes, [picture.source for picture in pictures])
 
 
-def _splits(whole: Dataset, parts: Sequence[str], origin: Origin) -> Splits:
+def _splits(whole: Dataset, parts: Sequence[str]) -> Splits:
     train, validation, test = (
         whole.subset([index for index, its_part in enumerate(parts) if its_part == part]) for part in SPLITS
     )
-    return Splits(train, validation, test, origin)
+    return Splits(train, validation, test)
+
+
+def _augmentation(train: Dataset) -> tuple[str, list[Message]]:
+    """What "auto" means for these pictures, and a sentence if they are not to be mirrored."""
+    if train.channels == 1:
+        return "crop", []
+    if pairs := mirror_pairs(train.classes):
+        left, right = pairs[0]
+        message = "no mirroring: '%(left)s' and '%(right)s' are each other's mirror image"
+        return "crop,colour", [lazy_gettext(message, left=left, right=right)]
+    if pair := mirrored_classes(train):
+        message = "no mirroring: mirrored, most pictures of '%(label)s' look like '%(other)s'"
+        return "crop,colour", [lazy_gettext(message, label=pair[0], other=pair[1])]
+    return "crop,flip,colour", []
 
 
 def _of_unreadable(packed: PackedImages) -> list[Message]:
@@ -200,10 +243,17 @@ def _of_unreadable(packed: PackedImages) -> list[Message]:
     ]
 
 
-def _refuse_unreadable_classes(listing: Listing, pictures: Sequence[Picture]) -> None:
-    left = {picture.label for picture in pictures}
-    if lost := [label for label in listing.classes if label not in left]:
-        raise UsageError(f"Not one picture of {listed(lost)} can be read. Mend them or take the class out.")
+def _refuse_unreadable_classes(listing: Listing, packed: PackedImages) -> None:
+    left = {listing.pictures[number].label for number in packed.indices}
+    lost = [label for label in listing.classes if label not in left]
+    if not lost:
+        return
+    labels = {picture.source: picture.label for picture in listing.pictures}
+    first = next(each for each in packed.unreadable if labels[each.source] in lost)
+    raise UsageError(
+        f"Not one picture of {listed(lost)} can be read: '{first.source}' {first.reason} "
+        "Mend them or take the class out."
+    )
 
 
 def _replayed(pictures: list[Picture], pixels: list[str], path: Path) -> tuple[list[str], list[Message]]:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from pellucid.decode.images import (
+    WHITE,
     DecodedImage,
     DecodeSettings,
     ImageHeader,
@@ -42,6 +43,7 @@ class Preprocess:
     scaling   "none": a picture of another size, or a coloured one for a gray network, is refused;
               "stretch": it is converted, and averaged or interpolated to the size
     background  0 (black) to 255 (white): what shows through where a picture is transparent
+    white     the value of a 16-bit file that is white: 65535, or less where fewer bits are used
     """
 
     channels: int
@@ -49,6 +51,7 @@ class Preprocess:
     width: int
     scaling: Scaling = "none"
     background: int = 0
+    white: int = WHITE
 
     def read(self, picture: AnyPicture, *, name: str = "") -> Tensor:
         """The picture as uint8 (C, H, W).
@@ -56,18 +59,19 @@ class Preprocess:
         A path or the bytes of an image file; a PIL image; a NumPy array (H, W) or (H, W, C) of uint8; or a
         tensor (C, H, W) of uint8. `name` is what an error calls all but a path. Raises UsageError,
         naming the picture, when it is absent, unreadable, of another kind than this network was trained
-        on, or larger than 25 million pixels.
+        on, or larger than 300 MB when decoded.
         """
         if isinstance(picture, Tensor):
             picture = _array_of(picture)
         if isinstance(picture, Image.Image):
             return self._fitted(
-                name or "The image", upright_8bit(picture, self.background, name=name or "The image")
+                name or "The image",
+                upright_8bit(picture, self.background, white=self.white, name=name or "The image"),
             )
         if isinstance(picture, np.ndarray):
             return self._fitted(name or "The array", _from_array(picture))
         name = display_name(picture, name)
-        return self._fitted(name, decode_image(picture, self.background, name=name))
+        return self._fitted(name, decode_image(picture, self.background, white=self.white, name=name))
 
     def decode(self, picture: bytes | NDArray[Any], *, name: str) -> DecodedImage:
         """All there is to know of an image file's bytes, or of an array as `read` takes it, opened once."""

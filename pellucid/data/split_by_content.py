@@ -2,7 +2,8 @@
 
 The split is a threshold on a keyed hash of the picture's sketch (`images.sketch_of`): of what it shows at its
 original size, whatever its file format and whatever size the network takes. Names, order and other pictures
-play no part: a picture that is added, renamed or saved again moves no other. The counts are therefore only
+play no part: a picture that is added, renamed or saved again moves no other. Only of a class that would have
+no test picture at all is the content nearest to the threshold taken. The counts are therefore only
 approximately the fractions asked for; `dataset.split` is exact, but moves pictures when others are added.
 
 Two things keep different pictures together: a group, whose name then decides, and pixels that are equal at
@@ -21,6 +22,7 @@ from pellucid.formatting import listed, plural
 from pellucid.language import Message, comma_joined, lazy_gettext, lazy_ngettext
 
 TEST_FRACTION = 0.2
+MIN_FOR_TEST = 3  # contents of a class from which one is always a test picture
 TEST_KEY = b"pellucid test"  # without the seed: the test pictures are always the same
 
 
@@ -161,7 +163,35 @@ def _choose_held_out(
         if split not in chosen.values() and len(left) > 1:
             nearest = min(left, key=lambda anchor: hash_fraction(anchor, keys[split]))
             chosen |= dict.fromkeys(anchors[nearest], split)
+    if at_least_one and "test" in wanted:
+        _add_missing_classes(pictures, anchors, chosen)
     return chosen
+
+
+def _add_missing_classes(
+    pictures: Sequence[Picture], anchors: dict[str, list[int]], chosen: dict[int, str]
+) -> None:
+    """Give the test part a content of every class that has three or more and none there.
+
+    The one nearest to the threshold is taken, from training while two of the class are left there.
+    """
+    by_label: dict[str, list[str]] = defaultdict(list)
+    for anchor, indices in anchors.items():
+        for label in {pictures[index].label for index in indices}:
+            by_label[label].append(anchor)
+    for label in sorted(by_label, key=natural_key):
+        of_class = by_label[label]
+        splits = {anchor: chosen.get(anchors[anchor][0], "train") for anchor in of_class}
+        if len(of_class) < MIN_FOR_TEST or "test" in splits.values():
+            continue
+        training = [anchor for anchor in of_class if splits[anchor] == "train"]
+        free = (
+            training
+            if len(training) > 2
+            else [each for each in of_class if splits[each] != "train"] or training
+        )
+        nearest = min(free, key=lambda anchor: hash_fraction(anchor, TEST_KEY))
+        chosen |= dict.fromkeys(anchors[nearest], "test")
 
 
 def _units(

@@ -13,16 +13,22 @@ from threading import Lock
 from typing import BinaryIO, NamedTuple
 
 import PIL
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from pellucid.errors import UsageError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-MAX_PIXELS = 25_000_000
+LARGE_PIXELS = 25_000_000  # a JPEG of more is decoded at a half, a quarter or an eighth of its size
+MAX_DECODED_BYTES = 300_000_000  # of an image in memory
+MAX_PIXELS = 178_956_970  # of any image: Pillow opens none with more
+ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
+DEEP_MODES = frozenset({"I;16", "I;16L", "I;16B", "I"})
+WHITE = 65535  # of a 16-bit file that uses all its bits
+TRANSPARENT_SHARE = 0.05  # of an image's pixels, from which its drawing is told from the ground
 SKETCH_SIDE = 16  # a sketch samples at most 16x16 pixels
 
 # Part of every store's key. Raise the number when a change here may give other pixels for the same file.
-DECODER = f"1, Pillow {PIL.__version__}"
+DECODER = f"2, Pillow {PIL.__version__}"
 
 ORIENTATION = 0x0112  # the EXIF tag of how the camera was held
 TRANSPOSE_BY_ORIENTATION = {
@@ -44,6 +50,7 @@ class DecodeSettings(NamedTuple):
     width: int
     scaling: str
     background: int
+    white: int = WHITE
 
 
 class ImageHeader(NamedTuple):
@@ -78,22 +85,53 @@ def read_header(picture: str | Path | bytes, *, name: str = "") -> ImageHeader:
         return ImageHeader(image.width, image.height, image.mode)
 
 
-def decode_image(picture: str | Path | bytes, background: int, *, name: str = "") -> Image.Image:
+def decode_image(
+    picture: str | Path | bytes, background: int, *, white: int = WHITE, name: str = ""
+) -> Image.Image:
     """The first frame of an image file, upright, 8 bits per channel, gray ("L") or colour ("RGB") as stored.
 
     Raises UsageError, naming the picture, when it is absent, unreadable, or too large.
     """
     name = display_name(picture, name)
     with _open_image(name, picture) as image:
-        return _to_8bit(_load_upright(name, image), background)
+        return _to_8bit(_load_upright(name, image), background, white)
 
 
-def upright_8bit(image: Image.Image, background: int, *, name: str) -> Image.Image:
+def upright_8bit(image: Image.Image, background: int, *, white: int = WHITE, name: str) -> Image.Image:
     """An open PIL image as `decode_image` returns it: upright, 8 bits per channel, "L" or "RGB".
 
     Raises UsageError, naming the picture, when its black and white are unknown.
     """
-    return _to_8bit(_load_upright(name, image), background)
+    return _to_8bit(_load_upright(name, image), background, white)
+
+
+class Ink(NamedTuple):
+    """How an image uses its values.
+
+    highest     of a 16-bit image; else 0
+    brightness  mean of what is opaque, 0..255; None unless some of it is transparent
+    """
+
+    highest: int
+    brightness: float | None
+
+
+def ink_of(picture: bytes, *, name: str) -> Ink:
+    """How an image file uses its values. Raises UsageError, naming the picture, when it cannot be read."""
+    with _open_image(name, picture) as image:
+        deep = image.mode in DEEP_MODES
+        if not (deep or image.mode in ALPHA_MODES or "transparency" in image.info):
+            return Ink(0, None)
+        upright = _load_upright(name, image)
+        import numpy as np  # slow to import, and few pictures need it
+
+        if deep:
+            return Ink(int(np.asarray(upright).max()), None)
+        alpha = np.asarray(upright.convert("RGBA").getchannel("A"), dtype=np.float64) / 255
+        gray = np.asarray(upright.convert("RGBA").convert("RGB").convert("L"), dtype=np.float64)
+        if not alpha.any() or (alpha < 0.5).mean() < TRANSPARENT_SHARE:
+            return Ink(0, None)
+        return Ink(0, float((gray * alpha).sum() / alpha.sum()))
 
 
 def decode_bytes(content: bytes, settings: DecodeSettings, *, name: str) -> DecodedImage:
@@ -104,7 +142,7 @@ def decode_bytes(content: bytes, settings: DecodeSettings, *, name: str) -> Deco
             header = ImageHeader(image.width, image.height, image.mode)
             upright = _load_upright(name, image)
             sketch = sketch_of(upright)
-            image_8bit = _to_8bit(upright, settings.background)
+            image_8bit = _to_8bit(upright, settings.background, settings.white)
         return DecodedImage(header, "", sketch, to_pixels(image_8bit, settings, name=name))
     except UsageError as error:
         return DecodedImage(header, str(error))
@@ -123,12 +161,14 @@ def sketch_of(image: Image.Image) -> bytes:
     colours = _rgb_bytes(sample)
     if sample is not image and colours == colours[:3] * (len(colours) // 3):
         colours = _rgb_bytes(image)
+    if image.mode in ALPHA_MODES and colours == bytes(len(colours)):  # a black drawing on nothing
+        colours = _rgb_bytes(image, 255)
     return hashlib.blake2b(repr(image.size).encode() + colours, digest_size=16).digest()
 
 
-def _rgb_bytes(image: Image.Image) -> bytes:
-    """The pixels on black, three bytes each."""
-    flat = _to_8bit(image, 0)
+def _rgb_bytes(image: Image.Image, background: int = 0) -> bytes:
+    """The pixels on black or another ground, three bytes each."""
+    flat = _to_8bit(image, background)
     return (flat if flat.mode == "RGB" else flat.convert("RGB")).tobytes()
 
 
@@ -165,12 +205,14 @@ def _open_image(name: str, picture: str | Path | bytes) -> Iterator[Image.Image]
         with (
             _suppress_warnings,
             _open_file(name, picture) as file,
-            Image.open(file, formats=FORMATS) as image,
+            Image.open(file, formats=_formats(name, file)) as image,
         ):
-            if image.width * image.height > MAX_PIXELS:
+            size = image.width * image.height * len(image.getbands()) * (2 if image.mode in DEEP_MODES else 1)
+            if (decoded := size // _reduction(image) ** 2) > MAX_DECODED_BYTES:
+                limit = MAX_DECODED_BYTES // 1_000_000
                 raise UsageError(
-                    f"{name} has {image.width}x{image.height} pixels; the limit is {MAX_PIXELS:,}. "
-                    "Make it smaller first."
+                    f"{name} has {image.width}x{image.height} pixels, {decoded // 1_000_000:,} MB when "
+                    f"decoded; the limit is {limit} MB. Make it smaller first."
                 )
             yield image
     except UsageError:
@@ -189,7 +231,9 @@ def _open_image(name: str, picture: str | Path | bytes) -> Iterator[Image.Image]
 
 
 def _load_upright(name: str, image: Image.Image) -> Image.Image:
-    """The decoded image, upright."""
+    """The decoded image, upright; a very large JPEG at a part of its size."""
+    if (reduction := _reduction(image)) > 1:
+        image.draft(None, (image.width // reduction, image.height // reduction))
     image.load()
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise UsageError(
@@ -198,6 +242,41 @@ def _load_upright(name: str, image: Image.Image) -> Image.Image:
         )
     turn = TRANSPOSE_BY_ORIENTATION.get(image.getexif().get(ORIENTATION, 1))
     return image if turn is None else image.transpose(turn)
+
+
+def _reduction(image: Image.Image) -> int:
+    """By which number a JPEG's sides are divided while it is decoded: 1 unless it is very large."""
+    if image.format not in ("JPEG", "MPO"):
+        return 1
+    fitting = (each for each in (1, 2, 4) if image.width * image.height <= LARGE_PIXELS * each**2)
+    return next(fitting, 8)
+
+
+def _formats(name: str, file: BinaryIO) -> tuple[str, ...]:
+    """The formats a file may have. Raises UsageError for what is known but cannot be read."""
+    start = file.read(40)
+    file.seek(0)
+    if start.startswith(b"version https://git-lfs"):
+        raise UsageError(
+            f"{name} is a pointer of Git LFS in place of the picture. Run 'git lfs pull' where it was cloned."
+        )
+    if start[4:8] != b"ftyp":
+        return FORMATS
+    if start[8:12] in (b"avif", b"avis"):
+        return ("AVIF",) if features.check("avif") else _heif_formats(name, "an AVIF")
+    return _heif_formats(name, "a HEIC")
+
+
+def _heif_formats(name: str, kind: str) -> tuple[str, ...]:
+    try:
+        import pillow_heif  # type: ignore[import-not-found]  # an extra
+    except ImportError:
+        raise UsageError(
+            f"{name} is {kind} picture, which needs pillow-heif: pip install 'pellucid[heic]'. "
+            "Or convert it to JPEG."
+        ) from None
+    pillow_heif.register_heif_opener()
+    return ("HEIF", "AVIF")
 
 
 def _open_file(name: str, picture: str | Path | bytes) -> BinaryIO:
@@ -246,13 +325,13 @@ class _SuppressWarnings:
 _suppress_warnings = _SuppressWarnings()
 
 
-def _to_8bit(image: Image.Image, background: int) -> Image.Image:
-    if image.mode in ("I;16", "I;16L", "I;16B", "I"):
+def _to_8bit(image: Image.Image, background: int, white: int = WHITE) -> Image.Image:
+    if image.mode in DEEP_MODES:
         import numpy as np  # slow to import, and few pictures need it
 
         values = np.asarray(image, dtype=np.float64)
-        return Image.fromarray(np.round(np.clip(values / 65535, 0, 1) * 255).astype(np.uint8))
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        return Image.fromarray(np.round(np.clip(values / white, 0, 1) * 255).astype(np.uint8))
+    if "transparency" in image.info or image.mode in ALPHA_MODES:
         rgba = image.convert("RGBA")
         backdrop = Image.new("RGBA", rgba.size, (background, background, background, 255))
         flat = Image.alpha_composite(backdrop, rgba).convert("RGB")

@@ -204,7 +204,11 @@ def resolved(recipe: Recipe, train: Dataset, origin: Origin) -> Recipe:
         stretched = origin.preprocess is not None and origin.preprocess.scaling == "stretch"
         size = origin.preprocess.height if origin.preprocess and stretched else origin.choices.size
         recipe = replace(
-            recipe, validation=origin.choices.validation, size=size, group_by=origin.choices.group_by
+            recipe,
+            validation=origin.choices.validation,
+            size=size,
+            group_by=origin.choices.group_by,
+            label_from=origin.choices.label_from,
         )
     return replace(
         recipe,
@@ -267,7 +271,8 @@ def _chosen(recipe: AnyRecipe | None, model: nn.Module | Build | None) -> Recipe
 def _loaded(data: Any, recipe: Recipe | NamedRecipe, data_dir: str | Path | None) -> Splits:
     """The pictures, read and split as the recipe says: what `pellucid train` does."""
     settings = recipe if isinstance(recipe, Recipe) else recipe.resolve(1)
-    choices = Choices(settings.seed, settings.validation, settings.size, settings.group_by)
+    own = {"group_by": settings.group_by, "label_from": settings.label_from}
+    choices = Choices(settings.seed, settings.validation, settings.size, **own)
     return load_by(data, choices, data_dir=data_dir)
 
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pellucid.data.audit.bursts import bursts
-from pellucid.data.audit.near_duplicates import BLOCK, near_pairs, thumbnails
+from pellucid.data.audit.near_duplicates import near_pairs, thumbnails
 from pellucid.data.dataset import Dataset, FileHeader, Origin, Splits, content_hashes
+from pellucid.data.mapped import in_blocks
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
@@ -268,11 +269,11 @@ def _twins(splits: Splits) -> list[list[int]]:
 
 def _tones(dataset: Dataset) -> Tones:
     brightness, contrast = torch.empty(len(dataset)), torch.empty(len(dataset))
-    for start in range(0, len(dataset), BLOCK):
-        values = dataset.images[start : start + BLOCK].flatten(1).float()  # (B, C*H*W)
-        contrast[start : start + BLOCK], brightness[start : start + BLOCK] = torch.std_mean(
-            values, dim=1, correction=0
-        )
+    start = 0
+    for block in in_blocks(dataset.images):
+        part = slice(start, start := start + len(block))
+        values = block.flatten(1).float()  # (B, C*H*W)
+        contrast[part], brightness[part] = torch.std_mean(values, dim=1, correction=0)
     return Tones(brightness, contrast)
 
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from pellucid.data.mapped import BLOCK_BYTES, in_blocks
+
 SIDE = 32  # pictures are compared at 32x32 pixels at most
 THUMBNAIL = 16  # gray thumbnails of 16x16 pixels at most are hashed
 COMPONENTS = 32  # principal components that are hashed
@@ -69,7 +71,7 @@ def near_pairs(images: Images, thumbnails: Tensor, chosen: Tensor) -> list[Pair]
 
 def thumbnails(images: Images) -> Tensor:
     """Small gray pictures as unit vectors, float32 (N, D), without mean and contrast; flat ones are 0."""
-    gray = (block.float().mean(dim=1, keepdim=True) for tensor in images for block in _blocks(tensor))
+    gray = (block.float().mean(dim=1, keepdim=True) for tensor in images for block in in_blocks(tensor))
     return torch.cat([_unit(_shrunk(block, THUMBNAIL)) for block in gray])
 
 
@@ -101,7 +103,10 @@ def _unit_vectors(images: Images, indices: Tensor) -> Tensor:
 
     The mean is removed per channel, the contrast of all together: a red disc stays unlike a green one.
     """
-    return _unit(_shrunk(select(images, indices).float(), SIDE))
+    count = max(1, BLOCK_BYTES // images[0].shape[1:].numel())
+    return torch.cat(
+        [_unit(_shrunk(select(images, part).float(), SIDE)) for part in torch.split(indices, count)]
+    )
 
 
 def _shrunk(pictures: Tensor, side: int) -> Tensor:

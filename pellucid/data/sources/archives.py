@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from pellucid.data.sources.tree import Tree, damaged_archive, is_hidden, stamp_of, tree_of
+from pellucid.data.sources.tree import SIGNATURE_BYTES, Tree, damaged_archive, is_hidden, stamp_of, tree_of
 from pellucid.errors import UsageError
-from pellucid.language import Message, lazy_ngettext
+from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 BLOCK = 512  # bytes: everything in a tar file starts at a multiple of it
@@ -93,6 +93,7 @@ def _zip_tree(path: Path) -> Tree:
     archive = zipfile.ZipFile(path)
     entries = archive.infolist()
     check_member_names(path, [entry.orig_filename for entry in entries])
+    encoding = _korean_names(entries)
     files, folders, links = {}, [], 0
     for entry in entries:
         if entry.is_dir():
@@ -103,6 +104,13 @@ def _zip_tree(path: Path) -> Tree:
             files[_normalized(entry.filename)] = entry
     if encrypted := next((entry.filename for entry in entries if entry.flag_bits & 1), None):
         raise UsageError(f"'{path}' is encrypted ('{encrypted}'). Decrypt it first.")
+
+    def begin(name: str) -> bytes:
+        try:
+            with archive.open(files[name]) as file:
+                return file.read(SIGNATURE_BYTES)
+        except DAMAGE_ERRORS:
+            return b""
 
     def read(name: str) -> bytes:
         entry = files[name]
@@ -127,8 +135,35 @@ def _zip_tree(path: Path) -> Tree:
         folders,
         read,
         lambda name: f"{files[name].CRC:08x}-{files[name].file_size}",
-        notes=_note_links(links),
+        begin=begin,
+        notes=(*_note_links(links), *_note_encoding(encoding)),
     )
+
+
+def _korean_names(entries: list[zipfile.ZipInfo]) -> str:
+    """Restore names that were written in another encoding without saying so; returns that encoding.
+
+    A zip that does not declare UTF-8 is read in code page 437. Where all its other letters make sense in
+    UTF-8, or as Hangul in EUC-KR or its extension, they were written so.
+    """
+    undeclared = [entry for entry in entries if not entry.flag_bits & 0x800 and not entry.filename.isascii()]
+    for encoding in ("utf-8", "euc_kr", "cp949"):
+        try:
+            names = [entry.filename.encode("cp437").decode(encoding) for entry in undeclared]
+        except UnicodeError:
+            continue
+        letters = {letter for name in names for letter in name if not letter.isascii()}
+        if encoding == "utf-8" or all("가" <= letter <= "힣" for letter in letters):
+            for entry, name in zip(undeclared, names, strict=True):
+                entry.filename = name
+            return encoding if undeclared else ""
+    return ""
+
+
+def _note_encoding(encoding: str) -> tuple[Message, ...]:
+    if not encoding:
+        return ()
+    return (lazy_gettext("names in the archive are read as %(encoding)s", encoding=encoding),)
 
 
 def _tar_tree(path: Path) -> Tree:

@@ -6,24 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pellucid.data.sources.annotations import coco_files, list_coco, list_voc, voc_files
 from pellucid.data.sources.archives import archive_tree, is_archive
 from pellucid.data.sources.arrays import idx_pairs, is_cifar, list_cifar, list_idx, list_npz, list_values
-from pellucid.data.sources.folder import (
-    has_class_folders,
-    list_class_folders,
-    list_split_folders,
-    nothing_found,
-    split_folders,
-)
-from pellucid.data.sources.listing import SPLIT_NAMES, Listing, Picture, RawListing, match_classes
-from pellucid.data.sources.tables import (
-    csv_tables,
-    list_datasets,
-    list_frame,
-    list_table,
-    list_tables,
-    metadata_tables,
-)
+from pellucid.data.sources.columns import TABLE_SUFFIXES
+from pellucid.data.sources.folder import has_class_folders, list_class_folders, nothing_found, split_folders
+from pellucid.data.sources.listing import Listing, Picture, RawListing, match_classes, split_of
+from pellucid.data.sources.named import list_by_pattern
+from pellucid.data.sources.parts import list_parts
+from pellucid.data.sources.table_files import metadata_tables, tables
+from pellucid.data.sources.tables import list_datasets, list_frame, list_table, list_tables
 from pellucid.data.sources.tree import Tree, folder_tree, stamp_of, wrapped_folder
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
@@ -35,49 +27,41 @@ class Layout(NamedTuple):
 
     name     of the layout
     matches  what a tree has of this layout; empty or False if it does not have it
-    read     the pictures, from the tree, what `matches` returned, and `group_by`
+    read     the pictures, from the tree, what `matches` returned, and `group_by` and `label_from` by name
     """
 
     name: str
     matches: Callable[[Tree], Any]
-    read: Callable[[Tree, Any, str], RawListing]
+    read: Callable[..., RawListing]
 
 
 # Asked in this order; the first that matches reads the tree. A new layout is a new row.
 LAYOUTS = (
-    Layout("idx files", idx_pairs, lambda tree, pairs, group_by: list_idx(tree, pairs)),
-    Layout("CIFAR's binary files", is_cifar, lambda tree, _, group_by: list_cifar(tree)),
-    Layout(
-        "metadata.csv",
-        metadata_tables,
-        lambda tree, tables, group_by: list_tables(tree, tables, group_by=group_by),
-    ),
-    Layout(
-        "CSV tables",
-        csv_tables,
-        lambda tree, tables, group_by: list_tables(tree, tables, group_by=group_by),
-    ),
+    Layout("idx files", idx_pairs, lambda tree, pairs, **_: list_idx(tree, pairs)),
+    Layout("CIFAR's binary files", is_cifar, lambda tree, _, **__: list_cifar(tree)),
+    Layout("metadata.csv", metadata_tables, list_tables),
+    Layout("tables", tables, list_tables),
     Layout(
         "an .npz file",
         lambda tree: _npz_file(tree),
-        lambda tree, name, group_by: list_npz(name, tree.read(name), stamp=tree.stamp(name)),
+        lambda tree, name, **_: list_npz(name, tree.read(name), stamp=tree.stamp(name)),
     ),
-    Layout(
-        "one folder per split",
-        split_folders,
-        lambda tree, folders, group_by: list_split_folders(tree, folders),
-    ),
-    Layout("one folder per class", has_class_folders, lambda tree, _, group_by: list_class_folders(tree)),
+    Layout("COCO annotations", coco_files, lambda tree, names, **_: list_coco(tree, names)),
+    Layout("Pascal VOC annotations", voc_files, lambda tree, names, **_: list_voc(tree, names)),
+    Layout("one folder per split", split_folders, list_parts),
+    Layout("one folder per class", has_class_folders, lambda tree, *_, **__: list_class_folders(tree)),
 )
 
 
-def list_pictures(data: Any, *, group_by: str = "") -> Listing:
+def list_pictures(data: Any, *, group_by: str = "", label_from: str = "") -> Listing:
     """Every picture of `data` by its source, with label, split and group; nothing is decoded or written.
 
     data      a path: a folder with one folder per class, or with splits such as train and test that have; a
-              CSV file or a folder with a metadata.csv; .npz; idx or CIFAR's binary files; a zip or tar of any
-              of these. Or a pandas DataFrame, NumPy arrays, a Hugging Face Dataset.
+              table (CSV, text, JSON) or a folder with one; .npz; idx or CIFAR's binary files; annotations of
+              COCO or Pascal VOC; a zip or tar of any of these. Or a pandas DataFrame, NumPy arrays, a Hugging
+              Face Dataset.
     group_by  a column of the table, or a regular expression that finds the group in a picture's source
+    label_from  the column of labels, or a regular expression that finds the label in a picture's source
 
     A label is a name: numbers become text, the label 3 of an array or a table is the class "3".
 
@@ -85,8 +69,10 @@ def list_pictures(data: Any, *, group_by: str = "") -> Listing:
     label is missing or ambiguous.
     """
     if isinstance(data, str | Path):
-        raw = _list_path(data, group_by)
+        raw = _list_path(data, group_by, label_from)
         return match_classes(str(data), _with_groups(raw, group_by))
+    if label_from:
+        raise UsageError("`label_from` is for folders and tables on the disk: give other data their labels.")
     return match_classes(type(data).__name__, _with_groups(_list_value(data, group_by), group_by))
 
 
@@ -109,34 +95,38 @@ def refuse_missing(location: str | Path) -> None:
         )
 
 
-def _list_path(location: str | Path, group_by: str) -> RawListing:
+def _list_path(location: str | Path, group_by: str, label_from: str) -> RawListing:
     refuse_missing(location)
     path = Path(location)
     if path.is_dir():
-        return read_tree(folder_tree(path), group_by)
+        return read_tree(folder_tree(path), group_by, label_from)
     suffix = path.suffix.lower()
-    if suffix == ".csv":
-        return list_table(path, group_by=group_by)
+    if suffix in TABLE_SUFFIXES:
+        return list_table(path, group_by=group_by, label_from=label_from)
     if suffix == ".npz":
         return list_npz(str(path), path, stamp=stamp_of(path))
     if is_archive(path):
-        return read_tree(archive_tree(path), group_by)
+        return read_tree(archive_tree(path), group_by, label_from)
     raise UsageError(
-        f"'{path}' is not a data set. Expected a folder, or a .csv, .npz, .zip or .tar file"
+        f"'{path}' is not a data set. Expected a folder, a table (.csv, .tsv, .txt, .json, .jsonl), or an "
+        ".npz, .zip or .tar file"
         + (f"; for idx files, name their folder: '{path.parent}'." if "idx" in path.name else ".")
     )
 
 
-def read_tree(tree: Tree, group_by: str = "") -> RawListing:
+def read_tree(tree: Tree, group_by: str = "", label_from: str = "") -> RawListing:
     """The pictures of a folder or an archive by the first of LAYOUTS that matches it.
 
     If none does, but everything is in one folder, that folder is tried: archives are often wrapped like that.
+    With `label_from`, which is not the column of a table, the labels are in the files' names instead.
     Raises UsageError when no layout matches.
     """
+    if label_from and not _is_column(tree, label_from):
+        return list_by_pattern(tree, label_from)
     while True:
         for layout in LAYOUTS:
             if match := layout.matches(tree):
-                return layout.read(tree, match, group_by)
+                return layout.read(tree, match, group_by=group_by, label_from=label_from)
         inner = wrapped_folder(tree)
         if inner is None:
             break
@@ -147,6 +137,14 @@ def read_tree(tree: Tree, group_by: str = "") -> RawListing:
     if archives_and_tables and not tree.pictures():
         raise UsageError(f"{nothing_found(tree)} Did you mean '{tree.name}/{archives_and_tables[0]}'?")
     raise UsageError(nothing_found(tree))
+
+
+def _is_column(tree: Tree, label_from: str) -> bool:
+    """Whether it is a plain word in the first line of a table: a column's name, not a pattern."""
+    if not re.fullmatch(r"[\w .-]+", label_from):
+        return False
+    tables = [name for name in tree.sizes if name.lower().endswith(TABLE_SUFFIXES)]
+    return any(label_from.encode() in tree.read(name).split(b"\n", 1)[0] for name in tables)
 
 
 def _npz_file(tree: Tree) -> str:
@@ -178,7 +176,7 @@ def _list_dataset_dict(datasets: Mapping[str, Any], group_by: str) -> RawListing
     """The pictures of a Hugging Face DatasetDict; a Dataset whose name is not a split's is skipped."""
     names: dict[str, str] = {}
     for name in datasets:
-        if split := SPLIT_NAMES.get(str(name).lower()):
+        if split := split_of(str(name)):
             if split in names:
                 raise UsageError(
                     f"'{names[split]}' and '{name}' are both the {split} part. Remove one of them."

@@ -1,13 +1,31 @@
 """Pictures in one folder per class, or in one per split with a folder per class in each."""
 
+import re
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
-from pellucid.data.sources.listing import SPLIT_NAMES, Picture, RawListing, natural_key
+from pellucid.data.sources.listing import (
+    Picture,
+    RawListing,
+    is_filler,
+    is_unlabelled,
+    natural_key,
+    split_of,
+)
 from pellucid.data.sources.tree import Tree, wrapped_folder
 from pellucid.errors import UsageError
 from pellucid.formatting import listed, plural
 from pellucid.language import Message, comma_joined, lazy_gettext, lazy_ngettext
+
+# Where labels are found in the files' names: before a number, as the first word, as the last word.
+NAME_PATTERNS = (
+    r"([^/]+?)[._ -]*[0-9]+\.[^./]+$",
+    r"([^\W\d_]+)[^/]*$",
+    r"([^\W\d_]+)\.[^./]+$",
+)
+OUTER, INNER = "^([^/]+)/", "([^/]+)/[^/]+$"  # patterns of the outermost and the innermost folder
 
 
 def has_class_folders(tree: Tree) -> bool:
@@ -22,16 +40,36 @@ def class_folders(tree: Tree) -> set[str]:
 
 def split_folders(tree: Tree) -> dict[str, str]:
     """The folders at the top named as splits that contain folders of pictures: {"val": "validation"}."""
-    nested = {name.split("/", 1)[0] for name in tree.pictures() if name.count("/") > 1}
-    return {
-        top: SPLIT_NAMES[top.lower()] for top in tree.top() if top in nested and top.lower() in SPLIT_NAMES
+    nested = {
+        name.split("/", 1)[0] for name in tree.pictures() if not all(map(is_filler, name.split("/")[1:-1]))
     }
+    return {top: split_of(top) for top in tree.top() if top in nested and split_of(top)}
+
+
+def names_classes(tree: Tree) -> bool:
+    """Whether the folders themselves are classes, or splits with classes: no table is needed then."""
+    named = [
+        top for top in class_folders(tree) if not (split_of(top) or is_unlabelled(top) or is_filler(top))
+    ]
+    return len(named) > 1 or bool(split_folders(tree))
 
 
 def list_class_folders(tree: Tree) -> RawListing:
-    """The pictures of `cat/1.jpg`, with label "cat". Folders inside a class's folder belong to that class."""
-    pictures = _pictures_by_class(tree)
-    return _raw_listing(tree, lazy_gettext("one folder per class"), pictures)
+    """The pictures of `cat/1.jpg`, with label "cat". Folders inside a class's folder belong to that class.
+
+    Raises UsageError when a folder could also be a split, or when it is not clear which folders are the
+    classes.
+    """
+    _refuse_splits_among_classes(tree)
+    _refuse_nested_classes(tree)
+    raw = raw_listing(tree, lazy_gettext("one folder per class"), _pictures_by_class(tree))
+    nested = sorted({"/".join(name.split("/")[:2]) for name in tree.pictures() if name.count("/") > 1})
+    if not nested:
+        return raw
+    note = lazy_gettext(
+        "folders inside a class's folder belong to that class: %(names)s", names=listed(nested)
+    )
+    return replace(raw, notes=(*raw.notes, note))
 
 
 def list_split_folders(tree: Tree, folders: dict[str, str]) -> RawListing:
@@ -41,13 +79,8 @@ def list_split_folders(tree: Tree, folders: dict[str, str]) -> RawListing:
 
     Raises UsageError for two folders of one split, or when there are folders of classes beside them.
     """
-    for split, count in Counter(folders.values()).items():
-        if count > 1:
-            same = [top for top in folders if folders[top] == split]
-            raise UsageError(
-                f"{listed(same)} of '{tree.name}' are both the {split} part. Keep one, or merge them."
-            )
-    others = [top for top in class_folders(tree) if top not in folders and top.lower() not in SPLIT_NAMES]
+    refuse_repeated_splits(tree, folders)
+    others = [top for top in class_folders(tree) if not split_of(top) and not is_unlabelled(top)]
     if others:
         raise UsageError(
             f"In '{tree.name}', {listed(folders)} look like parts of the data and "
@@ -58,19 +91,122 @@ def list_split_folders(tree: Tree, folders: dict[str, str]) -> RawListing:
     layout = lazy_gettext(
         "%(parts)s with one folder per class in each", parts=listed(sorted(folders, key=natural_key))
     )
-    pictures = [
-        picture
+    pictures = [picture for top, split in folders.items() for picture in pictures_of_part(tree, top, split)]
+    raw = raw_listing(tree, layout, pictures)
+    return replace(raw, notes=(*raw.notes, *part_notes(tree, folders)))
+
+
+def pictures_of_part(tree: Tree, top: str, split: str) -> list[Picture]:
+    """The pictures of one part, by the folders in it; `seg_train/seg_train` and `Test/Images` are opened."""
+    prefix, inner = f"{top}/", tree.under(top)
+    while (wrapped := wrapped_folder(inner)) is not None:
+        folder = wrapped.name.rpartition("/")[2]
+        if not (is_filler(folder) or split_of(folder) == split):
+            break
+        prefix, inner = f"{prefix}{folder}/", wrapped
+    return _pictures_by_class(inner, split, prefix)
+
+
+def refuse_repeated_splits(tree: Tree, folders: dict[str, str]) -> None:
+    """Raise UsageError if two folders are the same split."""
+    for split, count in Counter(folders.values()).items():
+        if count > 1:
+            same = [top for top in folders if folders[top] == split]
+            raise UsageError(
+                f"{listed(same)} of '{tree.name}' are both the {split} part. Keep one, or merge them."
+            )
+
+
+def part_notes(tree: Tree, folders: dict[str, str]) -> list[Message]:
+    """A sentence on each folder whose name was interpreted, and on pictures that have no labels."""
+    notes = [
+        lazy_gettext("'%(name)s' is the %(part)s part", name=top, part=lazy_gettext(split))
         for top, split in folders.items()
-        for picture in _pictures_by_class(tree.under(top), split, f"{top}/")
+        if split not in top.lower()
     ]
-    return _raw_listing(tree, layout, pictures)
+    unlabelled = [
+        top for top in class_folders(tree) if top not in folders and (split_of(top) or is_unlabelled(top))
+    ]
+    if unlabelled:
+        names = listed(sorted(unlabelled, key=natural_key))
+        notes.append(lazy_gettext("%(names)s: no labels, so left for 'pellucid predict'", names=names))
+    return notes
+
+
+def refuse_flat(tree: Tree) -> None:
+    """Raise UsageError for pictures that lie together, without a class in folders or a table.
+
+    It says how to take the class from the files' names, if they seem to hold one.
+    """
+    names = tree.pictures()
+    folders = sorted({name.rpartition("/")[0] for name in names}, key=natural_key)
+    where = listed(folders) if folders != [""] else f"'{tree.name}'"
+    raise UsageError(
+        f"The pictures in {where} of '{tree.name}' lie together, and nothing says which class each is of. "
+        f"{suggested_pattern([name for name in names if split_of(name.split('/')[0]) in ('', 'train')])}"
+        "Or sort them into one folder per class, or put a table such as labels.csv with the columns "
+        "path,label beside them."
+    )
+
+
+def suggested_pattern(names: Sequence[str]) -> str:
+    """A sentence that suggests a pattern for the labels in these files' names; "" if none fits them."""
+    for pattern in NAME_PATTERNS:
+        found = Counter(match[1] for name in names if (match := re.search(pattern, name)))
+        if 2 <= len(found) <= len(names) // 2 and found.total() >= 0.9 * len(names):
+            labels = listed(sorted(found, key=natural_key))
+            return f"Is it in their names, as {labels}? Then say so: label_from='{pattern}'. "
+    return "If their names hold it, give a pattern whose group it is, such as label_from='([a-z]+)_'. "
+
+
+def _refuse_splits_among_classes(tree: Tree) -> None:
+    """Refuse folders of pictures named as splits: whether 'test' is a class or a part must be said."""
+    tops = sorted(class_folders(tree), key=natural_key)
+    parts = [top for top in tops if split_of(top)]
+    if not parts:
+        if all(map(is_filler, tops)):
+            refuse_flat(tree)
+        return
+    others = [top for top in tops if top not in parts and not is_unlabelled(top) and not is_filler(top)]
+    if not others:
+        refuse_flat(tree)
+    raise UsageError(
+        f"In '{tree.name}', {listed(others)} look like classes and {listed(parts)} like a part of the data. "
+        f"If {listed(parts)} is a class, too, say so: label_from='{OUTER}'. If it holds test pictures, "
+        f"sort them by class as in '{parts[0]}/{others[0]}' and move the classes into 'train'. If it holds "
+        "pictures without labels, move it elsewhere."
+    )
+
+
+def _refuse_nested_classes(tree: Tree) -> None:
+    """Refuse folders that hold nothing but two or more folders each, all of different names."""
+    inner: dict[str, set[str]] = {top: set() for top in class_folders(tree)}
+    for name in tree.pictures():
+        parts = name.split("/")
+        if len(parts) == 2:
+            return
+        if len(parts) > 2:
+            inner[parts[0]].add(parts[1])
+    names = [name for folders in inner.values() for name in folders]
+    if any(len(folders) < 2 for folders in inner.values()) or len(set(names)) < len(names):
+        return
+    if len(names) > len(tree.pictures()) / 2 or any(re.search(r"\d", name) for name in names):
+        return  # folders of a patient or a day
+    top = min(inner, key=natural_key)
+    inside = sorted(inner[top], key=natural_key)
+    raise UsageError(
+        f"'{top}' of '{tree.name}' holds the folders {listed(inside)}: are those the classes? "
+        f"If they are, say so: label_from='{INNER}'. If {listed(sorted(inner, key=natural_key))} are: "
+        f"label_from='{OUTER}'."
+    )
 
 
 def _pictures_by_class(tree: Tree, split: str = "", prefix: str = "") -> list[Picture]:
     return [Picture(prefix + name, name.split("/", 1)[0], split) for name in tree.pictures() if "/" in name]
 
 
-def _raw_listing(tree: Tree, layout: Message, pictures: list[Picture]) -> RawListing:
+def raw_listing(tree: Tree, layout: Message, pictures: list[Picture]) -> RawListing:
+    """The listing of files of a tree, with a sentence on what is not among them."""
     sources = [picture.source for picture in pictures]
     return RawListing(
         layout,
@@ -86,10 +222,11 @@ def _notes_on_the_rest(tree: Tree, sources: set[str]) -> list[Message]:
     stray = [name for name in tree.pictures() if name not in sources]
     others = [name for name in tree.sizes if name not in sources and name not in set(stray)]
     used = {parent.as_posix() for name in sources for parent in PurePosixPath(name).parents}
+    filled = {parent.as_posix() for name in stray for parent in PurePosixPath(name).parents}
     empty = [
         folder
         for folder in tree.folders
-        if folder not in used and PurePosixPath(folder).parent.as_posix() in used
+        if folder not in used and folder not in filled and PurePosixPath(folder).parent.as_posix() in used
     ]
     notes = []
     if stray:
@@ -117,7 +254,8 @@ def nothing_found(tree: Tree) -> str:
     stray = tree.pictures()
     if stray:
         count = plural(len(stray), "picture", "pictures")
-        return f"{expected}; found {count} outside of folders. Sort them into folders."
+        hint = suggested_pattern(stray)
+        return f"{expected}; found {count} outside of folders. Sort them into folders. {hint}".rstrip()
     if tree.sizes:
         return f"{expected}; found {_by_suffix(list(tree.sizes))}."
     return f"{expected}; found nothing."

@@ -26,8 +26,22 @@ SPLIT_NAMES = {
     "dev": "validation",
     "test": "test",
     "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+    "훈련": "train",
+    "학습": "train",
+    "검증": "validation",
+    "시험": "test",
+    "테스트": "test",
+    "평가": "test",
 }
 SPLITS = ("train", "validation", "test")
+# Words that say nothing of a folder's or a table's pictures: "training_set", "seg_train", "Final_Test".
+FILLERS = frozenset(
+    "set sets image images img imgs picture pictures photo photos data dataset seg final split part file "
+    "files label labels list annotation annotations instances jpegimages".split()
+)
+UNLABELLED = frozenset("pred predict prediction predictions unlabeled unlabelled".split())
 
 Content = bytes | NDArray[np.uint8]
 
@@ -85,6 +99,30 @@ class RawListing:
     stamp: Callable[[int], str]
     notes: tuple[Message, ...] = ()
     columns: tuple[str, ...] = ()
+
+
+def split_of(name: str) -> str:
+    """The split that a folder or table is named after: "train" for "training_set"; "" if it is not."""
+    words = _words(name)
+    return SPLIT_NAMES.get(words[0], "") if len(words) == 1 else ""
+
+
+def is_filler(name: str) -> bool:
+    """Whether a folder's name says nothing of its pictures, as "images" does."""
+    return not _words(name) and bool(re.search(r"[^\W\d_]", name))
+
+
+def is_unlabelled(name: str) -> bool:
+    """Whether a folder is named as pictures without labels: "seg_pred"."""
+    words = _words(name)
+    return len(words) == 1 and words[0] in UNLABELLED
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name that say something, each once, in lower case: ["train"] of "Train_Set 2017"."""
+    words = re.findall(r"[^\W\d_]+", unicodedata.normalize("NFC", name).lower())
+    stems = [word.removesuffix("set") if word.removesuffix("set") in SPLIT_NAMES else word for word in words]
+    return list(dict.fromkeys(word for word in stems if word not in FILLERS))
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:

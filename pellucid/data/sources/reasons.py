@@ -14,7 +14,13 @@ REASONS = (
     lazy_gettext("cannot be read: %(why)s. It may be cut off or damaged."),
     lazy_gettext("cannot be read: %(why)s."),
     lazy_gettext("is not a picture of a known format. Expected %(formats)s."),
-    lazy_gettext("has %(size)s pixels; the limit is %(limit)s. Make it smaller first."),
+    lazy_gettext(
+        "has %(size)s pixels, %(decoded)s MB when decoded; the limit is %(limit)s MB. Make it smaller first."
+    ),
+    lazy_gettext("is a pointer of Git LFS in place of the picture. Run 'git lfs pull' where it was cloned."),
+    lazy_gettext(
+        "is %(kind)s picture, which needs pillow-heif: pip install 'pellucid[heic]'. Or convert it to JPEG."
+    ),
     lazy_gettext("has more pixels than the limit of %(limit)s. Make it smaller."),
     lazy_gettext(
         "has 32 bits per pixel, and the file does not say which values are black and white. "

@@ -1,10 +1,10 @@
-"""Pictures named in a table: a CSV file, a pandas DataFrame, or a Hugging Face Dataset.
+"""Pictures named in a table: CSV, text or JSON, a pandas DataFrame, or a Hugging Face Dataset.
 
 Columns: the picture (`path`, `file_name` ...), its `label`, and optionally `split` and `group`.
 """
 
-import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,19 +13,23 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pellucid.data.sources.folder import class_folders, split_folders
-from pellucid.data.sources.listing import SPLIT_NAMES, Content, Picture, RawListing
-from pellucid.data.sources.tree import Tree, read_file, stamp_of
+from pellucid.data.sources.columns import (
+    GROUP_COLUMN,
+    LABEL_COLUMNS,
+    PATH_COLUMNS,
+    SPLIT_COLUMNS,
+    Table,
+    read_table,
+)
+from pellucid.data.sources.file_names import FileNames, is_absolute, plain_name
+from pellucid.data.sources.listing import SPLIT_NAMES, Content, Picture, RawListing, is_unlabelled, split_of
+from pellucid.data.sources.table_labels import Labels, class_names, labels_of, named_labels
+from pellucid.data.sources.tree import Tree, folder_tree, read_file, stamp_of
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
-METADATA = "metadata.csv"
-PATH_COLUMNS = ("path", "file_name", "filename", "filepath", "file", "image_path", "image", "img")
-LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target")
-SPLIT_COLUMNS = ("split", "subset", "part")
-GROUP_COLUMN = "group"
-MAX_TABLE_BYTES = 1 << 30
+CONTRADICTIONS = 0.2  # share of pictures with two labels from which the table is refused as a whole
 PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"})  # what a PNG stores unchanged
 
 Columns = Mapping[str, Sequence[Any]]
@@ -60,101 +64,88 @@ class DatasetItem:
     index: int
 
 
-def list_table(path: Path, *, group_by: str = "") -> RawListing:
-    """The pictures a CSV file names by absolute paths or paths relative to its own folder."""
-    folder = path.parent
-    columns = read_table(path.name, read_file(path))
-    rows = _rows_of_paths(path.name, columns, group_by=group_by, allow_outside=True)
-    layout = lazy_gettext("table %(names)s", names=f"'{path.name}'")
-    return _raw_listing(layout, rows, _files_below(folder), columns)
+def list_table(path: Path, *, group_by: str = "", label_from: str = "") -> RawListing:
+    """The pictures a table names by absolute paths or paths relative to its own folder.
 
-
-def metadata_tables(tree: Tree) -> dict[str, str]:
-    """Every metadata.csv, at the top or in the folders of the splits, with its split: "" at the top."""
-    if METADATA in tree.sizes:
-        return {METADATA: ""}
-    return {
-        f"{top}/{METADATA}": SPLIT_NAMES[top.lower()]
-        for top in tree.top()
-        if top.lower() in SPLIT_NAMES and f"{top}/{METADATA}" in tree.sizes
-    }
-
-
-def csv_tables(tree: Tree) -> dict[str, str]:
-    """The only CSV file at the top that names pictures and labels, or one per split: train.csv, test.csv.
-
-    None if the folders are classes or splits themselves.
+    If there is none at any of these paths, they are looked for by name in the table's folder.
     """
-    if len(class_folders(tree)) > 1 or split_folders(tree):
-        return {}
-    names = [
-        name for name in tree.loose() if name.lower().endswith(".csv") and is_table(tree.read(name)[:4096])
-    ]
-    by_split = {name: SPLIT_NAMES[name.lower()[:-4]] for name in names if name.lower()[:-4] in SPLIT_NAMES}
-    if "train" in by_split.values():
-        return by_split
-    return {names[0]: ""} if len(names) == 1 else {}
+    folder = path.parent
+    access = _files_below(folder)
+    table = read_table(
+        path.name, read_file(path), lambda value: "." in value and access.exists(plain_name(value))
+    )
+    column = _picture_column(table, None)
+    sources = [plain_name(value) for value in table.columns[column]]
+    if not any(map(access.exists, sources)):
+        tree = folder_tree(folder)
+        if FileNames(tree).has(table.columns[column][0]) or not _known(table, PATH_COLUMNS):
+            return list_tables(tree, {path.name: ""}, group_by=group_by, label_from=label_from)
+    _refuse_unnamed(table, sources)
+    labels = labels_of(table, column, label_from, group_by)
+    rows = _rows_of_table(table, sources, labels, group_by=group_by)
+    rows, notes = _without_contradictions(rows)
+    layout = lazy_gettext("table %(names)s", names=f"'{path.name}'")
+    raw = _raw_listing(layout, rows, access, table.columns)
+    return replace(raw, notes=(*table.notes, *labels.notes, *notes, *raw.notes))
 
 
-def list_tables(tree: Tree, tables: Mapping[str, str], *, group_by: str = "") -> RawListing:
+def list_tables(
+    tree: Tree, tables: Mapping[str, str], *, group_by: str = "", label_from: str = ""
+) -> RawListing:
     """The pictures of a tree that tables in it name.
 
     tables  the names of the tables with their splits: {"train/metadata.csv": "train"}; "" for none
+
+    Raises UsageError when a table cannot be read, when it is not clear which column holds the labels or which
+    files are meant, and when pictures have several labels.
     """
-    rows: list[TableRow] = []
+    rows, notes, without_labels, named = list[TableRow](), list[Message](), set[str](), set[str]()
     columns: Columns = {}
+    files = FileNames(tree)
     for name, split in tables.items():
         folder = name.rpartition("/")[0]
-        columns = read_table(name, tree.read(name))
         prefix = f"{folder}/" if folder else ""
-        rows += _rows_of_paths(name, columns, split=split, group_by=group_by, prefix=prefix)
+        table = read_table(name, tree.read(name), files.has)
+        column = _picture_column(table, files)
+        sources, more = _sources(table, column, files, prefix=prefix, split=split)
+        labels = labels_of(table, column, label_from, group_by)
+        notes += [*table.notes, *more, *labels.notes]
+        named.update(sources)
+        columns = columns or table.columns
+        if split == "test" and len(tables) > 1 and not any(labels.values):
+            without_labels.update(sources)
+            continue
+        rows += _rows_of_table(table, sources, labels, split=split, group_by=group_by)
+    rows, contradictions = _without_contradictions(rows)
+    renamed = named_labels([row.label for row in rows], class_names(tree))
+    if renamed:
+        rows = [replace(row, label=label) for row, label in zip(rows, renamed.values, strict=True)]
+        notes += renamed.notes
     access = FileAccess(lambda name: name in tree.sizes, tree.read, tree.stamp)
     raw = _raw_listing(lazy_gettext("table %(names)s", names=listed(tables)), rows, access, columns)
-    notes = (*tree.notes, *raw.notes)
-    if unnamed := len(set(tree.pictures()) - {row.picture for row in rows}):
-        note = lazy_ngettext(
-            "skipped %(count)s picture that no row names",
-            "skipped %(count)s pictures that no row names",
-            unnamed,
-        )
-        notes = (*notes, note)
-    return replace(raw, notes=notes)
+    unnamed = set(tree.pictures()) - named | without_labels
+    notes = [*tree.notes, *notes, *contradictions, *raw.notes, *_notes_on_unnamed(unnamed, without_labels)]
+    return replace(raw, notes=tuple(notes))
 
 
-def is_table(content: bytes) -> bool:
-    """Whether the header of a CSV file has a column of pictures and one of labels."""
-    header = content.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace")
-    columns = [column.strip().strip('"').lower() for column in header.split(_delimiter(header))]
-    return any(name in columns for name in PATH_COLUMNS) and any(name in columns for name in LABEL_COLUMNS)
-
-
-def read_table(name: str, content: bytes) -> dict[str, list[str]]:
-    """The columns of a CSV file (comma, semicolon or tab; UTF-8) by name. Errors name the row."""
-    if len(content) > MAX_TABLE_BYTES:
-        raise UsageError(f"'{name}' has {len(content):,} bytes; the limit of a table is {MAX_TABLE_BYTES:,}.")
+def is_table(tree: Tree, name: str, files: FileNames) -> bool:
+    """Whether a file of a tree is a table: by its header, or because it names pictures."""
+    content = tree.read(name)[: 1 << 16]
+    if name.lower().endswith(".csv"):
+        header = content.split(b"\n", 1)[0].decode("utf-8-sig", errors="replace")
+        columns = {column.strip().strip('"').lower() for column in re.split("[,;\t|]", header)}
+        if columns.intersection(PATH_COLUMNS[:8]) and columns.intersection(LABEL_COLUMNS[:6]):
+            return True
+    if not name.lower().endswith(".json"):
+        content = content if len(content) < 1 << 16 else content[: content.rfind(b"\n") + 1]
+    else:
+        content = tree.read(name)
     try:
-        text = content.decode("utf-8-sig")
-        delimiter = _delimiter(text.split("\n", 1)[0])
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except UnicodeDecodeError as error:
-        raise UsageError(f"'{name}' is not in UTF-8: {error}. Save it as UTF-8.") from error
-    except csv.Error as error:
-        raise UsageError(f"'{name}' cannot be read as a table: {error}.") from error
-    rows = [row for row in rows if any(row)]
-    if not rows:
-        raise UsageError(f"'{name}' is empty. Expected a header such as path,label.")
-    header = [column.strip() for column in rows[0]]
-    if len(set(header)) < len(header):
-        raise UsageError(f"'{name}' has two columns of the same name: {', '.join(header)}.")
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(header):
-            fields = f"{len(header)} fields ({', '.join(header)})"
-            raise UsageError(f"'{name}', row {number}: expected {fields}; got {len(row)}.")
-    return {column: [row[index] for row in rows[1:]] for index, column in enumerate(header)}
-
-
-def _delimiter(line: str) -> str:
-    return max(",;\t", key=line.count)
+        table = read_table(name, content, files.has)
+    except UsageError:
+        return False
+    best = max((_share_of_files(values, files) for values in table.columns.values()), default=0)
+    return best >= 0.5 and (len(table.columns) > 1 or split_of(name.rpartition(".")[0]) == "test")
 
 
 def list_frame(frame: Any, *, group_by: str = "") -> RawListing:
@@ -188,30 +179,129 @@ def list_datasets(datasets: Mapping[str, Any], *, group_by: str = "") -> RawList
     return _raw_listing(Message("Hugging Face Dataset"), rows, _files_below(Path()), others)
 
 
-def _rows_of_paths(
-    name: str,
-    columns: Columns,
-    *,
-    split: str = "",
-    group_by: str = "",
-    prefix: str = "",
-    allow_outside: bool = False,
-) -> list[TableRow]:
-    """The rows of a CSV file; paths that lead out of the data need `allow_outside`."""
-    sources = []
-    for number, path in enumerate(columns[_column(name, columns, PATH_COLUMNS, "pictures")], 2):
-        path = path.strip().replace("\\", "/")
-        parts = [part for part in path.split("/") if part not in ("", ".")]
-        absolute = path.startswith("/") or path[1:2] == ":"
-        if not parts or "\0" in path:
-            raise UsageError(f"'{name}', row {number}: names no picture.")
-        if (absolute or ".." in parts) and not allow_outside:
+def _picture_column(table: Table, files: FileNames | None) -> str:
+    """The column that names pictures: a known one, or the one whose values are files."""
+    known = _known(table, PATH_COLUMNS)
+    if files is not None:
+        shares = {column: _share_of_files(values, files) for column, values in table.columns.items()}
+        real = [column for column in known if shares[column]]
+        if real:
+            return real[0]
+        best = max(shares, key=lambda column: shares[column])
+        if shares[best] >= 0.5:
+            return best
+    return known[0] if known else _column(f"'{table.name}'", table.columns, PATH_COLUMNS[:8], "pictures")
+
+
+def _known(table: Table, words: Sequence[str]) -> list[str]:
+    """The columns that have one of these names, in the order of the names."""
+    by_lower_case = {column.lower(): column for column in table.columns}
+    return [by_lower_case[word] for word in words if word in by_lower_case]
+
+
+def _share_of_files(values: Sequence[str], files: FileNames) -> float:
+    sample = values[:: max(1, len(values) // 100)]
+    return sum(map(files.has, sample)) / len(sample) if sample else 0.0
+
+
+def _sources(
+    table: Table, column: str, files: FileNames, *, prefix: str, split: str
+) -> tuple[list[str], list[Message]]:
+    """The file each row names, as in the tree, and a sentence if it is named otherwise."""
+    values = table.columns[column]
+    plain = [plain_name(value) for value in values]
+    _refuse_unnamed(table, plain)
+    found = files.resolve(table.name, values, prefix=prefix, split=split)
+    for number, (path, file) in enumerate(zip(plain, found, strict=True), table.first_row):
+        if not file and (is_absolute(path) or ".." in path.split("/")):
             raise UsageError(
-                f"'{name}', row {number}: '{path}' leads out of the data. "
+                f"'{table.name}', row {number}: '{path}' leads out of the data. "
                 "Use paths relative to the folder of the table."
             )
-        sources.append(prefix + (path if absolute else "/".join(parts)))
-    return _rows(f"'{name}'", columns, list(zip(sources, sources, strict=True)), split, group_by)
+    sources = [file or prefix + path for path, file in zip(plain, found, strict=True)]
+    other = [
+        (value, file)
+        for value, path, file in zip(values, plain, found, strict=True)
+        if file not in ("", prefix + path)
+    ]
+    if not other:
+        return sources, []
+    value, file = other[0]
+    message = "'%(table)s' calls '%(file)s' '%(value)s': matched by name"
+    return sources, [lazy_gettext(message, table=table.name, file=file, value=value)]
+
+
+def _refuse_unnamed(table: Table, paths: Sequence[str]) -> None:
+    for number, path in enumerate(paths, table.first_row):
+        if not path or "\0" in path:
+            raise UsageError(f"'{table.name}', row {number}: names no picture.")
+
+
+def _rows_of_table(
+    table: Table, sources: Sequence[str], labels: Labels, *, split: str = "", group_by: str = ""
+) -> list[TableRow]:
+    """The rows of a table that have a label. Raises UsageError, naming the row, for an unknown split."""
+    split_columns, group_columns = _known(table, SPLIT_COLUMNS), _known(table, (GROUP_COLUMN,))
+    group_column = group_by if group_by in table.columns else next(iter(group_columns), "")
+    empty = [""] * len(sources)
+    splits = table.columns[split_columns[0]] if split_columns else empty
+    groups = table.columns[group_column] if group_column else empty
+    name = f"'{table.name}'"
+    if not any(labels.values):
+        raise UsageError(f"{name}, row {table.first_row}: no label. Add one or remove the row.")
+    return [
+        TableRow(source, source, label, _split(name, number, row_split) or split, group)
+        for number, (source, label, row_split, group) in enumerate(
+            zip(sources, labels.values, splits, groups, strict=True), table.first_row
+        )
+        if label
+    ]
+
+
+def _without_contradictions(rows: list[TableRow]) -> tuple[list[TableRow], list[Message]]:
+    """The rows without pictures that have two labels, which a sentence names; many are refused."""
+    labels: dict[str, set[str]] = {}
+    for row in rows:
+        labels.setdefault(row.source, set()).add(row.label)
+    several = [source for source, named in labels.items() if len(named) > 1]
+    if not several or len(several) > CONTRADICTIONS * len(labels):
+        return rows, []  # _without_repetitions refuses them
+    note = lazy_ngettext(
+        "%(count)s picture has two labels and is passed over: %(names)s",
+        "%(count)s pictures have two labels and are passed over: %(names)s",
+        len(several),
+        names=listed(several),
+    )
+    return [row for row in rows if len(labels[row.source]) == 1], [note]
+
+
+def _notes_on_unnamed(unnamed: set[str], without_labels: set[str]) -> list[Message]:
+    """A sentence each on pictures without labels and on those that no row names."""
+    test = {
+        file
+        for file in unnamed
+        if file in without_labels
+        or split_of(file.split("/")[0]) == "test"
+        or is_unlabelled(file.split("/")[0])
+    }
+    notes = []
+    if test:
+        notes.append(
+            lazy_ngettext(
+                "%(count)s test picture has no label and is left for 'pellucid predict'",
+                "%(count)s test pictures have no labels and are left for 'pellucid predict'",
+                len(test),
+            )
+        )
+    if others := len(unnamed - test):
+        notes.append(
+            lazy_ngettext(
+                "skipped %(count)s picture that no row names",
+                "skipped %(count)s pictures that no row names",
+                others,
+            )
+        )
+    return notes
 
 
 def _rows_of_values(name: str, columns: Columns, *, split: str = "", group_by: str = "") -> list[TableRow]:
@@ -314,7 +404,8 @@ def _without_repetitions(rows: list[TableRow]) -> list[TableRow]:
         if (first.label, first.split) != (row.label, row.split):
             raise UsageError(
                 f"'{row.source}' is named twice: as '{first.label}' {first.split} and as '{row.label}' "
-                f"{row.split}. A picture has one label and one part."
+                f"{row.split}. A picture has one label and one part; several labels per picture cannot be "
+                "trained on yet."
             )
     return list(first_rows.values())
 
@@ -338,10 +429,10 @@ def _label(name: str, number: int, label: Any) -> str:
 
 
 def _split(name: str, number: int, value: Any) -> str:
-    word = "" if _is_missing(value) else str(value).strip().lower()
-    if word and word not in SPLIT_NAMES:
+    word = "" if _is_missing(value) else str(value).strip()
+    if word and not split_of(word):
         raise UsageError(f"{name}, row {number}: unknown part '{value}'. Known: {', '.join(SPLIT_NAMES)}.")
-    return SPLIT_NAMES.get(word, "")
+    return split_of(word)
 
 
 def _is_missing(value: Any) -> bool:

@@ -5,10 +5,12 @@ unpacked, and no name can lead outside.
 """
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 
 from pellucid.data.sources.listing import natural_key
@@ -16,8 +18,22 @@ from pellucid.errors import PellucidError, UsageError
 from pellucid.language import Message, lazy_ngettext
 
 SUFFIXES = tuple(
-    ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm".split()
-)  # of the formats decode/images.py opens
+    ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm "
+    ".heic .heif .hif .avif".split()
+)  # of the formats decode/images.py opens, or names when it cannot
+# Files that nobody means as pictures: their bytes are not looked at.
+OTHER_SUFFIXES = frozenset(
+    ".txt .csv .tsv .json .jsonl .ndjson .xml .yaml .yml .md .rst .html .htm .js .css .py .pyc .ipynb .c .h "
+    ".sh .bat .toml .ini .cfg .log .npy .npz .mat .h5 .pkl .pt .pth .onnx .safetensors .parquet .feather "
+    ".zip .tar .gz .tgz .bz2 .xz .7z .rar .pdf .doc .docx .xls .xlsx .ppt .pptx .mp4 .avi .mov .mkv .mp3 "
+    ".wav .db .sqlite .lock .bin .svg".split()
+)
+SIGNATURES = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0|II\*\0|MM\0\*|P[1-6]\s+[\d#]"
+    rb"|....ftyp(?:heic|heix|hevc|heim|heis|mif1|msf1|avif|avis)",
+    re.DOTALL,
+)
+SIGNATURE_BYTES = 32
 CLUTTER = ("thumbs.db", "desktop.ini")
 MACOS = "__MACOSX"  # a folder of metadata in archives made by macOS
 
@@ -31,6 +47,7 @@ class Tree:
     folders  names of all folders, including empty ones, without hidden folders
     read     the bytes of a file by its name; from any thread
     stamp    changes whenever the bytes of a file may have changed
+    is_image whether a file is a picture: by its suffix, else by its first bytes
     notes    what was skipped
     """
 
@@ -39,6 +56,7 @@ class Tree:
     folders: tuple[str, ...]
     read: Callable[[str], bytes]
     stamp: Callable[[str], str]
+    is_image: Callable[[str], bool]
     notes: tuple[Message, ...] = ()
 
     def top(self) -> list[str]:
@@ -50,8 +68,12 @@ class Tree:
         return [name for name in self.sizes if "/" not in name]
 
     def pictures(self) -> list[str]:
-        """Names of the files with a picture's suffix."""
-        return [name for name in self.sizes if is_picture(name)]
+        """Names of the picture files, in natural order."""
+        return self._pictures
+
+    @cached_property
+    def _pictures(self) -> list[str]:
+        return [name for name in self.sizes if self.is_image(name)]
 
     def under(self, folder: str) -> "Tree":
         """The tree of one folder; names are relative to it."""
@@ -60,13 +82,14 @@ class Tree:
             name.removeprefix(start): size for name, size in self.sizes.items() if name.startswith(start)
         }
         folders = tuple(name.removeprefix(start) for name in self.folders if name.startswith(start))
-        read, stamp = self.read, self.stamp
+        read, stamp, is_image = self.read, self.stamp, self.is_image
         return Tree(
             f"{self.name}/{folder}",
             sizes,
             folders,
             lambda name: read(start + name),
             lambda name: stamp(start + name),
+            lambda name: is_image(start + name),
             self.notes,
         )
 
@@ -89,9 +112,26 @@ def tree_of(
     read: Callable[[str], bytes],
     stamp: Callable[[str], str],
     *,
+    begin: Callable[[str], bytes] | None = None,
     notes: tuple[Message, ...] = (),
 ) -> Tree:
-    """A Tree of these files without the hidden ones; a note says how many hidden pictures there are."""
+    """A Tree of these files without the hidden ones; a note says how many hidden pictures there are.
+
+    begin  the first bytes of a file, where that is quicker than `read`
+    """
+    begin = begin or read
+
+    @cache
+    def is_image(file: str) -> bool:
+        if is_picture(file):
+            return True
+        if not sizes.get(file) or PurePosixPath(file).suffix.lower() in OTHER_SUFFIXES:
+            return False
+        try:
+            return SIGNATURES.match(begin(file)[:SIGNATURE_BYTES]) is not None
+        except PellucidError:
+            return False
+
     visible = {file: size for file, size in sizes.items() if not is_hidden(file)}
     hidden_pictures = sum(
         1 for file in sizes if is_hidden(file) and is_picture(file) and not _is_shadow(file)
@@ -106,7 +146,7 @@ def tree_of(
         folder for folder in (*folders, *above) if folder not in ("", ".") and not is_hidden(folder)
     }
     ordered = {file: visible[file] for file in sorted(visible, key=natural_key)}
-    return Tree(name, ordered, tuple(sorted(all_folders, key=natural_key)), read, stamp, notes)
+    return Tree(name, ordered, tuple(sorted(all_folders, key=natural_key)), read, stamp, is_image, notes)
 
 
 def folder_tree(path: Path) -> Tree:
@@ -155,6 +195,7 @@ def folder_tree(path: Path) -> Tree:
         folders,
         lambda name: read_file(path / name),
         lambda name: stamp_of(path / name),
+        begin=lambda name: read_file(path / name, SIGNATURE_BYTES),
         notes=notes,
     )
 
@@ -182,13 +223,13 @@ SKIPPED: Mapping[str, Callable[[int], Message]] = {
 }
 
 
-def read_file(path: Path) -> bytes:
-    """The bytes of a regular file. Raises UsageError, naming it, when it cannot be read."""
+def read_file(path: Path, size: int = -1) -> bytes:
+    """The bytes of a regular file, all or the first `size`. Raises UsageError when it cannot be read."""
     try:
         with path.open("rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise UsageError(f"'{path.name}' is not a regular file.")
-            return file.read()
+            return file.read(size)
     except OSError as error:
         raise UsageError(f"'{path.name}' cannot be read: {error.strerror or error}.") from error
 
@@ -203,12 +244,16 @@ def stamp_of(path: Path) -> str:
 
 
 def wrapped_folder(tree: Tree) -> Tree | None:
-    """The only folder with files, if it is just a wrapping, as in most archives; else None."""
-    folders = [name for name in tree.top() if tree.under(name).sizes]
+    """The only folder with files, or else with pictures, if it is just a wrapping, as in most archives."""
+    folders = {name.split("/", 1)[0] for name in tree.sizes if "/" in name}
+    if len(folders) > 1:
+        folders = {name.split("/", 1)[0] for name in tree.pictures() if "/" in name}
     if len(folders) != 1:
         return None
-    inner = tree.under(folders[0])
-    return None if any(is_picture(name) for name in inner.loose()) else inner
+    (folder,) = folders
+    if any(name.count("/") == 1 for name in tree.pictures() if name.startswith(f"{folder}/")):
+        return None
+    return tree.under(folder)
 
 
 def damaged_archive(path: Path, error: Exception) -> PellucidError:

@@ -17,8 +17,9 @@ from pellucid.decode.workers import WorkerResult
 from pellucid.errors import PellucidError
 from pellucid.machine import cores
 
-BLOCK_ITEMS = 512  # between two calls of progress
-CHUNK_ITEMS = 32  # given to a thread at once
+BLOCK_ITEMS = 512  # between two calls of progress, at most
+BLOCK_BYTES = 64 << 20  # of the results between two calls of progress, at most
+CHUNK_ITEMS = 32  # given to a thread at once, at most
 REQUEST_BYTES = 1 << 20  # of files sent to a worker at once, approximately
 
 # How reading a picture's bytes may fail: a lost disk, a damaged or encrypted archive.
@@ -40,11 +41,13 @@ def map_in_threads(
     on_progress: Callable[[int], None],
     *,
     threads: int = 0,
+    result_bytes: int = 0,
 ) -> Iterator[Result]:
     """The results of `function`, which receives some items at a time, in the order of the items.
 
     on_progress  called with the number of items done
     threads      0: one per core
+    result_bytes of one result, if they are large: fewer then wait
 
     Pillow, zlib and hashlib release Python's lock while they work. At most three blocks of results wait in
     memory, however slowly they are consumed. A consumer that stops early waits only for what is running.
@@ -59,9 +62,11 @@ def map_in_threads(
 
     pool = ThreadPoolExecutor(threads or cores())
     try:
-        for start in range(0, len(items), BLOCK_ITEMS):
-            end = min(start + BLOCK_ITEMS, len(items))
-            chunks = [items[i : min(i + CHUNK_ITEMS, end)] for i in range(start, end, CHUNK_ITEMS)]
+        block = max(1, min(BLOCK_ITEMS, BLOCK_BYTES // max(1, result_bytes)))
+        size = max(1, min(CHUNK_ITEMS, block // (threads or cores())))
+        for start in range(0, len(items), block):
+            end = min(start + block, len(items))
+            chunks = [items[i : min(i + size, end)] for i in range(start, end, size)]
             blocks.append((end, [pool.submit(function, chunk) for chunk in chunks]))
             if len(blocks) > 2:
                 yield from results_of_first_block()

@@ -371,6 +371,7 @@ def _decode_wanted(old: Store, job: DecodeJob) -> Iterator[Row]:
             wanted,
             lambda done: job.progress("decoded", done, len(wanted)),
             threads=workers.threads,
+            result_bytes=_row_bytes(job.preprocess),
         )
 
 
@@ -432,6 +433,7 @@ def _decode_all(
             indices,
             lambda done: progress("decoded", done, len(indices)),
             threads=workers.threads,
+            result_bytes=_row_bytes(preprocess),
         ):
             entries.append(entry)
             if row is not None and row.digest not in digests:

@@ -309,12 +309,27 @@ EXAMPLES: dict[str, dict[str, bytes]] = {
         "train/1.png": picture(1),
         "train/2.png": picture(2),
     },
-    "CSV tables": {
+    "tables": {
         "train.csv": b"path,label\nx/1.png,dog\nx/2.png,cat\n",
         "x/1.png": picture(1),
         "x/2.png": picture(2),
     },
     "an .npz file": {"a.npz": npz()},
+    "COCO annotations": {
+        "images/1.png": picture(1),
+        "images/2.png": picture(2),
+        "annotations/instances.json": (
+            b'{"images": [{"id": 1, "file_name": "1.png"}, {"id": 2, "file_name": "2.png"}], '
+            b'"annotations": [{"image_id": 1, "category_id": 5}, {"image_id": 2, "category_id": 6}], '
+            b'"categories": [{"id": 5, "name": "dog"}, {"id": 6, "name": "cat"}]}'
+        ),
+    },
+    "Pascal VOC annotations": {
+        "JPEGImages/1.png": picture(1),
+        "JPEGImages/2.png": picture(2),
+        "Annotations/1.xml": b"<annotation><object><name>dog</name></object></annotation>",
+        "Annotations/2.xml": b"<annotation><object><name>cat</name></object></annotation>",
+    },
     "one folder per split": FILES,
     "one folder per class": {"cat/1.png": picture(1), "dog/a folder/1.png": picture(2)},
 }

@@ -1,0 +1,128 @@
+"""What pictures look like, as far as it decides how they are read and augmented.
+
+The ground under transparent drawings, the white of 16-bit files, and whether a mirrored picture is still of
+its class.
+"""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional
+
+from pellucid.data.dataset import Dataset
+from pellucid.data.sources.listing import Listing
+from pellucid.data.store.parallel import READ_ERRORS
+from pellucid.decode.images import WHITE, Ink, ink_of
+from pellucid.decode.workers import UNNAMED
+from pellucid.language import Message, lazy_gettext
+
+SAMPLE = 96  # pictures whose values are looked at
+VISIBLE = 32  # of 255: a drawing that differs less from its ground is not seen
+GROUNDS = (0, 255, 128)
+BITS = range(8, 16)
+SIDE = 32  # pixels of the gray pictures that are mirrored
+FEW = 5  # pictures of a class from which its mean means something
+# Words for left and right, which a mirrored picture would belie.
+SIDES = (
+    ("left", "right"),
+    ("links", "rechts"),
+    ("gauche", "droite"),
+    ("izquierda", "derecha"),
+    ("esquerda", "direita"),
+    ("sinistra", "destra"),
+    ("vänster", "höger"),
+    ("lewo", "prawo"),
+    ("왼쪽", "오른쪽"),
+    ("왼", "오른"),
+    ("좌", "우"),
+    ("左", "右"),
+)
+
+
+class Appearance(NamedTuple):
+    """The background and the white with which pictures are to be read, and a sentence on each choice."""
+
+    background: int = 0
+    white: int = WHITE
+    notes: tuple[Message, ...] = ()
+
+
+def appearance_of(listing: Listing) -> Appearance:
+    """How a listing's pictures use transparency and 16 bits, from a sample of them.
+
+    The background stays black unless a drawing would not be seen on it; then it is the ground on which even
+    the least visible one stands out best. White is the highest value of as many bits as are used.
+    """
+    inks = list[Ink]()
+    for index in range(0, len(listing.pictures), max(1, len(listing.pictures) // SAMPLE)):
+        with suppress(*READ_ERRORS):
+            content = listing.read(index)
+            if isinstance(content, bytes):
+                inks.append(ink_of(content, name=UNNAMED))
+    notes = list[Message]()
+    highest = max((ink.highest for ink in inks), default=0)
+    white = next((2**bits - 1 for bits in BITS if highest < 2**bits), WHITE) if highest else WHITE
+    if white != WHITE:
+        message = "16-bit pictures use values up to %(highest)s: %(white)s is read as white"
+        notes.append(lazy_gettext(message, highest=highest, white=white))
+    drawings = [ink.brightness for ink in inks if ink.brightness is not None]
+    background = 0
+    if any(brightness < VISIBLE for brightness in drawings):
+        background = max(GROUNDS, key=lambda ground: min(abs(brightness - ground) for brightness in drawings))
+        names = {255: lazy_gettext("white"), 128: lazy_gettext("gray"), 0: lazy_gettext("black")}
+        message = "transparent pictures are dark drawings: they are put on %(ground)s"
+        notes.append(lazy_gettext(message, ground=names[background]))
+    return Appearance(background, white, tuple(notes))
+
+
+def mirror_pairs(classes: Sequence[str]) -> list[tuple[str, str]]:
+    """Classes of which one is named as the other's mirror image: ("turn left", "turn right")."""
+    pairs = []
+    for name in classes:
+        for left, right in SIDES:
+            other = re.sub(left, right, name, flags=re.IGNORECASE)
+            twin = next(
+                (each for each in classes if each.casefold() == other.casefold() != name.casefold()), None
+            )
+            if twin is not None:
+                pairs.append((name, twin))
+    return pairs
+
+
+def mirrored_classes(dataset: Dataset) -> tuple[str, str] | None:
+    """A class most of whose pictures, mirrored, are nearer to the mean of another; None if there is none.
+
+    Compared in gray at 32 pixels a side. Only pictures that are nearest to their own class's mean count, and
+    only a class of which most are: where means say nothing, neither does this.
+    """
+    step = max(1, len(dataset) // 2000)
+    chosen = torch.arange(0, len(dataset), step)
+    if not len(chosen):
+        return None
+    size = min(SIDE, dataset.size[0]), min(SIDE, dataset.size[1])
+    blocks = [dataset.images[part].float().mean(dim=1, keepdim=True) for part in torch.split(chosen, 64)]
+    pictures = torch.cat([functional.adaptive_avg_pool2d(block, size) for block in blocks])  # (M, 1, h, w)
+    labels = dataset.labels[chosen]
+    counts = torch.bincount(labels, minlength=len(dataset.classes))
+    sums = torch.zeros(len(dataset.classes), pictures[0].numel()).index_add(0, labels, pictures.flatten(1))
+    means = sums / counts[:, None].clamp_min(1)
+    absent = counts < FEW
+
+    def nearest(values: torch.Tensor) -> torch.Tensor:
+        distances = torch.cdist(values.flatten(1), means)  # (M, K)
+        return distances.masked_fill(absent, float("inf")).argmin(dim=1)
+
+    upright, mirrored = nearest(pictures), nearest(pictures.flip(3))
+    for label in torch.nonzero(~absent)[:, 0].tolist():
+        own = labels == label
+        right = own & (upright == label)
+        if right.sum() < 0.6 * own.sum():
+            continue
+        others = torch.bincount(mirrored[right], minlength=len(dataset.classes))
+        others[label] = 0
+        if others.max() > 0.5 * right.sum():
+            return dataset.classes[label], dataset.classes[int(others.argmax())]
+    return None
