@@ -24,7 +24,8 @@ VISIBLE = 32  # of 255: a drawing that differs less from its ground is not seen
 GROUNDS = (0, 255, 128)
 BITS = range(8, 16)
 SIDE = 32  # pixels of the gray pictures that are mirrored
-FEW = 5  # pictures of a class from which its mean means something
+FEW = 20  # pictures of a class from which its mean means something
+MOST = 0.6  # share of a class's pictures
 # Words for left and right, which a mirrored picture would belie.
 SIDES = (
     ("left", "right"),
@@ -95,34 +96,34 @@ def mirror_pairs(classes: Sequence[str]) -> list[tuple[str, str]]:
 def mirrored_classes(dataset: Dataset) -> tuple[str, str] | None:
     """A class most of whose pictures, mirrored, are nearer to the mean of another; None if there is none.
 
-    Compared in gray at 32 pixels a side. Only pictures that are nearest to their own class's mean count, and
-    only a class of which most are: where means say nothing, neither does this.
+    Compared in gray at 32 pixels a side, half of each class with the means of the other half. Only pictures
+    that are nearest to their own class's mean count, and only a class of which most are: where means say
+    nothing, neither does this.
     """
-    step = max(1, len(dataset) // 2000)
-    chosen = torch.arange(0, len(dataset), step)
-    if not len(chosen):
+    count = len(dataset.classes)
+    chosen = torch.arange(0, len(dataset), max(1, len(dataset) // 2000))
+    labels = dataset.labels[chosen]
+    known = torch.bincount(labels, minlength=count) >= FEW  # (K,)
+    if known.sum() < 2:
         return None
     size = min(SIDE, dataset.size[0]), min(SIDE, dataset.size[1])
     blocks = [dataset.images[part].float().mean(dim=1, keepdim=True) for part in torch.split(chosen, 64)]
     pictures = torch.cat([functional.adaptive_avg_pool2d(block, size) for block in blocks])  # (M, 1, h, w)
-    labels = dataset.labels[chosen]
-    counts = torch.bincount(labels, minlength=len(dataset.classes))
-    sums = torch.zeros(len(dataset.classes), pictures[0].numel()).index_add(0, labels, pictures.flatten(1))
-    means = sums / counts[:, None].clamp_min(1)
-    absent = counts < FEW
-
-    def nearest(values: torch.Tensor) -> torch.Tensor:
-        distances = torch.cdist(values.flatten(1), means)  # (M, K)
-        return distances.masked_fill(absent, float("inf")).argmin(dim=1)
-
-    upright, mirrored = nearest(pictures), nearest(pictures.flip(3))
-    for label in torch.nonzero(~absent)[:, 0].tolist():
+    earlier = functional.one_hot(labels, count).cumsum(dim=0).gather(1, labels[:, None])[:, 0]
+    odd = earlier % 2 == 1  # every second picture of each class
+    upright, mirrored = torch.empty_like(labels), torch.empty_like(labels)
+    for half in (odd, ~odd):
+        sums = torch.zeros(count, pictures[0].numel())
+        sums.index_add_(0, labels[~half], pictures[~half].flatten(1))
+        means = sums / torch.bincount(labels[~half], minlength=count)[:, None].clamp_min(1)
+        for nearest, shown in ((upright, pictures[half]), (mirrored, pictures[half].flip(3))):
+            distances = torch.cdist(shown.flatten(1), means).masked_fill(~known, float("inf"))  # (M/2, K)
+            nearest[half] = distances.argmin(dim=1)
+    for label in torch.nonzero(known)[:, 0].tolist():
         own = labels == label
         right = own & (upright == label)
-        if right.sum() < 0.6 * own.sum():
-            continue
-        others = torch.bincount(mirrored[right], minlength=len(dataset.classes))
+        others = torch.bincount(mirrored[right], minlength=count)
         others[label] = 0
-        if others.max() > 0.5 * right.sum():
+        if right.sum() >= MOST * own.sum() and others.max() > MOST * right.sum():
             return dataset.classes[label], dataset.classes[int(others.argmax())]
     return None

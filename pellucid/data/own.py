@@ -165,8 +165,10 @@ def _chosen(
     """
     sizes = seen.sizes
     if not sizes:
-        reasons = "; ".join(f"'{one.source}' {one.reason}" for one in seen.unreadable[:SHOWN_REASONS])
-        raise UsageError(f"None of the {len(seen.files):,} pictures can be read. {reasons}")
+        reasons = "; ".join(
+            f"'{one.source}' {one.reason.rstrip('.')}" for one in seen.unreadable[:SHOWN_REASONS]
+        )
+        raise UsageError(f"None of the {len(seen.files):,} pictures can be read. {reasons}.")
     height, width = (size, size) if size else chosen_size(sizes)
     alike = len(sizes) == 1 and (width, height) in sizes
     looks = appearance() if seen.modes.keys() & {*ALPHA_MODES, *DEEP_MODES, "P"} else Appearance()

@@ -158,40 +158,38 @@ def _choose_held_out(
             ):
                 chosen |= dict.fromkeys(indices, split)
                 break
+    if at_least_one and "test" in wanted:
+        _represent_classes(pictures, anchors, chosen)
     for split in wanted if at_least_one else ():
         left = [anchor for anchor, indices in anchors.items() if indices[0] not in chosen]
         if split not in chosen.values() and len(left) > 1:
             nearest = min(left, key=lambda anchor: hash_fraction(anchor, keys[split]))
             chosen |= dict.fromkeys(anchors[nearest], split)
-    if at_least_one and "test" in wanted:
-        _add_missing_classes(pictures, anchors, chosen)
     return chosen
 
 
-def _add_missing_classes(
+def _represent_classes(
     pictures: Sequence[Picture], anchors: dict[str, list[int]], chosen: dict[int, str]
 ) -> None:
-    """Give the test part a content of every class that has three or more and none there.
+    """Give every class of three contents or more one in the test part and one to learn from.
 
-    The one nearest to the threshold is taken, from training while two of the class are left there.
+    For the test part it is the one nearest to the threshold, whatever the seed; to learn from, those drawn
+    for validation, or else the other test contents.
     """
     by_label: dict[str, list[str]] = defaultdict(list)
     for anchor, indices in anchors.items():
         for label in {pictures[index].label for index in indices}:
             by_label[label].append(anchor)
     for label in sorted(by_label, key=natural_key):
-        of_class = by_label[label]
-        splits = {anchor: chosen.get(anchors[anchor][0], "train") for anchor in of_class}
-        if len(of_class) < MIN_FOR_TEST or "test" in splits.values():
+        if len(by_label[label]) < MIN_FOR_TEST:
             continue
-        training = [anchor for anchor in of_class if splits[anchor] == "train"]
-        free = (
-            training
-            if len(training) > 2
-            else [each for each in of_class if splits[each] != "train"] or training
-        )
-        nearest = min(free, key=lambda anchor: hash_fraction(anchor, TEST_KEY))
-        chosen |= dict.fromkeys(anchors[nearest], "test")
+        nearest, *others = sorted(by_label[label], key=lambda anchor: hash_fraction(anchor, TEST_KEY))
+        if not any(chosen.get(anchors[each][0]) == "test" for each in (nearest, *others)):
+            chosen |= dict.fromkeys(anchors[nearest], "test")
+        if all(anchors[each][0] in chosen for each in others):
+            released = [each for each in others if chosen[anchors[each][0]] == "validation"] or others
+            for index in (index for anchor in released for index in anchors[anchor]):
+                del chosen[index]
 
 
 def _units(
