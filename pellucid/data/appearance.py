@@ -67,15 +67,23 @@ def appearance_of(listing: Listing) -> Appearance:
     highest = max((ink.highest for ink in inks), default=0)
     white = next((2**bits - 1 for bits in BITS if highest < 2**bits), WHITE) if highest else WHITE
     if white != WHITE:
-        message = "16-bit pictures use values up to %(highest)s: %(white)s is read as white"
-        notes.append(lazy_gettext(message, highest=highest, white=white))
+        notes.append(
+            lazy_gettext(
+                "16-bit pictures use values up to %(highest)s: %(white)s is read as white",
+                highest=highest,
+                white=white,
+            )
+        )
     drawings = [ink.brightness for ink in inks if ink.brightness is not None]
     background = 0
     if any(brightness < VISIBLE for brightness in drawings):
         background = max(GROUNDS, key=lambda ground: min(abs(brightness - ground) for brightness in drawings))
-        names = {255: lazy_gettext("white"), 128: lazy_gettext("gray"), 0: lazy_gettext("black")}
-        message = "transparent pictures are dark drawings: they are put on %(ground)s"
-        notes.append(lazy_gettext(message, ground=names[background]))
+        names = {255: lazy_gettext("white"), 128: lazy_gettext("medium gray"), 0: lazy_gettext("black")}
+        notes.append(
+            lazy_gettext(
+                "transparent pictures are dark drawings: they are put on %(ground)s", ground=names[background]
+            )
+        )
     return Appearance(background, white, tuple(notes))
 
 

@@ -214,11 +214,21 @@ def _augmentation(train: Dataset) -> tuple[str, list[Message]]:
         return "crop", []
     if pairs := mirror_pairs(train.classes):
         left, right = pairs[0]
-        message = "no mirroring: '%(left)s' and '%(right)s' are each other's mirror image"
-        return "crop,colour", [lazy_gettext(message, left=left, right=right)]
+        return "crop,colour", [
+            lazy_gettext(
+                "no mirroring: '%(left)s' and '%(right)s' are each other's mirror image",
+                left=left,
+                right=right,
+            )
+        ]
     if pair := mirrored_classes(train):
-        message = "no mirroring: mirrored, most pictures of '%(label)s' look like '%(other)s'"
-        return "crop,colour", [lazy_gettext(message, label=pair[0], other=pair[1])]
+        return "crop,colour", [
+            lazy_gettext(
+                "no mirroring: mirrored, most pictures of '%(label)s' look like '%(other)s'",
+                label=pair[0],
+                other=pair[1],
+            )
+        ]
     return "crop,flip,colour", []
 
 

@@ -25,6 +25,7 @@ NAME_PATTERNS = (
     r"([^\W\d_]+)[^/]*$",
     r"([^\W\d_]+)\.[^./]+$",
 )
+ANY_PATTERN = "If their names hold it, give a pattern whose group it is, such as label_from='([a-z]+)_'. "
 OUTER, INNER = "^([^/]+)/", "([^/]+)/[^/]+$"  # patterns of the outermost and the innermost folder
 
 
@@ -141,11 +142,11 @@ def refuse_flat(tree: Tree) -> None:
     names = tree.pictures()
     folders = sorted({name.rpartition("/")[0] for name in names}, key=natural_key)
     where = listed(folders) if folders != [""] else f"'{tree.name}'"
+    hint = suggested_pattern([name for name in names if split_of(name.split("/")[0]) in ("", "train")])
     raise UsageError(
         f"The pictures in {where} of '{tree.name}' lie together, and nothing says which class each is of. "
-        f"{suggested_pattern([name for name in names if split_of(name.split('/')[0]) in ('', 'train')])}"
-        "Or sort them into one folder per class, or put a table such as labels.csv with the columns "
-        "path,label beside them."
+        f"{hint or ANY_PATTERN}Or sort them into one folder per class, or put a table such as labels.csv "
+        "with the columns path,label beside them."
     )
 
 
@@ -156,7 +157,7 @@ def suggested_pattern(names: Sequence[str]) -> str:
         if 2 <= len(found) <= len(names) // 2 and found.total() >= 0.9 * len(names):
             labels = listed(sorted(found, key=natural_key))
             return f"Is it in their names, as {labels}? Then say so: label_from='{pattern}'. "
-    return "If their names hold it, give a pattern whose group it is, such as label_from='([a-z]+)_'. "
+    return ""
 
 
 def _refuse_splits_among_classes(tree: Tree) -> None:
@@ -164,7 +165,7 @@ def _refuse_splits_among_classes(tree: Tree) -> None:
     tops = sorted(class_folders(tree), key=natural_key)
     parts = [top for top in tops if split_of(top)]
     if not parts:
-        if all(map(is_filler, tops)):
+        if all(map(is_filler, tops)) or (len(tops) == 1 and suggested_pattern(tree.pictures())):
             refuse_flat(tree)
         return
     others = [top for top in tops if top not in parts and not is_unlabelled(top) and not is_filler(top)]
@@ -254,7 +255,7 @@ def nothing_found(tree: Tree) -> str:
     stray = tree.pictures()
     if stray:
         count = plural(len(stray), "picture", "pictures")
-        hint = suggested_pattern(stray)
+        hint = suggested_pattern(stray) or ANY_PATTERN
         return f"{expected}; found {count} outside of folders. Sort them into folders. {hint}".rstrip()
     if tree.sizes:
         return f"{expected}; found {_by_suffix(list(tree.sizes))}."

@@ -77,8 +77,9 @@ def named_labels(labels: Sequence[str], names: Sequence[str]) -> Labels | None:
     first = 1 if max(numbers) == len(names) and min(numbers) == 1 else 0
     if max(numbers) - first >= len(names):
         return None
-    message = "label %(number)s is the name '%(name)s', and so on in order"
-    note = lazy_gettext(message, number=first, name=names[0])
+    note = lazy_gettext(
+        "label %(number)s is the name '%(name)s', and so on in order", number=first, name=names[0]
+    )
     return Labels([names[number - first] for number in numbers], (note,))
 
 

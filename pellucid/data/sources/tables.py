@@ -227,8 +227,14 @@ def _sources(
     if not other:
         return sources, []
     value, file = other[0]
-    message = "'%(table)s' calls '%(file)s' '%(value)s': matched by name"
-    return sources, [lazy_gettext(message, table=table.name, file=file, value=value)]
+    return sources, [
+        lazy_gettext(
+            "'%(table)s' calls '%(file)s' '%(value)s': matched by name",
+            table=table.name,
+            file=file,
+            value=value,
+        )
+    ]
 
 
 def _refuse_unnamed(table: Table, paths: Sequence[str]) -> None:
