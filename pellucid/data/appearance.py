@@ -98,6 +98,7 @@ def mirror_pairs(classes: Sequence[str]) -> list[tuple[str, str]]:
             )
             if twin is not None:
                 pairs.append((name, twin))
+                break
     return pairs
 
 

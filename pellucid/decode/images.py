@@ -263,8 +263,8 @@ def _formats(name: str, file: BinaryIO) -> tuple[str, ...]:
     if start[4:8] != b"ftyp":
         return FORMATS
     if start[8:12] in (b"avif", b"avis"):
-        return ("AVIF",) if features.check("avif") else _heif_formats(name, "an AVIF")
-    return _heif_formats(name, "a HEIC")
+        return ("AVIF",) if features.check("avif") else _heif_formats(name, "AVIF")
+    return _heif_formats(name, "HEIC")
 
 
 def _heif_formats(name: str, kind: str) -> tuple[str, ...]:
@@ -272,7 +272,7 @@ def _heif_formats(name: str, kind: str) -> tuple[str, ...]:
         import pillow_heif  # type: ignore[import-not-found]  # an extra
     except ImportError:
         raise UsageError(
-            f"{name} is {kind} picture, which needs pillow-heif: pip install 'pellucid[heic]'. "
+            f"{name} is a picture in {kind} format, which needs pillow-heif: pip install 'pellucid[heic]'. "
             "Or convert it to JPEG."
         ) from None
     pillow_heif.register_heif_opener()

@@ -60,9 +60,9 @@ def state(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def png_header(width: int, height: int) -> bytes:
+def png_header(width: int, height: int, *, colour: bool = False) -> bytes:
     """A PNG that tells of a size and ends there."""
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if colour else 0, 0, 0, 0)
     chunk = b"IHDR" + header
     empty = b"IDAT" + zlib.compress(b"")
     return b"\x89PNG\r\n\x1a\n" + b"".join(

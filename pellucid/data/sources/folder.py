@@ -25,7 +25,7 @@ NAME_PATTERNS = (
     r"([^\W\d_]+)[^/]*$",
     r"([^\W\d_]+)\.[^./]+$",
 )
-ANY_PATTERN = "If their names hold it, give a pattern whose group it is, such as label_from='([a-z]+)_'. "
+ANY_PATTERN = "If their names hold it, give a pattern whose group it is, such as `label_from='([a-z]+)_'`. "
 OUTER, INNER = "^([^/]+)/", "([^/]+)/[^/]+$"  # patterns of the outermost and the innermost folder
 
 
@@ -156,7 +156,7 @@ def suggested_pattern(names: Sequence[str]) -> str:
         found = Counter(match[1] for name in names if (match := re.search(pattern, name)))
         if 2 <= len(found) <= len(names) // 2 and found.total() >= 0.9 * len(names):
             labels = listed(sorted(found, key=natural_key))
-            return f"Is it in their names, as {labels}? Then say so: label_from='{pattern}'. "
+            return f"Is it in their names, as {labels}? Then say so: `label_from='{pattern}'`. "
     return ""
 
 
@@ -173,7 +173,7 @@ def _refuse_splits_among_classes(tree: Tree) -> None:
         refuse_flat(tree)
     raise UsageError(
         f"In '{tree.name}', {listed(others)} look like classes and {listed(parts)} like a part of the data. "
-        f"If {listed(parts)} is a class, too, say so: label_from='{OUTER}'. If it holds test pictures, "
+        f"If {listed(parts)} is a class, too, say so: `label_from='{OUTER}'`. If it holds test pictures, "
         f"sort them by class as in '{parts[0]}/{others[0]}' and move the classes into 'train'. If it holds "
         "pictures without labels, move it elsewhere."
     )
@@ -197,8 +197,8 @@ def _refuse_nested_classes(tree: Tree) -> None:
     inside = sorted(inner[top], key=natural_key)
     raise UsageError(
         f"'{top}' of '{tree.name}' holds the folders {listed(inside)}: are those the classes? "
-        f"If they are, say so: label_from='{INNER}'. If {listed(sorted(inner, key=natural_key))} are: "
-        f"label_from='{OUTER}'."
+        f"If they are, say so: `label_from='{INNER}'`. If {listed(sorted(inner, key=natural_key))} are: "
+        f"`label_from='{OUTER}'`."
     )
 
 

@@ -19,7 +19,8 @@ REASONS = (
     ),
     lazy_gettext("is a pointer of Git LFS in place of the picture. Run 'git lfs pull' where it was cloned."),
     lazy_gettext(
-        "is %(kind)s picture, which needs pillow-heif: pip install 'pellucid[heic]'. Or convert it to JPEG."
+        "is a picture in %(kind)s format, which needs pillow-heif: pip install 'pellucid[heic]'. "
+        "Or convert it to JPEG."
     ),
     lazy_gettext("has more pixels than the limit of %(limit)s. Make it smaller."),
     lazy_gettext(

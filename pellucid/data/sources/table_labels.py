@@ -56,7 +56,7 @@ def labels_of(table: Table, pictures: str, label_from: str = "", group_by: str =
         return _from_column(table, others[0], (note,))
     raise UsageError(
         f"'{table.name}' has no column of labels. Expected one named {', '.join(LABEL_COLUMNS[:6])}; got "
-        f"{', '.join(table.columns)}. Name the one you mean: label_from='{others[0]}'."
+        f"{', '.join(table.columns)}. Name the one you mean: `label_from='{others[0]}'`."
     )
 
 

@@ -529,7 +529,7 @@ def test_a_layout_is_understood_or_refused_with_what_to_do(case: str, tmp_path: 
 @pytest.mark.parametrize(
     ("bytes_of_owl", "words"),
     [
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "'owl/0.heic' is a HEIC picture, which needs pillow-heif"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "'owl/0.heic' is a picture in HEIC format, which needs pillow-heif"),
         (LFS, "'owl/0.heic' is a pointer of Git LFS in place of the picture. Run 'git lfs pull'"),
     ],
 )
@@ -554,7 +554,7 @@ OF_SHARED: dict[str, int | str] = {
     "K4_nested": "are those the classes?",
     "K8": "If 'test' is a class, too, say so",
     "K9c_classes_csv_roboflow": 2,
-    "L12b_heic_class": "Not one picture of 'bird' can be read: 'bird/0.heic' is a HEIC picture",
+    "L12b_heic_class": "Not one picture of 'bird' can be read: 'bird/0.heic' is a picture in HEIC format",
     "L14_no_ext": 2,
     "L1_flat_train_test": "label_from=",
     "L2_kaggle_ids": 2,
