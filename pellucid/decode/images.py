@@ -21,6 +21,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 LARGE_PIXELS = 25_000_000  # a JPEG of more is decoded at a half, a quarter or an eighth of its size
 MAX_DECODED_BYTES = 300_000_000  # of an image in memory
 MAX_PIXELS = 178_956_970  # of any image: Pillow opens none with more
+NEEDS_HEIF = "needs pillow-heif"  # in the reason of what can be read once that is installed
 ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 DEEP_MODES = frozenset({"I;16", "I;16L", "I;16B", "I"})
 WHITE = 65535  # of a 16-bit file that uses all its bits
@@ -272,7 +273,7 @@ def _heif_formats(name: str, kind: str) -> tuple[str, ...]:
         import pillow_heif  # type: ignore[import-not-found]  # an extra
     except ImportError:
         raise UsageError(
-            f"{name} is a picture in {kind} format, which needs pillow-heif: pip install 'pellucid[heic]'. "
+            f"{name} is a picture in {kind} format, which {NEEDS_HEIF}: pip install 'pellucid[heic]'. "
             "Or convert it to JPEG."
         ) from None
     pillow_heif.register_heif_opener()

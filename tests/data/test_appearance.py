@@ -1,8 +1,10 @@
 """Drawings are seen on their ground, 12 bits fill the range, what a mirror would belie is not mirrored."""
 
 import io
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -162,6 +164,20 @@ def test_a_scan_of_35_megapixels_is_read_and_the_limit_is_memory() -> None:
     assert Preprocess(1, 32, 32, "stretch").read(scan).unique().tolist() == [200]
     with pytest.raises(UsageError, match=r"has 11000x11000 pixels, 363 MB when decoded; the limit is 300 MB"):
         read_header(png_header(11_000, 11_000, colour=True))
+
+
+def test_heic_is_tried_again_when_the_extra_was_installed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = drawings(tmp_path / "data", (0, 0, 0), (250, 250, 250, 255))
+    planted(folder, {"circle/photo.heic": b"\0\0\0\x18ftypheic\0\0\0\0"})
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (unreadable,) = load(folder).origin.unreadable
+    assert "pip install 'pellucid[heic]'" in unreadable.reason
+    installed = SimpleNamespace(register_heif_opener=lambda: None)
+    monkeypatch.setitem(sys.modules, "pillow_heif", installed)  # the file itself is damaged
+    (unreadable,) = load(folder).origin.unreadable
+    assert "pip install" not in unreadable.reason
 
 
 def test_heic_is_read_where_pillow_heif_is_installed(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from pellucid.data.store.parallel import (
     process_in_batches,
     worker_count,
 )
-from pellucid.decode.images import read_header
+from pellucid.decode.images import NEEDS_HEIF, read_header
 from pellucid.decode.workers import UNNAMED, WorkerResult, file_digest, worker_pool
 from pellucid.errors import PellucidError, UsageError
 
@@ -182,13 +182,15 @@ def header_entry(
     if isinstance(content, HeaderEntry):
         return content
     if result:
+        stamp = "" if NEEDS_HEIF in result.reason else stamp
         file = FileInfo(*result.header, len(content), result.digest) if result.header else None
         return HeaderEntry(stamp, file, "" if file else error_reason(UsageError(result.reason)))
     digest = content_digest(content)
     try:
         return HeaderEntry(stamp, known_files.get(digest) or _file_info(content, digest), "")
     except UsageError as error:
-        return HeaderEntry(stamp, None, error_reason(error))
+        reason = error_reason(error)
+        return HeaderEntry("" if NEEDS_HEIF in reason else stamp, None, reason)  # "": the next may succeed
 
 
 def _file_info(content: Content, digest: str) -> FileInfo:

@@ -118,7 +118,7 @@ CASES: dict[str, tuple[tuple[str, ...] | dict[str, bytes], Right | str]] = {
     ),
     "a class that is called train": (
         ("train/1.png", "bus/1.png", "test/1.png"),
-        r"'bus' look like classes and 'test', 'train' like .* label_from='\^\(\[\^/\]\+\)/'",
+        r"'bus' look like classes and 'test', 'train' like .* `label_from='\^\(\[\^/\]\+\)/'",
     ),
     "only a test part": (("test/a/1.png", "test/b/1.png"), r"pictures in test only: none to learn from"),
     "one class alone": (("cat/1.png", "cat/2.png"), r"pictures of one class, 'cat'"),
