@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from pellucid import load
-from pellucid.data import is_known
-from pellucid.data.dataset import Choices, content_hashes
+from pellucid.data import is_known, load_again
+from pellucid.data.dataset import Choices, Origin, content_hashes
 from pellucid.data.own import OwnPictures, chosen_size, read_own
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
@@ -255,3 +255,13 @@ def test_reading_leaves_no_trace_in_the_folder(tmp_path: Path) -> None:
     read_own(folder)
     read_own(folder, Choices(size=24, group_by="/(\\d\\d\\d)"))
     assert state(tmp_path) == before
+
+
+def test_labels_from_names_are_found_again(tmp_path: Path) -> None:
+    files = {f"images/{'ab'[n % 2]}_{n}.png": picture(n) for n in range(40)}
+    splits = load(planted(tmp_path / "pictures", files), label_from="([ab])_")
+    assert splits.train.classes == ("a", "b")
+    again = load_again(Origin.from_json(splits.origin.to_json()))
+    assert [part.fingerprint for _, part in again.items()] == [part.fingerprint for _, part in splits.items()]
+    with pytest.raises(UsageError, match="`label_from` is for your own pictures"):
+        load("digits", label_from="x")
