@@ -106,8 +106,9 @@ def _zip_tree(path: Path) -> Tree:
         raise UsageError(f"'{path}' is encrypted ('{encrypted}'). Decrypt it first.")
 
     def begin(name: str) -> bytes:
+        entry = files[name]
         try:
-            with archive.open(files[name]) as file:
+            with archive.open(entry) as file:
                 return file.read(SIGNATURE_BYTES)
         except DAMAGE_ERRORS:
             return b""
@@ -120,9 +121,7 @@ def _zip_tree(path: Path) -> Tree:
             )
         try:
             with archive.open(entry) as file:
-                content = file.read(
-                    entry.file_size + 1
-                )  # never more than was declared, and its CRC is checked
+                content = file.read(entry.file_size + 1)  # no more than declared; its CRC is checked
         except DAMAGE_ERRORS as error:
             raise UsageError(f"'{name}' of '{path}' cannot be read: {error}.") from error
         if len(content) != entry.file_size:
