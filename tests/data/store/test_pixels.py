@@ -1,7 +1,6 @@
 """Decoded once, found again, and never wrong: whatever happens to the pictures or to the store."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -15,70 +14,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from pellucid import files, machine
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset, content_hashes, split
 from pellucid.data.mapped import InMemory, MappedFile, MappedImages
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.listing import Listing, Picture
-from pellucid.data.store import headers, index, parallel, pixels
+from pellucid.data.store import index, pixels
 from pellucid.data.store.index import Index, Row
-from pellucid.data.store.pixels import PackedImages, pack
-from pellucid.data.store.stores import delete_cached, list_stores
-from pellucid.decode.images import DecodedImage, DecodeSettings
-from pellucid.decode.workers import WORKER_COMMAND, _Worker
+from pellucid.data.store.pixels import pack
+from pellucid.data.store.stores import list_stores
 from pellucid.errors import PellucidError, UsageError
 from pellucid.models import build
 from pellucid.training.loop import train
-from tests.data.folders import png_header
 from tests.data.listings import file_bytes, folder_of_pictures, listed
+from tests.data.store.packing import SMALL, flip, is_right, mixed, sketches, until, workers_of
 from tests.toys import QUICK, same_weights
-
-SMALL = Preprocess(3, 8, 8, "stretch")
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    return folder_of_pictures(tmp_path / "photos")
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def decodes(monkeypatch: pytest.MonkeyPatch) -> Counter[bytes]:
-    """How often each content was decoded for a store."""
-    counted: Counter[bytes] = Counter()
-    decode = Preprocess.decode
-
-    def counting(self: Preprocess, picture: bytes, **options: str) -> DecodedImage:
-        counted[picture if isinstance(picture, bytes) else picture.tobytes()] += 1
-        return decode(self, picture, **options)
-
-    monkeypatch.setattr(Preprocess, "decode", counting)
-    return counted
-
-
-def is_right(packed: PackedImages, listing: Listing, preprocess: Preprocess = SMALL) -> bool:
-    """Whether every picture kept is, to the pixel, what one reading of it gives now."""
-    assert len(packed.indices) + len(packed.unreadable) == len(listing.pictures)
-    expected = [preprocess.read(listing.read(n)) for n in packed.indices]
-    return torch.equal(packed.images.clone(), torch.stack(expected))
 
 
 def pixels_file(cache: Path) -> Path:
     (path,) = cache.rglob("*.pixels")
     return path
-
-
-def flip(path: Path, at: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[at] ^= 1
-    path.write_bytes(content)
 
 
 def test_every_picture_is_there_to_the_pixel(photos: Path, cache: Path) -> None:
@@ -292,11 +248,6 @@ def test_the_hashes_kept_are_those_of_the_pixels(photos: Path, cache: Path) -> N
     assert content_hashes(here) == content_hashes(there)
 
 
-def sketches(folder: Path) -> list[bytes]:
-    """Of every file there the sketch, made here and now."""
-    return [SMALL.decode(path.read_bytes(), name="").sketch for path in sorted(folder.rglob("*.png"))]
-
-
 def test_what_a_picture_shows_is_known_from_the_store_however_it_came_there(
     photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,19 +267,6 @@ def test_what_a_picture_shows_is_known_from_the_store_however_it_came_there(
     assert in_memory.sketches == sketches(photos)
 
 
-def test_a_store_of_an_earlier_pellucid_without_sketches_is_made_anew(
-    photos: Path, cache: Path, decodes: Counter[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(index, "FORMAT", 1)
-    pack(listed(photos), SMALL, cache=cache)
-    monkeypatch.undo()
-    packed = pack(listed(photos), SMALL, cache=cache)
-    assert is_right(packed, listed(photos))
-    assert packed.sketches == sketches(photos)
-    assert packed.notes == ()
-    assert len(list(cache.rglob("*.pixels"))) == len(list(cache.rglob("3x8x8-*.json"))) == 1
-
-
 @pytest.mark.parametrize("at", [0, 700, -1])
 def test_a_flipped_byte_is_found_and_only_its_block_decoded_again(
     photos: Path, cache: Path, decodes: Counter[bytes], monkeypatch: pytest.MonkeyPatch, at: int
@@ -343,18 +281,6 @@ def test_a_flipped_byte_is_found_and_only_its_block_decoded_again(
     assert str(note) == "The store was damaged on the disk: 4 pictures were decoded again."
     assert is_right(packed, listed(photos))
     assert pack(listed(photos), SMALL, cache=cache).notes == ()
-
-
-@pytest.mark.parametrize("name", ["facts.json", "3x8x8-*.json"])
-def test_a_flipped_byte_of_an_index_is_found_wherever_it_is(photos: Path, cache: Path, name: str) -> None:
-    pack(listed(photos), SMALL, cache=cache)
-    (path,) = cache.rglob(name)
-    whole = path.read_bytes()
-    for at in np.linspace(0, len(whole) - 1, 12).astype(int):
-        flip(path, int(at))
-        assert index.read_record(path) is None
-        assert is_right(pack(listed(photos), SMALL, cache=cache), listed(photos))
-        assert index.read_record(path) is not None
 
 
 @pytest.mark.parametrize("damage", [
@@ -454,64 +380,6 @@ def test_the_pictures_are_only_read(photos: Path, cache: Path) -> None:
     pack(listed(photos), SMALL, cache=cache)
     pack(listed(photos), SMALL, cache=cache)
     assert state() == before
-
-
-def test_a_survey_decodes_nothing_and_tells_sizes_and_modes(
-    photos: Path, cache: Path, decodes: Counter[bytes]
-) -> None:
-    (photos / "cat" / "gray.png").write_bytes(file_bytes(60, size=(9, 7), mode="L"))
-    (photos / "cat" / "bad.png").write_text("x")
-    looked = pixels.read_headers(listed(photos), cache=cache)
-    assert looked.sizes == {(20, 14): 24, (9, 7): 1}
-    assert looked.modes == {"RGB": 24, "L": 1}
-    assert looked.channels == 3
-    assert [bad.source for bad in looked.unreadable] == ["cat/bad.png"]
-    assert [n for n, info in enumerate(looked.files) if info is None] == [12]
-    assert not decodes
-    heard: list[str] = []
-    pixels.read_headers(listed(photos, heard=heard.append), cache=cache)
-    assert heard == []
-
-
-def test_only_gray_modes_are_one_channel(tmp_path: Path, cache: Path) -> None:
-    for n, mode in enumerate(("L", "1", "LA")):
-        path = tmp_path / "photos" / "a" / f"{n}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(file_bytes(n, mode=mode))
-    assert pixels.read_headers(listed(tmp_path / "photos"), cache=cache).channels == 1
-
-
-def test_progress_ends_at_the_whole(photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "BLOCK_ITEMS", 10)
-    told: list[tuple[str, int, int]] = []
-    pack(listed(photos), SMALL, cache=cache, progress=lambda *facts: told.append(facts))
-    assert told == [(what, n, 24) for what in ("looked at", "decoded") for n in (10, 20, 24)]
-
-
-def test_stored_lists_and_clear_deletes_only_what_is_ours(photos: Path, cache: Path) -> None:
-    pack(listed(photos), SMALL, cache=cache)
-    (entry,) = list_stores(cache)
-    assert entry.name == str(photos)
-    assert entry.bytes == sum(path.stat().st_size for path in entry.folder.iterdir())
-    (entry.folder / "notes.txt").write_text("mine")
-    (cache / "other").mkdir()
-    (cache / "other" / "facts.json").write_text("mine, too")
-    (entry,) = list_stores(cache)
-    delete_cached(entry)
-    assert sorted(path.name for path in cache.rglob("*") if path.is_file()) == ["facts.json", "notes.txt"]
-    (entry.folder / "notes.txt").unlink()
-    pack(listed(photos), SMALL, cache=cache)
-    delete_cached(list_stores(cache)[0])
-    assert not entry.folder.exists()
-
-
-def test_a_store_that_is_being_built_is_not_cleared(photos: Path, cache: Path) -> None:
-    pack(listed(photos), SMALL, cache=cache)
-    (entry,) = list_stores(cache)
-    being_built = pytest.raises(PellucidError, match="is being built by another process")
-    with files.alone(entry.folder / "lock"), being_built:  # the lock is the open file's, not the process's
-        delete_cached(entry)
-    assert entry.bytes == list_stores(cache)[0].bytes
 
 
 BUILDERS = """
@@ -675,199 +543,6 @@ def test_training_and_judging_never_read_the_whole(
     assert len(epochs) == 4  # three steps and their judgement
     classifier = Classifier(network, ("cat", "dog"), SMALL, "tutorial")
     assert len(classifier.predict(parts.held_out.images)) == 12
-
-
-def test_the_records_are_json_that_can_be_looked_into(photos: Path, cache: Path) -> None:
-    pack(listed(photos), SMALL, cache=cache)
-    (index,) = cache.rglob("3x8x8-*.json")
-    _, head, body = index.read_text(encoding="utf-8").split("\n")
-    assert json.loads(head)["preprocess"] == SMALL.to_json()
-    assert len(json.loads(body)["digests"]) == 24
-
-
-# In processes of their own
-
-
-def workers_of(process: int) -> set[int]:
-    """The worker processes that `process` has started, wherever they belong by now."""
-    found = set()
-    for entry in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdecimal() else []
-            if len(words) > 3 and words[2] == WORKER_COMMAND.encode() and words[3] == str(process).encode():
-                found.add(int(entry.name))
-    return found
-
-
-def until(true: Callable[[], object], seconds: float = 60) -> bool:
-    """Whether it becomes true in time."""
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.005)
-    return bool(true())
-
-
-@pytest.fixture
-def with_workers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """However few pictures there are, workers see to them; tells how many files each order to them held."""
-    monkeypatch.setattr(headers, "MIN_FOR_HEADER_WORKERS", 1)
-    monkeypatch.setattr(pixels, "MIN_FOR_DECODE_WORKERS", 1)
-    orders: list[int] = []
-    asked = _Worker.process
-
-    def counting(self: _Worker, contents: list[bytes], form: DecodeSettings | None) -> object:
-        answers = asked(self, contents, form)
-        orders.append(sum(answer is not None for answer in answers))
-        return answers
-
-    monkeypatch.setattr(_Worker, "process", counting)
-    return orders
-
-
-def mixed(photos: Path) -> Path:
-    """Pictures of every kind, and files that are none."""
-    (photos / "dog" / "gray.png").write_bytes(file_bytes(60, size=(9, 7), mode="L"))
-    (photos / "dog" / "jpeg.jpg").write_bytes(file_bytes(61, size=(90, 70), kind="JPEG"))
-    (photos / "dog" / "cmyk.jpg").write_bytes(file_bytes(62, kind="JPEG", mode="CMYK"))
-    (photos / "dog" / "glass.png").write_bytes(file_bytes(63, mode="RGBA"))
-    Image.fromarray(np.arange(280, dtype=np.uint16).reshape(14, 20) * 200).save(photos / "dog" / "deep.png")
-    (photos / "dog" / "twin.png").write_bytes((photos / "cat" / "00001.png").read_bytes())
-    (photos / "cat" / "cut.png").write_bytes(file_bytes(65, size=(200, 200))[:5000])
-    (photos / "cat" / "empty.png").write_bytes(b"")
-    (photos / "cat" / "text.png").write_text("no picture")
-    (photos / "cat" / "huge.png").write_bytes(png_header(6000, 6000))
-    return photos
-
-
-@pytest.mark.parametrize("form", [SMALL, replace(SMALL, channels=1, background=200), Preprocess(3, 14, 20)])
-def test_workers_and_threads_make_the_same_of_every_file(
-    photos: Path, tmp_path: Path, form: Preprocess, request: pytest.FixtureRequest
-) -> None:
-    listing = listed(mixed(photos))
-    alone = pack(listing, form, cache=tmp_path / "alone")
-    orders = request.getfixturevalue("with_workers")
-    together = pack(listing, form, cache=tmp_path / "together")
-    assert sum(orders) > len(listing.pictures)  # looked at, then decoded, and all of it answered
-    assert torch.equal(alone.images.clone(), together.images.clone())
-    assert (alone.indices, alone.files, alone.unreadable) == (
-        together.indices,
-        together.files,
-        together.unreadable,
-    )
-    assert {bad.source for bad in alone.unreadable} >= {"cat/cut.png", "cat/empty.png", "cat/huge.png"}
-    (here, there) = (next((tmp_path / name).rglob("*.pixels")) for name in ("alone", "together"))
-    assert here.read_bytes() == there.read_bytes()
-    for record in ("facts.json", f"{form.channels}x*.json"):
-        here, there = (next((tmp_path / name).rglob(record)) for name in ("alone", "together"))
-        assert here.read_text().split("\n")[2] == there.read_text().split("\n")[2]
-
-
-def test_no_worker_is_left_after_success_or_failure(
-    photos: Path, cache: Path, with_workers: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pack(listed(photos), SMALL, cache=cache)
-    assert not workers_of(os.getpid())
-    seen = []
-
-    def failing(self: Index, row: Row) -> bool:
-        seen.append(workers_of(os.getpid()))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Index, "add", failing)
-    with pytest.raises(KeyboardInterrupt):
-        pack(listed(photos), replace(SMALL, height=4), cache=cache)
-    assert len(seen[0]) == machine.cores()
-    assert not workers_of(os.getpid())
-    assert not [path for path in cache.rglob("*") if path.suffix == ".part"]
-
-
-def test_what_a_lost_worker_leaves_is_done_all_the_same(
-    photos: Path, cache: Path, with_workers: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for n in range(100, 200):
-        (photos / "cat" / f"{n:05d}.png").write_bytes(file_bytes(n))
-    monkeypatch.setattr(parallel, "CHUNK_ITEMS", 8)
-    decoded = _Worker.process
-
-    def losing(self: _Worker, contents: list[bytes], form: DecodeSettings | None) -> object:
-        if form and len(with_workers) > 10:
-            self._process.kill()
-        return decoded(self, contents, form)
-
-    monkeypatch.setattr(_Worker, "process", losing)
-    packed = pack(listed(photos), SMALL, cache=cache)
-    assert 0 in with_workers  # nothing was answered
-    assert (packed.unreadable, packed.notes) == ((), ())
-    assert is_right(packed, listed(photos))
-
-
-def test_without_new_processes_threads_do_the_work(
-    photos: Path, cache: Path, with_workers: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert is_right(pack(listed(photos), SMALL, cache=cache), listed(photos))
-    assert with_workers == []
-
-
-def test_arrays_and_few_pictures_start_no_worker() -> None:
-    arrays = [np.zeros((4, 4), np.uint8)] * 9
-    pictures = [Picture(f"{n}", "a") for n in range(9)]
-    of_arrays = Listing("arrays", pictures, ("a",), (), arrays.__getitem__, lambda n: "")
-    of_files = replace(of_arrays, read=lambda n: b"file")
-    assert parallel.worker_count(of_arrays, range(9), 5) == 0
-    assert parallel.worker_count(of_files, range(9), 5) == machine.cores()
-    assert parallel.worker_count(of_files, range(9), 10) == 0
-
-
-# The last picture waits for the test: however busy the machine is, the signal comes before the end.
-HELD_WORK = """
-import signal, sys, time
-from pathlib import Path
-from tests.data.listings import listed
-from pellucid.data.store import headers, parallel, pixels
-from pellucid.data.preprocess import Preprocess
-photos, cache, go_on = map(Path, sys.argv[1:])
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets its background jobs ignore it
-pixels.MIN_FOR_DECODE_WORKERS = headers.MIN_FOR_HEADER_WORKERS = 1
-def wait(source):
-    while source == "b/9.jpg" and next(cache.rglob(".*.pixels.*.part"), None) and not go_on.exists():
-        time.sleep(0.01)
-print(flush=True)
-pixels.pack(listed(photos, heard=wait), Preprocess(3, 200, 200, "stretch"), cache=cache)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_workers_end_with_whoever_started_them_and_say_nothing(
-    tmp_path: Path, cache: Path, number: signal.Signals
-) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    big = file_bytes(0, size=(1500, 1500), kind="JPEG")
-    for n in range(64):
-        path = photos / "ab"[n % 2] / f"{n}.jpg"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(big + bytes([n]))  # other bytes, the same picture
-    process = subprocess.Popen(
-        [sys.executable, "-c", HELD_WORK, *map(str, (photos, cache, tmp_path / "go on"))],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
-    assert until(lambda: next(cache.rglob(".*.pixels.*.part"), None))  # decoding
-    assert until(lambda: len(workers_of(process.pid)) == machine.cores())
-    os.killpg(process.pid, number)  # as a terminal's Ctrl-C does
-    (tmp_path / "go on").touch()
-    _, said = process.communicate(timeout=30)
-    assert process.returncode != 0
-    assert said.count("Traceback") == (number == signal.SIGINT)  # the builder's own
-    assert until(lambda: not workers_of(process.pid))
-    assert not list(cache.rglob("*.pixels"))
 
 
 # Looked at and decoded at one reading
