@@ -1,94 +1,39 @@
-"""Known data sets in archives, and those of which only the packed hash is known, in made-up files alike."""
+"""The table of known data sets: what each says of itself, and what its files become."""
 
-import gzip
-import hashlib
 import io
 import json
+import math
 import re
-import tarfile
-import zipfile
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from pellucid.cache import cache_folder
 from pellucid.data import DATASETS, load, locate
+from pellucid.data.dataset import content_hashes
 from pellucid.data.known import catalogue
-from pellucid.data.known.find import Archive, KnownDataset, downloaded_files, locate_copy, read
-from pellucid.errors import PellucidError
+from pellucid.data.known.catalogue import parse_idx
+from pellucid.data.known.find import KnownDataset, read
+from pellucid.errors import PellucidError, UsageError
 from pellucid.training.augment import parse_augmentations
 from tests.data.known.toy import (
-    NAMES,
-    PACKED,
-    TOYS,
-    Mirrors,
-    answer,
-    half,
+    ARRAYS,
+    PIXELS,
+    TEN,
+    UPRIGHT,
+    archived,
+    cifar_10_archive,
+    emnist_members,
     idx,
-    is_toy,
-    put,
-    toy,
+    letters_archive,
+    rows,
+    tarred,
+    zipped,
 )
 from tests.toys import Call
-
-
-def zipped(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
-
-
-def tarred(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, content in members.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
-
-
-def archived(entry: KnownDataset, content: bytes) -> KnownDataset:
-    """The entry with a made-up archive in the place of the published one."""
-    assert entry.archive is not None
-    digest = hashlib.sha256(content).hexdigest()
-    return replace(entry, archive=replace(entry.archive, size=len(content), sha256=digest))
-
-
-# --- EMNIST ------------------------------------------------------------------------------------------------
-
-UPRIGHT = np.zeros((6, 28, 28), np.uint8)
-UPRIGHT[:, 4:24, 10] = 255  # an L: down, then to the right
-UPRIGHT[:, 23, 10:20] = 255
-UPRIGHT[:, 0, 0] = np.arange(6)  # tells one from another
-LETTERS = np.array([1, 2, 26, 1, 9, 12], np.uint8)
-
-
-def emnist_members(kind: str, labels: np.ndarray, mapping: str) -> dict[str, bytes]:
-    """What EMNIST's archive holds of one set, the pictures on their side, beside files of the others."""
-    sideways = UPRIGHT.transpose(0, 2, 1)
-    start = f"gzip/emnist-{kind}"
-    return {
-        "gzip/": b"",
-        f"{start}-mapping.txt": mapping.encode(),
-        f"{start}-train-images-idx3-ubyte.gz": gzip.compress(idx(sideways[:4])),
-        f"{start}-train-labels-idx1-ubyte.gz": gzip.compress(idx(labels[:4])),
-        f"{start}-test-images-idx3-ubyte.gz": gzip.compress(idx(sideways[4:])),
-        f"{start}-test-labels-idx1-ubyte.gz": gzip.compress(idx(labels[4:])),
-        "gzip/emnist-byclass-mapping.txt": b"0 48\n",
-        "__MACOSX/gzip/._emnist-letters-mapping.txt": b"rubbish",
-    }
-
-
-def letters_archive() -> bytes:
-    mapping = "".join(f"{number} {64 + number} {96 + number}\n" for number in range(1, 27))
-    return zipped(emnist_members("letters", LETTERS, mapping))
 
 
 def test_letters_of_emnist_stand_upright_and_are_named_by_the_mapping(tmp_path: Path) -> None:
@@ -114,66 +59,6 @@ def test_the_balanced_classes_are_47_and_only_small_letters_unlike_their_capital
     classes = catalogue.emnist_balanced.classes
     assert len(classes) == 47
     assert "".join(classes) == "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
-
-
-@pytest.mark.parametrize(
-    "folder", [".", "emnist", "emnist-letters", "EMNIST/raw", "~/.cache/torch/EMNIST/raw", "data/EMNIST/raw"]
-)
-def test_the_archive_is_found_where_it_may_lie(tmp_path: Path, folder: str) -> None:
-    given = tmp_path / "mine"
-    given.mkdir()
-    path = Path(folder).expanduser() if folder[:4] in ("data", "~/.c") else given / folder
-    path.mkdir(parents=True, exist_ok=True)
-    (path / "gzip.zip").write_bytes(letters_archive())
-    entry = archived(catalogue.emnist_letters, letters_archive())
-    assert Path(locate_copy(entry, given) or "") == path / "gzip.zip"
-    assert len(read(entry, given).train) == 4
-    assert not (cache_folder() / "emnist").exists()
-
-
-def test_data_sets_of_one_archive_share_one_download(mirrors: Mirrors) -> None:
-    content = zipped(
-        emnist_members("letters", LETTERS, "".join(f"{n} {64 + n}\n" for n in range(1, 27)))
-        | emnist_members("digits", np.arange(6), "".join(f"{n} {48 + n}\n" for n in range(10)))
-    )
-    mirrors.contents = {"gzip.zip": content}
-    told: list[str] = []
-    transfer = mirrors.transfer(progress=lambda name, so_far, total: told.append(name))
-    assert len(read(archived(catalogue.emnist_letters, content), transfer=transfer).test) == 2
-    assert len(read(archived(catalogue.emnist_digits, content), transfer=transfer).test) == 2
-    assert mirrors.asked == ["biometrics gzip.zip"]
-    assert set(told) == {"gzip.zip"}
-    assert downloaded_files(catalogue.emnist_balanced) == (cache_folder() / "emnist" / "gzip.zip",)
-
-
-# --- CIFAR -------------------------------------------------------------------------------------------------
-
-RANDOM = np.random.default_rng(0)
-PIXELS = RANDOM.integers(0, 256, (12, 3, 32, 32), np.uint8)
-TEN = "airplane automobile bird cat deer dog frog horse ship truck"
-
-
-def rows(pixels: np.ndarray, *labels: np.ndarray) -> bytes:
-    marks = np.stack(labels, axis=1).astype(np.uint8)
-    return np.concatenate([marks, pixels.reshape(len(pixels), -1)], axis=1).tobytes()
-
-
-def cifar_10_archive() -> bytes:
-    labels = np.arange(12) % 10
-    blocks = {
-        f"cifar-10-batches-bin/data_batch_{n + 1}.bin": rows(
-            PIXELS[2 * n : 2 * n + 2], labels[2 * n : 2 * n + 2]
-        )
-        for n in (1, 0, 2, 3, 4)  # in any order
-    }
-    return tarred(
-        blocks
-        | {
-            "cifar-10-batches-bin/readme.html": b"<html>",
-            "cifar-10-batches-bin/batches.meta.txt": TEN.replace(" ", "\n").encode() + b"\n\n",
-            "cifar-10-batches-bin/test_batch.bin": rows(PIXELS[10:], labels[10:]),
-        }
-    )
 
 
 def test_cifar_10_is_read_from_its_archive_batch_after_batch(tmp_path: Path) -> None:
@@ -217,121 +102,6 @@ def test_photographs_are_mirrored_by_default_and_letters_are_not() -> None:
         assert mirrored == name.startswith("cifar")
 
 
-# --- archives found and downloaded -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda content: content[:-1], r"holds [\d,]+ bytes, expected [\d,]+"),
-        (lambda content: content + b"x", r"holds [\d,]+ bytes, expected [\d,]+"),
-        (lambda content: bytes(len(content)), r"has SHA-256 \w{64}, expected \w{64}"),
-        (lambda content: content[:99] + bytes([content[99] ^ 1]) + content[100:], "has SHA-256"),
-    ],
-)
-def test_an_archive_of_other_bytes_is_never_opened(
-    tmp_path: Path, mirrors: Mirrors, spoil: Callable[[bytes], bytes], message: str
-) -> None:
-    content = cifar_10_archive()
-    path = tmp_path / "cifar-10-binary.tar.gz"
-    path.write_bytes(spoil(content))
-    mirrors.contents = {"cifar-10-binary.tar": content}
-    with pytest.warns(UserWarning, match=rf"cifar-10-binary\.tar\.gz' {message}"):
-        splits = read(archived(catalogue.cifar_10, content), tmp_path, transfer=mirrors.transfer())
-    assert len(splits.train) == 10
-    assert path.read_bytes() == spoil(content)
-
-
-def test_a_mirror_of_other_bytes_is_passed_over_and_the_next_is_asked(mirrors: Mirrors) -> None:
-    content = cifar_10_archive()
-    mirrors.contents = {"cifar-10-binary.tar": content}
-    mirrors.faults["www"] = lambda handler, body: answer(handler, bytes(len(body)))
-    entry = archived(catalogue.cifar_10, content)
-    assert len(read(entry, transfer=mirrors.transfer()).train) == 10
-    assert mirrors.asked == ["www cifar-10-binary.tar", "data cifar-10-binary.tar"]
-    assert [path.name for path in (cache_folder() / "cifar-10").iterdir()] == ["cifar-10-binary.tar.gz"]
-    assert locate_copy(entry) == str(cache_folder() / "cifar-10" / "cifar-10-binary.tar.gz")
-
-
-def test_an_archive_broken_off_goes_on_at_the_next_mirror(mirrors: Mirrors) -> None:
-    content = cifar_10_archive()
-    mirrors.contents = {"cifar-10-binary.tar": content}
-    mirrors.faults["www"] = half
-    assert len(read(archived(catalogue.cifar_10, content), transfer=mirrors.transfer()).train) == 10
-    assert mirrors.ranges == ["", f"bytes={len(content) // 2}-"]
-
-
-def test_offline_the_message_names_the_archive_and_the_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PELLUCID_OFFLINE", "1")
-    with pytest.raises(PellucidError) as caught:
-        load("cifar-10")
-    message = str(caught.value)
-    assert "170.1 MB are downloaded once and kept in" in message
-    assert "a folder with cifar-10-binary.tar.gz, as it was published." in message
-    assert "3. Give the path of a copy instead of the name" in message
-    with pytest.raises(
-        PellucidError, match=r"3\. Use a copy that torchvision left as EMNIST/raw under \./data"
-    ):
-        load("emnist-letters")
-    assert locate("emnist-letters") is None
-
-
-def test_an_archive_without_a_member_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PELLUCID_OFFLINE", "1")
-    content = zipped({"gzip/emnist-letters-mapping.txt": b"1 65 97\n"})
-    (tmp_path / "gzip.zip").write_bytes(content)
-    with pytest.raises(PellucidError, match=r"gzip\.zip' lacks emnist-letters-train-images"):
-        read(archived(catalogue.emnist_letters, content), tmp_path)
-
-
-def test_the_folder_in_the_cache_is_the_archives_or_bears_the_data_sets_name() -> None:
-    archive = Archive("x.zip", 1, "", ("b.gz", "a"))
-    assert replace(toy, files=(), archive=archive).folder == "toy"
-    assert replace(toy, files=(), archive=replace(archive, folder="shared")).folder == "shared"
-
-
-# --- only the packed file's hash is published --------------------------------------------------------------
-
-PACKED_ONLY = replace(
-    toy,
-    name="packed",
-    files=tuple(
-        replace(file, sha256="", packed_sha256=hashlib.sha256(PACKED[file.name]).hexdigest())
-        for file in toy.files
-    ),
-)
-
-
-def test_a_packed_file_is_told_right_by_its_own_hash(tmp_path: Path) -> None:
-    put(tmp_path / "packed", packed=True)
-    put(tmp_path / "packed")  # unpacked beside it, as torchvision leaves them: not needed
-    assert is_toy(read(PACKED_ONLY, tmp_path))
-
-
-def test_other_packed_bytes_are_refused_even_when_they_unpack_to_the_same(
-    tmp_path: Path, mirrors: Mirrors
-) -> None:
-    folder = put(tmp_path / "packed", packed=True)
-    (folder / f"{NAMES[0]}.gz").write_bytes(gzip.compress(TOYS[NAMES[0]], 1, mtime=1))
-    with pytest.warns(UserWarning, match=rf"{NAMES[0]}\.gz' has SHA-256 \w+, expected"):
-        assert is_toy(read(PACKED_ONLY, tmp_path, transfer=mirrors.transfer()))
-    assert len(mirrors.asked) == 4
-
-
-def test_an_unpacked_copy_alone_is_passed_over_with_the_reason(tmp_path: Path, mirrors: Mirrors) -> None:
-    put(tmp_path / "packed")
-    reason = rf"{NAMES[0]}' cannot be verified: only of {NAMES[0]}\.gz is the SHA-256 published"
-    with pytest.warns(UserWarning, match=reason):
-        assert is_toy(read(PACKED_ONLY, tmp_path, transfer=mirrors.transfer()))
-    assert locate_copy(PACKED_ONLY, tmp_path) == str(cache_folder() / "packed")
-
-
-def test_kmnist_asks_for_the_packed_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PELLUCID_OFFLINE", "1")
-    with pytest.raises(PellucidError, match=r"a folder with these files, as \.gz: train-images-idx3-ubyte,"):
-        load("kmnist")
-
-
 # --- listed ------------------------------------------------------------------------------------------------
 
 
@@ -352,3 +122,145 @@ def test_the_cache_lists_and_clears_an_archive_once(call: Call) -> None:
     assert [(row["name"], row["bytes"]) for row in listed] == [("emnist", 1000)]
     assert call("cache", "emnist", "--clear")[0] == 0
     assert not (folder / "gzip.zip.part").exists()
+
+
+def test_the_table_is_sorted_and_every_entry_bears_its_name() -> None:
+    assert list(DATASETS) == sorted(DATASETS)
+    assert {"cifar-10", "digits", "emnist-letters", "mnist"} <= set(DATASETS)
+    assert all(entry.name == name for name, entry in DATASETS.items())
+
+
+@pytest.mark.parametrize("entry", DATASETS.values(), ids=list(DATASETS))
+def test_every_entry_says_what_it_is_and_where_it_comes_from(entry: KnownDataset) -> None:
+    assert all((entry.title, entry.licence, entry.citation))
+    assert entry.homepage.startswith("http")
+    assert entry.pictures > 0
+    assert len(set(entry.classes)) == len(entry.classes) >= 10
+    if entry.embedded:
+        assert entry.download_bytes == 0
+        return
+    assert all(mirror.startswith("https://") for mirror in entry.mirrors)
+    assert len({mirror.split("/")[2] for mirror in entry.mirrors}) == len(entry.mirrors)
+    assert len(entry.mirrors) >= 2 or entry.name == "kmnist"  # of which no second one is known
+    if entry.archive:
+        assert re.fullmatch(r"[0-9a-f]{64}", entry.archive.sha256)
+        assert all(mirror.endswith(entry.archive.name) for mirror in entry.mirrors)
+        assert len(set(entry.archive.members)) == len(entry.archive.members)
+    else:
+        assert all(mirror.endswith("/") for mirror in entry.mirrors)
+        assert all(re.fullmatch(r"[0-9a-f]{64}", file.sha256 or file.packed_sha256) for file in entry.files)
+        assert all(file.packed < file.size for file in entry.files)
+        assert sum(file.size - 16 for file in entry.files[::2]) == entry.pictures * math.prod(entry.shape)
+        assert sum(file.size - 8 for file in entry.files[1::2]) == entry.pictures
+
+
+def test_no_two_files_of_the_table_are_the_same() -> None:
+    digests = [file.sha256 or file.packed_sha256 for entry in DATASETS.values() for file in entry.files]
+    assert len(set(digests)) == len(digests)
+    archives = {entry.archive.sha256: entry.folder for entry in DATASETS.values() if entry.archive}
+    assert sorted(archives.values()) == ["cifar-10", "cifar-100", "emnist"]
+
+
+def test_digits_are_scikit_learns_scaled_to_255() -> None:
+    splits = read(catalogue.digits)
+    bunch = load_digits()
+    for part in (splits.train, splits.test):
+        for image, label, source in zip(part.images, part.labels, part.sources, strict=True):
+            index = int(source.removeprefix("digits/"))
+            assert image[0].tolist() == np.rint(bunch.images[index] * 255 / 16).tolist()
+            assert int(label) == bunch.target[index]
+    assert splits.train.images.max() == 255
+
+
+def test_the_test_part_of_digits_is_the_same_for_ever() -> None:
+    test = load("digits", seed=1).test
+    assert (len(test), test.classes) == (360, tuple("0123456789"))
+    assert test.fingerprint == "bb6cefa00f984d47c9bde8efb1d44ab583fcf5630ee7836d206dd515312199e9"
+    assert load("digits", seed=2, validation=0.5).test.fingerprint == test.fingerprint
+
+
+def test_the_parts_of_digits_share_no_picture_and_lose_none() -> None:
+    splits = load("digits")
+    parts = [set(part.sources) for _, part in splits.items()]
+    assert [len(part) for part in parts] == [1150, 287, 360]
+    assert set.union(*parts) == {f"digits/{index}" for index in range(1797)}
+    hashes = [set(content_hashes(part)) for _, part in splits.items()]
+    assert not hashes[0] & hashes[1] | hashes[0] & hashes[2] | hashes[1] & hashes[2]
+
+
+def test_the_seed_decides_the_validation_part() -> None:
+    one, again, other = (load("digits", seed=seed).validation.fingerprint for seed in (1, 1, 2))
+    assert one == again != other
+
+
+def test_digits_are_embedded_wherever_one_looks(tmp_path: Path) -> None:
+    assert locate("digits") == "embedded"
+    assert len(load("digits", data_dir=tmp_path / "absent").test) == 360
+
+
+@pytest.mark.parametrize("validation", [0, 1])
+def test_a_validation_share_that_leaves_a_part_empty_is_refused(validation: float) -> None:
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        load("digits", validation=validation)
+
+
+def test_an_idx_file_becomes_a_tensor_that_shares_its_memory() -> None:
+    content = bytearray(idx(np.arange(24).reshape(2, 3, 4)))
+    tensor = parse_idx(content, "x", 3)
+    assert torch.equal(tensor, torch.arange(24, dtype=torch.uint8).reshape(2, 3, 4))
+    content[16] = 99
+    assert tensor[0, 0, 0] == 99
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "begin with 00 00 08 03 and to have a header of 16 bytes; got 0 bytes that begin with nothing"),
+        (b"\x00\x00\x08\x03\x00", "got 5 bytes that begin with 00 00 08 03"),
+        (idx(np.zeros(3)), "is not an idx file of unsigned bytes in 3 dimensions: .* begin with 00 00 08 01"),
+        (b"\x00\x00\x0d\x03" + bytes(28), "begin with 00 00 0d 03"),
+        (b"\x1f\x8b\x08\x00" + bytes(28), "begin with 1f 8b 08 00"),
+        (
+            idx(np.zeros((2, 3, 4)))[:-1],
+            "cut off or damaged: its header declares 2 x 3 x 4 bytes; 23 follow it",
+        ),
+        (idx(np.zeros((2, 3, 4))) + b"x", "declares 2 x 3 x 4 bytes; 25 follow"),
+        (b"\x00\x00\x08\x03" + b"\xff" * 12, r"declares 4,294,967,295 x .* bytes; 0 follow"),
+        (b"\x00\x00\x08\x03" + bytes(12), "declares 0 x 0 x 0 bytes; 0 follow"),
+    ],
+)
+def test_what_is_no_idx_file_is_refused_with_what_was_found(content: bytes, message: str) -> None:
+    with pytest.raises(PellucidError, match=message):
+        parse_idx(bytearray(content), "images", 3)
+
+
+@pytest.mark.mnist
+def test_the_real_mnist_is_read_whole() -> None:
+    splits = load("mnist")
+    assert [len(part) for _, part in splits.items()] == [48_000, 12_000, 10_000]
+    assert splits.test.sources[17] == "mnist/test/17"
+    assert splits.test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert list(splits.test.counts.values()) == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert splits.train.images.shape == (48_000, 1, 28, 28)
+    hashes = [set(content_hashes(part)) for _, part in splits.items()]
+    assert not hashes[0] & hashes[1]
+
+
+@pytest.mark.mnist
+def test_the_real_mnist_is_the_same_from_the_file_that_keras_leaves(
+    real_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct = read(catalogue.mnist, real_data)
+    arrays = [
+        part
+        for dataset in (direct.train, direct.test)
+        for part in (dataset.images[:, 0].numpy(), dataset.labels.numpy().astype(np.uint8))
+    ]
+    buffer = io.BytesIO()
+    np.savez(buffer, **dict(zip(ARRAYS, arrays, strict=True)))
+    path = Path.home() / ".keras" / "datasets" / "mnist.npz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(buffer.getvalue())
+    monkeypatch.delenv("PELLUCID_DATA")
+    assert locate("mnist") == str(path)
+    assert read(catalogue.mnist).train.fingerprint == direct.train.fingerprint

@@ -1,13 +1,16 @@
-"""A known data set of three shapes, made up, and the server that plays its mirrors."""
+"""A known data set of three shapes, archives of made-up pictures, and the server that plays their mirrors."""
 
 import contextlib
 import gzip
 import hashlib
 import http.client
+import io
+import tarfile
 import threading
 import urllib.request
+import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -187,3 +190,89 @@ def stalled(handler: BaseHTTPRequestHandler, body: bytes) -> None:
     handler.wfile.write(body[:10])
     handler.wfile.flush()
     threading.Event().wait(1.5)
+
+
+def npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **arrays)
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def tarred(members: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def archived(entry: KnownDataset, content: bytes) -> KnownDataset:
+    """The entry with a made-up archive in the place of the published one."""
+    assert entry.archive is not None
+    digest = hashlib.sha256(content).hexdigest()
+    return replace(entry, archive=replace(entry.archive, size=len(content), sha256=digest))
+
+
+UPRIGHT = np.zeros((6, 28, 28), np.uint8)
+UPRIGHT[:, 4:24, 10] = 255  # an L: down, then to the right
+UPRIGHT[:, 23, 10:20] = 255
+UPRIGHT[:, 0, 0] = np.arange(6)  # tells one from another
+LETTERS = np.array([1, 2, 26, 1, 9, 12], np.uint8)
+
+
+def emnist_members(kind: str, labels: np.ndarray, mapping: str) -> dict[str, bytes]:
+    """What EMNIST's archive holds of one set, the pictures on their side, beside files of the others."""
+    sideways = UPRIGHT.transpose(0, 2, 1)
+    start = f"gzip/emnist-{kind}"
+    return {
+        "gzip/": b"",
+        f"{start}-mapping.txt": mapping.encode(),
+        f"{start}-train-images-idx3-ubyte.gz": gzip.compress(idx(sideways[:4])),
+        f"{start}-train-labels-idx1-ubyte.gz": gzip.compress(idx(labels[:4])),
+        f"{start}-test-images-idx3-ubyte.gz": gzip.compress(idx(sideways[4:])),
+        f"{start}-test-labels-idx1-ubyte.gz": gzip.compress(idx(labels[4:])),
+        "gzip/emnist-byclass-mapping.txt": b"0 48\n",
+        "__MACOSX/gzip/._emnist-letters-mapping.txt": b"rubbish",
+    }
+
+
+def letters_archive() -> bytes:
+    mapping = "".join(f"{number} {64 + number} {96 + number}\n" for number in range(1, 27))
+    return zipped(emnist_members("letters", LETTERS, mapping))
+
+
+RANDOM = np.random.default_rng(0)
+PIXELS = RANDOM.integers(0, 256, (12, 3, 32, 32), np.uint8)
+TEN = "airplane automobile bird cat deer dog frog horse ship truck"
+
+
+def rows(pixels: np.ndarray, *labels: np.ndarray) -> bytes:
+    marks = np.stack(labels, axis=1).astype(np.uint8)
+    return np.concatenate([marks, pixels.reshape(len(pixels), -1)], axis=1).tobytes()
+
+
+def cifar_10_archive() -> bytes:
+    labels = np.arange(12) % 10
+    blocks = {
+        f"cifar-10-batches-bin/data_batch_{n + 1}.bin": rows(
+            PIXELS[2 * n : 2 * n + 2], labels[2 * n : 2 * n + 2]
+        )
+        for n in (1, 0, 2, 3, 4)  # in any order
+    }
+    return tarred(
+        blocks
+        | {
+            "cifar-10-batches-bin/readme.html": b"<html>",
+            "cifar-10-batches-bin/batches.meta.txt": TEN.replace(" ", "\n").encode() + b"\n\n",
+            "cifar-10-batches-bin/test_batch.bin": rows(PIXELS[10:], labels[10:]),
+        }
+    )
