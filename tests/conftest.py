@@ -1,8 +1,10 @@
 """What every test stands on: no network but loopback, no settings, home or working folder of the person who
 runs it; and a session that leaves the checkout other than it was fails."""
 
+import json
 import os
 import random
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -170,6 +172,43 @@ def call(
 
     with economical():
         yield run
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of tiny networks, written by transformers itself as its hub holds them; weights are random."""
+    from tests.networks import PREPROCESSING
+
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    shelf = tmp_path_factory.mktemp("shelf")
+    token = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 24,
+        "patch_size": 8,
+    }
+    stages = {"hidden_sizes": [8, 12], "depths": [1, 1]}
+    made = {
+        "vit": transformers.ViTForImageClassification(transformers.ViTConfig(**token, intermediate_size=32)),
+        "dinov2": transformers.Dinov2Model(transformers.Dinov2Config(**token, mlp_ratio=2)),
+        "resnet": transformers.ResNetModel(
+            transformers.ResNetConfig(**stages, embedding_size=8, layer_type="basic")
+        ),
+        "convnext": transformers.ConvNextModel(
+            transformers.ConvNextConfig(**stages, num_stages=2, patch_size=2)
+        ),
+    }
+    for name, network in made.items():
+        network.save_pretrained(shelf / name)
+        (shelf / name / "preprocessor_config.json").write_text(json.dumps(PREPROCESSING))
+    return shelf
+
+
+@pytest.fixture
+def vit(shelf: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny transformer, to be damaged or taken away."""
+    return Path(shutil.copytree(shelf / "vit", tmp_path / "vit"))
 
 
 @pytest.fixture

@@ -232,3 +232,11 @@ def classifier(name: str) -> Classifier:
     count = made(torch.zeros(1, *SHAPES[name])).shape[1]
     names = tuple(f"class {number}" for number in range(count))
     return Classifier(made, names, Preprocess(channels, height, width), name)
+
+
+# How the tiny pretrained networks that `shelf` holds want their pictures, and their names
+PREPROCESSING = {
+    "do_resize": True, "size": {"height": 24, "width": 24}, "do_rescale": True, "rescale_factor": 1 / 255,
+    "do_normalize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.5, 0.25, 0.2],
+}  # fmt: skip
+KINDS = ("vit", "resnet", "dinov2", "convnext")

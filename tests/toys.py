@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from pellucid import inference
 from pellucid.data.dataset import Dataset, Splits, split
+from pellucid.evaluation.evaluation import Evaluation
+from pellucid.models.kernels.build import KERNELS
 from pellucid.recipe import Recipe
 from pellucid.runs.fit import Callback
 from pellucid.training.loop import Epoch, Step
@@ -40,6 +42,17 @@ def economical() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """Convolution, ReLU and pooling are torch's."""
+    kept = dict(KERNELS)
+    KERNELS.clear()
+    try:
+        yield
+    finally:
+        KERNELS.update(kept)
+
+
 def toy_dataset(count: int = 200, *, seed: int = 0, channels: int = 1, noise: int = 60) -> Dataset:
     """`count` noisy 16x16 pictures of bars, boxes, crosses and posts, each at a place of its own."""
     generator = torch.Generator().manual_seed(seed)
@@ -56,6 +69,12 @@ def toy_splits(count: int = 240, *, seed: int = 0, channels: int = 1) -> Splits:
     rest, test = split(toy_dataset(count, seed=seed, channels=channels), fraction=0.2, seed=1)
     train, validation = split(rest, fraction=0.25, seed=2)
     return Splits(train, validation, test)
+
+
+def given_answers(rows: list[list[float]], labels: list[int]) -> Evaluation:
+    """The evaluation of these probabilities, one row a picture."""
+    names = tuple("abcdefgh"[: len(rows[0])])
+    return Evaluation(torch.tensor(rows), torch.tensor(labels), names, [f"{n}" for n in range(len(labels))])
 
 
 def only_class(dataset: Dataset, name: str) -> Dataset:

@@ -1,6 +1,5 @@
-"""Every network of the table keeps the same contract; the tutorial's has the lesson's layers and sizes."""
+"""Every network of the table keeps the same contract."""
 
-import math
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import last_spatial_layer, record
-from pellucid.models import MODELS, build, resnet
-from pellucid.models.tutorial import Tutorial
+from pellucid.models import MODELS, build
 from pellucid.pad.program import lower
 from tests.toys import same_weights
 
@@ -64,49 +62,11 @@ def test_an_unknown_model_is_answered_with_the_nearest() -> None:
         build("tutorail", 1, 10, (28, 28))
 
 
-@pytest.mark.parametrize("size", [(3, 28), (28, 3), (1, 1)])
-def test_a_picture_too_small_to_be_halved_twice_is_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(UsageError, match="expected 4x4 or more; got"):
-        build("tutorial", 1, 10, size)
-
-
 def test_a_refused_picture_leaves_torchs_generator_as_it_was() -> None:
     before = torch.random.get_rng_state()
     with pytest.raises(UsageError):
         build("tutorial", 1, 10, (3, 3), seed=9)
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_the_tutorial_has_the_pages_layers_and_numbers_of_weights() -> None:
-    network = build("tutorial", 1, 10, (28, 28), seed=0)
-    names = [name for name, _ in network.named_children()]
-    assert names == ["conv1", "pool1", "conv2", "pool2", "dense1", "dropout", "dense2"]
-    # Keras' summary of the page's network counts them so.
-    counts = {n: sum(p.numel() for p in m.parameters()) for n, m in network.named_children()}
-    assert counts == {
-        "conv1": 160, "pool1": 0, "conv2": 4640, "pool2": 0, "dense1": 125_520, "dropout": 0, "dense2": 810,
-    }  # fmt: skip
-    assert isinstance(network, Tutorial)
-    assert network.dropout.p == 0.4
-
-
-def test_first_weights_are_drawn_as_keras_draws_them() -> None:
-    network = build("tutorial", 1, 10, (28, 28), seed=0)
-    fans = {"conv1": (9, 9 * 16), "conv2": (9 * 16, 9 * 32), "dense1": (1568, 80), "dense2": (80, 10)}
-    for name, (inputs, outputs) in fans.items():
-        weight = network.get_parameter(f"{name}.weight")
-        limit = math.sqrt(6 / (inputs + outputs))
-        assert 0.9 * limit < float(weight.detach().abs().max()) <= limit
-        deviation = limit / math.sqrt(3)
-        assert float(weight.detach().std()) == pytest.approx(deviation, rel=0.12)
-        assert not network.get_parameter(f"{name}.bias").any()
-
-
-def test_dropout_acts_in_training_and_never_in_evaluation() -> None:
-    network = build("tutorial", 1, 10, (16, 16), seed=0)
-    images = torch.rand(4, 1, 16, 16)
-    assert not torch.equal(network.train()(images), network(images))
-    assert torch.equal(network.eval()(images), network(images))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -145,42 +105,6 @@ def test_every_model_is_explained_on_a_layer_with_places(name: str) -> None:
     images = torch.rand(1, 3, 32, 32)
     layer = last_spatial_layer(network, images)
     assert record(network, images, [layer])[layer].dim() == 4
-
-
-def test_the_resnet_has_18_layers_and_two_widths() -> None:
-    small, large = build("resnet", 3, 10, (32, 32), seed=0), build("resnet", 3, 1000, (224, 224), seed=0)
-    for network in (small, large):
-        weighted = [m for m in network.modules() if isinstance(m, resnet.Convolution | nn.Linear)]
-        beside = [m for m in network.modules() if isinstance(m, resnet.Block) and m.shortcut is not None]
-        assert len(weighted) - len(beside) == 18
-    # torchvision's resnet18 for 1000 classes, in its documentation.
-    assert sum(p.numel() for p in large.parameters()) == 11_689_512
-
-
-def test_the_resnet_learns_its_normalisation_from_what_it_sees() -> None:
-    layer = resnet.Convolution(3, 8, 3, rectified=False).train()
-    for _ in range(80):
-        layer(torch.rand(16, 3, 16, 16) + 3)
-    images = torch.rand(64, 3, 16, 16) + 3
-    with torch.no_grad():
-        learned, fresh = layer.eval()(images), layer.train()(images)
-    assert float((learned - fresh).abs().max()) < 0.2
-    assert float(fresh.mean().abs()) < 1e-4
-    assert float(fresh.std()) == pytest.approx(1, abs=0.01)
-
-
-def test_layers_of_the_resnet_are_named_by_their_place() -> None:
-    network = build("resnet", 3, 2, (32, 32), seed=0).eval()
-    names = list(record(network, torch.rand(1, 3, 32, 32)))
-    assert names[:5] == ["conv1", "stage1.0.conv1", "stage1.0.conv2", "stage1.0.sum", "stage1.1.conv1"]
-    assert names[-3:] == ["stage4.1.sum", "pool2", "dense"]
-    assert len(names) == 1 + 8 * 3 + 3 + 2
-
-
-@pytest.mark.parametrize("size", [(3, 28), (28, 3)])
-def test_a_picture_too_small_for_the_resnet_is_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(UsageError, match="needs pictures of 4x4 or more; got"):
-        build("resnet", 1, 10, size)
 
 
 def test_no_network_hides_a_softmax() -> None:

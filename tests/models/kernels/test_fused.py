@@ -1,57 +1,25 @@
 """The kernels are convolution, ReLU and pooling: their values and gradients, and the same ones each time."""
 
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pellucid.cache import cache_folder
 from pellucid.inference import scaled
-from pellucid.machine import instructions
 from pellucid.models import build
-from pellucid.models.kernels import build as kernels_build
 from pellucid.models.kernels import fused
-from pellucid.models.kernels.build import KERNELS, prepare
 from pellucid.models.kernels.fused import HalvingMaxPool, conv_relu_pool, fast_path
 from pellucid.training.loop import train
-from tests.toys import CLASSES, QUICK, economical, same_weights, toy_splits
+from tests.toys import CLASSES, QUICK, economical, same_weights, toy_splits, without_kernels
 
 TYPES = [torch.float32, torch.bfloat16]
 # channels in, filters, height, width: pictures in gray and colour, and maps of one and of two groups of 16
 SHAPES = [(1, 16, 28, 28), (3, 48, 6, 10), (16, 32, 14, 14), (32, 16, 8, 4), (16, 96, 2, 2)]
 SPLITS = toy_splits()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The kernels, made in a cache of their own; none is left when the tests are over."""
-    if sys.platform != "linux" or not shutil.which("cc") or " avx512f " not in instructions():
-        pytest.skip("no C compiler, no Linux or no AVX-512 here: convolution is torch's")
-    before = dict(KERNELS)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PELLUCID_HOME", str(tmp_path_factory.mktemp("cache")))
-        assert kernels_build._prepared.__wrapped__() == ("kernels compiled here", None)
-        assert sorted(path.name[-6:] for path in cache_folder().iterdir()) == ["-16.so", "-32.so"]
-    yield
-    KERNELS.clear()
-    KERNELS.update(before)
-
-
-@contextmanager
-def without_kernels() -> Iterator[None]:
-    kept = dict(KERNELS)
-    KERNELS.clear()
-    try:
-        yield
-    finally:
-        KERNELS.update(kept)
 
 
 @contextmanager
@@ -231,46 +199,3 @@ def test_halving_is_torchs_pooling_to_the_last_bit(
     (found,) = torch.autograd.grad(layer(leaf).sum(), leaf)
     (gradient,) = torch.autograd.grad(functional.max_pool2d(leaf, 2).sum(), leaf)
     assert torch.equal(found, gradient)
-
-
-def test_torchs_operations_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    with without_kernels():
-        monkeypatch.setenv("PELLUCID_KERNELS", "off")
-        assert prepare() == "torch's: PELLUCID_KERNELS is off"
-        assert not KERNELS
-
-
-def test_an_older_processor_keeps_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels_build, "instructions", lambda: "flags : fpu avx avx2 fma")
-    with without_kernels():
-        assert "AVX-512" in kernels_build._prepared.__wrapped__()[0]
-        assert not KERNELS
-
-
-@pytest.mark.parametrize(
-    ("compiler", "message"),
-    [("", "torch's: no C compiler found"), ("exit 1", "could not be compiled (CalledProcessError)")],
-)
-def test_without_a_compiler_that_works_convolution_is_torchs(
-    compiler: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if compiler:
-        (tmp_path / "cc").write_text(f"#!/bin/sh\n{compiler}\n")
-        (tmp_path / "cc").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with without_kernels():
-        phrase, failure = kernels_build._prepared.__wrapped__()
-        assert message in phrase
-        assert (failure is not None) == bool(compiler)
-        assert not KERNELS
-
-
-def test_a_cache_that_cannot_be_written_changes_nothing_but_the_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("PELLUCID_HOME", str(tmp_path / "file" / "cache"))
-    with without_kernels():
-        assert kernels_build._prepared.__wrapped__() == ("kernels compiled here", None)
-        assert KERNELS.keys() == {torch.float32, torch.bfloat16}
-        KERNELS.clear()
