@@ -1,8 +1,12 @@
 """Numbers, counts and names as a person reads them, at the edges where rounding would say too much."""
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pellucid import formatting
 from pellucid.formatting import (
     brief,
     chance,
@@ -86,3 +90,17 @@ def test_a_name_cannot_steer_the_terminal() -> None:
 )
 def test_sizes_are_told_in_words(count: int, words: str) -> None:
     assert size_in_words(count) == words
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(0, 1, width=32))
+def test_nine_digits_give_the_same_float32_back(value: float) -> None:
+    assert np.float32(digits(torch.tensor([value]))[0]) == np.float32(value)
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [(1.0, "100.0 %"), (0.99999, "> 99.9 %"), (0.9994, "99.9 %"), (0.0001, "< 0.1 %"), (0.0, "0.0 %")],
+)
+def test_nearly_certain_is_not_called_certain(probability: float, words: str) -> None:
+    assert formatting.chance(probability) == words

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
@@ -18,9 +19,14 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation.evaluation import Evaluation, evaluate
 from pellucid.evaluation.metrics import Confusion
-from pellucid.formatting import digits, percent, times
+from pellucid.formatting import percent, times
 from pellucid.models import build
-from tests.toys import CLASSES, rows_of, toy_dataset
+from tests.toys import (
+    CLASSES,
+    given_answers,
+    rows_of,
+    toy_dataset,
+)
 
 
 def drawn(count: int, number: int = 5, *, seed: int = 0, sharpness: float = 2.0) -> Evaluation:
@@ -31,11 +37,6 @@ def drawn(count: int, number: int = 5, *, seed: int = 0, sharpness: float = 2.0)
     scores[torch.arange(count), labels] += 1.5
     names = tuple(f"class {k}" for k in range(number))
     return Evaluation(scores.softmax(dim=1), labels, names, [f"picture/{n}" for n in range(count)])
-
-
-def given_answers(rows: list[list[float]], labels: list[int]) -> Evaluation:
-    names = tuple("abcdefgh"[: len(rows[0])])
-    return Evaluation(torch.tensor(rows), torch.tensor(labels), names, [f"{n}" for n in range(len(labels))])
 
 
 @settings(max_examples=60, deadline=None)
@@ -62,31 +63,6 @@ def test_figures_are_those_of_scikit_learn(count: int, number: int, seed: int) -
     rows = found.probabilities.double()
     loss = metrics.log_loss(labels, (rows / rows.sum(dim=1, keepdim=True)).numpy(), labels=every)
     assert found.loss == pytest.approx(loss, abs=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("right", "count", "low", "high"),
-    [
-        # Newcombe 1998, Statistics in Medicine 17:857, table I, method 3 (Wilson without correction)
-        (81, 263, 0.2553, 0.3662),
-        (15, 148, 0.0624, 0.1605),
-        (0, 20, 0.0000, 0.1611),
-        (1, 29, 0.0061, 0.1718),
-        # and its mirror image: all right
-        (20, 20, 0.8389, 1.0000),
-    ],
-)
-def test_the_interval_is_wilsons(right: int, count: int, low: float, high: float) -> None:
-    answers = [[0.9, 0.1]] * right + [[0.2, 0.8]] * (count - right)
-    assert given_answers(answers, [0] * count).interval == pytest.approx((low, high), abs=5e-5)
-
-
-@pytest.mark.parametrize("right", [0, 1, 50, 99, 100])
-def test_the_interval_stays_within_zero_and_one_and_holds_the_accuracy(right: int) -> None:
-    found = given_answers([[0.9, 0.1]] * right + [[0.2, 0.8]] * (100 - right), [0] * 100)
-    low, high = found.interval
-    assert 0 <= low <= found.accuracy <= high <= 1
-    assert low < high
 
 
 def calibration_error(found: Evaluation) -> float:
@@ -180,12 +156,6 @@ def test_an_evaluation_comes_back_from_its_files_to_the_last_digit(
     assert (row["source"], row["prediction"]) == ("5.png", names[int(found.predictions[5])])
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.floats(0, 1, width=32))
-def test_nine_digits_give_the_same_float32_back(value: float) -> None:
-    assert np.float32(digits(torch.tensor([value]))[0]) == np.float32(value)
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -236,3 +206,30 @@ def test_no_pictures_and_unknown_classes_are_refused() -> None:
     strange = Dataset(data.images[:, :, :8], data.labels, data.classes, data.sources)
     with pytest.raises(UsageError, match="Expected pictures as uint8"):
         evaluate(classifier_of(CLASSES), strange)
+
+
+def test_macro_scores_are_scikit_learns() -> None:
+    found = judged([50, 20, 10, 5])
+    predictions, labels = found.predictions.numpy(), found.labels.numpy()
+    assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, predictions))
+    assert found.macro_f1 == pytest.approx(f1_score(labels, predictions, average="macro"))
+    assert found.to_json()["balanced_accuracy"] == found.balanced_accuracy
+
+
+def test_macro_scores_are_told_only_where_classes_are_uneven() -> None:
+    told = judged([60, 20, 20, 20]).uneven
+    assert told.startswith(
+        "Classes are uneven: 20 to 60 pictures per class. Counting every class equally: balanced"
+    )
+    assert "macro F1 0." in told
+    assert judged([30, 20, 20, 20]).uneven == ""
+    assert judged([30, 0, 0, 0]).uneven == ""
+
+
+def judged(counts: list[int]) -> Evaluation:
+    """Answers right about half of the time, of so many pictures of each class."""
+    labels = torch.repeat_interleave(torch.arange(4), torch.tensor(counts))
+    generator = torch.Generator().manual_seed(2)
+    hits = torch.nn.functional.one_hot(labels, 4) * torch.rand(len(labels), 1, generator=generator)
+    probabilities = (hits + 0.5 * torch.rand(len(labels), 4, generator=generator)).softmax(dim=1)
+    return Evaluation(probabilities, labels, CLASSES, [str(n) for n in range(len(labels))])

@@ -1,16 +1,22 @@
-"""What layers put out is what they put out, and the network is afterwards as it was."""
+"""What layers put out is what they put out, Keras' to 1e-5, and the network is afterwards as it was."""
 
 from contextlib import suppress
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.errors import UsageError
-from pellucid.explanation.activations import last_spatial_layer, record
-from pellucid.explanation.explanation import explain
+from pellucid.explanation.activations import grid_of, last_spatial_layer, record
 from pellucid.models import build
+from tests.golden.weights import channels_first, fingerprint, keras_weights, torch_weights
+from tests.networks import SmallResidual, seeded
+
+GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "keras_maps.npz")
+LAYERS = ("conv1", "pool1", "conv2", "pool2", "dense1", "dense2")
 
 
 class Twice(nn.Module):
@@ -171,20 +177,102 @@ def test_pictures_of_bytes_are_scaled_and_weights_of_a_parent_are_seen() -> None
     assert recorded["0"].unique().tolist() == [2.0]
 
 
-def test_a_wrong_method_class_or_picture_is_refused() -> None:
-    from pellucid.classifier import Classifier
-    from pellucid.data.preprocess import Preprocess
-    from tests.toys import toy_splits
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    """The tutorial network with the fixed weights of the golden maps."""
+    network = build("tutorial", 1, 10, (28, 28))
+    weights = {name: torch.from_numpy(value) for name, value in torch_weights(keras_weights()).items()}
+    network.load_state_dict(weights)
+    return network
 
-    splits = toy_splits()
-    size, classes = splits.train.size, splits.train.classes
-    network = build("tutorial", 1, len(classes), size, seed=1)
-    classifier = Classifier(network, classes, Preprocess(1, *size), "tutorial")
-    image = splits.train.images[0]
-    assert explain(classifier, image).probabilities.sum() == pytest.approx(1)
-    with pytest.raises(UsageError, match="Unknown method 'grad cam'"):
-        explain(classifier, image, methods=["grad cam"])
-    with pytest.raises(UsageError, match=r"Expected a class from 0 to \d+; got 99"):
-        explain(classifier, image, 99)
-    with pytest.raises(UsageError, match="Expected pictures as uint8"):
-        explain(classifier, image[:, :3])
+
+@pytest.fixture(scope="module")
+def maps(network: nn.Module) -> dict[str, Tensor]:
+    return record(network, torch.from_numpy(GOLDEN["images"]) / 255)
+
+
+def test_the_weights_are_those_the_golden_maps_were_made_from() -> None:
+    assert fingerprint(keras_weights()) == str(GOLDEN["weights_sha256"]), (
+        "run tests/golden/make_keras_maps.py"
+    )
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_feature_maps_equal_those_of_keras(maps: dict[str, Tensor], layer: str) -> None:
+    found = maps[layer].softmax(dim=1) if layer == "dense2" else maps[layer]
+    expected = torch.from_numpy(channels_first(GOLDEN[layer]))
+    assert found.shape == expected.shape
+    assert float(expected.abs().max()) > 0.1  # a comparison of nothings would always hold
+    assert float((found - expected).abs().max()) <= 1e-5
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_feature_maps_equal_those_of_an_independent_forward_pass(maps: dict[str, Tensor], layer: str) -> None:
+    weights = {
+        name: torch.from_numpy(value).double() for name, value in torch_weights(keras_weights()).items()
+    }
+    expected = independent(torch.from_numpy(GOLDEN["images"]).double() / 255, weights)[layer]
+    assert float((maps[layer] - expected).abs().max()) <= 1e-5
+
+
+@pytest.mark.parametrize("channel", [0, 7, 15])
+def test_a_map_is_its_kernel_moved_over_the_picture(
+    network: nn.Module, maps: dict[str, Tensor], channel: int
+) -> None:
+    """The first convolution once more as sums of products, pixel by pixel."""
+    image = np.pad(GOLDEN["images"][0, 0] / 255, 1)
+    kernel = network.get_parameter("conv1.weight").detach()[channel, 0].numpy()
+    bias = float(network.get_parameter("conv1.bias").detach()[channel])
+    for row, column in [(0, 0), (5, 16), (14, 10), (20, 17), (27, 27)]:
+        value = float((image[row : row + 3, column : column + 3] * kernel).sum()) + bias
+        assert float(maps["conv1"][0, channel, row, column]) == pytest.approx(max(0, value), abs=1e-5)
+
+
+def test_layers_come_in_order_of_execution_with_every_channel(maps: dict[str, Tensor]) -> None:
+    assert list(maps) == ["conv1", "pool1", "conv2", "pool2", "dense1", "dropout", "dense2"]
+    shapes = {name: tuple(values.shape[1:]) for name, values in maps.items()}
+    assert (shapes["conv1"], shapes["conv2"]) == ((16, 28, 28), (32, 14, 14))
+
+
+def independent(images: Tensor, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What each layer puts out, by torch.nn.functional alone and in double precision."""
+    conv1 = functional.conv2d(images, weights["conv1.weight"], weights["conv1.bias"], padding="same").relu()
+    pool1 = functional.max_pool2d(conv1, 2)
+    conv2 = functional.conv2d(pool1, weights["conv2.weight"], weights["conv2.bias"], padding="same").relu()
+    pool2 = functional.max_pool2d(conv2, 2)
+    flat = pool2.reshape(len(images), -1)
+    dense1 = (flat @ weights["dense1.weight"].T + weights["dense1.bias"]).relu()
+    dense2 = dense1 @ weights["dense2.weight"].T + weights["dense2.bias"]
+    return dict(zip(LAYERS, (conv1, pool1, conv2, pool2, dense1, dense2), strict=True))
+
+
+def test_the_last_layer_may_be_a_block_or_the_second_run_of_a_module() -> None:
+    images = torch.rand(1, 1, 8, 8)
+    assert last_spatial_layer(seeded(SmallResidual), images) == "block.relu#2"
+    assert last_spatial_layer(build("tutorial", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv2"
+    # a block that rectifies in place what its last part put out is no mere container
+    assert last_spatial_layer(build("compact", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv4"
+    hidden = nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)), nn.Dropout(0.5))
+    network = nn.Sequential(hidden, nn.Flatten(), nn.Linear(18, 2))
+    assert last_spatial_layer(network, images) == "0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "kind", "sides"),
+    [
+        ((1, 64, 7, 7), (28, 28), "channels first", (7, 7)),
+        ((1, 7, 7, 768), (224, 224), "channels last", (7, 7)),
+        ((1, 768, 7, 7), (224, 224), "channels first", (7, 7)),
+        ((1, 16, 10, 2), (28, 20), "channels first", (10, 2)),
+        ((1, 197, 192), (224, 224), "tokens", (14, 14)),
+        ((1, 198, 192), (224, 224), "tokens", (14, 14)),
+        ((1, 50, 32), (56, 112), "tokens", (5, 10)),
+    ],
+)
+def test_outputs_are_laid_over_the_picture(
+    shape: tuple[int, ...], size: tuple[int, int], kind: str, sides: tuple[int, int]
+) -> None:
+    grid = grid_of(shape, size)
+    assert grid is not None
+    assert (grid.kind, grid.height, grid.width) == (kind, *sides)
+    assert grid.maps(torch.rand(shape)).shape[-2:] == sides

@@ -18,7 +18,7 @@ from torch.nn import functional
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Splits
 from pellucid.errors import UsageError
-from pellucid.explanation.activations import grid_of, last_spatial_layer
+from pellucid.explanation.activations import last_spatial_layer
 from pellucid.explanation.attribution import (
     EXPLAINERS,
     NOISE,
@@ -26,7 +26,7 @@ from pellucid.explanation.attribution import (
     evidence_at,
     integrated_gradients,
 )
-from pellucid.explanation.explanation import explain, explain_each
+from pellucid.explanation.explanation import explain
 from pellucid.models import build
 from tests.networks import PATCH, SIDE, Seeing, SmallResidual, planted, seeded, unchanged
 
@@ -257,17 +257,6 @@ def test_one_class_a_picture_can_be_asked_for(finder: nn.Module) -> None:
         torch.testing.assert_close(together, torch.stack(alone), atol=1e-5, rtol=1e-3, msg=method)
 
 
-def test_the_last_layer_may_be_a_block_or_the_second_run_of_a_module() -> None:
-    images = torch.rand(1, 1, 8, 8)
-    assert last_spatial_layer(seeded(SmallResidual), images) == "block.relu#2"
-    assert last_spatial_layer(build("tutorial", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv2"
-    # a block that rectifies in place what its last part put out is no mere container
-    assert last_spatial_layer(build("compact", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv4"
-    hidden = nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)), nn.Dropout(0.5))
-    network = nn.Sequential(hidden, nn.Flatten(), nn.Linear(18, 2))
-    assert last_spatial_layer(network, images) == "0.0.1"
-
-
 def test_tokens_are_read_as_places_and_the_class_token_is_left_out() -> None:
     network, images = seeded(Seeing), torch.rand(2, 1, 8, 8)
     layer = last_spatial_layer(network, images)
@@ -282,27 +271,6 @@ def test_tokens_are_read_as_places_and_the_class_token_is_left_out() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("shape", "size", "kind", "sides"),
-    [
-        ((1, 64, 7, 7), (28, 28), "channels first", (7, 7)),
-        ((1, 7, 7, 768), (224, 224), "channels last", (7, 7)),
-        ((1, 768, 7, 7), (224, 224), "channels first", (7, 7)),
-        ((1, 16, 10, 2), (28, 20), "channels first", (10, 2)),
-        ((1, 197, 192), (224, 224), "tokens", (14, 14)),
-        ((1, 198, 192), (224, 224), "tokens", (14, 14)),
-        ((1, 50, 32), (56, 112), "tokens", (5, 10)),
-    ],
-)
-def test_outputs_are_laid_over_the_picture(
-    shape: tuple[int, ...], size: tuple[int, int], kind: str, sides: tuple[int, int]
-) -> None:
-    grid = grid_of(shape, size)
-    assert grid is not None
-    assert (grid.kind, grid.height, grid.width) == (kind, *sides)
-    assert grid.maps(torch.rand(shape)).shape[-2:] == sides
-
-
 def test_what_has_no_places_is_refused_with_the_reason() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 4), nn.ReLU(), nn.Linear(4, 2))
     images = torch.rand(1, 1, 4, 4)
@@ -315,62 +283,3 @@ def test_what_has_no_places_is_refused_with_the_reason() -> None:
         EXPLAINERS["grad-cam"](seeded(SmallResidual), torch.rand(1, 1, 8, 8), 0, layer="stem#3")
     with pytest.raises(UsageError, match=r"gives scores \(B, K\) for 1 pictures; got \(1, 2, 6, 6\)"):
         EXPLAINERS["occlusion"](nn.Conv2d(1, 2, 3), torch.rand(1, 1, 8, 8), 0)
-
-
-def test_explain_takes_any_module_and_says_what_must_be_known() -> None:
-    network = nn.Sequential(seeded(SmallResidual), nn.Softmax(dim=1))
-    image = torch.randn(1, 8, 8)
-    explanation = explain(network, image, methods=EXPLAINERS, against=0, target=1, layer="0.stem")
-    torch.testing.assert_close(explanation.probabilities, network(image[None])[0].detach())
-    assert explanation.classes == ("0", "1", "2")
-    assert explanation.layer == "0.stem"
-    assert explanation.image.dtype == torch.uint8
-    assert "ends in a softmax" in str(explanation.notes[0])
-    assert "shown from its lowest to its highest" in str(explanation.notes[1])
-    assert "evidence for 1 and not 0" in explanation.sentence
-    assert set(explanation.to_json()["evidence"]) == set(EXPLAINERS)
-
-
-def test_explain_refuses_what_does_not_fit(reader: Classifier, digits: Splits) -> None:
-    image = digits.test.images[0]
-    with pytest.raises(UsageError, match="Unknown class 'x'"):
-        explain(reader, image, "x")
-    with pytest.raises(UsageError, match="two different classes to compare; got '3' twice"):
-        explain(reader, image, "3", against=3)
-    with pytest.raises(UsageError, match="one picture"):
-        explain(reader, digits.test.images[:2])
-    with pytest.raises(UsageError, match=r"No layer 'conv3' in this network\. Its layers: conv1"):
-        explain(reader, image, layer="conv3")
-    assert explain(reader, image[None], "3").target == 3
-
-
-def test_each_of_a_batch_is_explained_as_it_is_alone(reader: Classifier, digits: Splits) -> None:
-    images = digits.test.images[:3]
-    for network, given in ((reader, images), (reader.network, images.float() / 255)):
-        together = explain_each(network, given, methods=["occlusion"], against=0, targets=[4, 5, 6])
-        for one, image, target in zip(together, given, (4, 5, 6), strict=True):
-            alone = explain(network, image, target, methods=["occlusion"], against=0)
-            assert torch.equal(one.heatmaps["occlusion"], alone.heatmaps["occlusion"])
-            assert (one.target, one.against) == (target, 0)
-    assert [one.target for one in explain_each(reader, images, "7")] == [7, 7, 7]
-    with pytest.raises(UsageError, match="one class for each of 3 pictures; got 2"):
-        explain_each(reader, images, [1, 2])
-    with pytest.raises(UsageError, match=r"Expected pictures \(N, C, H, W\)"):
-        explain_each(reader, images[0])
-
-
-def test_a_picture_without_evidence_is_said_to_have_none(reader: Classifier, digits: Splits) -> None:
-    black = torch.zeros_like(digits.test.images[0])
-    explanation = explain(reader, black, methods=["integrated gradients"])
-    assert "no evidence, the map is zero everywhere" in explanation.caption("integrated gradients")
-    html = explanation._repr_html_()
-    assert "no evidence" in html
-    assert html.count("data:image/png;base64,") == 2
-
-
-def test_captions_print_place_scale_sum_and_caveat(reader: Classifier, digits: Splits) -> None:
-    explanation = explain(reader, digits.test.images[0])
-    caption = explanation.caption("gradient x activation")
-    reach = float(explanation.heatmaps["gradient x activation"].abs().max())
-    assert f"at conv2: scale -{reach:.3g} (against) to {reach:.3g} (for)" in caption
-    assert "Coarse" in caption

@@ -1,84 +1,21 @@
-"""`explain` and `compare`: what a reader gets in the terminal, as JSON, as a page, as a PNG."""
+"""`explain`: what a reader gets in the terminal, as JSON, as a page, as a PNG."""
 
 import json
 import re
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from pellucid import cli
-from pellucid.classifier import Classifier
-from pellucid.comparison import compare
-from pellucid.data import load
 from pellucid.data.dataset import Splits
-from pellucid.errors import UsageError
 from pellucid.explanation.counterfactual import counterfactuals
 from pellucid.explanation.explanation import explain
-from pellucid.explanation.similarity import LayerSimilarity
 from pellucid.plots import images
-from pellucid.recipe import Recipe
-from pellucid.report.compare_page import heat_cells, luminance, page
 from pellucid.report.explain_page import Explained, facts, lines
 from pellucid.report.explain_page import page as explained_page
-from pellucid.runs.fit import fit
-from tests.toys import economical, write_picture
-
-
-@pytest.fixture(scope="module")
-def digits() -> Splits:
-    return load("digits")
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, digits: Splits) -> Path:
-    """A folder with two runs, "one" and "two", and two pictures."""
-    folder = tmp_path_factory.mktemp("explained")
-    with economical():
-        for name, seed in (("one", 1), ("two", 2)):
-            recipe = Recipe(epochs=2, batch_size=32, learning_rate=0.004, threads=1, seed=seed)
-            splits = load("digits", seed=seed)
-            fit(splits, recipe, folder=folder / name)
-    for number in (0, 1):
-        write_picture(folder / f"{number}.png", digits.test.images[number])
-    return folder
-
-
-def classifiers(place: Path) -> tuple[Classifier, Classifier]:
-    return Classifier.load(place / "one"), Classifier.load(place / "two")
-
-
-@dataclass
-class Done:
-    """What a command left: its exit code and what it printed."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def ran(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Done]:
-    """The command line run inside this process, in the folder with the runs."""
-    monkeypatch.chdir(place)
-
-    def run(*words: str) -> Done:
-        monkeypatch.setattr(sys, "argv", ["pellucid", *words])
-        with pytest.raises(SystemExit) as leaving:
-            cli.main()
-        printed = capsys.readouterr()
-        return Done(int(leaving.value.code or 0), printed.out, printed.err)
-
-    return run
-
-
-Ran = Callable[..., Done]
+from tests.report.asking import Ran, classifiers
 
 
 def test_one_page_holds_several_pictures_with_all_that_was_asked(place: Path, ran: Ran) -> None:
@@ -174,69 +111,6 @@ def test_a_map_in_characters_keeps_its_sign() -> None:
     assert rows == ["██··", "##▒▒"]
     assert images.text_map(torch.zeros(3, 3)) == ["no evidence"]
     assert len(images.text_map(torch.rand(100, 50))) == 28
-
-
-def test_two_runs_are_compared_by_answers_layers_and_channels(place: Path, digits: Splits) -> None:
-    first, second = classifiers(place)
-    found = compare(first, second, digits.test, names=("a", "b"))
-    answers = [one.predict(digits.test.images).argmax(dim=1) for one in (first, second)]
-    assert len(found.disagreements) == int((answers[0] != answers[1]).sum()) > 0
-    right = [int((answer == digits.test.labels).sum()) for answer in answers]
-    assert [found.right.first, found.right.second] == right
-    assert right[0] - right[1] == found.right.only_first - found.right.only_second
-    assert found.similarity.rows == found.similarity.columns
-    assert sorted(pair.second for pair in found.pairs["conv1"]) == list(range(16))
-    assert 0 < found.mean_correlation("conv1") <= 1
-    made = page(found, first, second)
-    assert made.count('class="tile"') == min(60, len(found.disagreements))
-    assert "arXiv:2210.16156" in made
-    assert "<script" not in made
-
-
-def test_every_number_on_the_heat_map_can_be_read() -> None:
-    columns = tuple(str(number) for number in range(101))
-    for cell in heat_cells(LayerSimilarity(("a",), columns, torch.linspace(0, 1, 101)[None], {}))[0]:
-        ground = luminance(int(band) for band in re.findall(r"\d+", cell.colour))
-        written = 1.0 if cell.dark else 0.0  # in white or in black
-        assert (max(ground, written) + 0.05) / (min(ground, written) + 0.05) >= 4.5
-
-
-def test_a_run_compared_with_itself_is_alike_in_all(place: Path, digits: Splits) -> None:
-    first = classifiers(place)[0]
-    found = compare(first, first, digits.test)
-    assert found.disagreements == []
-    assert all(found.mean_correlation(name) == pytest.approx(1) for name in found.pairs)
-    assert "They predict the same for every picture." in page(found, first, first)
-
-
-def test_runs_of_other_pictures_or_classes_are_not_compared(place: Path, digits: Splits) -> None:
-    first = classifiers(place)[0]
-    other = replace(first, classes=tuple(f"class {n}" for n in range(10)))
-    with pytest.raises(UsageError, match="same classes and pictures"):
-        compare(first, other, digits.test)
-
-
-def test_runs_judged_on_other_pictures_are_not_compared(ran: Ran, place: Path) -> None:
-    facts_ = json.loads((place / "two" / "environment.json").read_text())
-    (place / "three").mkdir(exist_ok=True)
-    for name in ("recipe.json", "metrics.csv", "model.json", "model.safetensors"):
-        (place / "three" / name).write_bytes((place / "two" / name).read_bytes())
-    (place / "three" / "environment.json").write_text(
-        json.dumps({**facts_, "origin": {**facts_["origin"], "name": "cats"}})
-    )
-    done = ran("compare", "one", "three")
-    assert done.returncode == 2
-    assert "'three' was trained on 'cats', 'one' on 'digits'" in done.stderr
-
-
-def test_compare_tells_it_and_writes_a_page(ran: Ran) -> None:
-    done = ran("compare", "one", "two")
-    assert done.returncode == 0, done.stderr
-    for words in ("They disagree on", "linear CKA", "channels paired", "Page: compare.html"):
-        assert words in done.stdout
-    told = json.loads(ran("compare", "one", "two", "--json").stdout)
-    assert len(told["cka"]["matrix"]) == len(told["cka"]["rows"])
-    assert {"index", "first", "second", "label", "source"} <= set(told["disagreements"][0])
 
 
 def test_a_map_that_failed_its_tests_or_was_not_tested_says_so_everywhere(

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pellucid.inference import scaled
 from pellucid.models import build
 from pellucid.plots.images import Atlas, coloured
 from pellucid.report.layers import SilentLayer, distinct, first_kernels, pictured_layers, silent_channels
+from tests.pages import Elements
 
 PLENTY = 10**8
 
@@ -118,3 +120,12 @@ def test_a_network_that_is_one_module_can_be_looked_into() -> None:
     layers, _ = pictured_layers(network, distinct(record(network, scaled(images))), budget=PLENTY)
     assert [layer.description for layer in layers] == ["2 channels of 6 × 6"]
     assert silent_channels(network, images).channels == 2
+
+
+def test_every_channel_of_every_convolution_is_shown(page: str) -> None:
+    grids = [a["aria-label"] or "" for a in Elements(page).of_class("grid") if "aria-label" in a]
+    examples = [label for label in grids if label.startswith("conv1")]
+    assert len(examples) in (2, 3)
+    channels = re.findall(r'<div class="grid maps[^>]*aria-label="(conv\d)[^>]*>(.*?)</div>', page)
+    shown = {name: {cells.count("<i ") for label, cells in channels if label == name} for name, _ in channels}
+    assert shown == {"conv1": {16}, "conv2": {32}}

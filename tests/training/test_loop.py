@@ -18,7 +18,7 @@ from pellucid.models import build, resnet
 from pellucid.recipe import Recipe
 from pellucid.training import loop
 from pellucid.training.loop import Epoch, Progress, Step, loss_and_accuracy, train
-from pellucid.training.sampling import sample_order, seeded_random_numbers
+from pellucid.training.sampling import sample_order
 from pellucid.training.schedule import learning_rate
 from tests.toys import CLASSES, QUICK, economical, only_class, same_weights, toy_dataset, toy_splits
 
@@ -71,21 +71,6 @@ def test_same_seed_gives_same_weights(recipe: Recipe) -> None:
 @pytest.mark.parametrize("change", [{"seed": 43}, {"learning_rate": 1e-3}, {"batch_size": 50}])
 def test_another_choice_gives_other_weights(change: dict[str, Any]) -> None:
     assert not same_weights(trained()[0], trained(replace(QUICK, **change))[0])
-
-
-def test_sample_order_is_a_function_of_seed_and_epoch_alone() -> None:
-    order = sample_order(1000, 42, 3)
-    torch.manual_seed(1)
-    torch.rand(5)
-    assert torch.equal(sample_order(1000, 42, 3), order)
-    assert sorted(order.tolist()) == list(range(1000))
-    others = [sample_order(1000, 42, 4), sample_order(1000, 43, 3), sample_order(1000, -42, 3)]
-    assert not any(torch.equal(order, other) for other in others)
-    assert not torch.equal(sample_order(1000, 3, 42), order)
-
-
-def test_sample_order_is_the_one_it_has_always_been() -> None:
-    assert sample_order(8, 42, 1).tolist() == [6, 7, 0, 2, 4, 3, 1, 5]
 
 
 def test_every_picture_is_seen_once_per_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,20 +342,6 @@ def test_training_leaves_modes_random_state_and_threads_as_they_were(mode: bool,
     assert torch.get_num_threads() == threads
     assert torch.is_grad_enabled()
     assert all(parameter.grad is None for parameter in model.parameters())
-
-
-def test_random_numbers_drawn_from_a_seed_leave_the_others_alone_even_after_an_error() -> None:
-    torch.manual_seed(3)
-    state = torch.random.get_rng_state()
-    drawn: list[Tensor] = []
-    for numbers in ((1, 2, 3), (1, 2, 3), (1, 2, 4), (12, 3, 0)):
-        with seeded_random_numbers(*numbers):
-            drawn.append(torch.rand(4))
-    with pytest.raises(ValueError, match="x"), seeded_random_numbers(1):
-        raise ValueError("x")
-    assert torch.equal(torch.random.get_rng_state(), state)
-    assert torch.equal(drawn[0], drawn[1])
-    assert len({tuple(values.tolist()) for values in drawn}) == 3
 
 
 def test_dropout_draws_anew_at_every_step_of_every_epoch() -> None:

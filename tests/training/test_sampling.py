@@ -1,4 +1,4 @@
-"""Uneven classes can be made to count alike, and the scores that count them alike are shown."""
+"""The order of pictures follows from the seed, and uneven classes can be made to count alike."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -6,16 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from sklearn.metrics import balanced_accuracy_score, f1_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
 from pellucid.data.dataset import Dataset
-from pellucid.evaluation.evaluation import Evaluation
 from pellucid.models import build
 from pellucid.recipe import Recipe
 from pellucid.training.loop import loss_and_accuracy, train
-from pellucid.training.sampling import balanced_order, class_weights
+from pellucid.training.sampling import balanced_order, class_weights, sample_order, seeded_random_numbers
 from tests.toys import CLASSES, QUICK, economical, only_class, same_weights, toy_dataset
 
 LABELS = torch.tensor([0] * 90 + [1] * 30 + [3] * 4)
@@ -102,33 +100,6 @@ def test_weights_of_even_classes_change_nothing() -> None:
     assert same_weights(*networks)
 
 
-def test_macro_scores_are_scikit_learns() -> None:
-    found = judged([50, 20, 10, 5])
-    predictions, labels = found.predictions.numpy(), found.labels.numpy()
-    assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, predictions))
-    assert found.macro_f1 == pytest.approx(f1_score(labels, predictions, average="macro"))
-    assert found.to_json()["balanced_accuracy"] == found.balanced_accuracy
-
-
-def test_macro_scores_are_told_only_where_classes_are_uneven() -> None:
-    told = judged([60, 20, 20, 20]).uneven
-    assert told.startswith(
-        "Classes are uneven: 20 to 60 pictures per class. Counting every class equally: balanced"
-    )
-    assert "macro F1 0." in told
-    assert judged([30, 20, 20, 20]).uneven == ""
-    assert judged([30, 0, 0, 0]).uneven == ""
-
-
-def judged(counts: list[int]) -> Evaluation:
-    """Answers right about half of the time, of so many pictures of each class."""
-    labels = torch.repeat_interleave(torch.arange(4), torch.tensor(counts))
-    generator = torch.Generator().manual_seed(2)
-    hits = torch.nn.functional.one_hot(labels, 4) * torch.rand(len(labels), 1, generator=generator)
-    probabilities = (hits + 0.5 * torch.rand(len(labels), 4, generator=generator)).softmax(dim=1)
-    return Evaluation(probabilities, labels, CLASSES, [str(n) for n in range(len(labels))])
-
-
 def test_one_class_alone_is_still_refused_when_balanced() -> None:
     from pellucid.errors import UsageError
 
@@ -136,3 +107,32 @@ def test_one_class_alone_is_still_refused_when_balanced() -> None:
     with pytest.raises(UsageError, match="at least two classes"):
         network = build("tutorial", 1, len(CLASSES), (16, 16), seed=0)
         list(train(network, data, data, replace(QUICK, balance="sampler")))
+
+
+def test_sample_order_is_a_function_of_seed_and_epoch_alone() -> None:
+    order = sample_order(1000, 42, 3)
+    torch.manual_seed(1)
+    torch.rand(5)
+    assert torch.equal(sample_order(1000, 42, 3), order)
+    assert sorted(order.tolist()) == list(range(1000))
+    others = [sample_order(1000, 42, 4), sample_order(1000, 43, 3), sample_order(1000, -42, 3)]
+    assert not any(torch.equal(order, other) for other in others)
+    assert not torch.equal(sample_order(1000, 3, 42), order)
+
+
+def test_sample_order_is_the_one_it_has_always_been() -> None:
+    assert sample_order(8, 42, 1).tolist() == [6, 7, 0, 2, 4, 3, 1, 5]
+
+
+def test_random_numbers_drawn_from_a_seed_leave_the_others_alone_even_after_an_error() -> None:
+    torch.manual_seed(3)
+    state = torch.random.get_rng_state()
+    drawn: list[Tensor] = []
+    for numbers in ((1, 2, 3), (1, 2, 3), (1, 2, 4), (12, 3, 0)):
+        with seeded_random_numbers(*numbers):
+            drawn.append(torch.rand(4))
+    with pytest.raises(ValueError, match="x"), seeded_random_numbers(1):
+        raise ValueError("x")
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(drawn[0], drawn[1])
+    assert len({tuple(values.tolist()) for values in drawn}) == 3

@@ -1,0 +1,61 @@
+"""A score on pictures that were seen in training is called that."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pellucid.data.dataset import Dataset, Splits
+from pellucid.evaluation.evaluation import Evaluation
+from pellucid.formatting import percent
+from pellucid.report import report
+from pellucid.runs.run import Run
+from tests.pages import Elements
+
+
+def test_the_score_without_leaking_pictures_stands_in_the_verdict_and_beside_the_data(
+    made: tuple[Run, Splits, Evaluation], tmp_path: Path
+) -> None:
+    run, splits, _ = made
+    copy = replace(run, folder=Path(shutil.copytree(run.folder, tmp_path / "run")))
+    leaked = splits.train.subset(torch.arange(6))
+    leaked = replace(leaked, sources=[f"leak/{n}" for n in range(6)])
+    test = Dataset(
+        torch.cat([leaked.images, splits.test.images]),
+        torch.cat([leaked.labels, splits.test.labels]),
+        splits.test.classes,
+        [*leaked.sources, *splits.test.sources],
+    )
+    evaluation = copy.evaluate(test)
+    without = evaluation.without(leaked.sources)
+    assert without is not None
+    path = report.write_report(copy, replace(splits, test=test), evaluation)
+    page = path.read_text(encoding="utf-8")
+    assert "could not be made" not in page
+    text = " ".join(Elements(page).text.split())
+    share = percent(without.accuracy)
+    assert f"6 test pictures were also used in training. Without them: {share} right." in text
+    assert f"Without them, {share} of {without.count} are right, 95 % interval" in text
+    assert all(source in text for source in leaked.sources)
+
+
+def leaky(made: tuple[Run, Splits, Evaluation], folder: Path) -> tuple[Run, Splits, Evaluation]:
+    """The run judged on nothing but pictures it was trained on."""
+    run, splits, _ = made
+    copy = replace(run, folder=Path(shutil.copytree(run.folder, folder)))
+    test = replace(splits.train.subset(torch.arange(20)), sources=[f"leak/{n}" for n in range(20)])
+    return copy, replace(splits, test=test), copy.evaluate(test)
+
+
+def test_a_score_on_pictures_that_were_all_seen_in_training_is_called_that_in_every_place(
+    made: tuple[Run, Splits, Evaluation], tmp_path: Path
+) -> None:
+    run, splits, evaluation = leaky(made, tmp_path / "run")
+    page = report.write_report(run, splits, evaluation).read_text(encoding="utf-8")
+    text = " ".join(Elements(page).text.split())
+    assert "right, but only on pictures it has seen in training" in text
+    assert "right on pictures it never saw" not in text
+    assert "Every test picture was also used in training, so this says nothing about new pictures." in text
+    assert "there is no score for new pictures" in text
+    assert "says nothing about new pictures" in run.without_leaking()
