@@ -57,6 +57,8 @@ models/kernels/fused.py
 models/compact.py
 models/tutorial.py
 models/resnet.py
+models/head.py
+models/lite0.py
 models/pretrained.py
 models/__init__.py
 classifier.py

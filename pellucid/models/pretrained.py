@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.errors import PellucidError, UsageError
+from pellucid.models.head import Head
 
 PREFIX = "hf:"
 CONFIG, PREPROCESSING = "config.json", "preprocessor_config.json"
@@ -95,30 +96,6 @@ class Pretrained(nn.Module):
     def to_json(self) -> dict[str, Any]:
         """What `rebuild` needs, as plain values: everything but the weights."""
         return {"config": self.config, "preprocessing": asdict(self.preprocessing)}
-
-
-class Head(nn.Module):
-    """Features normalised to mean 0 and standard deviation 1, then a dense layer."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, features: int, classes: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("std", torch.ones(features))
-        self.dense = nn.Linear(features, classes)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, D) -> logits (B, K)"""
-        logits: Tensor = self.dense((features - self.mean) / self.std)
-        return logits
-
-    def fit_normalization(self, features: Tensor) -> None:
-        """Takes mean and standard deviation from the features (N, D) of the training pictures."""
-        std, mean = torch.std_mean(features, dim=0, correction=0)
-        self.mean.copy_(mean)
-        self.std.copy_(torch.where(std > 1e-6, std, 1.0))  # a constant feature stays as it is
 
 
 def build(name: str, channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:

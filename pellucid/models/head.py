@@ -1,0 +1,28 @@
+"""The new last layer that is put on a network others trained."""
+
+import torch
+from torch import Tensor, nn
+
+
+class Head(nn.Module):
+    """Features normalised to mean 0 and standard deviation 1, then a dense layer."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("std", torch.ones(features))
+        self.dense = nn.Linear(features, classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, D) -> logits (B, K)"""
+        logits: Tensor = self.dense((features - self.mean) / self.std)
+        return logits
+
+    def fit_normalization(self, features: Tensor) -> None:
+        """Takes mean and standard deviation from the features (N, D) of the training pictures."""
+        std, mean = torch.std_mean(features, dim=0, correction=0)
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(std > 1e-6, std, 1.0))  # a constant feature stays as it is
