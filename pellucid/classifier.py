@@ -20,10 +20,9 @@ from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_object, write_bytes, write_json
 from pellucid.inference import evaluation_mode, fixed_batches
 from pellucid.machine import keep_memory
-from pellucid.models import MODELS, OWN, Build, build, description_of, own_network
+from pellucid.models import MODELS, OWN, Build, build, description_of, is_pretrained, own_network
 from pellucid.models.kernels.build import prepare
 from pellucid.models.kernels.fused import fast_path
-from pellucid.models.pretrained import PREFIX
 
 FORMAT = 1
 WEIGHTS, MANIFEST = "model.safetensors", "model.json"
@@ -38,7 +37,7 @@ class Classifier:
     network     float 0..1 (B, C, H, W) -> logits (B, K); whatever scales further lives inside it
     classes     K names: column k of every answer speaks of `classes[k]`
     preprocess  how a picture becomes what the network receives
-    model       the name of the architecture in MODELS
+    model       the name of the architecture, as `pellucid models` lists it
     """
 
     network: nn.Module
@@ -257,7 +256,7 @@ def _is_known(model: object, description: object) -> bool:
     """One of MODELS, one's own, or a pretrained network with what is needed to build it offline."""
     if description is None:
         return model in MODELS or (isinstance(model, str) and model.startswith(OWN))
-    return isinstance(model, str) and model.startswith(PREFIX) and isinstance(description, dict)
+    return isinstance(model, str) and is_pretrained(model) and isinstance(description, dict)
 
 
 def _verified(path: Path, sha256: str) -> dict[str, Tensor]:

@@ -22,16 +22,14 @@ def scaled(images: Tensor) -> Tensor:
     return floats if images.is_floating_point() else floats.div_(255)
 
 
-def fixed_batches(images: Tensor) -> Iterator[tuple[int, Tensor, int]]:
+def fixed_batches(images: Tensor, most: int = PICTURES_PER_BATCH) -> Iterator[tuple[int, Tensor, int]]:
     """(start, batch, count): scaled batches (B, C, H, W) of one shape, whose first `count` pictures are those
     from `start` on; the last batch is padded with black pictures.
 
     One shape and one memory format mean one order of summation, so a picture's scores depend neither on the
     rest of its batch nor on how it was read.
     """
-    size = (
-        max(1, min(PICTURES_PER_BATCH, VALUES_PER_BATCH // max(1, images[0].numel()))) if len(images) else 1
-    )
+    size = max(1, min(most, VALUES_PER_BATCH // max(1, images[0].numel()))) if len(images) else 1
     for start in range(0, len(images), size):
         pictures = images[start : start + size]
         count = len(pictures)

@@ -22,8 +22,8 @@ class Recipe:
     """Every choice that decides a training run. The same recipe on the same data, machine and number of
     threads gives the same bytes.
 
-    model            a name of MODELS, or "hf:" and a name on the Hugging Face hub or a folder
-    epochs           times the whole training set is seen, at most
+    model            a name of MODELS or PRETRAINED, or "hf:" and a name on the Hugging Face hub or a folder
+    epochs           times the whole training set is seen, at most; of lite0, whose last layer is solved, 1
     batch_size       pictures a step
     optimizer        "adam" (Kingma and Ba, arXiv:1412.6980), "adamw" (Loshchilov and Hutter, 1711.05101) or
                      "muon" (Jordan 2024; see optimizers.py), which leaves first and last layer to "adamw"
@@ -153,6 +153,8 @@ def fast(pictures: int, shape: Shape = SMALL_AND_GRAY, model: str | None = None)
     model = model or ("tutorial" if shape[0] == 1 and max(shape[1:]) <= 32 else "resnet")
     if model == "resnet" or model.startswith("own:"):  # AdamW suits any network
         return replace(_residual(pictures), model=model)
+    if model == "lite0":
+        return Recipe(model=model, batch_size=32, epochs=1, learning_rate=1e-3)
     if model.startswith("hf:"):  # the last layer alone, on features: an epoch takes no time
         return Recipe(model=model, batch_size=64, epochs=30)
     swift = Recipe(

@@ -70,6 +70,7 @@ training/augment.py
 training/optimizers.py
 training/loop.py
 training/memory.py
+training/logistic.py
 training/transfer.py
 training/snapshots.py
 evaluation/__init__.py

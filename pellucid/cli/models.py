@@ -8,7 +8,7 @@ Examples:
   pellucid models
   pellucid train mnist --model compact
 """
-PRETRAINED = (
+PUBLISHED = (
     "hf:NAME_OR_FOLDER",
     "a network pretrained by others, with a new last layer; needs: pip install transformers",
 )
@@ -16,9 +16,10 @@ PRETRAINED = (
 
 def models(quiet: Quiet = False, as_json: AsJson = False) -> None:
     """List the networks that can be trained."""
-    from pellucid.models import MODELS
+    from pellucid.models import MODELS, PRETRAINED
 
     output = Output(quiet, as_json)
-    for name, phrase in [*((name, model.phrase) for name, model in MODELS.items()), PRETRAINED]:
+    built_in = ((name, model.phrase) for name, model in (MODELS | PRETRAINED).items())
+    for name, phrase in [*built_in, PUBLISHED]:
         output.object({"name": name, "description": phrase})
         output.line(f"{name}: {phrase}")

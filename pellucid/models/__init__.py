@@ -1,4 +1,4 @@
-"""The networks by name: MODELS, and any pretrained one by "hf:NAME_OR_FOLDER"."""
+"""The networks by name: MODELS, those of PRETRAINED, and any other pretrained one by "hf:NAME_OR_FOLDER"."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pellucid.errors import UsageError, did_you_mean
-from pellucid.models import compact, pretrained, resnet, tutorial
+from pellucid.models import compact, lite0, pretrained, resnet, tutorial
 
 Build = Callable[[int, int, tuple[int, int]], nn.Module]
 OWN = "own:"  # begins the name of a network that is a person's own
@@ -29,6 +29,14 @@ MODELS: dict[str, Model] = {
     ),
 }
 
+# They come with weights that others trained: the last layer is new, and learns from few pictures.
+PRETRAINED: dict[str, Model] = {
+    lite0.NAME: Model(
+        lite0.build, "EfficientNet-Lite0, trained on a million photographs by others, for few pictures"
+    ),
+}
+PretrainedNetwork = lite0.Lite0 | pretrained.Pretrained  # `features` of pictures, and `head` behind them
+
 
 def build(
     name: str,
@@ -42,7 +50,7 @@ def build(
     """A network of that name: float 0..1 (B, channels, H, W) -> logits (B, num_classes).
 
     seed         the weights depend on nothing else, and torch's own generator is left as it was; without one
-                 they are drawn from that. "hf:NAME_OR_FOLDER" has its published weights but a new last layer
+                 they are drawn from that. A pretrained one has its published weights but a new last layer
     description  of a pretrained network, as `description_of` gave it: it is built without weights, which are
                  still to be loaded
 
@@ -50,7 +58,8 @@ def build(
     """
     model = model_named(name)
     if description is not None:
-        model = model._replace(build=partial(pretrained.rebuild, description))
+        rebuild = lite0.rebuild if name in PRETRAINED else pretrained.rebuild
+        model = model._replace(build=partial(rebuild, description))
     if seed is None:
         return model.build(channels, num_classes, size)
     with torch.random.fork_rng(devices=[]):
@@ -59,20 +68,26 @@ def build(
 
 
 def model_named(name: str) -> Model:
-    """The entry of MODELS of that name, or one for "hf:NAME_OR_FOLDER".
+    """The entry of MODELS or PRETRAINED of that name, or one for "hf:NAME_OR_FOLDER".
 
     Raises UsageError for an unknown name, with the nearest one.
     """
     if name.startswith(pretrained.PREFIX):
         return Model(partial(pretrained.build, name), "a published pretrained network with a new last layer")
-    if name not in MODELS:
-        raise UsageError(f"Unknown model '{name}'. {did_you_mean(name, MODELS)}")
-    return MODELS[name]
+    known = MODELS | PRETRAINED
+    if name not in known:
+        raise UsageError(f"Unknown model '{name}'. {did_you_mean(name, known)}")
+    return known[name]
+
+
+def is_pretrained(name: str) -> bool:
+    """Whether a network of that name comes with weights that others trained."""
+    return name in PRETRAINED or name.startswith(pretrained.PREFIX)
 
 
 def description_of(network: nn.Module) -> dict[str, Any] | None:
     """What `build` needs besides the name of a pretrained network, as plain values; None for others."""
-    return network.to_json() if isinstance(network, pretrained.Pretrained) else None
+    return network.to_json() if isinstance(network, PretrainedNetwork) else None
 
 
 def own_name(model: nn.Module | Build) -> str:

@@ -18,11 +18,21 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, D) -> logits (B, K)"""
-        logits: Tensor = self.dense((features - self.mean) / self.std)
+        logits: Tensor = self.dense(self.normalized(features))
         return logits
+
+    def normalized(self, features: Tensor) -> Tensor:
+        """(B, D) -> (B, D), each of mean 0 and standard deviation 1 over the training pictures"""
+        return (features - self.mean) / self.std
 
     def fit_normalization(self, features: Tensor) -> None:
         """Takes mean and standard deviation from the features (N, D) of the training pictures."""
         std, mean = torch.std_mean(features, dim=0, correction=0)
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-6, std, 1.0))  # a constant feature stays as it is
+
+    def put(self, weights: Tensor) -> None:
+        """Takes the weights and, in the last column, the biases (K, D + 1) of the dense layer."""
+        with torch.no_grad():
+            self.dense.weight.copy_(weights[:, :-1])
+            self.dense.bias.copy_(weights[:, -1])

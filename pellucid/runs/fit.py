@@ -27,9 +27,18 @@ from pellucid.files import (
     write_json,
 )
 from pellucid.machine import cores
-from pellucid.models import OWN, Build, build, description_of, own_name, own_network
+from pellucid.models import (
+    OWN,
+    PRETRAINED,
+    Build,
+    PretrainedNetwork,
+    build,
+    description_of,
+    is_pretrained,
+    own_name,
+    own_network,
+)
 from pellucid.models.kernels.build import compile_failure, prepare
-from pellucid.models.pretrained import Pretrained
 from pellucid.recipe import NamedRecipe, Recipe, read_recipe
 from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from pellucid.runs.environment import environment_of
@@ -193,11 +202,13 @@ def resolved(recipe: Recipe, train: Dataset, origin: Origin) -> Recipe:
 
     Raises UsageError for an unknown augmentation, and when there is nothing to fine-tune.
     """
-    if recipe.fine_tune and not recipe.model.startswith("hf:"):
+    if recipe.fine_tune and not is_pretrained(recipe.model):
         raise UsageError(
-            f"`fine_tune` goes on with a pretrained network, such as hf:NAME; '{recipe.model}' is trained "
-            "as a whole from the start."
+            f"`fine_tune` goes on with a pretrained network, such as lite0 or hf:NAME; '{recipe.model}' is "
+            "trained as a whole from the start."
         )
+    if recipe.model in PRETRAINED:  # its last layer is solved at once, on the pictures as they are
+        recipe = replace(recipe, epochs=1, augment=recipe.augment if recipe.fine_tune else "none")
     if recipe.augment == "auto":
         recipe = replace(recipe, augment=origin.augmentation)
     if origin.found:
@@ -221,7 +232,7 @@ def resolved(recipe: Recipe, train: Dataset, origin: Origin) -> Recipe:
 def _check_machine(network: nn.Module, train: Dataset, recipe: Recipe) -> None:
     """Warns of more threads than cores, and of kernels that failed to compile. Raises UsageError when a step
     does not fit in memory."""
-    if not isinstance(network, Pretrained) or recipe.fine_tune:  # else the last layer alone is trained
+    if not isinstance(network, PretrainedNetwork) or recipe.fine_tune:  # else the last layer alone is trained
         check_memory(network, train, recipe)
     if recipe.threads > cores():
         warnings.warn(

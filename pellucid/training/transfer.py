@@ -1,7 +1,8 @@
 """Transfer learning: a new last layer on the features of a pretrained backbone, then the whole network."""
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import cast
@@ -16,11 +17,14 @@ from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, write_bytes
 from pellucid.inference import evaluation_mode, fixed_batches
-from pellucid.models.pretrained import Pretrained
+from pellucid.models import PretrainedNetwork
+from pellucid.models.lite0 import Lite0
 from pellucid.recipe import Recipe
-from pellucid.training.loop import Epoch, Progress, Step, check_trainable, train
+from pellucid.training.logistic import chosen_penalty, solved
+from pellucid.training.loop import Epoch, Progress, Step, check_trainable, loss_and_accuracy, train
 
 FINE_TUNING_RATE = 0.01  # learning rate for the whole network, as a share of that for the last layer
+PICTURES_AT_ONCE = 16  # of which features are computed: enlarged, more of them leave the processor's cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +49,22 @@ def train_network(
 ) -> Iterator[Step | Epoch]:
     """Train any network as `train` does, a pretrained one in two stages.
 
-    First its last layer alone for `recipe.epochs`, on features that the backbone computes once for each
-    picture, without augmentation; then, for `recipe.fine_tune` further epochs, the whole network at a
-    hundredth of the rate. The weights kept are those of the lowest validation loss over both stages. Raises
-    what `train` raises.
+    First its last layer alone, on features that the backbone computes once for each picture, without
+    augmentation: for `recipe.epochs`, or solved at once, in one epoch, for lite0. Then, for
+    `recipe.fine_tune` further epochs, the whole network at a hundredth of the rate. The weights kept are
+    those of the lowest validation loss over both stages. Raises what `train` raises.
     """
-    if not isinstance(network, Pretrained):
+    if not isinstance(network, PretrainedNetwork):
         yield from train(network, train_set, validation_set, recipe, progress=progress)
         return
     check_trainable(train_set, validation_set)
     if not any(name.startswith("backbone.") for name in progress.weights):
-        yield from _train_head(network, train_set, validation_set, recipe, progress)
+        head_only = replace(recipe, fine_tune=0, patience=0, augment="none")
+        if progress.finished(head_only):
+            network.head.load_state_dict(progress.best_weights)
+        else:
+            learn = _solve_head if isinstance(network, Lite0) else _train_head
+            yield from learn(network, train_set, validation_set, head_only, progress)
         if not recipe.fine_tune:
             return
         weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -72,39 +81,75 @@ def train_network(
 
 
 def _train_head(
-    network: Pretrained, train_set: Dataset, validation_set: Dataset, recipe: Recipe, progress: Progress
+    network: PretrainedNetwork,
+    train_set: Dataset,
+    validation_set: Dataset,
+    recipe: Recipe,
+    progress: Progress,
 ) -> Iterator[Step | Epoch]:
     """Trains the last layer on features; afterwards it has its best weights."""
-    head_only = replace(recipe, fine_tune=0, patience=0, augment="none")
-    if progress.finished(head_only):
-        network.head.load_state_dict(progress.best_weights)
-        return
-    features, validation_features = (
-        FeatureSet(embeddings(network, dataset), dataset.labels, dataset.classes, dataset.counts)
-        for dataset in (train_set, validation_set)
-    )
+    features, validation_features = (_features(network, dataset) for dataset in (train_set, validation_set))
     if not progress.weights:
         network.head.fit_normalization(features.images)
     sets = cast(Dataset, features), cast(Dataset, validation_features)  # `train` uses nothing else of them
-    yield from train(network.head, *sets, head_only, progress=progress)
+    yield from train(network.head, *sets, recipe, progress=progress)
 
 
-def embeddings(network: Pretrained, dataset: Dataset) -> Tensor:
-    """The backbone's features of every picture, float32 (N, D): computed once, then read from the cache."""
+def _solve_head(
+    network: PretrainedNetwork,
+    train_set: Dataset,
+    validation_set: Dataset,
+    recipe: Recipe,
+    progress: Progress,
+) -> Iterator[Step | Epoch]:
+    """Solves the last layer on features: one epoch, and the same weights whatever the order of pictures."""
+    start, head = time.perf_counter(), network.head
+    features, validation_features = (_features(network, dataset) for dataset in (train_set, validation_set))
+    head.fit_normalization(features.images)
+    learned, judged = (head.normalized(part.images) for part in (features, validation_features))
+    classes, balanced = len(train_set.classes), recipe.balance != "none"
+    labels = train_set.labels, validation_set.labels
+    penalty = chosen_penalty((learned, judged), labels, classes, seed=recipe.seed, balanced=balanced)
+    head.put(solved(learned, labels[0], classes, penalty, balanced=balanced))
+    figures = (
+        *loss_and_accuracy(head, cast(Dataset, features)),
+        *loss_and_accuracy(head, cast(Dataset, validation_features)),
+    )
+    progress.seconds = time.perf_counter() - start
+    progress.weights = head.state_dict()
+    progress.best_weights = {name: tensor.clone() for name, tensor in progress.weights.items()}
+    epoch = Epoch(progress.epoch, progress.seconds, 0.0, *figures, best=True)
+    progress.history.append(epoch)
+    progress.epoch += 1
+    yield epoch
+
+
+def _features(network: PretrainedNetwork, dataset: Dataset) -> FeatureSet:
+    return FeatureSet(embeddings(network, dataset), dataset.labels, dataset.classes, dataset.counts)
+
+
+def embeddings(
+    network: PretrainedNetwork, dataset: Dataset, *, on_batch: Callable[[int], None] = lambda done: None
+) -> Tensor:
+    """The backbone's features of every picture, float32 (N, D): computed once, then read from the cache.
+
+    on_batch  called with how many pictures are done, while they are computed
+    """
     path = cache_folder() / "embeddings" / f"{_cache_key(network, dataset)}.safetensors"
     with suppress(OSError, SafetensorError, KeyError):
         return load(path.read_bytes())["features"]
     features = torch.empty(len(dataset), network.head.dense.in_features)
     with evaluation_mode(network), torch.inference_mode():
-        for start, batch, count in fixed_batches(dataset.images):
+        for start, batch, count in fixed_batches(dataset.images, PICTURES_AT_ONCE):
             features[start : start + count] = network.features(batch)[:count]
+            on_batch(start + count)
     with suppress(PellucidError):  # a cache that cannot be written costs only time
         make_folder(path.parent)
         write_bytes(path, save({"features": features}))
     return features
 
 
-def _cache_key(network: Pretrained, dataset: Dataset) -> str:
+def _cache_key(network: PretrainedNetwork, dataset: Dataset) -> str:
     """A hash of all that the features depend on: weights, preprocessing, pictures, version of torch."""
     digest = hashlib.sha256(f"{torch.__version__} {network.to_json()} {network.resize_to}".encode())
     digest.update(dataset.fingerprint.encode())

@@ -1,0 +1,113 @@
+"""A last layer solved rather than trained: multinomial logistic regression on features computed once.
+
+Its one choice, how strongly large weights are penalised, is made on validation pictures, or by folds where
+these are too few to choose by.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize  # type: ignore[import-untyped]
+from torch import Tensor
+from torch.nn import functional
+
+from pellucid.training.sampling import class_weights, generator_for
+
+# Of half the squared weights, beside the mean cross-entropy of a picture; from the strongest on, so that each
+# solution begins where the one before ended.
+PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+FEW = 100  # validation pictures; below, folds over training and validation pictures choose
+FOLDS = 5
+PATIENCE = 1  # weaker penalties tried after the best
+ITERATIONS = 200  # of L-BFGS, at most, for one penalty
+TOLERANCE = 1e-7  # share by which an iteration must lower the loss
+
+
+def chosen_penalty(
+    features: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], classes: int, *, seed: int, balanced: bool
+) -> float:
+    """The penalty of the lowest cross-entropy on pictures that were not learned.
+
+    features  (N, D) of the training pictures, standardised, and (M, D) of the validation pictures, likewise
+    labels    (N,) and (M,)
+    balanced  whether each class counts the same
+    """
+    if len(labels[1]) >= FEW:
+        return _best([_losses(features, labels, classes, balanced=balanced)])
+    every, known = torch.cat(features), torch.cat(labels)
+    paths = []
+    for held_out in _folds(known, seed):
+        parts = every[~held_out], every[held_out]
+        paths.append(_losses(parts, (known[~held_out], known[held_out]), classes, balanced=balanced))
+    return _best(paths)
+
+
+def solved(features: Tensor, labels: Tensor, classes: int, penalty: float, *, balanced: bool) -> Tensor:
+    """The weights and, in the last column, the biases (K, D + 1), float64, of the lowest penalised loss."""
+    return next(_path(features, labels, classes, (penalty,), balanced=balanced))
+
+
+def _best(paths: list[list[float]]) -> float:
+    """The penalty of the lowest loss, summed over folds; where a path ended early, it had passed its best."""
+    length = min(map(len, paths))
+    totals = [sum(losses[place] for losses in paths) for place in range(length)]
+    return PENALTIES[totals.index(min(totals))]
+
+
+def _losses(
+    features: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], classes: int, *, balanced: bool
+) -> list[float]:
+    """The mean cross-entropy on the second part for each penalty, until it rises."""
+    losses: list[float] = []
+    for weights in _path(features[0], labels[0], classes, PENALTIES, balanced=balanced):
+        losses.append(float(functional.cross_entropy(_scores(features[1].double(), weights), labels[1])))
+        if len(losses) - 1 - losses.index(min(losses)) >= PATIENCE:
+            break
+    return losses
+
+
+def _path(
+    features: Tensor, labels: Tensor, classes: int, penalties: tuple[float, ...], *, balanced: bool
+) -> Iterator[Tensor]:
+    """The solution (K, D + 1) for each penalty in turn."""
+    features = features.double()
+    shares = functional.one_hot(labels, classes).double()  # (N, K)
+    if balanced:
+        shares *= class_weights(labels, classes)
+    shares /= shares.sum()  # how much each picture counts, in the column of its class
+    weights = torch.zeros(classes, features.shape[1] + 1, dtype=torch.float64)
+
+    def loss(flat: NDArray[np.float64], penalty: float) -> tuple[float, NDArray[np.float64]]:
+        trial = torch.from_numpy(flat).view_as(weights)
+        logs = _scores(features, trial).log_softmax(dim=1)  # (N, K)
+        value = -(shares * logs).sum() + penalty / 2 * trial[:, :-1].square().sum()
+        errors = logs.exp() * shares.sum(dim=1, keepdim=True) - shares  # (N, K)
+        gradient = torch.cat(
+            [errors.T @ features + penalty * trial[:, :-1], errors.sum(dim=0)[:, None]], dim=1
+        )
+        return float(value), gradient.flatten().numpy()
+
+    for penalty in penalties:
+        start = weights.flatten().numpy()
+        found = minimize(
+            loss, start, (penalty,), "L-BFGS-B", jac=True, options={"maxiter": ITERATIONS, "ftol": TOLERANCE}
+        )
+        weights = torch.from_numpy(found.x).view_as(weights)
+        yield weights
+
+
+def _scores(features: Tensor, weights: Tensor) -> Tensor:
+    """(N, D), (K, D + 1) -> (N, K)"""
+    return features @ weights[:, :-1].T + weights[:, -1]
+
+
+def _folds(labels: Tensor, seed: int) -> Iterator[Tensor]:
+    """Masks, bool (N,), of the pictures held out in each fold; a class is dealt out in turn."""
+    order = torch.randperm(len(labels), generator=generator_for(seed, "folds"))
+    dealt = order[labels[order].argsort(stable=True)]
+    fold = torch.empty(len(labels), dtype=torch.int64)
+    fold[dealt] = torch.arange(len(labels)) % FOLDS
+    for number in range(min(FOLDS, len(labels))):
+        yield fold == number
