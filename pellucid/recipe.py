@@ -138,6 +138,8 @@ RANGES: dict[str, tuple[float, float, str]] = {
 }
 
 DEFAULT = Recipe()
+AUTO = "auto"  # in place of a network's name: several are tried, and the best on validation pictures is kept
+BUDGET = 120.0  # seconds that this takes, unless another budget is given
 
 Shape = tuple[int, int, int]  # (C, H, W) of the pictures
 SMALL_AND_GRAY: Shape = (1, 28, 28)

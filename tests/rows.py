@@ -98,6 +98,7 @@ runs/tables.py
 runs/checkpoint.py
 runs/environment.py
 runs/stopping.py
+runs/choose.py
 runs/run.py
 runs/fit.py
 prediction.py

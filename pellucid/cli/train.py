@@ -1,5 +1,6 @@
 """The command that trains: train."""
 
+import re
 import shlex
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -22,14 +23,15 @@ from pellucid.cli.options import (
     refuse_streams_and_addresses,
     requested_language,
 )
-from pellucid.cli.output import Output
+from pellucid.cli.output import Output, duration
 from pellucid.cli.pictures import load, progress
 from pellucid.cli.report import write_and_name
 from pellucid.errors import UsageError
-from pellucid.recipe import RECIPES, NamedRecipe, Recipe, changed, read_recipe
+from pellucid.recipe import AUTO, BUDGET, RECIPES, NamedRecipe, Recipe, changed, read_recipe
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Splits
+    from pellucid.runs.choose import Candidate
     from pellucid.runs.run import Run
 
 EXAMPLES = """\
@@ -39,6 +41,9 @@ Examples:
   pellucid train ./photos            your own: one folder per class, a table, an archive
   pellucid train mnist --recipe accurate --seed 7
 """
+
+# Settings that leave it open which network is trained.
+ANY_NETWORK = {"seed", "validation", "threads", "size", "group_by", "precision", "augment", "balance"}
 
 
 def train(
@@ -63,7 +68,15 @@ def train(
     data_dir: DataDir = None,
     model: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="The network (see: pellucid models), or hf:NAME_OR_FOLDER."),
+        typer.Option(
+            metavar="NAME",
+            help="The network (see: pellucid models), hf:NAME_OR_FOLDER, or auto: several are tried and the "
+            "best on validation pictures is kept; auto is the default for pictures of your own.",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="How long --model auto may take: 90s, 2m, 1h; 2m unless given."),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="How often all training pictures are seen, at most.")
@@ -124,16 +137,19 @@ def train(
     if data is None and resume is None:
         raise UsageError(f"Train on which pictures?\n\n{EXAMPLES}".rstrip())
     given = {name: value for name, value in flags.items() if value is not None}
-    others = (data, recipe, out, snapshots, split, on_unreadable)
+    others = (data, recipe, out, snapshots, split, on_unreadable, budget)
     if resume is not None and (given or any(word is not None for word in others)):
         raise UsageError(
             "--resume goes on with a run as it was begun: its data, settings and folder cannot be changed. "
             "Leave them out, or train anew."
         )
 
-    start = _recipe(recipe or "fast", given)
     language = requested_language(lang)
     refuse_streams_and_addresses(data or "")
+    given |= _automatic(data, recipe, given)
+    if budget is not None and given.get("model") != AUTO:
+        raise UsageError("--budget is for --model auto, which chooses a network. Leave it out, or add that.")
+    start = _recipe(recipe or "fast", given)
     refuse_filled_folder(out)
     output = Output(quiet, as_json)
     if resume is not None:
@@ -144,8 +160,9 @@ def train(
         choices = (settings.seed, settings.validation, settings.size, settings.group_by, split_file,
                    on_unreadable or "skip", settings.label_from)  # fmt: skip
         run, splits = _begun(
-            str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots, output=output
-        )
+            str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots, output=output,
+            budget=_seconds(budget) if budget else BUDGET,
+        )  # fmt: skip
     again = f"pellucid evaluate {shlex.quote(str(run.folder))}"
     with output.stage("Judging the run on its test set", again=again):
         evaluation = run.evaluate(splits.test)
@@ -170,6 +187,7 @@ def _begun(
     data_dir: Path | None,
     snapshots: int | None,
     output: Output,
+    budget: float,
 ) -> "tuple[Run, Splits]":
     from pellucid.data.audit.findings import quick_audit
     from pellucid.data.dataset import Choices
@@ -179,7 +197,8 @@ def _begun(
     from pellucid.training.snapshots import MAX_SNAPSHOTS
 
     draft = recipe if isinstance(recipe, Recipe) else recipe.resolve(1)
-    model_named(draft.model)  # a misspelt one is named before anything is loaded, perhaps downloaded
+    if draft.model != AUTO:
+        model_named(draft.model)  # a misspelt one is named before anything is loaded, perhaps downloaded
     if draft.model.startswith("hf:") and find_spec("transformers") is None:
         raise UsageError(
             "A pretrained network needs the package transformers. Install it with: pip install transformers"
@@ -188,14 +207,72 @@ def _begun(
     splits = load(data, Choices(*choices), data_dir)
     output.origin(splits.origin)
     output.data(data, splits, quick_audit(splits))
-    if isinstance(recipe, NamedRecipe):
+    candidates: tuple[Candidate, ...] = ()
+    if draft.model == AUTO and isinstance(recipe, NamedRecipe):
+        recipe, candidates = _chosen(splits, recipe.settings, budget, output)
+    elif isinstance(recipe, NamedRecipe):
         recipe = recipe.resolve(len(splits.train), (splits.train.channels, *splits.train.size))
     output.recipe(resolved(recipe, splits.train, splits.origin))
     with output.training(recipe) as show:
         kept = MAX_SNAPSHOTS if snapshots is None else snapshots
-        run = fit(splits, recipe, folder=out, callbacks=[show], snapshots=kept)
+        run = fit(splits, recipe, folder=out, callbacks=[show], snapshots=kept, candidates=candidates)
     output.line(f"{run.folder}: {run.summary}")
     return run, splits
+
+
+def _chosen(
+    splits: "Splits", settings: dict[str, Any], budget: float, output: Output
+) -> "tuple[Recipe, tuple[Candidate, ...]]":
+    """The recipe of the network that did best on the validation pictures, and all that were tried."""
+    from pellucid.runs.choose import choose
+    from pellucid.runs.fit import resolved
+
+    output.line(f"Choosing a network by the validation pictures, within about {duration(budget)}:")
+    choice = choose(
+        splits.train,
+        splits.validation,
+        {name: value for name, value in settings.items() if name != "model"},
+        budget=budget,
+        resolve=lambda recipe: resolved(recipe, splits.train, splits.origin),
+        on_start=lambda name, seconds: output.line(f"  {name}: will take about {duration(seconds)}"),
+        on_end=lambda candidate: output.line(f"  {described(candidate)}"),
+    )
+    for candidate in choice.candidates:
+        output.event("candidate", **candidate.to_json())
+    (chosen,) = (candidate for candidate in choice.candidates if candidate.chosen)
+    output.line(f"Chosen: {chosen.model}.")
+    return choice.recipe, choice.candidates
+
+
+def described(candidate: "Candidate") -> str:
+    """How a network that was tried did, in one line."""
+    if candidate.val_accuracy is None:
+        return f"{candidate.model}: dropped after {duration(candidate.seconds)}, for want of time"
+    return (
+        f"{candidate.model}: validation accuracy {candidate.val_accuracy:.4f}, "
+        f"loss {candidate.val_loss:.4f}, {duration(candidate.seconds)}"
+    )
+
+
+def _automatic(data: str | None, recipe: str | None, given: dict[str, Any]) -> dict[str, str]:
+    """The network "auto" for pictures of your own, where nothing was asked for that is for a certain one."""
+    from pellucid.data import is_known
+
+    if given.get("model") == AUTO and recipe not in (None, "fast"):
+        raise UsageError(
+            f"--model auto chooses a recipe itself; got --recipe {recipe}. Leave one of them out."
+        )
+    open_to_any = recipe is None and data is not None and not given.keys() - ANY_NETWORK
+    return {"model": AUTO} if open_to_any and not is_known(data) else {}
+
+
+def _seconds(text: str) -> float:
+    """A duration as a person writes it: "90", "90s", "2m", "1.5h". Raises UsageError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|)", text.strip())
+    seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}[found[2]] if found else 0.0
+    if not 1 <= seconds <= 1e6:
+        raise UsageError(f"Expected a duration such as 90s, 2m or 1h; got '{text}'.")
+    return seconds
 
 
 def _resumed(folder: Path, data_dir: Path | None, output: Output) -> "tuple[Run, Splits]":

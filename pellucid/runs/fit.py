@@ -41,6 +41,7 @@ from pellucid.models import (
 from pellucid.models.kernels.build import compile_failure, prepare
 from pellucid.recipe import NamedRecipe, Recipe, read_recipe
 from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from pellucid.runs.choose import Candidate
 from pellucid.runs.environment import environment_of
 from pellucid.runs.history import History
 from pellucid.runs.run import ENVIRONMENT, RECIPE, Run, origin_in
@@ -78,6 +79,7 @@ def fit(
     model: nn.Module | Build | None = None,
     callbacks: Sequence[Callback] = (),
     snapshots: int = MAX_SNAPSHOTS,
+    candidates: Sequence[Candidate] = (),
     origin: Origin | None = None,
     data_dir: str | Path | None = None,
 ) -> Run:
@@ -92,6 +94,7 @@ def fit(
     callbacks   called with every Step and Epoch; one that raises StopTraining ends the training there
     snapshots   how often, at most, the weights are kept on the way, for pages that show how they formed;
                 none are kept of a network of more than snapshots.MAX_WEIGHTS weights
+    candidates  what `choose` tried before it gave the recipe: kept in environment.json, for the report
     origin      of two Datasets: where they come from, so that a report finds them again
     data_dir    a folder of known data sets, where `pictures` is a name
 
@@ -126,6 +129,8 @@ def fit(
     _check_machine(network, train, resolved_recipe)
     place = _claimed(folder, origin, resolved_recipe)
     environment = {"origin": origin.to_json(), **environment_of(train, held_out, resolved_recipe)}
+    if candidates:
+        environment["candidates"] = [candidate.to_json() for candidate in candidates]
     write_json(place / RECIPE, resolved_recipe.to_json())
     write_json(place / ENVIRONMENT, environment)
     rows = [*split_rows("train", train), *split_rows("validation", held_out)]

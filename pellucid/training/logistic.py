@@ -5,6 +5,7 @@ these are too few to choose by.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -34,19 +35,32 @@ def chosen_penalty(
     labels    (N,) and (M,)
     balanced  whether each class counts the same
     """
-    if len(labels[1]) >= FEW:
-        return _best([_losses(features, labels, classes, balanced=balanced)])
-    every, known = torch.cat(features), torch.cat(labels)
-    paths = []
-    for held_out in _folds(known, seed):
-        parts = every[~held_out], every[held_out]
-        paths.append(_losses(parts, (known[~held_out], known[held_out]), classes, balanced=balanced))
-    return _best(paths)
+    with _one_thread():
+        if len(labels[1]) >= FEW:
+            return _best([_losses(features, labels, classes, balanced=balanced)])
+        every, known = torch.cat(features), torch.cat(labels)
+        paths = []
+        for held_out in _folds(known, seed):
+            parts = every[~held_out], every[held_out]
+            paths.append(_losses(parts, (known[~held_out], known[held_out]), classes, balanced=balanced))
+        return _best(paths)
 
 
 def solved(features: Tensor, labels: Tensor, classes: int, penalty: float, *, balanced: bool) -> Tensor:
     """The weights and, in the last column, the biases (K, D + 1), float64, of the lowest penalised loss."""
-    return next(_path(features, labels, classes, (penalty,), balanced=balanced))
+    with _one_thread():
+        return next(_path(features, labels, classes, (penalty,), balanced=balanced))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The matrices are small: several threads would mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _best(paths: list[list[float]]) -> float:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import cast
 
 import torch
@@ -135,7 +136,7 @@ def embeddings(
 
     on_batch  called with how many pictures are done, while they are computed
     """
-    path = cache_folder() / "embeddings" / f"{_cache_key(network, dataset)}.safetensors"
+    path = embeddings_file(network, dataset)
     with suppress(OSError, SafetensorError, KeyError):
         return load(path.read_bytes())["features"]
     features = torch.empty(len(dataset), network.head.dense.in_features)
@@ -147,6 +148,11 @@ def embeddings(
         make_folder(path.parent)
         write_bytes(path, save({"features": features}))
     return features
+
+
+def embeddings_file(network: PretrainedNetwork, dataset: Dataset) -> Path:
+    """Where the features of these pictures are kept once they are computed."""
+    return cache_folder() / "embeddings" / f"{_cache_key(network, dataset)}.safetensors"
 
 
 def _cache_key(network: PretrainedNetwork, dataset: Dataset) -> str:

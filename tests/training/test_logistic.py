@@ -1,0 +1,53 @@
+"""The last layer is solved as scikit-learn does; its penalty is chosen on pictures that were not learned."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from pellucid.training import logistic
+
+
+def clouds(count: int, *, noise: float = 1.0, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """`count` points (N, 12) around three centres, and which."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(3, 12, generator=torch.Generator().manual_seed(99))
+    labels = torch.arange(count) % 3
+    return centres[labels] + noise * torch.randn(count, 12, generator=generator), labels
+
+
+@pytest.mark.parametrize("penalty", [1.0, 0.03])
+@pytest.mark.parametrize("balanced", [False, True])
+def test_the_solution_is_that_of_scikit_learn(penalty: float, balanced: bool) -> None:
+    features, labels = clouds(90)
+    features, labels = features[:70], labels[:70].where(torch.arange(70) < 50, 0)  # uneven
+    weights = logistic.solved(features, labels, 3, penalty, balanced=balanced)
+    oracle = LogisticRegression(
+        C=1 / (penalty * len(labels)), class_weight="balanced" if balanced else None, tol=1e-8, max_iter=2000
+    ).fit(features.double().numpy(), labels.numpy())
+    assert np.allclose(weights[:, :-1].numpy(), oracle.coef_, atol=2e-3)
+
+
+@pytest.mark.parametrize("held_out", [30, 150])
+def test_noisy_features_get_a_stronger_penalty_than_clear_ones(held_out: int) -> None:
+    def chosen(noise: float) -> float:
+        (learned, labels), (judged, known) = clouds(60, noise=noise), clouds(held_out, noise=noise, seed=1)
+        return logistic.chosen_penalty((learned, judged), (labels, known), 3, seed=0, balanced=False)
+
+    assert chosen(4.0) > chosen(0.2)
+    assert chosen(4.0) == chosen(4.0)
+
+
+def test_few_validation_pictures_are_joined_by_folds_that_hold_each_picture_out_once() -> None:
+    labels = torch.tensor([0] * 7 + [1] * 3 + [2])
+    held_out = torch.stack(list(logistic._folds(labels, 4)))
+    assert held_out.sum(dim=0).tolist() == [1] * 11
+    assert held_out[:, 7:10].sum(dim=1).max() == 1  # a class is in as many folds as it can be
+
+
+def test_a_class_without_a_training_picture_is_never_the_answer() -> None:
+    features, labels = clouds(60)
+    weights = logistic.solved(features, labels.where(labels < 2, 0), 3, 0.1, balanced=False)
+    scores = features.double() @ weights[:, :-1].T + weights[:, -1]
+    assert not (scores.argmax(dim=1) == 2).any()
