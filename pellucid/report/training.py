@@ -11,6 +11,7 @@ from pellucid.plots.images import Atlas
 from pellucid.recipe import Recipe
 from pellucid.report.augmentation import AugmentationPreview, preview
 from pellucid.report.context import ReportContext
+from pellucid.runs.choose import Candidate
 from pellucid.training.loop import Epoch
 
 
@@ -19,6 +20,7 @@ class TrainingSection:
     """Loss and accuracy by epoch, and which epoch's weights the network has.
 
     augmentation  what augmentation made of the first pictures; None where there was none
+    candidates    the networks that were tried before this one was chosen; none where it was asked for
     best          the epoch with the lowest validation loss; None when training stopped before the first
     """
 
@@ -31,6 +33,7 @@ class TrainingSection:
     recipe: Recipe
     weights: int
     pictures: int
+    candidates: list[Candidate]
 
 
 def gather(context: ReportContext) -> TrainingSection:
@@ -54,4 +57,5 @@ def gather(context: ReportContext) -> TrainingSection:
         recipe=run.recipe,
         weights=sum(weight.numel() for weight in run.classifier.network.parameters()),
         pictures=len(context.splits.train),
+        candidates=[Candidate.from_json(values) for values in run.environment.get("candidates", [])],
     )

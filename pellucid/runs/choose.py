@@ -26,7 +26,8 @@ FINE_TUNED_EPOCHS = 6
 RESIDUAL_PICTURES = 2_000  # from so many on, resnet has been seen to win from the start
 RESIDUAL_SIDE = 64
 JUDGING = 0.4  # time of judging a picture, as a share of that of learning from it
-MEASURED_STEPS = 3  # after the first, which is slower, before the rest is estimated
+# After the first step, which is slower, and before the rest is estimated; four times as many of quick ones.
+MEASURED_STEPS, MEASURED_SECONDS = 3, 1.0
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,13 @@ def _tried(
         estimated = _seconds_at_rest(network, train_set, validation_set)
         if not recipe.fine_tune:
             on_start(name, estimated)
-    progress = Progress()
+    progress, said = Progress(), False
     steps = math.ceil(len(train_set) / recipe.batch_size)
     events = train_network(network, train_set, validation_set, recipe, progress=progress)
     for since, done in _steps(events):
-        if done == MEASURED_STEPS:
+        enough = done >= MEASURED_STEPS and (since * done >= MEASURED_SECONDS or done >= 4 * MEASURED_STEPS)
+        if enough and not said:
+            said = True
             epochs = recipe.fine_tune or recipe.epochs
             judging = JUDGING * (1 + len(validation_set) / len(train_set))
             estimated = time.perf_counter() - begun + since * steps * (1 + judging) * epochs

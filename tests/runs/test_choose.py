@@ -78,7 +78,7 @@ def test_what_does_not_fit_the_budget_is_dropped_after_its_first_steps(
     assert (finished.chosen, dropped.chosen, dropped.val_loss) == (True, False, None)
     assert dropped.estimated > 30
     assert [name for name, _ in announced] == ["tutorial", "tutorial"]
-    assert len(steps) == 8 * 5 + choosing.MEASURED_STEPS + 1
+    assert len(steps) <= 8 * 5 + 4 * choosing.MEASURED_STEPS + 1
 
 
 def test_the_first_is_finished_however_small_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
