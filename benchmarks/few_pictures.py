@@ -15,7 +15,8 @@ from pellucid.data.dataset import Dataset, split
 from pellucid.data.preprocess import Preprocess
 from pellucid.models import build
 from pellucid.recipe import changed, fast
-from pellucid.training.loop import Epoch, train
+from pellucid.training.loop import Epoch, Progress
+from pellucid.training.transfer import train_network
 
 SEEDS = (1, 2, 3)
 SIDE = 32
@@ -37,7 +38,8 @@ def measured(data: Dataset, model: str, settings: dict[str, object], seed: int) 
     recipe = changed(fast(len(learn), (3, SIDE, SIDE), model), {"seed": seed, **settings})
     network = build(model, 3, len(data.classes), (SIDE, SIDE), seed=seed)
     begun = time.process_time()
-    epochs = [event for event in train(network, learn, choose, recipe) if isinstance(event, Epoch)]
+    events = train_network(network, learn, choose, recipe, progress=Progress())
+    epochs = [event for event in events if isinstance(event, Epoch)]
     return min(epochs, key=lambda epoch: epoch.val_loss).val_accuracy, time.process_time() - begun
 
 

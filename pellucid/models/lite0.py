@@ -39,7 +39,7 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 # Pictures with a longer side of up to so many pixels, and the side that they are brought to. It was trained
-# at 224, and sees more in small pictures that are enlarged: see benchmarks/results.md.
+# at 224, and sees more in small pictures that are enlarged: see docs/decisions.md.
 SIDES = ((16, 96), (64, 160), (96, 192), (1 << 30, 224))
 
 
