@@ -42,9 +42,6 @@ Examples:
   pellucid train mnist --recipe accurate --seed 7
 """
 
-# Settings that leave it open which network is trained.
-ANY_NETWORK = {"seed", "validation", "threads", "size", "group_by", "precision", "augment", "balance"}
-
 
 def train(
     data: Annotated[
@@ -71,7 +68,7 @@ def train(
         typer.Option(
             metavar="NAME",
             help="The network (see: pellucid models), hf:NAME_OR_FOLDER, or auto: several are tried and the "
-            "best on validation pictures is kept; auto is the default for pictures of your own.",
+            "best on validation pictures is kept.",
         ),
     ] = None,
     budget: Annotated[
@@ -146,7 +143,10 @@ def train(
 
     language = requested_language(lang)
     refuse_streams_and_addresses(data or "")
-    given |= _automatic(data, recipe, given)
+    if given.get("model") == AUTO and recipe not in (None, "fast"):
+        raise UsageError(
+            f"--model auto chooses a recipe itself; got --recipe {recipe}. Leave one of them out."
+        )
     if budget is not None and given.get("model") != AUTO:
         raise UsageError("--budget is for --model auto, which chooses a network. Leave it out, or add that.")
     start = _recipe(recipe or "fast", given)
@@ -252,18 +252,6 @@ def described(candidate: "Candidate") -> str:
         f"{candidate.model}: validation accuracy {candidate.val_accuracy:.4f}, "
         f"loss {candidate.val_loss:.4f}, {duration(candidate.seconds)}"
     )
-
-
-def _automatic(data: str | None, recipe: str | None, given: dict[str, Any]) -> dict[str, str]:
-    """The network "auto" for pictures of your own, where nothing was asked for that is for a certain one."""
-    from pellucid.data import is_known
-
-    if given.get("model") == AUTO and recipe not in (None, "fast"):
-        raise UsageError(
-            f"--model auto chooses a recipe itself; got --recipe {recipe}. Leave one of them out."
-        )
-    open_to_any = recipe is None and data is not None and not given.keys() - ANY_NETWORK
-    return {"model": AUTO} if open_to_any and not is_known(data) else {}
 
 
 def _seconds(text: str) -> float:
