@@ -36,7 +36,8 @@ NAMES = {  # no words of English: names, units, file names, ways of writing
     "nat", "Glorot", "Bengio", "Srivastava", "Nguyen", "O'Connor", "Draelos", "Carin", "viridis", "van",
     "der", "Walt", "PCA", "Hotelling", "t-SNE", "Maaten", "Hinton", "Bonett", "Price", "Davari", "MB",
     "PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "CIFAR-", "EMNIST", "idx", "CKA", "ReLU",
-    "MAC", "Selvaraju", "Sundararajan", "Smilkov", "Zeiler", "Fergus",
+    "MAC", "Selvaraju", "Sundararajan", "Smilkov", "Zeiler", "Fergus", "COCO", "Pascal", "VOC", "Git", "LFS",
+    "pillow-heif", "pip", "install",
 }  # fmt: skip
 
 
