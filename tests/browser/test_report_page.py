@@ -27,7 +27,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-@pytest.mark.parametrize("width", [400, 1200, 2400])
+@pytest.mark.parametrize("width", [320, 400, 1200, 2400])
 def test_it_opens_clean_and_fits_the_window(
     path: Path, watch: Callable[..., Any], width: int, scripts: bool
 ) -> None:
