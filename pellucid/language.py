@@ -3,10 +3,10 @@
     with use_language("ko"):
         translate("%(count)s pictures", count=12)
 
-A sentence is written in English where it is used and looked up as it stands; one that has no translation is
-said in English. `assets/shared/<language>.json` holds the translations, and a test that none is missing.
+A sentence is written in English where it is used and looked up as it stands; one that has no translation
+stays in English. `assets/shared/<language>.json` holds the translations, and a test that none is missing.
 
-What is found before it is known who reads it, as a fault in the pictures, is worded as a Message: said in
+What is found before it is known who reads it, as a fault in the pictures, is worded as a Message: in
 English in the terminal and in JSON, in the page's language on a page.
 """
 
@@ -118,14 +118,14 @@ def comma_joined(messages: Iterable[Message], *, separator: str = ", ") -> Messa
     return Message(separator.join(f"%({number})s" for number in values), values)
 
 
-def message_from_json(told: Mapping[str, Any]) -> Message:
+def message_from_json(record: Mapping[str, Any]) -> Message:
     """The Message that `Message.to_json` wrote down.
 
     Raises UsageError for what no Message wrote: a blank that is left empty or asks for anything but a value.
     """
-    sentence, one, values = told.get("sentence"), told.get("one", ""), told.get("values", {})
+    sentence, one, values = record.get("sentence"), record.get("one", ""), record.get("values", {})
     if not isinstance(values, Mapping) or not all(_is_template(text, values) for text in (sentence, one)):
-        raise UsageError(f"Expected a sentence with its values, as pellucid writes them; got {dict(told)}.")
+        raise UsageError(f"Expected a sentence with its values, as pellucid writes them; got {dict(record)}.")
     filled = {
         name: message_from_json(value) if isinstance(value, Mapping) else value
         for name, value in values.items()

@@ -84,7 +84,7 @@ class Served:
     name      of its folder
     subject   its classifier, and pictures to start from
     accuracy  on the test set, where it is known
-    data      what the page is told of it
+    data      what the page needs to draw it
     answerer  asked where the page does not run the network itself
     counter   looks at its test pictures then
     """
@@ -97,7 +97,7 @@ class Served:
     counter: ChannelCounter | None = field(default=None)
 
     def facts(self) -> RunData:
-        """As the page is told."""
+        """As the page receives it."""
         return RunData(self.name, self.subject.classifier.model, self.accuracy, self.data)
 
 

@@ -144,13 +144,13 @@ def _tried(
         estimated = _seconds_at_rest(network, train_set, validation_set)
         if not recipe.fine_tune:
             on_start(name, estimated)
-    progress, said = Progress(), False
+    progress, announced = Progress(), False
     steps = math.ceil(len(train_set) / recipe.batch_size)
     events = train_network(network, train_set, validation_set, recipe, progress=progress)
     for since, done in _steps(events):
         enough = done >= MEASURED_STEPS and (since * done >= MEASURED_SECONDS or done >= 4 * MEASURED_STEPS)
-        if enough and not said:
-            said = True
+        if enough and not announced:
+            announced = True
             epochs = recipe.fine_tune or recipe.epochs
             judging = JUDGING * (1 + len(validation_set) / len(train_set))
             estimated = time.perf_counter() - begun + since * steps * (1 + judging) * epochs

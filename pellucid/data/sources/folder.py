@@ -161,7 +161,7 @@ def suggested_pattern(names: Sequence[str]) -> str:
 
 
 def _refuse_splits_among_classes(tree: Tree) -> None:
-    """Refuse folders of pictures named as splits: whether 'test' is a class or a part must be said."""
+    """Refuse folders of pictures named as splits: only the user knows if 'test' is a class or a part."""
     tops = sorted(class_folders(tree), key=natural_key)
     parts = [top for top in tops if split_of(top)]
     if not parts:
