@@ -85,8 +85,13 @@ def _losses(
 def _path(
     features: Tensor, labels: Tensor, classes: int, penalties: tuple[float, ...], *, balanced: bool
 ) -> Iterator[Tensor]:
-    """The solution (K, D + 1) for each penalty in turn."""
+    """The solution (K, D + 1) for each penalty in turn.
+
+    Of fewer pictures than features, it lies in the space that the pictures span, and is sought there.
+    """
     features = features.double()
+    basis = torch.linalg.qr(features.T).Q if len(features) < features.shape[1] else None  # (D, N)
+    features = features if basis is None else features @ basis  # (N, N)
     shares = functional.one_hot(labels, classes).double()  # (N, K)
     if balanced:
         shares *= class_weights(labels, classes)
@@ -109,7 +114,7 @@ def _path(
             loss, start, (penalty,), "L-BFGS-B", jac=True, options={"maxiter": ITERATIONS, "ftol": TOLERANCE}
         )
         weights = torch.from_numpy(found.x).view_as(weights)
-        yield weights
+        yield weights if basis is None else torch.cat([weights[:, :-1] @ basis.T, weights[:, -1:]], dim=1)
 
 
 def _scores(features: Tensor, weights: Tensor) -> Tensor:
