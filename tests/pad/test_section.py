@@ -13,7 +13,6 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
-from pellucid.exporters import EXPORTERS
 from pellucid.exporters.page import export_page
 from pellucid.live.app import PAGE_SCRIPTS
 from pellucid.pad.data import ChannelData, SnapshotsData
@@ -61,15 +60,6 @@ def in_page_order(subject: Subject) -> Dataset:
 def _shaken(state, by):
     generator = torch.Generator().manual_seed(5)
     return {name: value + by * torch.randn(value.shape, generator=generator) for name, value in state.items()}
-
-
-@pytest.mark.parametrize("name", EXPORTERS)
-def test_every_exporter_writes_one_file_of_its_kind(name: str, subject: Subject, tmp_path: Path) -> None:
-    exporter = EXPORTERS[name]
-    path = exporter.write(subject, tmp_path / f"toys{exporter.suffix}")
-    assert [path] == list(tmp_path.iterdir())
-    assert path.stat().st_size > 1000
-    assert exporter.phrase
 
 
 def test_the_page_needs_nothing_outside_itself(subject: Subject, tmp_path: Path) -> None:

@@ -42,15 +42,6 @@ from tests.data.known.toy import (
 )
 
 
-def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    for ask in (load, locate):
-        with pytest.raises(
-            UsageError,
-            match=r"^Unknown data set 'minst'\. Did you mean 'mnist'\? Known: cifar-10, .*, kmnist, mnist\.",
-        ):
-            ask("minst")
-
-
 def test_importing_the_package_needs_no_network_and_writes_nothing(tmp_path: Path) -> None:
     code = "import pellucid.data, os; print(sorted(os.listdir()))"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3]), "PYTHONDONTWRITEBYTECODE": "1"}
