@@ -208,10 +208,11 @@ def place(tmp_path_factory: pytest.TempPathFactory, digits: "Splits") -> Path:
 @pytest.fixture
 def ran(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> "Callable[..., Done]":
+) -> "Iterator[Callable[..., Done]]":
     """The command line run inside this process, in the folder with the runs."""
     from pellucid import cli
     from tests.asking import Done
+    from tests.toys import economical
 
     monkeypatch.chdir(place)
 
@@ -222,7 +223,8 @@ def ran(
         printed = capsys.readouterr()
         return Done(int(leaving.value.code or 0), printed.out, printed.err)
 
-    return run
+    with economical():
+        yield run
 
 
 @pytest.fixture(scope="session")

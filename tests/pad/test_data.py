@@ -83,8 +83,7 @@ def test_a_plain_value_stays_as_it_is(value: object) -> None:
     assert to_json(value) is value
 
 
-def test_what_a_page_cannot_run_says_so_in_the_same_words_on_both_sides() -> None:
-    """The union of a receptive field: rows and columns, "whole", or unknown."""
+def test_a_receptive_field_is_rows_and_columns_the_whole_picture_or_unknown() -> None:
     for field_ in ([[[0, 2]], [[1, 3]]], "whole", None):
         layer = TorchLayerData("block", (8,), (8,), field_)
         assert to_json(TorchData([layer], None, "it sorts"))["layers"][0]["receptive_field"] == field_

@@ -2,15 +2,11 @@
 
 from dataclasses import replace
 
-import pytest
-import torch
-
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.explanation import explain
 from pellucid.formatting import figure
 from pellucid.report import faithfulness
 from pellucid.report.context import ReportContext
-from pellucid.report.evidence import Evidence
 from tests.report.sections import drawn, with_evidence
 
 
@@ -66,11 +62,3 @@ def test_where_all_passed_there_is_no_warning(context: ReportContext) -> None:
     body = stamped(context, supported=set(EXPLAINERS))
     assert "do not use their maps" not in body
     assert "✗" not in body
-
-
-def test_a_method_is_found_by_its_name(context: ReportContext) -> None:
-    evidence: Evidence = context.evidence
-    assert evidence.method("occlusion").name == "occlusion"
-    with pytest.raises(StopIteration):
-        evidence.method("saliency")
-    assert torch.isfinite(torch.tensor([method.deletion for method in evidence.methods])).all()
