@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from pellucid.language import use_language
 from pellucid.report import layer_stats
 from pellucid.report.context import ReportContext
 from pellucid.runs.run import Run
@@ -81,10 +80,6 @@ def test_of_many_channels_the_first_are_named_and_the_others_counted(context: Re
         silent[0].bias.fill_(-1.0)
     rows = {row.name: row for row in layer_stats.gather(with_network(context, silent)).layers}
     assert rows["1"].dead == layer_stats.ChannelList(12, "0, 1, 2, 3, 4, 5, 6, 7 and 4 more")
-    with use_language("ko"):
-        rows = {row.name: row for row in layer_stats.gather(with_network(context, silent)).layers}
-    assert rows["1"].dead.names.startswith("0, 1, 2, 3, 4, 5, 6, 7")
-    assert "more" not in rows["1"].dead.names
 
 
 def test_the_best_probe_is_the_most_accurate(found: layer_stats.LayerStatsSection) -> None:
