@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ from pellucid.cli.output import Output
 from pellucid.data.dataset import Splits
 from pellucid.files import sha256
 from pellucid.recipe import RECIPES, Recipe
+from pellucid.runs.fit import Callback
 from pellucid.runs.run import Run
+from pellucid.training.loop import Epoch, Step
 from tests.toys import Call, only_class, pellucid, surroundings, toy_splits
 
 
@@ -219,15 +223,21 @@ def test_resume_from_the_command_line_ends_like_one_never_stopped(
 ) -> None:
     words = ("train", "toys", "--epochs", "2", "--threads", "1", "--quiet", "--out")
     assert call(*words, "whole")[0] == 0
-    seen = Output._show_event
+    shown = Output.training
 
-    def interrupting(self: Output, event: Any, recipe: Recipe) -> None:
-        seen(self, event, recipe)
-        if getattr(event, "step", 0) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+    @contextmanager
+    def interrupting(self: Output, recipe: Recipe) -> Iterator[Callback]:
+        with shown(self, recipe) as show:
+
+            def show_and_interrupt(event: Step | Epoch) -> None:
+                show(event)
+                if getattr(event, "step", 0) == 2:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+            yield show_and_interrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Output, "_show_event", interrupting)
+        patch.setattr(Output, "training", interrupting)
         assert call(*words, "stopped")[0] == 130
     assert call("train", "--resume", "stopped", "--quiet") == (0, "", "")
     assert sha256(Path("whole/model.safetensors")) == sha256(Path("stopped/model.safetensors"))
