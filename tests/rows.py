@@ -143,6 +143,7 @@ live/counting.py
 live/disagreements.py
 live/app.py
 live/__init__.py
+cli/completion.py
 cli/options.py
 cli/output.py
 cli/parser.py

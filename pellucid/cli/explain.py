@@ -15,6 +15,7 @@ from pellucid.cli.options import (
     Quiet,
     RunArgument,
     Scaling,
+    choice,
     refuse_streams_and_addresses,
     requested_language,
 )
@@ -50,9 +51,7 @@ def explain(
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(
-            "--format", metavar="png|json|html", help="What to write; by the ending of --out unless given."
-        ),
+        choice("png|json|html", "What to write; by the ending of --out unless given.", "--format"),
     ] = None,
     against: Annotated[
         str | None, typer.Option(metavar="CLASS", help="Explain why the target and not this class.")

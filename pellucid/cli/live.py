@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pellucid.cli import completion
 from pellucid.cli.options import AsJson, DataDir, Language, Quiet, requested_language
 from pellucid.cli.output import Output
 from pellucid.cli.pictures import splits_of
@@ -26,7 +27,11 @@ Examples:
 def live(
     run_folders: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN", help="Folders of one to three runs, shown side by side."),
+        typer.Argument(
+            metavar="RUN",
+            help="Folders of one to three runs, shown side by side.",
+            autocompletion=completion.run,
+        ),
     ],
     *,
     port: Annotated[
