@@ -10,12 +10,14 @@ from torch import Tensor, nn
 
 from pellucid.errors import PellucidError, UsageError
 from pellucid.inference import evaluation_mode, scaled
+from pellucid.recipe import refuse_unknown_keywords
 
 Hook = Callable[[str, Tensor], Tensor | None]  # layer and output -> a replacement, or None
 
 SPECIAL_TOKENS = (0, 1, 2, 5)  # none; class token; with a distillation token; with four registers
 
 
+@refuse_unknown_keywords
 def record(network: nn.Module, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
     """The output of every layer for `images`, by the layer's name and in order of execution.
 

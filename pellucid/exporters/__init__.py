@@ -8,6 +8,7 @@ from pellucid.data.dataset import Splits
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.exporters.page import export_page
 from pellucid.pad.section import Subject
+from pellucid.recipe import refuse_unknown_keywords
 from pellucid.runs.run import Run
 
 
@@ -24,6 +25,7 @@ EXPORTERS: dict[str, Exporter] = {
 }
 
 
+@refuse_unknown_keywords
 def export(
     run: Run | str | Path,
     path: str | Path | None = None,

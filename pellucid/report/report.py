@@ -23,6 +23,7 @@ from pellucid.machine import keep_memory
 from pellucid.pad.section import Section as Drawing
 from pellucid.plots import charts
 from pellucid.plots.images import Atlas
+from pellucid.recipe import refuse_unknown_keywords
 from pellucid.report import (
     calibration,
     counterfactual,
@@ -153,6 +154,7 @@ BLANKS = (
 )  # fmt: skip
 
 
+@refuse_unknown_keywords
 def write_report(
     run: Run,
     splits: Splits | None = None,

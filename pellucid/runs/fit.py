@@ -39,7 +39,7 @@ from pellucid.models import (
     own_network,
 )
 from pellucid.models.kernels.build import compile_failure, prepare
-from pellucid.recipe import AUTO, NamedRecipe, Recipe, read_recipe
+from pellucid.recipe import AUTO, NamedRecipe, Recipe, read_recipe, refuse_unknown_keywords
 from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from pellucid.runs.choose import Candidate, choose, leaves_open
 from pellucid.runs.environment import environment_of
@@ -70,6 +70,7 @@ Callback = Callable[[Step | Epoch], None]
 AnyRecipe = Recipe | NamedRecipe | str
 
 
+@refuse_unknown_keywords
 def fit(
     pictures: Any,
     validation: "Dataset | AnyRecipe | None" = None,
@@ -154,6 +155,7 @@ def fit(
     return _trained(session, callbacks)
 
 
+@refuse_unknown_keywords
 def resume(
     folder: str | Path,
     pictures: Splits | Dataset | None = None,
@@ -254,7 +256,7 @@ def _check_machine(network: nn.Module, train: Dataset, recipe: Recipe) -> None:
         warnings.warn(
             f"{recipe.threads} threads slow each other down on {cores()} cores. Expected up to "
             f"`threads={cores()}`.",
-            stacklevel=3,
+            stacklevel=4,
         )
     prepare()
     if failure := compile_failure():
@@ -262,7 +264,7 @@ def _check_machine(network: nn.Module, train: Dataset, recipe: Recipe) -> None:
             f"The convolution kernels could not be compiled, so training is slower, and the same seed gives "
             f"other weights than where they compile: {failure}. PELLUCID_KERNELS=off asks for torch's "
             "convolution without this warning.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

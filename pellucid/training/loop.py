@@ -21,7 +21,7 @@ from pellucid.inference import evaluation_mode, fixed_batches, restored_modes, s
 from pellucid.machine import keep_memory, multiplies_bfloat16
 from pellucid.models.kernels.build import prepare
 from pellucid.models.kernels.fused import fast_path
-from pellucid.recipe import DEFAULT, Precision, Recipe
+from pellucid.recipe import DEFAULT, Precision, Recipe, refuse_unknown_keywords
 from pellucid.training.augment import apply_augmentations, default_augmentations, parse_augmentations
 from pellucid.training.diagnostics import LayerDiagnostics, diagnostics, weights_now
 from pellucid.training.optimizers import Optimizers
@@ -130,6 +130,7 @@ class Progress:
         return progress
 
 
+@refuse_unknown_keywords
 def train(
     network: nn.Module,
     train_set: Dataset,
