@@ -101,6 +101,7 @@ runs/environment.py
 runs/stopping.py
 runs/choose.py
 runs/run.py
+runs/verdicts.py
 runs/fit.py
 prediction.py
 comparison.py

@@ -41,6 +41,7 @@ from pellucid.pad.section import (
     base64_of,
     class_balanced_sample,
     constants_script,
+    evidence_data,
     pad_data,
     style,
     texts,
@@ -282,6 +283,7 @@ def _data_for_torch(subject: Subject, answerer: Answerer, reason: str) -> PadDat
         snapshots=_past(subject),
         too_large_for_snapshots=TooLargeForSnapshots(weights, MAX_WEIGHTS) if weights > MAX_WEIGHTS else None,
         torch=TorchData(layers, facts["evidence"], reason),
+        evidence=evidence_data(subject.verdicts),
     )
 
 

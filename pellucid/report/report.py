@@ -41,9 +41,9 @@ from pellucid.report import (
     training,
 )
 from pellucid.report.context import ReportContext
-from pellucid.report.evidence import write_verdicts
 from pellucid.report.templates import SCALES, environment_of_pages, gradient
 from pellucid.runs.run import Run
+from pellucid.runs.verdicts import write_verdicts
 
 REPORT = "report.html"
 STYLES = ("shared/page.css", "shared/why.css")
