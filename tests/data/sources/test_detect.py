@@ -1,6 +1,8 @@
 """Every layout is read where it lies: archives in place, arrays without pickles, tables, frames."""
 
+import errno
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +132,27 @@ def test_a_path_that_is_not_there_or_no_data_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_bytes(b"")
     with pytest.raises(UsageError, match=r"is not a data set\. Expected a folder"):
         list_pictures(tmp_path / "a.docx")
+
+
+@pytest.mark.parametrize("path", ["/", "/proc", "/proc/self/fd", "/dev", "/sys"])
+def test_folders_of_the_system_are_refused_before_they_are_walked(path: str) -> None:
+    if not Path(path).is_dir():
+        pytest.skip(f"this system has no {path}")
+    with pytest.raises(UsageError, match=r"is a folder of the system\. Name the folder that holds your"):
+        list_pictures(path)
+
+
+def test_a_folder_that_may_not_be_opened_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(tmp_path / "pictures", FILES)
+
+    def refused(path: Path) -> Any:
+        if Path(path).name == "cat":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(UsageError, match=r"cat': You may not read or write it\. Change its permissions"):
+        list_pictures(tmp_path / "pictures")
