@@ -28,6 +28,11 @@ OTHER_SUFFIXES = frozenset(
     ".zip .tar .gz .tgz .bz2 .xz .7z .rar .pdf .doc .docx .xls .xlsx .ppt .pptx .mp4 .avi .mov .mkv .mp3 "
     ".wav .db .sqlite .lock .bin .svg".split()
 )
+# Pictures, films and arrays that are not read: where a class's folder holds nothing else, the class is lost.
+UNREAD_SUFFIXES = frozenset(
+    ".psd .xcf .svg .eps .pdf .jp2 .j2k .jxl .tga .exr .hdr .ico .fits .dcm .nii .cr3 .raf .orf .rw2 "
+    ".npy .mat .mp4 .avi .mov .mkv .webm".split()
+)
 SIGNATURES = re.compile(
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0|II\*\0|MM\0\*|P[1-6]\s+[\d#]"
     rb"|....ftyp(?:heic|heix|hevc|heim|heis|mif1|msf1|avif|avis)",
