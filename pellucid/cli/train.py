@@ -235,9 +235,12 @@ def _begun(
         seconds = expected_seconds(recipe, splits.train, splits.validation)
         output.event("plan", models=[recipe.model], seconds=seconds)
         output.line(f"Training takes about {duration(max(1.0, seconds))}.")
-    with output.training(recipe) as show:
+    with output.training(recipe) as (show, show_pictures):
         kept = MAX_SNAPSHOTS if snapshots is None else snapshots
-        run = fit(splits, recipe, folder=out, callbacks=[show], snapshots=kept, candidates=candidates)
+        run = fit(
+            splits, recipe, folder=out, callbacks=[show], snapshots=kept, candidates=candidates,
+            progress=show_pictures,
+        )  # fmt: skip
     output.line(f"{run.folder}: {run.summary}")
     return run, splits
 
@@ -310,7 +313,7 @@ def _resumed(folder: Path, data_dir: Path | None, output: Output) -> "tuple[Run,
     origin = origin_in(read_object(folder / ENVIRONMENT), folder)
     splits = load_again(origin, data_dir=data_dir, split_file=folder / SPLIT, progress=progress(origin.known))
     output.data(origin.data, splits)
-    with output.training(read_recipe(folder / RECIPE)) as show:
-        run = resume(folder, splits, callbacks=[show])
+    with output.training(read_recipe(folder / RECIPE)) as (show, show_pictures):
+        run = resume(folder, splits, callbacks=[show], progress=show_pictures)
     output.line(f"{run.folder}: {run.summary}")
     return run, splits
