@@ -68,8 +68,8 @@ training/schedule.py
 training/sampling.py
 training/augment.py
 training/optimizers.py
-training/loop.py
 training/memory.py
+training/loop.py
 training/logistic.py
 training/transfer.py
 training/estimate.py

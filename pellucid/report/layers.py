@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
-from pellucid.explanation.activations import record
+from pellucid.explanation.activations import record, recordable
 from pellucid.formatting import figure
 from pellucid.inference import scaled
 from pellucid.language import translate
@@ -331,8 +331,9 @@ def silent_channels(network: nn.Module, images: Tensor) -> SilentChannels:
     affordable = MAX_SILENT_VALUES // sum(maps.numel() for maps in first.values())
     checked = min(len(images), max(3, min(MAX_SILENT_PICTURES, affordable)))
     highest: dict[str, Tensor] = {}
-    for part in torch.split(images[:checked], 50):
-        recorded = record(network, scaled(part))
+    size = recordable(network, images, 50)
+    for start in range(0, checked, size):
+        recorded = record(network, scaled(images[start : min(start + size, checked)]))
         for name in layers:
             peak = recorded[name].amax(dim=(0, 2, 3))  # (C,)
             highest[name] = torch.maximum(highest[name], peak) if name in highest else peak
