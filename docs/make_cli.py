@@ -29,7 +29,7 @@ HEAD = """\
 # The command line
 
 Made by `make docs` from the commands themselves; a test compares. `pellucid help COMMAND` shows the same.
-`pellucid --install-completion` lets your shell complete commands and options with the Tab key.
+`pellucid --install-completion` lets your shell complete commands, options, names and runs with the Tab key.
 
 Exit codes: 0 done, 1 failure, 2 the command cannot be done as written, 3 a check failed, 130 stopped with
 Ctrl-C after a clean save (143 by SIGTERM).

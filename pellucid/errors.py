@@ -7,6 +7,7 @@ PellucidError            something went wrong; the command line exits with 1
 """
 
 import difflib
+import errno
 import functools
 from collections.abc import Callable, Iterable
 from dataclasses import fields
@@ -39,6 +40,30 @@ class Interrupted(PellucidError):
     def __init__(self, message: str, exit_code: int = 130) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+# What a person can do about an error of the system; others are quoted as the system words them.
+ADVICE = {
+    errno.EACCES: "You may not read or write it. Change its permissions, or name another.",
+    errno.EPERM: "You may not read or write it. Change its permissions, or name another.",
+    errno.ENOENT: "It is not there, or has been removed meanwhile. Run the command again.",
+    errno.ENOTDIR: "A part of that path is a file, not a folder.",
+    errno.EISDIR: "It is a folder; expected a file.",
+    errno.ENAMETOOLONG: "The name is longer than the system allows. Check what was given.",
+    errno.ENOSPC: "The disk is full. Make room, then run the command again.",
+    errno.EROFS: "Nothing can be written there. Name another folder.",
+    errno.EIO: "The disk could not be read or written. Copy the files to another disk.",
+    errno.ELOOP: "Its links lead back to themselves. Name the folder itself.",
+}
+SHOWN_NAME = 120  # characters of a path in an error
+
+
+def plain_error(error: OSError) -> str:
+    """An error of the system in plain words: which file, what is the matter, what to do."""
+    name = str(error.filename or "")
+    shown = f"'{name if len(name) <= SHOWN_NAME else name[:SHOWN_NAME] + '...'}': " if name else ""
+    other = f"The system reports: {error.strerror or error}. Check the path, or name another."
+    return f"{shown}{ADVICE.get(error.errno or 0, other)}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

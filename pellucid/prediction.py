@@ -12,6 +12,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.tree import folder_tree
 from pellucid.errors import UsageError
+from pellucid.recipe import refuse_unknown_keywords
 
 READ_AT_ONCE = 1024  # files read before they go through the network
 
@@ -47,6 +48,7 @@ class FilePrediction:
         return 0.0 if self.probabilities is None else float(self.probabilities.max())
 
 
+@refuse_unknown_keywords
 def predict_files(
     classifier: Classifier | str | Path,
     sources: str | Path | Iterable[str | Path],

@@ -1,11 +1,14 @@
 """Every choice that decides a training run, in one flat, frozen record."""
 
+import difflib
+import functools
+import inspect
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 from pellucid.errors import UsageError, did_you_mean, suggest_names
 from pellucid.files import read_json
@@ -14,6 +17,8 @@ Optimizer = Literal["adam", "adamw", "muon"]
 Schedule = Literal["constant", "one-cycle", "linear"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Balance = Literal["none", "weights", "sampler"]
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
 
 
 @suggest_names
@@ -254,3 +259,40 @@ def changed(recipe: Recipe, settings: dict[str, Any]) -> Recipe:
         if name not in names:
             raise UsageError(f"Unknown setting '{name}'. {did_you_mean(name, names)}")
     return replace(recipe, **settings)
+
+
+def refuse_unknown_keywords(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+    """`function`, answering a keyword that it does not take with UsageError and what was meant.
+
+    A setting of training, such as `epochs`, is shown where it belongs: in a Recipe.
+    """
+    known = list(inspect.signature(function).parameters)
+
+    @functools.wraps(function)
+    def checked(*given: Parameters.args, **keywords: Parameters.kwargs) -> Returned:
+        if unknown := next((name for name in keywords if name not in known), None):
+            data = given[0] if given and isinstance(given[0], str) else "digits"
+            raise UsageError(_misplaced(function.__name__, unknown, keywords, known, data))
+        return function(*given, **keywords)
+
+    return checked
+
+
+def _misplaced(
+    function: str, unknown: str, keywords: Mapping[str, object], known: list[str], data: str
+) -> str:
+    """The sentence about a keyword that `function` does not take."""
+    settings = [field.name for field in fields(Recipe)]
+    meant = {name: next(iter(difflib.get_close_matches(name, settings, 1, 0.8)), "") for name in keywords}
+    if not meant[unknown]:
+        return f"{function}() takes no `{unknown}`. {did_you_mean(unknown, known)}"
+    moved = [
+        f"{meant[name]}={value!r}" for name, value in keywords.items() if name not in known and meant[name]
+    ]
+    called = (
+        f"train(network, train_set, validation_set, Recipe({', '.join(moved)}))"
+        if function == "train"
+        else f'fit("{data}", Recipe.named("fast", {", ".join(moved)}))'
+    )
+    named = "" if meant[unknown] == unknown else f" Did you mean `{meant[unknown]}`?"
+    return f"{function}() takes no `{unknown}`.{named} Settings of training belong in a Recipe: {called}."

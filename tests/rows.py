@@ -68,8 +68,8 @@ training/schedule.py
 training/sampling.py
 training/augment.py
 training/optimizers.py
-training/loop.py
 training/memory.py
+training/loop.py
 training/logistic.py
 training/transfer.py
 training/estimate.py
@@ -101,6 +101,7 @@ runs/environment.py
 runs/stopping.py
 runs/choose.py
 runs/run.py
+runs/verdicts.py
 runs/fit.py
 prediction.py
 comparison.py
@@ -143,6 +144,7 @@ live/counting.py
 live/disagreements.py
 live/app.py
 live/__init__.py
+cli/completion.py
 cli/options.py
 cli/output.py
 cli/parser.py

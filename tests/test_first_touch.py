@@ -1,5 +1,6 @@
 """What a person types first works: strings for paths, any kind of picture, a network of one's own."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,47 @@ def test_a_dataset_is_indexed_measured_sliced_and_walked_through() -> None:
         train[144]
     with pytest.raises(UsageError, match="Expected indices as one row of whole numbers"):
         train.subset([0.5, 1.0])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: pellucid.fit("digits", epochs=3),  # type: ignore[call-arg]
+            r"fit\(\) takes no `epochs`\. Settings of training belong in a Recipe: "
+            r"fit\(\"digits\", Recipe\.named\(\"fast\", epochs=3\)\)\.",
+        ),
+        (
+            lambda: pellucid.fit(SPLITS, folder="x", seed=1, epoch=3),  # type: ignore[call-arg]
+            r"takes no `seed`\..*Recipe\.named\(\"fast\", seed=1, epochs=3\)\)",
+        ),
+        (
+            lambda: pellucid.train(Own(), SPLITS.train, SPLITS.validation, batchsize=8),  # type: ignore[call-arg]
+            r"train\(\) takes no `batchsize`\. Did you mean `batch_size`\? .*Recipe\(batch_size=8\)\)",
+        ),
+        (
+            lambda: pellucid.fit(SPLITS, foldr="x"),  # type: ignore[call-arg]
+            r"fit\(\) takes no `foldr`\. Did you mean 'folder'\?",
+        ),
+    ],
+)
+def test_a_setting_given_as_a_keyword_is_shown_where_it_belongs(call: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        call()
+
+
+FUNCTIONS = [name for name in pellucid.__all__ if inspect.isfunction(getattr(pellucid, name))]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_public_function_answers_a_setting_of_training(name: str) -> None:
+    function = getattr(pellucid, name)
+    needed = [each for each in inspect.signature(function).parameters.values() if each.default is each.empty]
+    values = ["digits" for each in needed if each.kind is each.POSITIONAL_OR_KEYWORD]
+    if name == "explain_each":
+        values = [nn.Flatten(), torch.zeros(1, 1, 2, 2)]
+    with pytest.raises(UsageError, match=r"takes no `learning_rate`.*Recipe\.?\w*\(.*learning_rate=1\.0\)"):
+        function(*values, learning_rate=1.0)
 
 
 def test_a_misspelt_setting_is_answered_with_the_nearest() -> None:

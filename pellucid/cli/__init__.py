@@ -35,7 +35,7 @@ from pellucid.cli import (
     train,
 )
 from pellucid.cli.output import problem, with_flags
-from pellucid.errors import PellucidError, UsageError
+from pellucid.errors import PellucidError, UsageError, plain_error
 from pellucid.formatting import plain
 
 # The commands in the order --help shows them, each with the examples at the end of its help.
@@ -121,8 +121,7 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # a folder that may not be looked into, a name that is too long
-        name = f"'{error.filename}': " if error.filename else ""
-        _fail(f"{name}{error.strerror or error}.", 1)
+        _fail(plain_error(error), 1)
 
 
 def _fail(message: str, code: int) -> NoReturn:

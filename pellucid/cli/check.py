@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pellucid.cli import completion
 from pellucid.cli.options import (
     AsJson,
     DataDir,
@@ -37,7 +38,12 @@ Examples:
 
 def check(
     data: Annotated[
-        str, typer.Argument(metavar="DATA", help="Your folder of pictures, or digits, mnist ...")
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="Your folder of pictures, or digits, mnist ...",
+            autocompletion=completion.data,
+        ),
     ],
     *,
     data_dir: DataDir = None,

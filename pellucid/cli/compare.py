@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pellucid.cli import completion
 from pellucid.cli.options import AsJson, DataDir, Language, Quiet, requested_language
 from pellucid.cli.output import Output
 from pellucid.formatting import percent
@@ -23,8 +24,12 @@ Examples:
 
 
 def compare(
-    first_folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    second_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Another run's folder.")],
+    first_folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's folder.", autocompletion=completion.run)
+    ],
+    second_folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Another run's folder.", autocompletion=completion.run)
+    ],
     *,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page to write.")] = Path("compare.html"),
     lang: Language = None,

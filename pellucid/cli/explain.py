@@ -15,6 +15,7 @@ from pellucid.cli.options import (
     Quiet,
     RunArgument,
     Scaling,
+    choice,
     refuse_streams_and_addresses,
     requested_language,
 )
@@ -50,9 +51,7 @@ def explain(
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(
-            "--format", metavar="png|json|html", help="What to write; by the ending of --out unless given."
-        ),
+        choice("png|json|html", "What to write; by the ending of --out unless given.", "--format"),
     ] = None,
     against: Annotated[
         str | None, typer.Option(metavar="CLASS", help="Explain why the target and not this class.")
@@ -135,12 +134,11 @@ def _explainer(
 ) -> "Callable[..., Explained]":
     """A function that explains one picture; what all of them need is made ready once."""
     from pellucid.explanation.counterfactual import counterfactuals
-    from pellucid.explanation.explanation import DEFAULT_METHODS
     from pellucid.explanation.explanation import explain as explain_picture
     from pellucid.explanation.neighbours import index_sample
-    from pellucid.report.evidence import read_verdicts
     from pellucid.report.explain_page import Explained, neighbours_of
     from pellucid.runs.run import Run
+    from pellucid.runs.verdicts import preferred_method, read_verdicts
 
     verdicts, index = read_verdicts(run_folder), None
     if neighbours > 0:
@@ -153,7 +151,7 @@ def _explainer(
     ) -> Explained:  # fmt: skip
         found = explain_picture(
             classifier, image, target,
-            methods=methods or DEFAULT_METHODS, layer=layer, against=against,
+            methods=methods or [preferred_method(verdicts)], layer=layer, against=against,
         )  # fmt: skip
         wanted = found.probabilities.argsort(descending=True)[1:10].tolist()
         changes = counterfactuals(classifier, found.image, wanted) if change else []

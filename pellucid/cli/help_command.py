@@ -14,10 +14,19 @@ Examples:
 """
 
 
+def _begun(context: typer.Context, incomplete: str) -> list[str]:
+    assert context.parent is not None
+    names = (name for name, _ in visible_commands(context.parent.command))
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def help_(
     context: typer.Context,
     command: Annotated[
-        str | None, typer.Argument(metavar="COMMAND", help="The command; all of them unless given.")
+        str | None,
+        typer.Argument(
+            metavar="COMMAND", help="The command; all of them unless given.", autocompletion=_begun
+        ),
     ] = None,
 ) -> None:
     """Show the help of a command, as `pellucid COMMAND --help` does."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pellucid.cli import completion
 from pellucid.cli.options import AsJson, DataDir, Language, Quiet, requested_language
 from pellucid.cli.output import Output
 from pellucid.cli.pictures import splits_of
@@ -26,7 +27,11 @@ Examples:
 def live(
     run_folders: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN", help="Folders of one to three runs, shown side by side."),
+        typer.Argument(
+            metavar="RUN",
+            help="Folders of one to three runs, shown side by side.",
+            autocompletion=completion.run,
+        ),
     ],
     *,
     port: Annotated[
@@ -63,6 +68,7 @@ def _opened(folder: Path, data_dir: Path | None, output: Output) -> "Served":
     from pellucid.live import served
     from pellucid.pad.section import Subject
     from pellucid.runs.run import Run
+    from pellucid.runs.verdicts import read_verdicts
 
     run = Run.open(folder)
     evaluation = run.evaluation()
@@ -72,7 +78,9 @@ def _opened(folder: Path, data_dir: Path | None, output: Output) -> "Served":
         train, test = splits.train, splits.test
     except UsageError as error:
         output.line(f"Without test pictures to start from: {error}")
-    subject = Subject(run.classifier, run.origin.data, train, test, run.snapshots())
+    subject = Subject(
+        run.classifier, run.origin.data, train, test, run.snapshots(), read_verdicts(run.folder)
+    )
     accuracy = None if evaluation is None else float(evaluation.accuracy)
     found = served(run.folder.resolve().name, subject, accuracy=accuracy)
     where = "the page itself" if found.answerer is None else "torch"

@@ -3,10 +3,11 @@
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from pellucid.cli import completion
 from pellucid.errors import UsageError
 from pellucid.language import locale_language, use_language
 
@@ -18,7 +19,18 @@ def _existing(path: Path | None) -> Path | None:
     return path
 
 
-RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, such as runs/latest.")]
+def choice(values: str, meaning: str, name: str | None = None) -> Any:
+    """An option that takes one of `values`, such as "adam|adamw|muon"; the Tab key offers them."""
+    names = [name] if name else []
+    return typer.Option(
+        *names, metavar=values, help=meaning, autocompletion=completion.one_of(values.split("|"))
+    )
+
+
+RunArgument = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run's folder, such as runs/latest.", autocompletion=completion.run),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
@@ -51,21 +63,17 @@ SplitTable = Annotated[
     typer.Option("--split", metavar="FILE", help="A run's split.csv: split your pictures as that run did."),
 ]
 OnUnreadable = Annotated[
-    str | None,
-    typer.Option(metavar="skip|stop", help="What to do with pictures of yours that cannot be read."),
+    str | None, choice("skip|stop", "What to do with pictures of yours that cannot be read.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 Scaling = Annotated[
     str | None,
-    typer.Option(
-        metavar="stretch|none",
-        help="Pictures of another size or colour: stretch converts them, none refuses them.",
-    ),
+    choice("stretch|none", "Pictures of another size or colour: stretch converts them, none refuses them."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 Language = Annotated[
     str | None,
-    typer.Option("--lang", metavar="en|ko", help="Language of the page; that of your locale unless given."),
+    choice("en|ko", "Language of the page; that of your locale unless given.", "--lang"),
 ]
 
 

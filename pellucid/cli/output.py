@@ -130,18 +130,32 @@ class Output:
             self.line(f"  {name:<16} {' '.join(numbers)}")
 
     @contextmanager
-    def training(self, recipe: Recipe) -> Iterator[Callable[["Step | Epoch"], None]]:
-        """A callback that shows every event of a training as it happens.
+    def training(
+        self, recipe: Recipe
+    ) -> Iterator[tuple[Callable[["Step | Epoch"], None], Callable[[str, int, int], None]]]:
+        """A callback that shows every event of a training as it happens, and one that shows how many pictures
+        have their features, which comes before.
 
         When the reader of the output leaves, training is stopped as by Ctrl-C: saved, to be resumed.
         """
         if self.quiet or self.as_json or not self.console.is_terminal:
-            yield lambda event: self._show_event(event, recipe)
+            yield (lambda event: self._show_event(event, recipe)), (lambda activity, done, count: None)
             return
         from pellucid.training.loop import Step
 
         with self._progress() as progress:
             task = progress.add_task("", total=None, figures="", left="")
+
+            def show_pictures(activity: str, done: int, count: int) -> None:
+                what = f"{activity} {done:,}/{count:,}"
+                progress.update(task, completed=done, total=count, description=what)
+                show_left()
+                if done == count:
+                    progress.reset(task, total=None, figures="", left="")
+
+            def show_left() -> None:
+                remaining = progress.tasks[0].time_remaining
+                progress.update(task, left="" if remaining is None else f"{duration(remaining)} left")
 
             def show(event: "Step | Epoch") -> None:
                 if isinstance(event, Step):
@@ -152,12 +166,11 @@ class Output:
                         description=f"epoch {event.epoch}/{recipe.epochs}, step {event.step}/{event.steps}",
                         figures=f"loss {event.loss:.3f}, {event.images_per_second:,.0f} pictures/s",
                     )
-                    remaining = progress.tasks[0].time_remaining
-                    progress.update(task, left="" if remaining is None else f"{duration(remaining)} left")
+                    show_left()
                 else:
                     self._show_event(event, recipe)
 
-            yield show
+            yield show, show_pictures
 
     def _progress(self) -> "Progress":
         from rich.progress import BarColumn, Progress, TextColumn

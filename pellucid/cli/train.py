@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pellucid.cli import completion
 from pellucid.cli.options import (
     AsJson,
     DataDir,
@@ -19,6 +20,7 @@ from pellucid.cli.options import (
     Quiet,
     Size,
     SplitTable,
+    choice,
     refuse_filled_folder,
     refuse_streams_and_addresses,
     requested_language,
@@ -45,7 +47,12 @@ Examples:
 
 def train(
     data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="Your folder of pictures, or digits, mnist ...")
+        str | None,
+        typer.Argument(
+            metavar="DATA",
+            help="Your folder of pictures, or digits, mnist ...",
+            autocompletion=completion.data,
+        ),
     ] = None,
     *,
     recipe: Annotated[
@@ -54,10 +61,16 @@ def train(
             metavar="NAME|FILE",
             help=f"Settings to start from: {', '.join(RECIPES)}, or a run's recipe.json to repeat that run. "
             "Default: fast.",
+            autocompletion=completion.one_of(RECIPES),
         ),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with a run that was stopped.")
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Go on with a run that was stopped.",
+            autocompletion=completion.stopped_run,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="The run's folder, exactly; new or empty.")
@@ -69,6 +82,7 @@ def train(
             metavar="NAME",
             help="The network (see: pellucid models), hf:NAME_OR_FOLDER, or auto: several are tried and the "
             "best on validation pictures is kept, as is done for your own pictures.",
+            autocompletion=completion.one_of(completion.MODELS),
         ),
     ] = None,
     budget: Annotated[
@@ -83,15 +97,12 @@ def train(
         int | None, typer.Option(help="How often all training pictures are seen, at most.")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures per step.")] = None,
-    optimizer: Annotated[
-        str | None, typer.Option(metavar="adam|adamw|muon", help="What moves the weights.")
-    ] = None,
+    optimizer: Annotated[str | None, choice("adam|adamw|muon", "What moves the weights.")] = None,
     learning_rate: Annotated[
         float | None, typer.Option(help="Its constant value, or the peak of the schedule.")
     ] = None,
     schedule: Annotated[
-        str | None,
-        typer.Option(metavar="constant|one-cycle|linear", help="How the learning rate changes."),
+        str | None, choice("constant|one-cycle|linear", "How the learning rate changes.")
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Decoupled weight decay.")] = None,
     label_smoothing: Annotated[
@@ -107,15 +118,13 @@ def train(
         str | None,
         typer.Option(metavar="NAMES", help="auto, none, or names such as crop,flip (see the guide)."),
     ] = None,
-    balance: Annotated[
-        str | None, typer.Option(metavar="none|weights|sampler", help="What to do about uneven classes.")
-    ] = None,
+    balance: Annotated[str | None, choice("none|weights|sampler", "What to do about uneven classes.")] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of the training pictures held out to choose the best epoch.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides everything random; 42 unless given.")] = None,
     precision: Annotated[
-        str | None, typer.Option(metavar="auto|float32|bfloat16", help="Of the arithmetic in training.")
+        str | None, choice("auto|float32|bfloat16", "Of the arithmetic in training.")
     ] = None,
     threads: Annotated[int | None, typer.Option(help="Processor threads; 0: one per core.")] = None,
     snapshots: Annotated[
@@ -226,9 +235,12 @@ def _begun(
         seconds = expected_seconds(recipe, splits.train, splits.validation)
         output.event("plan", models=[recipe.model], seconds=seconds)
         output.line(f"Training takes about {duration(max(1.0, seconds))}.")
-    with output.training(recipe) as show:
+    with output.training(recipe) as (show, show_pictures):
         kept = MAX_SNAPSHOTS if snapshots is None else snapshots
-        run = fit(splits, recipe, folder=out, callbacks=[show], snapshots=kept, candidates=candidates)
+        run = fit(
+            splits, recipe, folder=out, callbacks=[show], snapshots=kept, candidates=candidates,
+            progress=show_pictures,
+        )  # fmt: skip
     output.line(f"{run.folder}: {run.summary}")
     return run, splits
 
@@ -301,7 +313,7 @@ def _resumed(folder: Path, data_dir: Path | None, output: Output) -> "tuple[Run,
     origin = origin_in(read_object(folder / ENVIRONMENT), folder)
     splits = load_again(origin, data_dir=data_dir, split_file=folder / SPLIT, progress=progress(origin.known))
     output.data(origin.data, splits)
-    with output.training(read_recipe(folder / RECIPE)) as show:
-        run = resume(folder, splits, callbacks=[show])
+    with output.training(read_recipe(folder / RECIPE)) as (show, show_pictures):
+        run = resume(folder, splits, callbacks=[show], progress=show_pictures)
     output.line(f"{run.folder}: {run.summary}")
     return run, splits

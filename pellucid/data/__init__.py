@@ -14,6 +14,7 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.detect import refuse_missing
 from pellucid.data.store.pixels import OnUnreadable
 from pellucid.errors import UsageError, did_you_mean
+from pellucid.recipe import refuse_unknown_keywords
 
 __all__ = [
     "DATASETS",
@@ -41,6 +42,7 @@ DATASETS: dict[str, KnownDataset] = {
 }
 
 
+@refuse_unknown_keywords
 def load(
     data: Any,
     *,

@@ -17,6 +17,7 @@ from pellucid.data.mapped import MappedImages, in_blocks
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.language import Message, message_from_json
+from pellucid.recipe import refuse_unknown_keywords
 
 Indices = Tensor | Sequence[int] | slice
 
@@ -278,6 +279,7 @@ class Split(NamedTuple):
     held_out: Dataset
 
 
+@refuse_unknown_keywords
 def split(dataset: Dataset, *, fraction: float = 0.2, seed: int = 42) -> Split:
     """Part a data set in two, every class by the same fraction; identical pictures stay on one side.
 

@@ -17,6 +17,7 @@ from pellucid.evaluation.metrics import Bin, ClassScore, Confusion, wilson
 from pellucid.files import read_csv, write_csv, write_json
 from pellucid.formatting import digits, percent, times
 from pellucid.language import translate
+from pellucid.recipe import refuse_unknown_keywords
 
 EVALUATION, PREDICTIONS = "evaluation.json", "predictions.csv"
 BINS = 10
@@ -249,6 +250,7 @@ class Evaluation:
             ) from error
 
 
+@refuse_unknown_keywords
 def evaluate(classifier: Classifier, dataset: Dataset) -> Evaluation:
     """How `classifier` predicts every picture of `dataset`, its labels matched by class name.
 

@@ -10,12 +10,24 @@ from torch import Tensor, nn
 
 from pellucid.errors import PellucidError, UsageError
 from pellucid.inference import evaluation_mode, scaled
+from pellucid.recipe import refuse_unknown_keywords
 
 Hook = Callable[[str, Tensor], Tensor | None]  # layer and output -> a replacement, or None
 
+RECORD_BYTES = 256 << 20  # of the outputs of all layers that are held at once
 SPECIAL_TOKENS = (0, 1, 2, 5)  # none; class token; with a distillation token; with four registers
 
 
+def recordable(network: nn.Module, images: Tensor, most: int) -> int:
+    """How many pictures' outputs of every layer fit into RECORD_BYTES, up to `most` and at least 1.
+
+    images  (N, C, H, W), N > 0, of which the first is run through the network
+    """
+    size = sum(output.numel() * output.element_size() for output in record(network, images[:1]).values())
+    return max(1, min(most, RECORD_BYTES // max(1, size)))
+
+
+@refuse_unknown_keywords
 def record(network: nn.Module, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
     """The output of every layer for `images`, by the layer's name and in order of execution.
 

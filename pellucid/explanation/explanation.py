@@ -23,6 +23,7 @@ from pellucid.formatting import percent
 from pellucid.inference import scaled
 from pellucid.language import Message, lazy_gettext, translate
 from pellucid.plots import figures, images
+from pellucid.recipe import refuse_unknown_keywords
 
 DEFAULT_METHODS = ("gradient x activation",)
 
@@ -130,6 +131,7 @@ class Explanation:
         return figures.plot_feature_maps(self.feature_maps[layer], title=layer)
 
 
+@refuse_unknown_keywords
 def explain(
     classifier: Classifier | nn.Module,
     image: Any,

@@ -26,6 +26,7 @@ from pellucid.explanation.activations import (
     network_input,
     preserved_state,
     record,
+    recordable,
     uncompiled,
 )
 from pellucid.explanation.faithfulness import randomised
@@ -134,14 +135,14 @@ def layer_statistics(
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:pictures]
     sample = dataset.subset(order)
     network = uncompiled(classifier.network)
-    images = scaled(sample.images)
-    summaries = _summaries(network, images, seed)
-    untrained = _summaries(_untrained(classifier), images, seed)
+    images = scaled(sample.images[: recordable(network, sample.images, 16)])
+    summaries = _summaries(network, sample.images, seed)
+    untrained = _summaries(_untrained(classifier), sample.images, seed)
     labels, count = sample.labels, len(sample.classes)
     costs, seconds = multiply_adds(network, images[:1]), layer_seconds(network, images[:1])
     theoretical, effective = (
         receptive_fields(network, images[:1]),
-        effective_receptive_fields(network, images[:16]),
+        effective_receptive_fields(network, images),
     )
     modules = layers_of(network)
     layers = []
@@ -312,8 +313,10 @@ def _summaries(network: nn.Module, images: Tensor, seed: int) -> dict[str, _Summ
         name for name, module in layers_of(network).items() if any(True for _ in module.parameters())
     }
     summaries: dict[str, _Summary] = {}
-    for part in torch.split(images, BATCH):
-        before = part.float()
+    size = recordable(network, images, BATCH)
+    for start in range(0, len(images), size):
+        part = scaled(images[start : start + size])
+        before = part
         for key, output in record(network, part).items():
             grid = grid_of(tuple(output.shape), (part.shape[2], part.shape[3]))
             maps = grid.maps(output) if grid is not None else output.flatten(1)[..., None, None]

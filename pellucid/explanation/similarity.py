@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pellucid.classifier import Classifier
 from pellucid.errors import UsageError
-from pellucid.explanation.activations import record
+from pellucid.explanation.activations import record, recordable
 from pellucid.inference import scaled
 
 CELLS = 4  # layers are compared after averaging their maps to at most 4 x 4 cells
@@ -120,8 +120,10 @@ def disagreements(first: Classifier, second: Classifier, images: Tensor) -> list
 def _kernels(classifier: Classifier, images: Tensor) -> dict[str, Tensor]:
     """The centred Gram matrix (N, N) of the pictures, by layer."""
     outputs: dict[str, list[Tensor]] = {}
-    for part in torch.split(images, 64):
-        for name, output in record(classifier.network, scaled(part)).items():
+    size = recordable(classifier.network, images, 64)
+    for start in range(0, len(images), size):
+        part = scaled(images[start : start + size])
+        for name, output in record(classifier.network, part).items():
             outputs.setdefault(name, []).append(_averaged(output))
     return {name: _kernel(torch.cat(parts)) for name, parts in outputs.items()}
 

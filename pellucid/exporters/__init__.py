@@ -8,7 +8,9 @@ from pellucid.data.dataset import Splits
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.exporters.page import export_page
 from pellucid.pad.section import Subject
+from pellucid.recipe import refuse_unknown_keywords
 from pellucid.runs.run import Run
+from pellucid.runs.verdicts import read_verdicts
 
 
 class Exporter(NamedTuple):
@@ -24,6 +26,7 @@ EXPORTERS: dict[str, Exporter] = {
 }
 
 
+@refuse_unknown_keywords
 def export(
     run: Run | str | Path,
     path: str | Path | None = None,
@@ -48,5 +51,7 @@ def export(
     splits = splits or run.splits()
     exporter = EXPORTERS[format]
     target = Path(path) if path is not None else run.folder / f"{format}{exporter.suffix}"
-    subject = Subject(run.classifier, run.origin.data, splits.train, splits.test, run.snapshots())
+    subject = Subject(
+        run.classifier, run.origin.data, splits.train, splits.test, run.snapshots(), read_verdicts(run.folder)
+    )
     return exporter.write(subject, target, language=language)

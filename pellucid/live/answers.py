@@ -39,6 +39,7 @@ from pellucid.explanation.activations import (
 )
 from pellucid.explanation.trace import CellTrace, Reach, Tracer, cell_fields
 from pellucid.inference import evaluation_mode, scaled
+from pellucid.pad.data import ReceptiveField, TorchLayerData
 from pellucid.training.snapshots import Snapshot
 
 TRACE_FIELDS = (
@@ -113,23 +114,17 @@ class Layer:
     grid: Grid | None
     reach: Reach | str | None = None
 
-    def facts(self) -> dict[str, Any]:
-        """What the page needs to know, as plain values."""
-        seen: Any = self.reach
-        if isinstance(
-            self.reach, Reach
-        ):  # in a reduced layer, the union over the cells behind each displayed one
+    @property
+    def data(self) -> TorchLayerData:
+        """What the page needs to know."""
+        field: ReceptiveField = "whole" if self.reach == "whole" else None
+        if isinstance(self.reach, Reach):  # in a reduced layer, over all the cells behind each displayed one
             sides = zip((self.reach.rows, self.reach.columns), self.shown[1:], strict=True)
-            seen = [
+            field = [
                 [[side[first][0], side[last][1]] for first, last in _source_cells(len(side), count)]
                 for side, count in sides
             ]
-        return {
-            "name": self.key,
-            "shape": list(self.shape),
-            "shown_shape": list(self.shown),
-            "receptive_field": seen,
-        }
+        return TorchLayerData(self.key, self.shape, self.shown, field)
 
     def cell(self, row: int, column: int) -> tuple[int, int]:
         """The middle one of the cells behind a displayed cell."""
@@ -191,10 +186,6 @@ class Answerer:
                 layers.append(layer)
         evidence = next((index for index, layer in enumerate(layers) if layer.key == best), None)
         return layers, evidence
-
-    def facts(self) -> dict[str, Any]:
-        """What the page needs to know, as plain values."""
-        return {"layers": [layer.facts() for layer in self.layers], "evidence": self.evidence}
 
     def answer(self, question: Question) -> bytes:
         """Scores (K,), evidence (h, w), the open layers and the trace of a cell: float32 after a JSON header

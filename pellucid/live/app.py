@@ -31,7 +31,6 @@ from pellucid.pad.data import (
     SnapshotsData,
     TooLargeForSnapshots,
     TorchData,
-    TorchLayerData,
     to_json,
 )
 from pellucid.pad.section import (
@@ -41,6 +40,7 @@ from pellucid.pad.section import (
     base64_of,
     class_balanced_sample,
     constants_script,
+    evidence_data,
     pad_data,
     style,
     texts,
@@ -270,9 +270,9 @@ def received(subject: Subject, content: bytes) -> Tensor:
 
 def _data_for_torch(subject: Subject, answerer: Answerer, reason: str) -> PadData:
     """What a page must know of a run that it does not run itself."""
-    classifier, facts = subject.classifier, answerer.facts()
+    classifier = subject.classifier
     weights = sum(weight.numel() for weight in classifier.network.parameters())
-    layers = [TorchLayerData(**layer) for layer in facts["layers"]]
+    layers = [layer.data for layer in answerer.layers]
     return PadData(
         classes=classifier.classes,
         data=subject.data,
@@ -281,7 +281,8 @@ def _data_for_torch(subject: Subject, answerer: Answerer, reason: str) -> PadDat
         rule=RULES.get(subject.data),
         snapshots=_past(subject),
         too_large_for_snapshots=TooLargeForSnapshots(weights, MAX_WEIGHTS) if weights > MAX_WEIGHTS else None,
-        torch=TorchData(layers, facts["evidence"], reason),
+        torch=TorchData(layers, answerer.evidence, reason),
+        evidence=evidence_data(subject.verdicts),
     )
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.models import compact, lite0, pretrained, resnet, tutorial
+from pellucid.recipe import refuse_unknown_keywords
 
 Build = Callable[[int, int, tuple[int, int]], nn.Module]
 OWN = "own:"  # begins the name of a network that is a person's own
@@ -38,6 +39,7 @@ PRETRAINED: dict[str, Model] = {
 PretrainedNetwork = lite0.Lite0 | pretrained.Pretrained  # `features` of pictures, and `head` behind them
 
 
+@refuse_unknown_keywords
 def build(
     name: str,
     channels: int,

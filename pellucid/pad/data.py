@@ -139,6 +139,18 @@ class TorchData:
 
 
 @dataclass(frozen=True)
+class EvidenceData:
+    """How the pad's kind of evidence map, gradient x activation, fared in its tests on this network.
+
+    supported  whether it passed; None where it was not tested
+    passed     the methods that passed, the best first
+    """
+
+    supported: bool | None = None
+    passed: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class PadData:
     """One network as the pad needs it, run by the page (`weights`) or by torch (`torch`).
 
@@ -164,6 +176,7 @@ class PadData:
     snapshots: SnapshotsData | None = None
     too_large_for_snapshots: TooLargeForSnapshots | None = None
     torch: TorchData | None = None
+    evidence: EvidenceData = EvidenceData()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import base64
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from pellucid.inference import scaled
 from pellucid.pad.data import (
     ChannelData,
     CheckData,
+    EvidenceData,
     PadData,
     PoolData,
     ProgramData,
@@ -33,6 +34,7 @@ from pellucid.pad.data import (
 )
 from pellucid.pad.program import Program, lower
 from pellucid.pad.strokes import RULES, measure
+from pellucid.runs.verdicts import Verdicts, passed
 from pellucid.training.snapshots import Snapshot
 
 CHECK_PICTURES = 16  # test pictures that the page runs again when it opens, and offers as examples
@@ -46,6 +48,7 @@ MAX_POOL_BYTES = 160_000  # of the pool, compressed
 MAX_SNAPSHOT_BYTES = 1_900_000  # of all snapshots, compressed
 BITS = (8, 7, 6)  # per weight of a snapshot, the first that fits
 MAX_ABLATION_MULTIPLY_ADDS = 20_000_000_000  # of all runs with a channel switched off
+PAD_METHOD = "gradient x activation"  # of the evidence: what a page computes between two strokes
 MAX_CHANNEL_LAYERS = 40  # with channel statistics; the last ones of a deeper network
 # In the order in which they need each other.
 SCRIPTS = (
@@ -83,6 +86,7 @@ class Subject:
     train      to compare a drawing with the training pictures
     test       for examples, for the check against PyTorch and for channel statistics
     snapshots  the weights during training, oldest first; without them the page shows no snapshots
+    verdicts   how the kinds of evidence map fared on this network; empty where none was tested
     """
 
     classifier: Classifier
@@ -90,6 +94,7 @@ class Subject:
     train: Dataset | None = None
     test: Dataset | None = None
     snapshots: Sequence[Snapshot] = ()
+    verdicts: Verdicts = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -198,7 +203,14 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
         if pool
         else {},
         snapshots=_snapshots(program, subject.snapshots, pictures, snapshot_bytes),
+        evidence=evidence_data(subject.verdicts),
     )
+
+
+def evidence_data(verdicts: Verdicts) -> EvidenceData:
+    """How the pad's own kind of evidence map fared in its tests."""
+    found = verdicts.get(PAD_METHOD)
+    return EvidenceData(None if found is None else found.supported, passed(verdicts))
 
 
 def _refuse_large(program: Program, weights: Sequence[Tensor]) -> None:

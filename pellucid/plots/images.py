@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pellucid.assets import constants
+from pellucid.data.mapped import in_blocks
 from pellucid.language import translate
 
 _COLOURS = constants("colours")
@@ -110,7 +111,8 @@ def smaller(images: Tensor, side: int) -> Tensor:
     if longest <= side:
         return images
     size = [max(1, round(length * side / longest)) for length in images.shape[2:]]
-    return functional.interpolate(images.float(), size, mode="area").round().to(torch.uint8)
+    blocks = (functional.interpolate(block.float(), size, mode="area") for block in in_blocks(images))
+    return torch.cat([block.round().to(torch.uint8) for block in blocks])
 
 
 def coloured(values: Tensor, low: float, high: float, *, colours: Colours = VIRIDIS) -> Pixels:

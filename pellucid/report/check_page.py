@@ -24,6 +24,7 @@ from pellucid.report.data import ContactSheet, contact_sheet
 from pellucid.report.templates import environment_of_pages
 
 MAX_FINDING_CHARACTERS, MAX_SHEET_CHARACTERS = 2_500_000, 1_200_000  # of the data URLs of pictures
+ATLAS_SIDE = 112  # pixels of a picture of a finding, at most
 MAX_GROUPS = 60  # shown of a finding
 MAX_GROUP_PICTURES = 12  # shown of a group
 MAX_UNREADABLE = 500  # unreadable files listed
@@ -57,8 +58,9 @@ class Subject:
         """The pictures of findings in one image; None when there are none."""
         if not self.positions:
             return None
-        pictures = [self.parts[picture.split].images[picture.index] for picture in self.positions]
-        return images.fitted_atlas(torch.stack(pictures), budget=MAX_FINDING_CHARACTERS, side=112)
+        pictures = (self.parts[each.split].images[each.index] for each in self.positions)
+        tiles = torch.cat([images.smaller(picture[None], ATLAS_SIDE) for picture in pictures])
+        return images.fitted_atlas(tiles, budget=MAX_FINDING_CHARACTERS, side=ATLAS_SIDE)
 
     @cached_property
     def sheet(self) -> tuple[Atlas, ContactSheet]:

@@ -21,6 +21,7 @@ from pellucid.inference import scaled
 from pellucid.language import translate, use_language
 from pellucid.plots import images
 from pellucid.plots.images import Atlas, Cell, zoom
+from pellucid.recipe import refuse_unknown_keywords
 from pellucid.report.templates import environment_of_pages
 from pellucid.runs.run import Run
 
@@ -97,6 +98,7 @@ class ComparePage:
     style: Markup
 
 
+@refuse_unknown_keywords
 def compare(
     first: Run | str | Path,
     second: Run | str | Path,

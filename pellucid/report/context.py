@@ -130,7 +130,7 @@ class ReportContext:
         needed = [*range(min(FIRST_PICTURES, len(test))), *(example.index for example in self.examples)]
         needed += [index for indices in self.correct_by_class.values() for index in indices]
         order = list(dict.fromkeys([*needed, *evaluation.mistakes.tolist()]))
-        atlas = images.fitted_atlas(test.images[order], budget=MAX_ATLAS_CHARACTERS)
+        atlas = images.fitted_atlas(test.subset(order).images, budget=MAX_ATLAS_CHARACTERS)
         return PictureAtlas(atlas, {index: place for place, index in enumerate(order[: atlas.count])})
 
 

@@ -143,7 +143,7 @@ def contact_sheet(
     classes = train.classes[:MAX_SHEET_CLASSES]
     chosen = {name: evenly_chosen(train, label, samples) for label, name in enumerate(classes)}
     order = [index for indices in chosen.values() for index in indices]
-    atlas = images.fitted_atlas(train.images[torch.tensor(order)], budget=budget, side=64)
+    atlas = images.fitted_atlas(train.subset(order).images, budget=budget, side=64)
     position = {index: number for number, index in enumerate(order[: atlas.count])}
     most = max(1, *train.counts.values())
     rows = [

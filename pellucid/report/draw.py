@@ -1,11 +1,14 @@
 """The section in which a reader draws and every layer answers, now and at snapshots of training."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
+from pellucid.errors import PellucidError
 from pellucid.pad.section import Section, Subject, drawing_section
 from pellucid.plots.images import Atlas
 from pellucid.report.context import ReportContext
+from pellucid.runs.verdicts import Verdicts
 
 MAX_SNAPSHOT_BYTES = 800_000  # of all snapshots, compressed; fewer than a page of the pad alone
 
@@ -31,7 +34,10 @@ class DrawSection:
 def gather(context: ReportContext) -> DrawSection:
     """Pack the network and its snapshots for the page, where its engine can run them."""
     run, splits = context.run, context.splits
-    subject = Subject(run.classifier, run.origin.data, splits.train, splits.test, run.snapshots())
+    verdicts: Verdicts = {}
+    with suppress(PellucidError):  # the section on faithfulness says what went wrong
+        verdicts = context.evidence.verdicts
+    subject = Subject(run.classifier, run.origin.data, splits.train, splits.test, run.snapshots(), verdicts)
     drawing = drawing_section(subject, language=context.language, snapshot_bytes=MAX_SNAPSHOT_BYTES)
     past = drawing.pad.snapshots if drawing.pad else None
     return DrawSection(

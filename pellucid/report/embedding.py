@@ -81,9 +81,9 @@ def gather(context: ReportContext) -> EmbeddingSection:
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randperm(evaluation.count, generator=generator)[:MAX_PICTURES].tolist()
     chosen = sorted(dict.fromkeys([*mistakes, *drawn][:MAX_PICTURES]))
-    atlas = images.fitted_atlas(test.images[chosen], budget=MAX_ATLAS_CHARACTERS, side=THUMBNAIL_SIDE)
+    atlas = images.fitted_atlas(test.subset(chosen).images, budget=MAX_ATLAS_CHARACTERS, side=THUMBNAIL_SIDE)
     chosen = chosen[: atlas.count]
-    features = hidden_features(context.run.classifier, test.images[chosen])
+    features = hidden_features(context.run.classifier, test.subset(chosen).images)
     layouts = [project(features, method=method, seed=seed) for method in METHODS] if len(chosen) > 2 else []
     thumbnails = [
         Thumbnail(atlas.cell(number), judged_picture(context, index)) for number, index in enumerate(chosen)

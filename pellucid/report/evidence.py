@@ -3,25 +3,22 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 from torch import Tensor
 
-from pellucid.classifier import MANIFEST, Classifier
+from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
-from pellucid.errors import PellucidError
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.explanation import explain
 from pellucid.explanation.faithfulness import PICTURES, Faithfulness, Method, evaluate_maps
 from pellucid.explanation.layer_stats import multiply_adds
-from pellucid.files import read_json, write_json
 from pellucid.formatting import figure
 from pellucid.inference import scaled
 from pellucid.language import translate
 from pellucid.plots import images
+from pellucid.runs.verdicts import Verdict, preferred_method, remark
 
-FAITHFULNESS = "faithfulness.json"
 MIN_PICTURES = 8  # that the maps are tested on, however large the network
 MAX_MULTIPLY_ADDS = 600_000_000  # of one pass over the pictures; every method takes some hundred passes
 LARGE_WIDTH, SMALL_WIDTH = 168, 112  # pixels of a map beside its picture and in a row, roughly
@@ -79,9 +76,21 @@ class Evidence:
     caveat: str
     methods: tuple[MethodEvidence, ...]
 
-    def method(self, name: str) -> MethodEvidence:
-        """The evidence of the method called `name`."""
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """How each method fared, as it is kept in the run's folder."""
+        return {each.name: Verdict(each.supported, each.insertion - each.deletion) for each in self.methods}
+
+    @property
+    def preferred(self) -> MethodEvidence:
+        """The evidence by the method that is shown where none is asked for."""
+        name = preferred_method(self.verdicts)
         return next(method for method in self.methods if method.name == name)
+
+    @property
+    def remark(self) -> str:
+        """What a reader of the preferred maps must know of their tests."""
+        return remark(self.preferred.name, self.verdicts)
 
 
 def gather_evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) -> Evidence:
@@ -146,42 +155,3 @@ def evidence_map(heat: Tensor, title: str) -> EvidenceMap:
             "Evidence by %(title)s, from −%(end)s (against) to %(end)s (for)", title=title, end=end
         ),
     )
-
-
-def write_verdicts(folder: Path, faithfulness: Faithfulness) -> None:
-    """Write every method's test results and the SHA-256 of the weights to a run's faithfulness.json."""
-    methods = {
-        test.method: {
-            "supported": test.supported,
-            "rank_correlation": test.correlation,
-            "deletion": test.deletion,
-            "insertion": test.insertion,
-            "leads": {lead.rival: lead.mean for lead in test.leads},
-        }
-        for test in faithfulness.tests
-    }
-    facts = {
-        "weights": read_json(folder / MANIFEST).get("sha256"),
-        "pictures": faithfulness.pictures,
-        "checked": faithfulness.checked,
-        "accuracy": faithfulness.accuracy,
-        "chance": faithfulness.chance,
-        "methods": methods,
-    }
-    write_json(folder / FAITHFULNESS, facts)
-
-
-def read_verdicts(folder: Path) -> dict[str, bool]:
-    """Whether each method passed its tests on the weights in `folder`; empty where none was tested.
-
-    A file that is missing, damaged or of other weights counts as none: the maps are then called not tested.
-    """
-    if not (folder / FAITHFULNESS).is_file():
-        return {}
-    try:
-        facts = read_json(folder / FAITHFULNESS)
-        if facts["weights"] != read_json(folder / MANIFEST)["sha256"]:
-            return {}
-        return {name: bool(method["supported"]) for name, method in facts["methods"].items()}
-    except (PellucidError, AttributeError, KeyError, TypeError):
-        return {}

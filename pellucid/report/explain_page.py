@@ -1,6 +1,6 @@
 """Pictures explained: lines for a terminal, plain values for a program, one page, one figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from pellucid.language import Message, translate, use_language
 from pellucid.plots import figures, images
 from pellucid.report.evidence import EvidenceMap, evidence_map
 from pellucid.report.templates import SCALES, environment_of_pages, gradient
+from pellucid.runs.verdicts import Verdicts, remark
 
 PICTURE_SIDE = 224  # pixels of a picture on the page
 MAX_CLASSES = 5  # listed with their probabilities
@@ -32,7 +33,7 @@ class Explained:
     changes     the smallest change found for each other class; empty when not requested
     neighbours  the most similar training pictures, with pixels (C, H, W); empty when not requested
     novelty     percentile 0..100 of its distance to the training pictures; None when not requested
-    verdicts    whether each method passed its tests on this network; a method without one was not tested
+    verdicts    how each method fared in its tests on this network; a method without one was not tested
     """
 
     name: str
@@ -40,7 +41,7 @@ class Explained:
     changes: tuple[Counterfactual, ...] = ()
     neighbours: tuple[tuple[Neighbour, Tensor], ...] = ()
     novelty: float | None = None
-    verdicts: Mapping[str, bool] = field(default_factory=dict)
+    verdicts: Verdicts = field(default_factory=dict)
 
     @property
     def smallest(self) -> Counterfactual | None:
@@ -52,11 +53,17 @@ class Explained:
         """The picture's name and what is predicted."""
         return f"{self.name}: {self.explanation.sentence}"
 
+    def supported(self, method: str) -> bool | None:
+        """Whether a method passed its tests; None where it was not tested."""
+        return self.verdicts[method].supported if method in self.verdicts else None
+
+    def remark(self, method: str) -> str:
+        """What a reader of a map by `method` must know of its tests."""
+        return remark(method, self.verdicts)
+
     def warning(self, method: str) -> str:
-        """The warning beside a map of `method`: that it failed its tests or was not tested; "" otherwise."""
-        if method not in self.verdicts:
-            return translate("Not tested on this network: run 'pellucid report'.")
-        return "" if self.verdicts[method] else translate("Not to be believed: it failed its tests.")
+        """The remark where the method failed or was not tested; "" otherwise."""
+        return "" if self.supported(method) else self.remark(method)
 
 
 def neighbours_of(
@@ -78,8 +85,7 @@ def lines(explained: Explained) -> list[str]:
         text.append(f"  {name:<{longest}}  {shape:<14} largest value {float(maps.max()):.3g}")
     for name, heat in explanation.heatmaps.items():
         text.append(f"Evidence by {explanation.caption(name)}")
-        if explained.warning(name):
-            text.append(f"  {explained.warning(name)}")
+        text.append(f"  {explained.remark(name)}")
         text += [f"  {row}" for row in images.text_map(heat)]
     text += map(str, explanation.notes)
     if explained.smallest is not None:
@@ -107,7 +113,7 @@ def facts(explained: Explained) -> dict[str, Any]:
             {"name": name, "shape": list(maps.shape), "largest": float(maps.max())}
             for name, maps in explanation.feature_maps.items()
         ],
-        "supported": {name: explained.verdicts.get(name) for name in explanation.heatmaps},
+        "supported": {name: explained.supported(name) for name in explanation.heatmaps},
         "warnings": {name: warning for name in explanation.heatmaps if (warning := explained.warning(name))},
     }
     if explained.changes:
@@ -157,14 +163,15 @@ class PagePicture:
 
 @dataclass(frozen=True)
 class PageMap:
-    """An evidence map on the page, with its caption, its paper and its warning."""
+    """An evidence map on the page, with its caption, its paper and what its tests say of it."""
 
     map: EvidenceMap
     width: int
     height: int
     caption: str
     paper: str
-    warning: str
+    remark: str
+    supported: bool
 
 
 @dataclass(frozen=True)
@@ -278,7 +285,8 @@ def _page_map(explained: Explained, method: str, heat: Tensor) -> PageMap:
         height=height,
         caption=explained.explanation.caption(method),
         paper=translate(EXPLAINERS[method].paper),
-        warning=explained.warning(method),
+        remark=explained.remark(method),
+        supported=bool(explained.supported(method)),
     )
 
 

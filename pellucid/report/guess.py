@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from pellucid.explanation.explanation import DEFAULT_METHODS, explain
+from pellucid.explanation.explanation import explain
 from pellucid.language import translate
 from pellucid.plots.images import Atlas, zoom
 from pellucid.report.context import JudgedPicture, ReportContext, judged_picture
@@ -28,7 +28,7 @@ class Question:
 class GuessSection:
     """Test pictures whose prediction a reader guesses, before and after seeing a map of its evidence.
 
-    supported  whether the method's maps passed their tests
+    supported  whether the method's maps passed their tests; `remark` says so
     mistakes   how many of the pictures are mistakes
     """
 
@@ -37,6 +37,7 @@ class GuessSection:
     questions: list[Question]
     method: str
     supported: bool
+    remark: str
     mistakes: int
 
 
@@ -48,7 +49,8 @@ def gather(context: ReportContext) -> GuessSection:
     generator = torch.Generator().manual_seed(context.run.recipe.seed)
     drawn = [*mistakes, *right]
     order = [drawn[place] for place in torch.randperm(len(drawn), generator=generator).tolist()]
-    method = DEFAULT_METHODS[0]
+    preferred = context.evidence.preferred
+    method = preferred.name
     questions = []
     for index in order:
         heat = explain(context.run.classifier, test.images[index], methods=[method]).heatmaps[method]
@@ -64,7 +66,8 @@ def gather(context: ReportContext) -> GuessSection:
         atlases={"test": pictures.atlas},
         large_zoom=zoom(pictures.atlas, 168),
         questions=questions,
-        method=translate(method),
-        supported=context.evidence.method(method).supported,
+        method=preferred.title,
+        supported=preferred.supported,
+        remark=context.evidence.remark,
         mistakes=len(mistakes),
     )

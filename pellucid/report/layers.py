@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
-from pellucid.explanation.activations import record
-from pellucid.explanation.explanation import DEFAULT_METHODS
+from pellucid.explanation.activations import record, recordable
 from pellucid.formatting import figure
 from pellucid.inference import scaled
 from pellucid.language import translate
@@ -141,7 +140,10 @@ class LayersExample:
 
 @dataclass(frozen=True)
 class LayersSection:
-    """The outputs of every layer for the example pictures, the first kernels and the silent channels."""
+    """The outputs of every layer for the example pictures, the first kernels and the silent channels.
+
+    method  of the evidence maps; "" where none can be made. `remark` says how it fared in its tests
+    """
 
     atlases: Mapping[str, Atlas]
     large_zoom: int
@@ -149,6 +151,8 @@ class LayersSection:
     layers: list[LayerPicture]
     kernels: FirstKernels | None
     silent: SilentChannels
+    method: str
+    remark: str
 
 
 def gather(context: ReportContext) -> LayersSection:
@@ -164,10 +168,11 @@ def gather(context: ReportContext) -> LayersSection:
     silent = silent_channels(network, test.images)
     kernels = first_kernels(network)
     maps: tuple[EvidenceMap | None, ...] = (None,) * len(images)
-    supported = False
+    supported, method, remark = False, "", ""
     with suppress(PellucidError):  # the section on faithfulness says what went wrong
-        method = context.evidence.method(DEFAULT_METHODS[0])
-        maps, supported = method.maps, method.supported
+        preferred = context.evidence.preferred
+        maps, supported, method = preferred.maps, preferred.supported, preferred.title
+        remark = context.evidence.remark
     return LayersSection(
         atlases={
             "test": context.pictures.atlas,
@@ -189,6 +194,8 @@ def gather(context: ReportContext) -> LayersSection:
         layers=layers,
         kernels=kernels,
         silent=silent,
+        method=method,
+        remark=remark,
     )
 
 
@@ -324,8 +331,9 @@ def silent_channels(network: nn.Module, images: Tensor) -> SilentChannels:
     affordable = MAX_SILENT_VALUES // sum(maps.numel() for maps in first.values())
     checked = min(len(images), max(3, min(MAX_SILENT_PICTURES, affordable)))
     highest: dict[str, Tensor] = {}
-    for part in torch.split(images[:checked], 50):
-        recorded = record(network, scaled(part))
+    size = recordable(network, images, 50)
+    for start in range(0, checked, size):
+        recorded = record(network, scaled(images[start : min(start + size, checked)]))
         for name in layers:
             peak = recorded[name].amax(dim=(0, 2, 3))  # (C,)
             highest[name] = torch.maximum(highest[name], peak) if name in highest else peak

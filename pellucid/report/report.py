@@ -23,6 +23,7 @@ from pellucid.machine import keep_memory
 from pellucid.pad.section import Section as Drawing
 from pellucid.plots import charts
 from pellucid.plots.images import Atlas
+from pellucid.recipe import refuse_unknown_keywords
 from pellucid.report import (
     calibration,
     counterfactual,
@@ -40,9 +41,9 @@ from pellucid.report import (
     training,
 )
 from pellucid.report.context import ReportContext
-from pellucid.report.evidence import write_verdicts
 from pellucid.report.templates import SCALES, environment_of_pages, gradient
 from pellucid.runs.run import Run
+from pellucid.runs.verdicts import write_verdicts
 
 REPORT = "report.html"
 STYLES = ("shared/page.css", "shared/why.css")
@@ -153,6 +154,7 @@ BLANKS = (
 )  # fmt: skip
 
 
+@refuse_unknown_keywords
 def write_report(
     run: Run,
     splits: Splits | None = None,

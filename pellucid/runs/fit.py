@@ -39,7 +39,7 @@ from pellucid.models import (
     own_network,
 )
 from pellucid.models.kernels.build import compile_failure, prepare
-from pellucid.recipe import AUTO, NamedRecipe, Recipe, read_recipe
+from pellucid.recipe import AUTO, NamedRecipe, Recipe, read_recipe, refuse_unknown_keywords
 from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from pellucid.runs.choose import Candidate, choose, leaves_open
 from pellucid.runs.environment import environment_of
@@ -67,9 +67,11 @@ from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, SnapshotRecord
 from pellucid.training.transfer import train_network
 
 Callback = Callable[[Step | Epoch], None]
+Activity = Callable[[str, int, int], None]
 AnyRecipe = Recipe | NamedRecipe | str
 
 
+@refuse_unknown_keywords
 def fit(
     pictures: Any,
     validation: "Dataset | AnyRecipe | None" = None,
@@ -83,6 +85,7 @@ def fit(
     candidates: Sequence[Candidate] = (),
     origin: Origin | None = None,
     data_dir: str | Path | None = None,
+    progress: Activity | None = None,
 ) -> Run:
     """Train to the end and leave a run's folder behind: `fit(splits)`, `fit(splits, "accurate")`.
 
@@ -102,6 +105,8 @@ def fit(
     candidates  what `choose` tried before it gave the recipe: kept in environment.json, for the report
     origin      of two Datasets: where they come from, so that a report finds them again
     data_dir    a folder of known data sets, where `pictures` is a name
+    progress    called with the activity, the number of pictures so far and of all, while a pretrained network
+                computes their features, which comes before the first event
 
     Ctrl-C or SIGTERM ends it after the step at hand, saves, and raises Stopped. Raises UsageError for
     pictures that cannot be trained on, PellucidError when the loss is no longer finite or a file cannot be
@@ -151,9 +156,10 @@ def fit(
     session = _Session(
         place, classifier, resolved_recipe, environment, origin, train, held_out, Progress(), recorder
     )
-    return _trained(session, callbacks)
+    return _trained(session, callbacks, progress)
 
 
+@refuse_unknown_keywords
 def resume(
     folder: str | Path,
     pictures: Splits | Dataset | None = None,
@@ -162,11 +168,12 @@ def resume(
     model: nn.Module | Build | None = None,
     callbacks: Sequence[Callback] = (),
     data_dir: str | Path | None = None,
+    progress: Activity | None = None,
 ) -> Run:
     """Go on with a run that was stopped or killed; its end is byte for byte that of one never stopped.
 
     pictures  the run's Splits, or its training and validation Dataset; without them they are loaded again
-    model, data_dir  as `fit` takes them
+    model, data_dir, progress  as `fit` takes them
 
     Raises UsageError when the run is finished or the data are not those it began with, PellucidError when
     its checkpoint is damaged.
@@ -194,21 +201,21 @@ def resume(
                 f"'{folder}' was begun with other {name}: {environment.get(name)}; now {now[name]}. "
                 "Its end would not be that of an uninterrupted run. Train anew, or bring the old ones back."
             )
-    progress, manifest = read_checkpoint(folder / CHECKPOINT)
+    reached, manifest = read_checkpoint(folder / CHECKPOINT)
     if manifest.get("recipe") != recipe.to_json() or manifest.get("data") != now["fingerprints"]:
         raise PellucidError(
             f"'{folder / CHECKPOINT}' belongs to another run, or '{RECIPE}' was changed. "
             "Bring the right file back, or train anew."
         )
     # Of a pretrained network whose last layer alone has been trained, the checkpoint holds no other.
-    whole = any(name.startswith("backbone.") for name in progress.weights)
+    whole = any(name.startswith("backbone.") for name in reached.weights)
     network = _network(recipe, train, model, description=manifest.get("network") if whole else None)
     preprocess = Preprocess(**manifest["preprocess"])
     classifier = Classifier(network, train.classes, preprocess, recipe.model)
-    done = (progress.epoch - 1) * math.ceil(len(train) / recipe.batch_size) + progress.step
+    done = (reached.epoch - 1) * math.ceil(len(train) / recipe.batch_size) + reached.step
     recorder = SnapshotRecorder.resume(folder / SNAPSHOTS, network, done)
-    session = _Session(folder, classifier, recipe, environment, origin, train, held_out, progress, recorder)
-    return _trained(session, callbacks)
+    session = _Session(folder, classifier, recipe, environment, origin, train, held_out, reached, recorder)
+    return _trained(session, callbacks, progress)
 
 
 def resolved(recipe: Recipe, train: Dataset, origin: Origin) -> Recipe:
@@ -254,7 +261,7 @@ def _check_machine(network: nn.Module, train: Dataset, recipe: Recipe) -> None:
         warnings.warn(
             f"{recipe.threads} threads slow each other down on {cores()} cores. Expected up to "
             f"`threads={cores()}`.",
-            stacklevel=3,
+            stacklevel=4,
         )
     prepare()
     if failure := compile_failure():
@@ -262,7 +269,7 @@ def _check_machine(network: nn.Module, train: Dataset, recipe: Recipe) -> None:
             f"The convolution kernels could not be compiled, so training is slower, and the same seed gives "
             f"other weights than where they compile: {failure}. PELLUCID_KERNELS=off asks for torch's "
             "convolution without this warning.",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -337,7 +344,7 @@ def _claimed(folder: str | Path | None, origin: Origin, recipe: Recipe) -> Path:
     return claimed
 
 
-def _trained(session: _Session, callbacks: Sequence[Callback]) -> Run:
+def _trained(session: _Session, callbacks: Sequence[Callback], activity: Activity | None) -> Run:
     folder, classifier, recipe, progress = (
         session.folder, session.classifier, session.recipe, session.progress,
     )  # fmt: skip
@@ -347,9 +354,20 @@ def _trained(session: _Session, callbacks: Sequence[Callback]) -> Run:
         "data": session.environment["fingerprints"],
         "network": description_of(classifier.network),
     }
-    events = train_network(classifier.network, session.train, session.validation, recipe, progress=progress)
     ended = ""
     with _threads(recipe.threads), stop_requests() as requests:
+
+        def on_features(done: int, count: int) -> None:
+            if activity is not None:
+                activity("features", done, count)
+            if requests:
+                write_checkpoint(folder / CHECKPOINT, progress, manifest)
+                raise Stopped(folder, requests[0], judged=False)
+
+        events = train_network(
+            classifier.network, session.train, session.validation, recipe,
+            progress=progress, on_features=on_features,
+        )  # fmt: skip
         try:
             for event in events:
                 session.recorder.on_event(event)

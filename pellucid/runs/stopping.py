@@ -20,15 +20,15 @@ class Stopped(KeyboardInterrupt):
 
     folder     the run's folder, from which `resume` goes on
     exit_code  128 and the signal's number, as shells have it
+    judged     whether there is an epoch yet, whose weights can be judged
     """
 
-    def __init__(self, folder: Path, signal_number: int) -> None:
+    def __init__(self, folder: Path, signal_number: int, *, judged: bool = True) -> None:
         path = shlex.quote(str(folder))
         unfinished = (folder / CHECKPOINT).is_file()
-        rest = f" Go on with: pellucid train --resume {path};" if unfinished else ""
-        super().__init__(
-            f"Stopped and saved in '{folder}'.{rest} Judge what was reached with: pellucid evaluate {path}"
-        )
+        rest = f" Go on with: pellucid train --resume {path}" if unfinished else ""
+        judge = f" Judge what was reached with: pellucid evaluate {path}" if judged else ""
+        super().__init__(f"Stopped and saved in '{folder}'.{rest}{';' if rest and judge else ''}{judge}")
         self.folder = folder
         self.exit_code = 128 + signal_number
 

@@ -21,9 +21,10 @@ from pellucid.inference import evaluation_mode, fixed_batches, restored_modes, s
 from pellucid.machine import keep_memory, multiplies_bfloat16
 from pellucid.models.kernels.build import prepare
 from pellucid.models.kernels.fused import fast_path
-from pellucid.recipe import DEFAULT, Precision, Recipe
+from pellucid.recipe import DEFAULT, Precision, Recipe, refuse_unknown_keywords
 from pellucid.training.augment import apply_augmentations, default_augmentations, parse_augmentations
 from pellucid.training.diagnostics import LayerDiagnostics, diagnostics, weights_now
+from pellucid.training.memory import pictures_at_once
 from pellucid.training.optimizers import Optimizers
 from pellucid.training.sampling import (
     balanced_order,
@@ -130,6 +131,7 @@ class Progress:
         return progress
 
 
+@refuse_unknown_keywords
 def train(
     network: nn.Module,
     train_set: Dataset,
@@ -154,6 +156,8 @@ def train(
     keep_memory()
     prepare()
     optimizers = Optimizers(network, recipe)
+    batch_size, low = min(recipe.batch_size, len(train_set)), resolved_precision(recipe) == "bfloat16"
+    at_once = pictures_at_once(network, train_set.images, batch_size, bfloat16=low)
     if progress.weights:
         network.load_state_dict(progress.weights)
         optimizers.load_state_dict(progress.optimizer)
@@ -167,7 +171,7 @@ def train(
                 rate = learning_rate(recipe, (progress.epoch - 1) * steps + progress.step, steps)
                 halfway = progress.step == steps // 2
                 weights_before = weights_now(network) if halfway else {}
-                loss = _backward(network, train_set, indices, recipe, progress, rate=rate)
+                loss = _backward(network, train_set, indices, recipe, progress, rate=rate, at_once=at_once)
                 optimizers.step(rate)
                 progress.optimizer = optimizers.state_dict()
                 progress.step += 1
@@ -216,8 +220,12 @@ def _backward(
     progress: Progress,
     *,
     rate: float,
+    at_once: int,
 ) -> float:
     """Puts the gradient of the loss on the pictures at `indices` (B,) into the network; gives the loss.
+
+    at_once  how many pictures go through the network together: of more, the gradients are added up, and batch
+             norm sees each part by itself
 
     Raises PellucidError, naming the learning rate, where either is not finite; batch norm's statistics are
     then as they were.
@@ -227,15 +235,23 @@ def _backward(
     weight = class_weights(train_set.labels, len(train_set.classes)) if recipe.balance == "weights" else None
     buffers_before = [buffer.clone() for buffer in network.buffers()]  # batch norm changes them in `forward`
     network.zero_grad()
-    with (
-        seeded_random_numbers(recipe.seed, progress.epoch, progress.step),
-        torch.autocast("cpu", torch.bfloat16, enabled=resolved_precision(recipe) == "bfloat16"),
-    ):
-        logits = network(images).float()  # (B, K)
-        loss = functional.cross_entropy(logits, targets, weight, label_smoothing=recipe.label_smoothing)
-    loss.backward()  # type: ignore[no-untyped-call]
+    low, value = resolved_precision(recipe) == "bfloat16", 0.0
+    counted = torch.ones(len(indices)) if weight is None or targets.dim() == 2 else weight[targets]  # (B,)
+    parts = math.ceil(len(indices) / at_once)
+    with seeded_random_numbers(recipe.seed, progress.epoch, progress.step):
+        pieces = (tensor.tensor_split(parts) for tensor in (images, targets, counted))
+        for part, labels, share in zip(*pieces, strict=True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=low):
+                logits = network(part).float()  # (B, K)
+                loss = functional.cross_entropy(
+                    logits, labels, weight, label_smoothing=recipe.label_smoothing
+                )
+            if parts > 1:  # the mean over a part, as it counts in that over all
+                loss = loss * (share.sum() / counted.sum())
+            loss.backward()  # type: ignore[no-untyped-call]
+            value += loss.item()
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    value, norm = loss.item(), torch.nn.utils.get_total_norm(gradients).item()
+    norm = torch.nn.utils.get_total_norm(gradients).item()
     if not math.isfinite(value) or not math.isfinite(norm):
         for buffer, before in zip(network.buffers(), buffers_before, strict=True):
             buffer.copy_(before)

@@ -1,5 +1,5 @@
-"""The memory that a training step needs, measured on two pictures, so that a training too large is
-refused."""
+"""The memory that a training step needs, measured on two pictures: a batch is worked through in parts that
+bound it, and a training that is still too large is refused."""
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,27 @@ from pellucid.training.sampling import seeded_random_numbers
 MEASURED = 2  # pictures; batch norm needs more than one
 # More than a step stores per value of a picture in most networks: what fits by this is not measured.
 BYTES_PER_VALUE = 4_000
+STEP_BYTES = 1 << 30  # that a step may store for its backward pass; a batch that needs more is parted
+PART_BYTES = 512 << 20  # that each part of it then stores
+
+
+def pictures_at_once(network: nn.Module, images: Tensor, batch_size: int, *, bfloat16: bool) -> int:
+    """How many pictures of a batch go through the network at once: all, unless that stores over STEP_BYTES.
+
+    images  (N, ...), of which a few are measured where that is needed
+
+    It depends on network, shape and batch alone, not on the machine: the same seed trains the same weights.
+    """
+    if batch_size <= MEASURED or batch_size * images[0].numel() * BYTES_PER_VALUE <= STEP_BYTES:
+        return batch_size
+    _, per_picture = step_memory(network, images[:MEASURED], bfloat16=bfloat16)
+    return _parted(batch_size, per_picture)
+
+
+def _parted(batch_size: int, per_picture: int) -> int:
+    if batch_size * per_picture <= STEP_BYTES:
+        return batch_size
+    return max(MEASURED, min(batch_size, PART_BYTES // per_picture))
 
 
 def check_memory(network: nn.Module, train_set: Dataset, recipe: Recipe) -> None:
@@ -30,7 +51,7 @@ def check_memory(network: nn.Module, train_set: Dataset, recipe: Recipe) -> None
         return
     low = recipe.precision == "bfloat16"
     fixed, per_picture = step_memory(network, train_set.images[:MEASURED], bfloat16=low)
-    needed = fixed + batch_size * per_picture
+    needed = fixed + _parted(batch_size, per_picture) * per_picture
     if needed <= available:
         return
     shape = "x".join(map(str, train_set.images.shape[1:]))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pellucid.cache import cache_folder
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError
-from pellucid.files import make_folder, write_bytes
+from pellucid.files import make_folder, remove, write_bytes
 from pellucid.inference import evaluation_mode, fixed_batches
 from pellucid.models import PretrainedNetwork
 from pellucid.models.lite0 import Lite0
@@ -25,6 +25,7 @@ from pellucid.training.logistic import chosen_penalty, solved
 from pellucid.training.loop import Epoch, Progress, Step, check_trainable, loss_and_accuracy, train
 
 FINE_TUNING_RATE = 0.01  # learning rate for the whole network, as a share of that for the last layer
+UNFINISHED = ".part.safetensors"  # ends the name of features of which a part is computed
 PICTURES_AT_ONCE = 16  # of which features are computed: enlarged, more of them leave the processor's cache
 
 
@@ -45,8 +46,17 @@ class FeatureSet:
         return FeatureSet(self.images[indices], self.labels[indices], self.classes, self.counts)
 
 
+OnFeatures = Callable[[int, int], None]  # called with how many pictures are done, and how many in all
+
+
 def train_network(
-    network: nn.Module, train_set: Dataset, validation_set: Dataset, recipe: Recipe, *, progress: Progress
+    network: nn.Module,
+    train_set: Dataset,
+    validation_set: Dataset,
+    recipe: Recipe,
+    *,
+    progress: Progress,
+    on_features: OnFeatures = lambda done, count: None,
 ) -> Iterator[Step | Epoch]:
     """Train any network as `train` does, a pretrained one in two stages.
 
@@ -54,6 +64,9 @@ def train_network(
     augmentation: for `recipe.epochs`, or solved at once, in one epoch, for lite0. Then, for
     `recipe.fine_tune` further epochs, the whole network at a hundredth of the rate. The weights kept are
     those of the lowest validation loss over both stages. Raises what `train` raises.
+
+    on_features  called while the backbone computes features. What it raises ends the training; the features
+                 computed so far are kept
     """
     if not isinstance(network, PretrainedNetwork):
         yield from train(network, train_set, validation_set, recipe, progress=progress)
@@ -64,8 +77,9 @@ def train_network(
         if progress.finished(head_only):
             network.head.load_state_dict(progress.best_weights)
         else:
+            features = _features(network, train_set, validation_set, on_features)
             learn = _solve_head if isinstance(network, Lite0) else _train_head
-            yield from learn(network, train_set, validation_set, head_only, progress)
+            yield from learn(network, *features, head_only, progress)
         if not recipe.fine_tune:
             return
         weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
@@ -83,13 +97,12 @@ def train_network(
 
 def _train_head(
     network: PretrainedNetwork,
-    train_set: Dataset,
-    validation_set: Dataset,
+    features: FeatureSet,
+    validation_features: FeatureSet,
     recipe: Recipe,
     progress: Progress,
 ) -> Iterator[Step | Epoch]:
     """Trains the last layer on features; afterwards it has its best weights."""
-    features, validation_features = (_features(network, dataset) for dataset in (train_set, validation_set))
     if not progress.weights:
         network.head.fit_normalization(features.images)
     sets = cast(Dataset, features), cast(Dataset, validation_features)  # `train` uses nothing else of them
@@ -98,18 +111,17 @@ def _train_head(
 
 def _solve_head(
     network: PretrainedNetwork,
-    train_set: Dataset,
-    validation_set: Dataset,
+    features: FeatureSet,
+    validation_features: FeatureSet,
     recipe: Recipe,
     progress: Progress,
 ) -> Iterator[Step | Epoch]:
     """Solves the last layer on features: one epoch, and the same weights whatever the order of pictures."""
     start, head = time.perf_counter(), network.head
-    features, validation_features = (_features(network, dataset) for dataset in (train_set, validation_set))
     head.fit_normalization(features.images)
     learned, judged = (head.normalized(part.images) for part in (features, validation_features))
-    classes, balanced = len(train_set.classes), recipe.balance != "none"
-    labels = train_set.labels, validation_set.labels
+    classes, balanced = len(features.classes), recipe.balance != "none"
+    labels = features.labels, validation_features.labels
     penalty = chosen_penalty((learned, judged), labels, classes, seed=recipe.seed, balanced=balanced)
     head.put(solved(learned, labels[0], classes, penalty, balanced=balanced))
     figures = (
@@ -125,8 +137,17 @@ def _solve_head(
     yield epoch
 
 
-def _features(network: PretrainedNetwork, dataset: Dataset) -> FeatureSet:
-    return FeatureSet(embeddings(network, dataset), dataset.labels, dataset.classes, dataset.counts)
+def _features(
+    network: PretrainedNetwork, train_set: Dataset, validation_set: Dataset, on_features: OnFeatures
+) -> tuple[FeatureSet, FeatureSet]:
+    """The features of both, with one count over both."""
+    count = len(train_set) + len(validation_set)
+
+    def of(dataset: Dataset, before: int) -> FeatureSet:
+        found = embeddings(network, dataset, on_batch=lambda done: on_features(before + done, count))
+        return FeatureSet(found, dataset.labels, dataset.classes, dataset.counts)
+
+    return of(train_set, 0), of(validation_set, len(train_set))
 
 
 def embeddings(
@@ -134,20 +155,39 @@ def embeddings(
 ) -> Tensor:
     """The backbone's features of every picture, float32 (N, D): computed once, then read from the cache.
 
-    on_batch  called with how many pictures are done, while they are computed
+    on_batch  called with how many pictures are done, while they are computed. If it raises, or Ctrl-C does,
+              those done are kept for the next time
     """
     path = embeddings_file(network, dataset)
+    unfinished = path.with_suffix(UNFINISHED)
     with suppress(OSError, SafetensorError, KeyError):
         return load(path.read_bytes())["features"]
     features = torch.empty(len(dataset), network.head.dense.in_features)
-    with evaluation_mode(network), torch.inference_mode():
-        for start, batch, count in fixed_batches(dataset.images, PICTURES_AT_ONCE):
-            features[start : start + count] = network.features(batch)[:count]
-            on_batch(start + count)
+    done = 0
+    with suppress(OSError, SafetensorError, KeyError):
+        before = load(unfinished.read_bytes())["features"]
+        features[: len(before)], done = before, len(before)
+    rest = dataset.subset(slice(done, None)).images
+    try:
+        with evaluation_mode(network), torch.inference_mode():
+            for _, batch, count in fixed_batches(rest, PICTURES_AT_ONCE):
+                features[done : done + count] = network.features(batch)[:count]
+                done += count
+                on_batch(done)
+    except BaseException:
+        if done:
+            _keep(unfinished, features[:done])
+        raise
+    _keep(path, features)
+    with suppress(PellucidError):
+        remove(unfinished)
+    return features
+
+
+def _keep(path: Path, features: Tensor) -> None:
     with suppress(PellucidError):  # a cache that cannot be written costs only time
         make_folder(path.parent)
-        write_bytes(path, save({"features": features}))
-    return features
+        write_bytes(path, save({"features": features.contiguous()}))
 
 
 def embeddings_file(network: PretrainedNetwork, dataset: Dataset) -> Path:

@@ -16,9 +16,10 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.live import Served, served
 from pellucid.live.app import received
 from pellucid.pad.data import TooLargeForSnapshots
-from pellucid.pad.section import Subject
+from pellucid.pad.section import Subject, texts
 from pellucid.pad.strokes import RULES, place
 from pellucid.recipe import Recipe
+from pellucid.runs.verdicts import Verdict
 from tests.browser.hand import answer, answered, draw, settled, wait_for
 from tests.browser.served import learned, serving
 from tests.golden.make_strokes import DIGITS
@@ -385,3 +386,30 @@ def test_a_network_too_large_to_keep_its_past_says_so(watch, subject: Subject) -
         wait_for(watched.page, READY)
         assert "11,000,000" in watched.page.locator(".live-time").inner_text()
         assert watched.errors == []
+
+
+@pytest.mark.parametrize("torch_only", [False, True])
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_map_that_failed_its_tests_is_marked_where_it_is_drawn(
+    watch: Callable[..., object], subject: Subject, torch_only: bool, language: str
+) -> None:
+    usual = "gradient x activation"
+    cases = {
+        "failed": {usual: Verdict(False, 0.1), "occlusion": Verdict(True, 0.4)},
+        "vain": {usual: Verdict(False, 0.1)},
+        "passed": {usual: Verdict(True, 0.5)},
+        "untested": {},
+    }
+    named = {"names": texts()[language]["method.occlusion"]}
+    for key, verdicts in cases.items():
+        tested = replace(subject, verdicts=verdicts, snapshots=())
+        with serving([served("one", tested, torch_only=torch_only)], language) as address:
+            watched = watch()
+            watched.page.goto(address)
+            wait_for(watched.page, READY)
+            sentence = texts()[language][f"evidence.{key}"].format(**named)
+            line = watched.page.get_by_text(sentence, exact=True)
+            assert line.count() == 1, key
+            marked = "live-bad" in (line.get_attribute("class") or "")
+            assert marked is (key in ("failed", "vain")), key
+            assert watched.errors == []

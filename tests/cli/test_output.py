@@ -1,5 +1,6 @@
 """What is printed: plain text in a pipe, JSON lines on request, no control code from any name."""
 
+import io
 import json
 import os
 import re
@@ -7,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from pellucid.cli.output import with_flags
+from pellucid.cli.output import Output, with_flags
 from pellucid.errors import UsageError
 from pellucid.files import claim_empty_folder
+from pellucid.recipe import Recipe
+from pellucid.training.loop import Step
 from tests.toys import Call, rows_of, toy_dataset, write_picture
 
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
@@ -77,3 +81,19 @@ def test_a_full_folder_is_refused_by_the_name_of_the_argument_and_by_its_flag(tm
         claim_empty_folder(tmp_path)
     assert str(refused.value).endswith("Expected a new or empty folder: name another with `folder`.")
     assert with_flags(str(refused.value)).endswith("name another with --out.")
+
+
+def test_a_terminal_shows_how_many_pictures_have_their_features() -> None:
+    def screen(events: list[Step], *pictures: int) -> str:
+        shown, output = io.StringIO(), Output()
+        output.console = Console(file=shown, force_terminal=True, width=120, highlight=False)
+        with output.training(Recipe(epochs=1)) as (show, show_pictures):
+            for done in pictures:
+                show_pictures("features", done, 1_200)
+            for event in events:
+                show(event)
+        return shown.getvalue()
+
+    assert "features 600/1,200" in screen([], 300, 600)
+    then = screen([Step(1, 1, 8, 0.5, 0.01, 100.0)], 600, 1_200)
+    assert "epoch 1/1, step 1/8" in then

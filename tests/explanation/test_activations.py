@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.errors import UsageError
-from pellucid.explanation.activations import grid_of, last_spatial_layer, record
+from pellucid.explanation import activations
+from pellucid.explanation.activations import grid_of, last_spatial_layer, record, recordable
 from pellucid.models import build
 from tests.golden.weights import channels_first, fingerprint, keras_weights, torch_weights
 from tests.networks import SmallResidual, seeded
@@ -276,3 +277,16 @@ def test_outputs_are_laid_over_the_picture(
     assert grid is not None
     assert (grid.kind, grid.height, grid.width) == (kind, *sides)
     assert grid.maps(torch.rand(shape)).shape[-2:] == sides
+
+
+def test_fewer_pictures_are_recorded_at_once_where_their_outputs_are_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = build("tutorial", 1, 10, (28, 28), seed=0)
+    images = torch.zeros(3, 1, 28, 28, dtype=torch.uint8)
+    held = sum(4 * output.numel() for output in record(network, images[:1]).values())
+    monkeypatch.setattr(activations, "RECORD_BYTES", 7 * held + 1)
+    assert recordable(network, images, 50) == 7
+    assert recordable(network, images, 5) == 5
+    monkeypatch.setattr(activations, "RECORD_BYTES", 1)
+    assert recordable(network, images, 50) == 1

@@ -172,7 +172,7 @@ def test_the_middle_of_what_a_cell_shown_stands_for_is_taken_apart() -> None:
     told, _ = taken_apart(one, image, (place, 5, 10, 41))
     assert told["cell"] == [5, 20, 82]
     assert abs(told["value"] - float(record(one.network, image[None])["conv"][0, 5, 20, 82])) < 1e-5
-    seen = Answerer(one).facts()["layers"][place]["receptive_field"]
+    seen = Answerer(one).layers[place].data.receptive_field
     assert (seen[0][10], seen[1][41]) == ([19, 22], [81, 83])
 
 

@@ -6,8 +6,11 @@ import io
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
+from pellucid.data import mapped
+from pellucid.data.mapped import InMemory, MappedImages
 from pellucid.plots import images
 
 
@@ -101,3 +104,30 @@ def test_a_map_in_characters_keeps_its_sign() -> None:
     assert rows == ["██··", "##▒▒"]
     assert images.text_map(torch.zeros(3, 3)) == ["no evidence"]
     assert len(images.text_map(torch.rand(100, 50))) == 28
+
+
+class Counted(InMemory):
+    """Pictures that note how many bytes were read at once."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        super().__init__(pixels)
+        self.read_at_once: list[int] = []
+
+    def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        found = super().read(rows)
+        self.read_at_once.append(found.nbytes)
+        return found
+
+
+def test_an_atlas_of_large_pictures_in_a_file_holds_few_of_them_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 3, 96, 96), dtype=np.uint8)
+    source = Counted(pixels)
+    stored = MappedImages(source, np.arange(40), np.zeros((40, 16), np.uint8))
+    monkeypatch.setattr(mapped, "BLOCK_BYTES", 6 * pixels[0].nbytes)
+    made = images.fitted_atlas(stored, budget=10_000_000)
+    assert max(source.read_at_once) == 6 * pixels[0].nbytes
+    assert sum(source.read_at_once) == pixels.nbytes
+    monkeypatch.setattr(mapped, "BLOCK_BYTES", 1 << 30)
+    assert made == images.fitted_atlas(torch.from_numpy(pixels), budget=10_000_000)

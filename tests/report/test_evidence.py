@@ -1,17 +1,13 @@
 """Maps that failed their tests are stamped, and the run keeps how they fared."""
 
 import json
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from pellucid.data.dataset import Splits
 from pellucid.evaluation.evaluation import Evaluation
-from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.report import report
-from pellucid.report.evidence import read_verdicts
 from pellucid.runs.run import Run
 
 
@@ -28,18 +24,33 @@ def test_a_map_that_failed_its_tests_is_stamped_where_it_is_shown(
     assert ("Methods that failed" in page) is not supported
 
 
-def test_the_run_keeps_how_its_evidence_maps_fared_until_its_weights_change(
-    made: tuple[Run, Splits, Evaluation], tmp_path: Path
+def test_where_the_usual_method_failed_the_best_that_passed_is_shown_and_said(
+    monkeypatch: pytest.MonkeyPatch, made: tuple[Run, Splits, Evaluation]
 ) -> None:
-    run = replace(made[0], folder=Path(shutil.copytree(made[0].folder, tmp_path / "run")))
-    (run.folder / "faithfulness.json").unlink(missing_ok=True)
-    assert read_verdicts(run.folder) == {}
-    report.write_report(run, *made[1:])
-    verdicts = read_verdicts(run.folder)
-    assert set(verdicts) == set(EXPLAINERS)
-    assert {type(supported) for supported in verdicts.values()} == {bool}
-    facts = json.loads((run.folder / "faithfulness.json").read_text())
-    (run.folder / "faithfulness.json").write_text(json.dumps({**facts, "weights": "others"}))
-    assert read_verdicts(run.folder) == {}
-    (run.folder / "faithfulness.json").write_text("[1]")
-    assert read_verdicts(run.folder) == {}
+    evidence = report.ReportContext(*made).evidence
+    methods = tuple(replace(each, supported=each.name == "occlusion") for each in evidence.methods)
+    monkeypatch.setattr(report.ReportContext, "evidence", replace(evidence, methods=methods))
+    context = report.ReportContext(*made)
+    page = report.render(context)
+    said = "It passed its tests on this network; gradient x activation, the usual kind, failed."
+    assert f"The evidence maps are made by occlusion. {said}" in page
+    assert f"The maps are made by occlusion. {said}" in page
+    shown = context.evidence.preferred.maps[0].address
+    assert page.count(shown) > sum(each.maps[0].address == shown for each in methods)
+    assert json.loads(section_data(page))["pad"]["evidence"] == {"supported": False, "passed": ["occlusion"]}
+
+
+def test_where_no_method_passed_the_report_says_so_beside_its_maps(
+    monkeypatch: pytest.MonkeyPatch, made: tuple[Run, Splits, Evaluation]
+) -> None:
+    evidence = report.ReportContext(*made).evidence
+    methods = tuple(replace(each, supported=False) for each in evidence.methods)
+    monkeypatch.setattr(report.ReportContext, "evidence", replace(evidence, methods=methods))
+    page = report.render(report.ReportContext(*made))
+    shown = page.split('id="live-data">', 1)[0]
+    assert shown.count("Not to be believed: no kind of map passed its tests on this network.") == 2
+
+
+def section_data(page: str) -> str:
+    """What the pad's scripts read, out of a report."""
+    return page.split('id="live-data">', 1)[1].split("</script>", 1)[0]

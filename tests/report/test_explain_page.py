@@ -11,6 +11,7 @@ from pellucid.explanation.counterfactual import counterfactuals
 from pellucid.explanation.explanation import explain
 from pellucid.report.explain_page import Explained, facts, lines
 from pellucid.report.explain_page import page as explained_page
+from pellucid.runs.verdicts import Verdict
 from tests.asking import classifiers
 
 
@@ -47,11 +48,11 @@ def test_a_map_that_failed_its_tests_or_was_not_tested_says_so_everywhere(
     explanation = explain(network, digits.test.images[0])
     untested, failed, passed = (
         Explained("0.png", explanation, verdicts=verdicts)
-        for verdicts in ({}, {method: False}, {method: True})
+        for verdicts in ({}, {method: Verdict(False, 0.0)}, {method: Verdict(True, 0.5)})
     )
     for one, warning in (
         (untested, "Not tested on this network: run 'pellucid report'."),
-        (failed, "Not to be believed: it failed its tests."),
+        (failed, "Not to be believed: no kind of map passed its tests on this network."),
     ):
         assert f"  {warning}" in lines(one)
         assert facts(one)["warnings"] == {method: warning}

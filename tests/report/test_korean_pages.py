@@ -36,6 +36,7 @@ from pellucid.report.explain_page import Explained, neighbours_of
 from pellucid.report.explain_page import page as explained_page
 from pellucid.runs.fit import fit
 from pellucid.runs.run import Run
+from pellucid.runs.verdicts import Verdict
 from pellucid.training.augment import AUGMENTATIONS
 from tests.data.folders import picture, planted
 from tests.pages import KOREAN, NAMES, Text
@@ -212,7 +213,7 @@ def everything(run: Run, splits: Splits, against: int | None) -> Explained:
     vain = tuple(replace(way, confirmed=number == 0) for number, way in enumerate(ways))
     index = index_sample(classifier, splits.train, splits.validation)
     similar, novelty = neighbours_of(index, image, 3)
-    verdicts = {name: number % 2 == 0 for number, name in enumerate(EXPLAINERS) if number}
+    verdicts = {name: Verdict(number % 2 == 0, 0.1) for number, name in enumerate(EXPLAINERS) if number}
     explanation = replace(explanation, notes=NOTES)
     return Explained("그림.png", explanation, vain, similar, novelty, verdicts)
 

@@ -1,14 +1,18 @@
 """A training that does not fit in memory is refused with numbers; one that surely fits costs nothing."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pellucid.errors import UsageError
 from pellucid.models import build
 from pellucid.recipe import Recipe
 from pellucid.training import memory
-from pellucid.training.memory import check_memory, step_memory
+from pellucid.training.loop import Step, train
+from pellucid.training.memory import check_memory, pictures_at_once, step_memory
 from tests.toys import CLASSES, toy_splits
 
 SPLITS = toy_splits(120, channels=3)
@@ -58,3 +62,60 @@ def test_what_surely_fits_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> No
     for available in (None, 1 << 40):
         monkeypatch.setattr(memory, "available_memory", lambda available=available: available)
         check_memory(network(), SPLITS.train, Recipe())
+
+
+class Watched(nn.Module):
+    """A network without batch norm or dropout that notes how many pictures go through it at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.layers = nn.Sequential(
+                nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 14 * 14, 4)
+            )
+        self.seen: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training and torch.is_grad_enabled():
+            self.seen.append(len(images))
+        scores: Tensor = self.layers(images)
+        return scores
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"balance": "weights"}, {"augment": "mixup"}, {"label_smoothing": 0.1}]
+)
+def test_a_batch_whose_step_would_store_too_much_is_worked_through_in_parts_to_the_same_update(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    recipe = Recipe(batch_size=30, epochs=1, precision="float32", optimizer="adam", threads=1, augment="none")
+    recipe = replace(recipe, **settings)
+    whole, parted = Watched(), Watched()
+    sets = SPLITS.train, SPLITS.validation
+    losses = [[event.loss for event in train(whole, *sets, recipe) if isinstance(event, Step)]]
+    _, per_picture = step_memory(Watched(), SPLITS.train.images[:2])
+    for name in ("STEP_BYTES", "PART_BYTES"):
+        monkeypatch.setattr(memory, name, 8 * per_picture)
+    losses.append([event.loss for event in train(parted, *sets, recipe) if isinstance(event, Step)])
+    seen = [count for count in parted.seen if count > 2]  # two were measured
+    assert max(whole.seen) == 30
+    assert max(seen) == 8
+    assert sum(seen) == len(SPLITS.train)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    for name, tensor in whole.state_dict().items():
+        assert torch.allclose(parted.state_dict()[name], tensor, atol=1e-4), name
+
+
+def test_how_a_batch_is_parted_does_not_depend_on_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    _, per_picture = step_memory(model, SPLITS.train.images[:2])
+    monkeypatch.setattr(memory, "STEP_BYTES", 12 * per_picture)
+    monkeypatch.setattr(memory, "PART_BYTES", 10 * per_picture + 1)
+    for available in (None, 1 << 20, 1 << 40):
+        monkeypatch.setattr(memory, "available_memory", lambda available=available: available)
+        assert pictures_at_once(model, SPLITS.train.images, 64, bfloat16=False) == 10
+        assert pictures_at_once(model, SPLITS.train.images, 12, bfloat16=False) == 12
+    for name in ("STEP_BYTES", "PART_BYTES"):
+        monkeypatch.setattr(memory, name, 1)
+    assert pictures_at_once(model, SPLITS.train.images, 64, bfloat16=False) == 2

@@ -135,6 +135,41 @@ def test_a_run_stopped_anywhere_and_resumed_equals_one_never_stopped(vit: Path, 
         assert left(tmp_path / str(number)) == left(whole.folder), number
 
 
+@pytest.mark.parametrize("batches", [1, 6])  # the sixth is one of validation pictures
+def test_ctrl_c_while_features_are_computed_ends_with_words_and_loses_nothing(
+    vit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    seen: list[tuple[str, int, int]] = []
+
+    def progress(*given: Any) -> None:
+        seen.append(given)
+        if len(seen) == batches:
+            signal.raise_signal(signal.SIGINT)
+
+    sets, folder = (SPLITS.train, SPLITS.validation), tmp_path / "stopped"
+    with pytest.raises(Stopped, match=f"Go on with: pellucid train --resume {folder}$"):
+        fit(*sets, recipe(vit), folder=folder, origin=Origin("toys"), progress=progress)
+    count = len(SPLITS.train) + len(SPLITS.validation)
+    assert len(seen) == batches
+    computed, done = list[int](), seen[-1][1]
+    features = Pretrained.features
+
+    def counted(self: Pretrained, images: Any) -> Any:
+        computed.append(len(images))
+        return features(self, images)
+
+    again: list[tuple[str, int, int]] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(Pretrained, "features", counted)
+        resume(folder, *sets, progress=lambda *given: again.append(given))
+    assert len(computed) <= -(-(count - done) // transfer.PICTURES_AT_ONCE) + 1  # none of those done
+    assert again[0][1] > done
+    assert again[-1] == ("features", count, count)
+    shutil.rmtree(Path(transfer.cache_folder()) / "embeddings")
+    whole = trained(vit, tmp_path / "whole")
+    assert same_weights(Run.open(folder).classifier.network, whole.classifier.network)
+
+
 def test_only_a_pretrained_network_can_be_fine_tuned(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="`fine_tune` goes on with a pretrained network"):
         fit(SPLITS.train, SPLITS.validation, Recipe(fine_tune=1), folder=tmp_path / "run")

@@ -117,9 +117,19 @@ const PellucidAnswers = (() => {
         make("p", {}, bar),
         total,
         label,
+        testedLine(page, run),
         quiet(say("evidence.how", { layer: layer.name })),
       ),
     ];
+  }
+
+  /** How this kind of map fared in its tests on this network. @param {Page} page @param {Run} run */
+  function testedLine({ say }, { data }) {
+    const { supported, passed } = data.evidence;
+    if (supported === null) return quiet(say("evidence.untested"));
+    if (supported) return quiet(say("evidence.passed"));
+    const names = passed.map((name) => say(`method.${name}`)).join(", ");
+    return make("p", { class: "live-bad" }, names ? say("evidence.failed", { names }) : say("evidence.vain"));
   }
 
   /** The colours of the cells, darkened where the picture is bright.

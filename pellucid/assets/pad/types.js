@@ -273,6 +273,13 @@
  * @property {SnapshotsData | null} snapshots
  * @property {TooLargeForSnapshots | null} too_large_for_snapshots
  * @property {TorchData | null} torch
+ * @property {EvidenceData} evidence
+ */
+
+/**
+ * @typedef {object} EvidenceData
+ * @property {boolean | null} supported  whether the pad's kind of evidence map passed its tests; null: not tested
+ * @property {string[]} passed  the methods that passed, the best first
  */
 
 /**

@@ -15,6 +15,7 @@ from pellucid.data.dataset import Dataset, FileHeader, Origin, Splits, content_h
 from pellucid.data.mapped import in_blocks
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
+from pellucid.recipe import refuse_unknown_keywords
 
 Severity = Literal["error", "warning", "note"]
 
@@ -173,6 +174,7 @@ class Audit:
         }
 
 
+@refuse_unknown_keywords
 def audit(splits: Splits) -> Audit:
     """Everything of KINDS: what `quick_audit` finds, near-duplicates and bursts.
 

@@ -2,24 +2,32 @@
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from pellucid.data.sources.annotations import coco_files, list_coco, list_voc, voc_files
 from pellucid.data.sources.archives import archive_tree, is_archive
 from pellucid.data.sources.arrays import idx_pairs, is_cifar, list_cifar, list_idx, list_npz, list_values
 from pellucid.data.sources.columns import TABLE_SUFFIXES
-from pellucid.data.sources.folder import has_class_folders, list_class_folders, nothing_found, split_folders
+from pellucid.data.sources.file_names import FileNames
+from pellucid.data.sources.folder import (
+    has_class_folders,
+    list_class_folders,
+    names_classes,
+    nothing_found,
+    split_folders,
+)
 from pellucid.data.sources.listing import Listing, Picture, RawListing, match_classes, split_of
 from pellucid.data.sources.named import list_by_pattern
 from pellucid.data.sources.parts import list_parts
 from pellucid.data.sources.table_files import metadata_tables, tables
-from pellucid.data.sources.tables import list_datasets, list_frame, list_table, list_tables
+from pellucid.data.sources.tables import is_table, list_datasets, list_frame, list_table, list_tables
 from pellucid.data.sources.tree import Tree, folder_tree, stamp_of, wrapped_folder
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
-from pellucid.language import lazy_gettext, lazy_ngettext
+from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
 
 class Layout(NamedTuple):
@@ -126,7 +134,9 @@ def read_tree(tree: Tree, group_by: str = "", label_from: str = "") -> RawListin
     while True:
         for layout in LAYOUTS:
             if match := layout.matches(tree):
-                return layout.read(tree, match, group_by=group_by, label_from=label_from)
+                raw = layout.read(tree, match, group_by=group_by, label_from=label_from)
+                notes = _disagreements(tree, raw, from_table=bool(raw.columns))
+                return replace(raw, notes=(*raw.notes, *notes))
         inner = wrapped_folder(tree)
         if inner is None:
             break
@@ -137,6 +147,41 @@ def read_tree(tree: Tree, group_by: str = "", label_from: str = "") -> RawListin
     if archives_and_tables and not tree.pictures():
         raise UsageError(f"{nothing_found(tree)} Did you mean '{tree.name}/{archives_and_tables[0]}'?")
     raise UsageError(nothing_found(tree))
+
+
+def _disagreements(tree: Tree, raw: RawListing, *, from_table: bool) -> list[Message]:
+    """A sentence where a table and the names of the folders give pictures different labels."""
+    labels = {each.source: each.label for each in raw.pictures}
+    if from_table:
+        others = {source: PurePosixPath(source).parent.name for source in labels}
+        which = lazy_gettext("the table counts")
+    else:
+        others = _labels_of_tables(tree) if names_classes(tree) else {}
+        which = lazy_gettext("the folders count")
+    known = set(labels.values())
+    both = [source for source in labels if others.get(source) in known]
+    differing = [source for source in both if others[source] != labels[source]]
+    if not differing or (from_table and 2 * len(differing) > len(both)):
+        return []
+    return [
+        lazy_ngettext(
+            "%(count)s picture has one label in a table and another by its folder: %(names)s; %(which)s",
+            "%(count)s pictures have one label in a table and another by their folder: %(names)s; %(which)s",
+            len(differing),
+            names=listed(differing),
+            which=which,
+        )
+    ]
+
+
+def _labels_of_tables(tree: Tree) -> dict[str, str]:
+    """The labels that tables at the top give pictures, where folders are the classes."""
+    files, labels = FileNames(tree), dict[str, str]()
+    for name in tree.loose():
+        if name.lower().endswith(TABLE_SUFFIXES) and is_table(tree, name, files):
+            with suppress(UsageError):  # a table of something else
+                labels |= {each.source: each.label for each in list_tables(tree, {name: ""}).pictures}
+    return labels
 
 
 def _is_column(tree: Tree, label_from: str) -> bool:

@@ -14,7 +14,7 @@ from pellucid.data.sources.listing import (
     natural_key,
     split_of,
 )
-from pellucid.data.sources.tree import Tree, wrapped_folder
+from pellucid.data.sources.tree import OTHER_SUFFIXES, UNREAD_SUFFIXES, Tree, wrapped_folder
 from pellucid.errors import UsageError
 from pellucid.formatting import listed, plural
 from pellucid.language import Message, comma_joined, lazy_gettext, lazy_ngettext
@@ -63,7 +63,9 @@ def list_class_folders(tree: Tree) -> RawListing:
     """
     _refuse_splits_among_classes(tree)
     _refuse_nested_classes(tree)
-    raw = raw_listing(tree, lazy_gettext("one folder per class"), _pictures_by_class(tree))
+    pictures = _pictures_by_class(tree)
+    _refuse_lost_classes(tree, pictures)
+    raw = raw_listing(tree, lazy_gettext("one folder per class"), pictures)
     nested = sorted({"/".join(name.split("/")[:2]) for name in tree.pictures() if name.count("/") > 1})
     if not nested:
         return raw
@@ -93,6 +95,7 @@ def list_split_folders(tree: Tree, folders: dict[str, str]) -> RawListing:
         "%(parts)s with one folder per class in each", parts=listed(sorted(folders, key=natural_key))
     )
     pictures = [picture for top, split in folders.items() for picture in pictures_of_part(tree, top, split)]
+    _refuse_lost_classes(tree, pictures)
     raw = raw_listing(tree, layout, pictures)
     return replace(raw, notes=(*raw.notes, *part_notes(tree, folders)))
 
@@ -200,6 +203,26 @@ def _refuse_nested_classes(tree: Tree) -> None:
         f"If they are, say so: `label_from='{INNER}'`. If {listed(sorted(inner, key=natural_key))} are: "
         f"`label_from='{OUTER}'`."
     )
+
+
+def _refuse_lost_classes(tree: Tree, pictures: Sequence[Picture]) -> None:
+    """Refuse a folder beside the classes whose files are pictures of a kind that is not read.
+
+    It would silently be no class. Folders of notes or tables are passed over, with a sentence.
+    """
+    classes = {each.source[: each.source.index(f"{each.label}/") + len(each.label)] for each in pictures}
+    beside = {folder.rpartition("/")[0] for folder in classes}
+    for folder in tree.folders:
+        if folder in classes or folder.rpartition("/")[0] not in beside or split_of(folder):
+            continue
+        files = [name for name in tree.sizes if name.startswith(f"{folder}/")]
+        suffixes = [PurePosixPath(name).suffix.lower() for name in files]
+        unread = sum(suffix in UNREAD_SUFFIXES or suffix not in OTHER_SUFFIXES for suffix in suffixes)
+        if files and 2 * unread > len(files) and not any(map(tree.is_image, files)):
+            raise UsageError(
+                f"'{folder}' of '{tree.name}' lies beside the classes, but none of its files can be read as "
+                f"a picture: {_by_suffix(files)}. Convert them to JPEG or PNG, or move the folder elsewhere."
+            )
 
 
 def _pictures_by_class(tree: Tree, split: str = "", prefix: str = "") -> list[Picture]:

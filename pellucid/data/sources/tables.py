@@ -78,11 +78,11 @@ def list_table(path: Path, *, group_by: str = "", label_from: str = "") -> RawLi
     sources = [plain_name(value) for value in table.columns[column]]
     if not any(map(access.exists, sources)):
         tree = folder_tree(folder)
-        if FileNames(tree).has(table.columns[column][0]) or not _known(table, PATH_COLUMNS):
+        if FileNames(tree).has(table.columns[column][0]) or not _known(table.columns, PATH_COLUMNS):
             return list_tables(tree, {path.name: ""}, group_by=group_by, label_from=label_from)
     _refuse_unnamed(table, sources)
     labels = labels_of(table, column, label_from, group_by)
-    rows = _rows_of_table(table, sources, labels, group_by=group_by)
+    rows = _rows_of_files(table, sources, labels, group_by=group_by)
     rows, notes = _without_contradictions(rows)
     layout = lazy_gettext("table %(names)s", names=f"'{path.name}'")
     raw = _raw_listing(layout, rows, access, table.columns)
@@ -115,7 +115,7 @@ def list_tables(
         if split == "test" and len(tables) > 1 and not any(labels.values):
             without_labels.update(sources)
             continue
-        rows += _rows_of_table(table, sources, labels, split=split, group_by=group_by)
+        rows += _rows_of_files(table, sources, labels, split=split, group_by=group_by)
     rows, contradictions = _without_contradictions(rows)
     renamed = named_labels([row.label for row in rows], class_names(tree))
     if renamed:
@@ -181,7 +181,7 @@ def list_datasets(datasets: Mapping[str, Any], *, group_by: str = "") -> RawList
 
 def _picture_column(table: Table, files: FileNames | None) -> str:
     """The column that names pictures: a known one, or the one whose values are files."""
-    known = _known(table, PATH_COLUMNS)
+    known = _known(table.columns, PATH_COLUMNS)
     if files is not None:
         shares = {column: _share_of_files(values, files) for column, values in table.columns.items()}
         real = [column for column in known if shares[column]]
@@ -193,9 +193,9 @@ def _picture_column(table: Table, files: FileNames | None) -> str:
     return known[0] if known else _column(f"'{table.name}'", table.columns, PATH_COLUMNS[:8], "pictures")
 
 
-def _known(table: Table, words: Sequence[str]) -> list[str]:
+def _known(columns: Iterable[str], words: Sequence[str]) -> list[str]:
     """The columns that have one of these names, in the order of the names."""
-    by_lower_case = {column.lower(): column for column in table.columns}
+    by_lower_case = {column.lower(): column for column in columns}
     return [by_lower_case[word] for word in words if word in by_lower_case]
 
 
@@ -243,22 +243,48 @@ def _refuse_unnamed(table: Table, paths: Sequence[str]) -> None:
             raise UsageError(f"'{table.name}', row {number}: names no picture.")
 
 
-def _rows_of_table(
+def _rows_of_files(
     table: Table, sources: Sequence[str], labels: Labels, *, split: str = "", group_by: str = ""
 ) -> list[TableRow]:
-    """The rows of a table that have a label. Raises UsageError, naming the row, for an unknown split."""
-    split_columns, group_columns = _known(table, SPLIT_COLUMNS), _known(table, (GROUP_COLUMN,))
-    group_column = group_by if group_by in table.columns else next(iter(group_columns), "")
-    empty = [""] * len(sources)
-    splits = table.columns[split_columns[0]] if split_columns else empty
-    groups = table.columns[group_column] if group_column else empty
-    name = f"'{table.name}'"
-    if not any(labels.values):
-        raise UsageError(f"{name}, row {table.first_row}: no label. Add one or remove the row.")
+    """The rows of a table that names files."""
+    pictures = [(source, source) for source in sources]
+    return _rows(
+        f"'{table.name}'", table.columns, pictures, labels.values,
+        split=split, group_by=group_by, first_row=table.first_row,
+    )  # fmt: skip
+
+
+def _rows(
+    name: str,
+    columns: Columns,
+    pictures: Sequence[tuple[str, Any]],
+    labels: Sequence[str],
+    *,
+    split: str = "",
+    group_by: str = "",
+    first_row: int = 2,
+) -> list[TableRow]:
+    """The rows of a table that have a label; each picture is (source, path or value).
+
+    Raises UsageError, naming the row, for an unknown split, and when no row has a label.
+    """
+    if labels and not any(labels):
+        raise UsageError(f"{name}, row {first_row}: no label. Add one or remove the row.")
+    split_column = next(iter(_known(columns, SPLIT_COLUMNS)), "")
+    group_column = group_by if group_by in columns else next(iter(_known(columns, (GROUP_COLUMN,))), "")
+    empty = [""] * len(labels)
+    splits = columns[split_column] if split_column else empty
+    groups = columns[group_column] if group_column else empty
     return [
-        TableRow(source, source, label, _split(name, number, row_split) or split, group)
-        for number, (source, label, row_split, group) in enumerate(
-            zip(sources, labels.values, splits, groups, strict=True), table.first_row
+        TableRow(
+            source,
+            picture,
+            label,
+            _split(name, number, row_split) or split,
+            "" if _is_missing(group) else str(group),
+        )
+        for number, ((source, picture), label, row_split, group) in enumerate(
+            zip(pictures, labels, splits, groups, strict=True), first_row
         )
         if label
     ]
@@ -318,33 +344,9 @@ def _rows_of_values(name: str, columns: Columns, *, split: str = "", group_by: s
         (str(value) if isinstance(value, str | Path) else f"{prefix}{index}", value)
         for index, value in enumerate(values)
     ]
-    return _rows(name, columns, pictures, split, group_by)
-
-
-def _rows(
-    name: str, columns: Columns, pictures: Sequence[tuple[str, Any]], split: str, group_by: str
-) -> list[TableRow]:
-    """The rows of a table from its pictures, each as (source, path or value)."""
-    labels = columns[_column(name, columns, LABEL_COLUMNS, "labels")]
-    split_column = next((column for column in columns if column.lower() in SPLIT_COLUMNS), None)
-    group_column = next((column for column in columns if column.lower() == GROUP_COLUMN), None)
-    if group_by in columns:
-        group_column = group_by
-    empty = [""] * len(labels)
-    splits = columns[split_column] if split_column else empty
-    groups = columns[group_column] if group_column else empty
-    return [
-        TableRow(
-            source,
-            picture,
-            _label(name, number, label),
-            _split(name, number, row_split) or split,
-            "" if _is_missing(group) else str(group),
-        )
-        for number, ((source, picture), label, row_split, group) in enumerate(
-            zip(pictures, labels, splits, groups, strict=True), 2
-        )
-    ]
+    given = columns[_column(name, columns, LABEL_COLUMNS, "labels")]
+    labels = [_label(name, number, label) for number, label in enumerate(given, 2)]
+    return _rows(name, columns, pictures, labels, split=split, group_by=group_by)
 
 
 def _raw_listing(

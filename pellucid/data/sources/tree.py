@@ -14,7 +14,7 @@ from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 
 from pellucid.data.sources.listing import natural_key
-from pellucid.errors import PellucidError, UsageError
+from pellucid.errors import PellucidError, UsageError, plain_error
 from pellucid.language import Message, lazy_ngettext
 
 SUFFIXES = tuple(
@@ -27,6 +27,11 @@ OTHER_SUFFIXES = frozenset(
     ".sh .bat .toml .ini .cfg .log .npy .npz .mat .h5 .pkl .pt .pth .onnx .safetensors .parquet .feather "
     ".zip .tar .gz .tgz .bz2 .xz .7z .rar .pdf .doc .docx .xls .xlsx .ppt .pptx .mp4 .avi .mov .mkv .mp3 "
     ".wav .db .sqlite .lock .bin .svg".split()
+)
+# Pictures, films and arrays that are not read: where a class's folder holds nothing else, the class is lost.
+UNREAD_SUFFIXES = frozenset(
+    ".psd .xcf .svg .eps .pdf .jp2 .j2k .jxl .tga .exr .hdr .ico .fits .dcm .nii .cr3 .raf .orf .rw2 "
+    ".npy .mat .mp4 .avi .mov .mkv .webm".split()
 )
 SIGNATURES = re.compile(
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM....\0\0\0\0|II\*\0|MM\0\*|P[1-6]\s+[\d#]"
@@ -168,9 +173,7 @@ def folder_tree(path: Path) -> Tree:
             with os.scandir(folder) as iterator:
                 entries = list(iterator)
         except OSError as error:
-            raise UsageError(
-                f"'{folder}' cannot be opened: {error.strerror or error}. Its pictures would be missing."
-            ) from error
+            raise UsageError(f"{plain_error(error)} Its pictures would be missing.") from error
         if prefix:
             folders.append(prefix.rstrip("/"))
         for entry in entries:
@@ -181,12 +184,16 @@ def folder_tree(path: Path) -> Tree:
                 else:
                     walk(Path(entry.path), f"{name}/", (*above, identity))
             elif entry.is_file():
-                sizes[name] = entry.stat().st_size
+                try:
+                    sizes[name] = entry.stat().st_size
+                except FileNotFoundError:  # removed since the folder was listed
+                    skipped["gone"] += 1
             elif entry.is_symlink():
                 skipped["dangling"] += 1
             else:
                 skipped["device"] += 1
 
+    _refuse_system(path)
     walk(path, "", ())
     notes = tuple(SKIPPED[kind](count) for kind, count in skipped.items())
     return tree_of(
@@ -200,6 +207,14 @@ def folder_tree(path: Path) -> Tree:
     )
 
 
+def _refuse_system(path: Path) -> None:
+    """Raise UsageError for the root of a disk and for what the system only shows as files."""
+    whole = path.resolve()
+    inside = any(whole.is_relative_to(name) for name in ("/proc", "/sys"))
+    if inside or whole in (Path(whole.anchor), Path("/dev")):
+        raise UsageError(f"'{path}' is a folder of the system. Name the folder that holds your pictures.")
+
+
 # What a folder may contain that is not read.
 SKIPPED: Mapping[str, Callable[[int], Message]] = {
     "loop": lambda count: lazy_ngettext(
@@ -209,6 +224,11 @@ SKIPPED: Mapping[str, Callable[[int], Message]] = {
     ),
     "hidden": lambda count: lazy_ngettext(
         "skipped %(count)s hidden folder", "skipped %(count)s hidden folders", count
+    ),
+    "gone": lambda count: lazy_ngettext(
+        "%(count)s file was removed while the folder was being read",
+        "%(count)s files were removed while the folder was being read",
+        count,
     ),
     "dangling": lambda count: lazy_ngettext(
         "skipped %(count)s broken link",

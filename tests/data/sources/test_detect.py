@@ -1,6 +1,8 @@
 """Every layout is read where it lies: archives in place, arrays without pickles, tables, frames."""
 
+import errno
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +132,65 @@ def test_a_path_that_is_not_there_or_no_data_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_bytes(b"")
     with pytest.raises(UsageError, match=r"is not a data set\. Expected a folder"):
         list_pictures(tmp_path / "a.docx")
+
+
+@pytest.mark.parametrize("path", ["/", "/proc", "/proc/self/fd", "/dev", "/sys"])
+def test_folders_of_the_system_are_refused_before_they_are_walked(path: str) -> None:
+    if not Path(path).is_dir():
+        pytest.skip(f"this system has no {path}")
+    with pytest.raises(UsageError, match=r"is a folder of the system\. Name the folder that holds your"):
+        list_pictures(path)
+
+
+def test_a_folder_that_may_not_be_opened_is_named_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(tmp_path / "pictures", FILES)
+
+    def refused(path: Path) -> Any:
+        if Path(path).name == "cat":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    scandir = os.scandir
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(UsageError, match=r"cat': You may not read or write it\. Change its permissions"):
+        list_pictures(tmp_path / "pictures")
+
+
+@pytest.mark.parametrize("suffix", [".psd", ".cr3", ".npy", ".mp4", ".odd", ""])
+def test_a_folder_beside_classes_that_holds_only_unread_kinds_is_refused(tmp_path: Path, suffix: str) -> None:
+    lost = {f"train/bird/{number}{suffix}": b"8BPS" for number in (1, 2)}
+    planted(tmp_path / "pets", FILES | lost)
+    with pytest.raises(UsageError, match=r"'train/bird' of .* none of its files can be read .*: 2 .*Convert"):
+        list_pictures(tmp_path / "pets")
+
+
+def test_a_folder_of_notes_beside_classes_is_passed_over_with_a_sentence(tmp_path: Path) -> None:
+    planted(tmp_path / "pets", FILES | {"train/about/read me.txt": b"x", "train/about/terms.md": b"x"})
+    listing = list_pictures(tmp_path / "pets")
+    assert listing.classes == ("cat", "dog")
+    assert any("skipped folders without pictures: 'train/about'" in str(note) for note in listing.notes)
+
+
+PETS = {f"{name}/{number}.png": picture(index + number) for index, name in ((0, "cat"), (9, "dog"))
+        for number in range(4)}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "label", "counts"),
+    [("labels.csv", "cat", "the folders count"), ("metadata.csv", "dog", "the table counts")],
+)
+def test_a_table_that_disagrees_with_the_folders_is_told(
+    tmp_path: Path, table: str, label: str, counts: str
+) -> None:
+    rows = [f"{name},{'dog' if name == 'cat/3.png' else name.split('/')[0]}" for name in PETS]
+    right = [f"{name},{name.split('/')[0]}" for name in PETS]
+    header = "file_name,label"
+    for folder, lines in (("wrong", rows), ("right", right)):
+        planted(tmp_path / folder, PETS | {table: "\n".join([header, *lines]).encode()})
+    listing = list_pictures(tmp_path / "wrong")
+    said = "1 picture has one label in a table and another by its folder: 'cat/3.png'; "
+    assert [str(note) for note in listing.notes if "one label" in str(note)] == [f"{said}{counts}"]
+    assert next(each.label for each in listing.pictures if each.source == "cat/3.png") == label
+    assert not any("one label" in str(note) for note in list_pictures(tmp_path / "right").notes)

@@ -1,0 +1,71 @@
+"""A run keeps how its evidence maps fared, and what is shown by default follows from that."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pellucid.explanation.attribution import EXPLAINERS
+from pellucid.explanation.faithfulness import Faithfulness, Lead, MapTest
+from pellucid.language import use_language
+from pellucid.runs.verdicts import Verdict, passed, preferred_method, read_verdicts, remark, write_verdicts
+
+USUAL = "gradient x activation"
+
+
+def verdicts(**scores: float) -> dict[str, Verdict]:
+    """Every method's verdict: of those given, the score of one that passed; the others failed."""
+    return {
+        name: Verdict(name.replace(" ", "_") in scores, scores.get(name.replace(" ", "_"), 0.9))
+        for name in EXPLAINERS
+    }
+
+
+def result(name: str, *, supported: bool) -> MapTest:
+    return MapTest(name, 0.1, 0.3, 0.75, (Lead("edges", 0.2, 0.1),), None, supported, f"{name}: so")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    (tmp_path / "model.json").write_text(json.dumps({"sha256": "these"}))
+    return tmp_path
+
+
+def test_verdicts_are_read_as_written_until_the_weights_change(run: Path) -> None:
+    assert read_verdicts(run) == {}
+    tests = (result("occlusion", supported=True), result(USUAL, supported=False))
+    write_verdicts(run, Faithfulness(8, 20, 0.9, 0.3, tests))
+    assert read_verdicts(run) == {"occlusion": Verdict(True, 0.45), USUAL: Verdict(False, 0.45)}
+    (run / "model.json").write_text(json.dumps({"sha256": "others"}))
+    assert read_verdicts(run) == {}
+    for damaged in ("[1]", "{", '{"weights": "others", "methods": {"occlusion": {"supported": true}}}'):
+        (run / "faithfulness.json").write_text(damaged)
+        assert read_verdicts(run) == {}, damaged
+
+
+def test_the_usual_method_is_shown_unless_it_failed_and_another_passed() -> None:
+    assert preferred_method({}) == USUAL
+    assert preferred_method(verdicts()) == USUAL
+    assert preferred_method(verdicts(gradient_x_activation=0.2, occlusion=0.5)) == USUAL
+    others = verdicts(occlusion=0.3, smoothgrad=0.5)
+    assert passed(others) == ["smoothgrad", "occlusion"]
+    assert preferred_method(others) == "smoothgrad"
+
+
+def test_a_map_tells_how_its_method_fared() -> None:
+    others = verdicts(occlusion=0.3, smoothgrad=0.5)
+    assert remark(USUAL, {}) == "Not tested on this network: run 'pellucid report'."
+    assert remark(USUAL, verdicts()) == (
+        "Not to be believed: no kind of map passed its tests on this network."
+    )
+    assert remark(USUAL, others) == (
+        "Not to be believed: it failed its tests on this network. Passed: smoothgrad, occlusion."
+    )
+    assert remark("smoothgrad", others) == (
+        "It passed its tests on this network; gradient x activation, the usual kind, failed."
+    )
+    assert remark(USUAL, verdicts(gradient_x_activation=0.2)) == "It passed its tests on this network."
+    with use_language("ko"):
+        assert remark("smoothgrad", others) == (
+            "이 신경망에서 검사를 통과했습니다. 보통 쓰는 그래디언트 × 활성값은 통과하지 못했습니다."
+        )
