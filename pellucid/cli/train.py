@@ -40,6 +40,7 @@ Examples:
   pellucid train mnist               70,000 handwritten digits, found or downloaded once
   pellucid train ./photos            your own: one folder per class, a table, an archive
   pellucid train mnist --recipe accurate --seed 7
+  pellucid train ./photos --folds 5  few pictures: each judged by a network that did not see it
 """
 
 
@@ -104,10 +105,27 @@ def train(
         typer.Option(metavar="NAMES", help="auto, none, or names such as crop,flip (see the guide)."),
     ] = None,
     balance: Annotated[
-        str | None, typer.Option(metavar="none|weights|sampler", help="What to do about uneven classes.")
+        str | None, typer.Option(metavar="auto|none|weights|sampler", help="What to do about uneven classes.")
     ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of the training pictures held out to choose the best epoch.")
+    ] = None,
+    use_all: Annotated[
+        bool | None,
+        typer.Option(
+            "--use-all", help="After the choice by validation pictures, train once more on these too."
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Hold nothing out: divide all pictures into so many parts, and judge each by a network that "
+            "learned from the others."
+        ),
+    ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Begin from the weights of a run, its classes or others."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides everything random; 42 unless given.")] = None,
     precision: Annotated[
@@ -134,7 +152,7 @@ def train(
     if data is None and resume is None:
         raise UsageError(f"Train on which pictures?\n\n{EXAMPLES}".rstrip())
     given = {name: value for name, value in flags.items() if value is not None}
-    others = (data, recipe, out, snapshots, split, on_unreadable, budget)
+    others = (data, recipe, out, snapshots, split, on_unreadable, budget, warm_start)
     if resume is not None and (given or any(word is not None for word in others)):
         raise UsageError(
             "--resume goes on with a run as it was begun: its data, settings and folder cannot be changed. "
@@ -147,6 +165,8 @@ def train(
         raise UsageError(
             f"--model auto chooses a recipe itself; got --recipe {recipe}. Leave one of them out."
         )
+    if folds and given.get("model") == AUTO:
+        raise UsageError("--folds holds no pictures out to choose a network by. Name one instead of auto.")
     if budget is not None and given.get("model") != AUTO:
         raise UsageError("--budget is for --model auto, which chooses a network. Leave it out, or add that.")
     start = _recipe(recipe or "fast", given)
@@ -161,11 +181,11 @@ def train(
                    on_unreadable or "skip", settings.label_from)  # fmt: skip
         run, splits = _begun(
             str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots, output=output,
-            budget=_seconds(budget) if budget else BUDGET,
+            budget=_seconds(budget) if budget else BUDGET, warm_start=warm_start,
         )  # fmt: skip
     again = f"pellucid evaluate {shlex.quote(str(run.folder))}"
     with output.stage("Judging the run on its test set", again=again):
-        evaluation = run.evaluate(splits.test)
+        evaluation = run.evaluate(splits.test)  # of folds it is done
     output.evaluation(run, evaluation)
     write_and_name(run, splits, evaluation, output, language)
 
@@ -188,14 +208,21 @@ def _begun(
     snapshots: int | None,
     output: Output,
     budget: float,
+    warm_start: Path | None,
 ) -> "tuple[Run, Splits]":
     from pellucid.data.audit.findings import quick_audit
     from pellucid.data.dataset import Choices
+    from pellucid.data.folds import everything
     from pellucid.models import model_named
     from pellucid.runs.fit import fit, resolved
+    from pellucid.runs.run import Run
+    from pellucid.runs.warm_start import WarmStart, preprocess_of, recipe_from
     from pellucid.training.augment import parse_augmentations
     from pellucid.training.snapshots import MAX_SNAPSHOTS
 
+    source = Run.open(warm_start) if warm_start is not None else None
+    if source is not None:
+        recipe = recipe_from(recipe, source)
     draft = recipe if isinstance(recipe, Recipe) else recipe.resolve(1)
     if draft.model != AUTO:
         model_named(draft.model)  # a misspelt one is named before anything is loaded, perhaps downloaded
@@ -204,9 +231,13 @@ def _begun(
             "A pretrained network needs the package transformers. Install it with: pip install transformers"
         )
     parse_augmentations("none" if draft.augment == "auto" else draft.augment)
-    splits = load(data, Choices(*choices), data_dir)
+    preprocess = preprocess_of(source, draft.size) if source is not None else None
+    splits = load(data, Choices(*choices), data_dir, preprocess=preprocess)
     output.origin(splits.origin)
     output.data(data, splits, quick_audit(splits))
+    if draft.folds:
+        splits = everything(splits)
+        output.folds(draft.folds, len(splits.train))
     candidates: tuple[Candidate, ...] = ()
     if draft.model == AUTO and isinstance(recipe, NamedRecipe):
         recipe, candidates = _chosen(splits, recipe.settings, budget, output)
@@ -215,7 +246,12 @@ def _begun(
     output.recipe(resolved(recipe, splits.train, splits.origin))
     with output.training(recipe) as show:
         kept = MAX_SNAPSHOTS if snapshots is None else snapshots
-        run = fit(splits, recipe, folder=out, callbacks=[show], snapshots=kept, candidates=candidates)
+        run = fit(
+            splits, recipe, folder=out, callbacks=[show], snapshots=kept, candidates=candidates,
+            warm_start=source,
+        )  # fmt: skip
+    if source is not None:
+        output.warm_start(WarmStart.from_json(run.environment["warm_start"]))
     output.line(f"{run.folder}: {run.summary}")
     return run, splits
 
@@ -278,7 +314,8 @@ def _resumed(folder: Path, data_dir: Path | None, output: Output) -> "tuple[Run,
     origin = origin_in(read_object(folder / ENVIRONMENT), folder)
     splits = load_again(origin, data_dir=data_dir, split_file=folder / SPLIT, progress=progress(origin.known))
     output.data(origin.data, splits)
-    with output.training(read_recipe(folder / RECIPE)) as show:
+    recipe = read_recipe(folder / RECIPE)
+    with output.training(recipe) as show:
         run = resume(folder, splits, callbacks=[show])
     output.line(f"{run.folder}: {run.summary}")
     return run, splits
