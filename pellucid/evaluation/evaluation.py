@@ -266,9 +266,11 @@ class Evaluation:
             labels = torch.tensor([number[row["label"]] for row in rows], dtype=torch.int64)
             values = [[float(row[f"p({name})"]) for name in classes] for row in rows]
             probabilities = torch.tensor(values, dtype=torch.float32).reshape(len(rows), len(classes))
-            folds = torch.tensor([int(row["fold"]) - 1 for row in rows]) if "fold" in rows[0] else None
+            folds = None
+            if rows and "fold" in rows[0]:
+                folds = torch.tensor([int(row["fold"]) - 1 for row in rows])
             return Evaluation(probabilities, labels, classes, [row["source"] for row in rows], folds)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise PellucidError(
                 f"'{folder / PREDICTIONS}' is damaged: {error!r}. Run 'pellucid evaluate --again' on the run."
             ) from error
