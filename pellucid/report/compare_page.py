@@ -133,8 +133,8 @@ def _shared_test(first: Run, second: Run, data_dir: str | Path | None) -> Datase
     for run in (first, second):
         if run.recipe.folds:
             raise UsageError(
-                f"'{run.folder}' was judged by folds and learned from all pictures: none is left to compare it "
-                "on. Expected runs with a test part."
+                f"'{run.folder}' was judged by folds and learned from all pictures: none is left to compare "
+                "it on. Expected runs with a test part."
             )
     test, other = (run.splits(data_dir).test for run in (first, second))
     if test.fingerprint != other.fingerprint:

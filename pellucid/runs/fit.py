@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,9 @@ from pellucid.models import (
     own_network,
 )
 from pellucid.models.kernels.build import compile_failure, prepare
-from pellucid.recipe import NamedRecipe, Recipe, read_recipe, with_model
+from pellucid.recipe import AUTO, NamedRecipe, Recipe, read_recipe, with_model
 from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint
-from pellucid.runs.choose import Candidate
+from pellucid.runs.choose import Candidate, choose, leaves_open
 from pellucid.runs.environment import environment_of
 from pellucid.runs.run import ENVIRONMENT, RECIPE, Run, origin_in
 from pellucid.runs.session import Callback, Session, complete, copied_weights
@@ -73,7 +74,8 @@ def fit(
     recipe: AnyRecipe | None = None,
     *,
     folder: str | Path | None = None,
-    model: nn.Module | Build | None = None,
+    model: nn.Module | Build | str | None = None,
+    budget: float | None = None,
     callbacks: Sequence[Callback] = (),
     snapshots: int = MAX_SNAPSHOTS,
     candidates: Sequence[Candidate] = (),
@@ -85,10 +87,14 @@ def fit(
 
     pictures    Splits as `load` gives them; or a training Dataset, followed by the validation Dataset; or
                 anything `load` takes, such as "mnist" or "./photos", split by the recipe's own settings
-    recipe      a Recipe, a name of RECIPES or `Recipe.named("fast", epochs=20)`; "fast" without one
+    recipe      a Recipe, a name of RECIPES or `Recipe.named("fast", epochs=20)`; "fast" without one, which
+                tries several networks on your own pictures and keeps the best on the validation pictures
     folder      new or empty; without one, the next free `runs/<name>-<model>-<n>` in the working folder
-    model       a network of your own: a module that turns float 0..1 (B, C, H, W) into scores (B, K), trained
-                in place, or a function (channels, num_classes, (height, width)) that builds one
+    model       the name of a network, or "auto" to have several tried; or a network of your own: a module
+                that turns float 0..1 (B, C, H, W) into scores (B, K), trained in place, or a function
+                (channels, num_classes, (height, width)) that builds one
+    budget      seconds that trying several networks may take; without one, as much work as an ordinary
+                machine does in two minutes, whatever the clock says
     callbacks   called with every Step and Epoch; one that raises StopTraining ends the training there
     snapshots   how often, at most, the weights are kept on the way, for pages that show how they formed;
                 none are kept of a network of more than snapshots.MAX_WEIGHTS weights
@@ -120,12 +126,19 @@ def fit(
     else:
         splits = pictures if isinstance(pictures, Splits) else _loaded(pictures, chosen, data_dir, source)
         splits = replace(splits, origin=origin or splits.origin)
-    if _settings(chosen).folds:
-        splits = everything(splits)
-    check_trainable(splits.train, None if _settings(chosen).folds else splits.validation)
-    if isinstance(chosen, NamedRecipe):
+    folded = _settings(chosen).folds > 0
+    splits = everything(splits) if folded else splits
+    check_trainable(splits.train, None if folded else splits.validation)
+    if isinstance(chosen, NamedRecipe) and not folded and leaves_open(chosen, splits.origin):
+        resolve = partial(resolved, train=splits.train, origin=splits.origin)
+        choice = choose(splits.train, splits.validation, chosen.settings, budget=budget, resolve=resolve)
+        chosen, candidates = choice.recipe, choice.candidates
+    elif budget is not None:
+        raise UsageError("`budget` is for trying several networks. Leave it out, or ask for `model=auto`.")
+    elif isinstance(chosen, NamedRecipe):
         chosen = chosen.resolve(len(splits.train), (splits.train.channels, *splits.train.size))
-    session = _begun(splits, resolved(chosen, splits.train, splits.origin), model, source, folder=folder)
+    own = None if isinstance(model, str) else model
+    session = _begun(splits, resolved(chosen, splits.train, splits.origin), own, source, folder=folder)
     if candidates:
         session.environment["candidates"] = [candidate.to_json() for candidate in candidates]
     session.snapshots = snapshots
@@ -304,17 +317,24 @@ def _check_machine(network: nn.Module, train: Dataset, recipe: Recipe) -> None:
 
 
 def _chosen(
-    recipe: AnyRecipe | None, model: nn.Module | Build | None, source: Run | None
+    recipe: AnyRecipe | None, model: nn.Module | Build | str | None, source: Run | None
 ) -> Recipe | NamedRecipe:
-    """The recipe, by name where it was named, with a network of one's own under its name, or that of the run
-    it begins from."""
+    """The recipe, by name where it was named, with the network that was given, one's own under its name, or
+    that of the run it begins from."""
     chosen = recipe if recipe is not None else "fast"
     if isinstance(chosen, str):
         chosen = Recipe.named(chosen)
     if not isinstance(chosen, Recipe | NamedRecipe):
         raise UsageError(f"Expected a Recipe or the name of one, such as 'fast'; got {chosen!r}.")
     if model is not None:
-        chosen = with_model(chosen, own_name(model))
+        name = model if isinstance(model, str) else own_name(model)
+        if name == AUTO and not (isinstance(chosen, NamedRecipe) and chosen.name == "fast"):
+            raise UsageError(
+                f"`model=auto` chooses a recipe itself; got {recipe!r} beside it. Leave one of them out."
+            )
+        chosen = with_model(chosen, name)
+    if _settings(chosen).folds and _settings(chosen).model == AUTO:
+        raise UsageError("`folds` holds no pictures out to choose a network by. Name one instead of auto.")
     return chosen if source is None else recipe_from(chosen, source)
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.data.dataset import Dataset, joined
+from pellucid.models import is_pretrained
 from pellucid.recipe import Recipe
 from pellucid.training.loop import Progress
 
@@ -50,6 +51,18 @@ def stages_of(
         both = joined([train, validation])
         return [Stage("first training", train, validation), Stage("all pictures", both, None)]
     return [Stage("", train, validation)]
+
+
+def rounds(recipe: Recipe, train: int, validation: int) -> float:
+    """How many times as long all trainings of a recipe take as one on `train` pictures.
+
+    validation  held out of them, which a second training learns from, too
+    """
+    if is_pretrained(recipe.model) and not recipe.fine_tune:
+        return 1.0  # the features, which take the time, are computed once
+    if recipe.folds:
+        return float(recipe.folds)  # each with all but one of them, and once with all
+    return 2.0 + validation / train if recipe.use_all else 1.0
 
 
 @dataclass

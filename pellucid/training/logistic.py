@@ -104,7 +104,7 @@ def _trials(parts: Sequence[Part], seed: int) -> Iterator[tuple[Part, Part]]:
         yield parts[0], parts[1]
         return
     features, labels = (torch.cat(each) for each in zip(*parts, strict=True))
-    for held_out in _folds(labels, seed):
+    for held_out in folds(labels, seed):
         yield (features[~held_out], labels[~held_out]), (features[held_out], labels[held_out])
 
 
@@ -173,8 +173,11 @@ def _scores(features: Tensor, weights: Tensor) -> Tensor:
     return features @ weights[:, :-1].T + weights[:, -1]
 
 
-def _folds(labels: Tensor, seed: int) -> Iterator[Tensor]:
-    """Masks, bool (N,), of the pictures held out in each fold; a class is dealt out in turn."""
+def folds(labels: Tensor, seed: int) -> Iterator[Tensor]:
+    """Masks, bool (N,), of the pictures held out in each of FOLDS folds, or of as many as there are pictures.
+
+    Each picture is held out once; a class is dealt out in turn, so that it is in as many folds as it can be.
+    """
     order = torch.randperm(len(labels), generator=generator_for(seed, "folds"))
     dealt = order[labels[order].argsort(stable=True)]
     fold = torch.empty(len(labels), dtype=torch.int64)
