@@ -290,11 +290,11 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
         unseen=known.unseen.share if known and known.unseen else "",
         stopped=context.run.ended,
         folds=len(evaluation.fold_scores),
-        training=_training(context),
+        training=remark_on_training(context),
     )
 
 
-def _training(context: ReportContext) -> str:
+def remark_on_training(context: ReportContext) -> str:
     """Which network the score at the top is of, where it is not simply the one that was chosen."""
     scores, again = context.evaluation.fold_scores, context.run.all_pictures
     if scores:

@@ -116,7 +116,7 @@ def _best(trials: Sequence[tuple[Part, Part]], classes: int, *, balanced: bool) 
     tried = [torch.cat(scores) for scores in zip(*paths, strict=False)]  # (N, K) for each penalty
     losses = [float(functional.cross_entropy(scores, labels, weight)) for scores in tried]
     best = losses.index(min(losses))
-    return _Candidate(HeadSettings(PENALTIES[best], balanced), _macro_f1(tried[best], labels, classes))
+    return _Candidate(HeadSettings(PENALTIES[best], balanced), macro_f1(tried[best], labels, classes))
 
 
 def _held_out_scores(trial: tuple[Part, Part], classes: int, *, balanced: bool) -> Iterator[Tensor]:
@@ -132,7 +132,7 @@ def _held_out_scores(trial: tuple[Part, Part], classes: int, *, balanced: bool) 
             break
 
 
-def _macro_f1(scores: Tensor, labels: Tensor, classes: int) -> float:
+def macro_f1(scores: Tensor, labels: Tensor, classes: int) -> float:
     """The mean F1 of the classes that occur or are predicted."""
     predicted = functional.one_hot(scores.argmax(dim=1), classes).double()  # (N, K)
     actual = functional.one_hot(labels, classes).double()

@@ -73,7 +73,7 @@ def test_a_run_by_folds_says_whose_predictions_are_shown(tmp_path: Path) -> None
     for row in neighbours.rows:
         assert row.picture.source not in [tile.source for tile in row.neighbours]
     context = report.ReportContext(run, everything(given), run.evaluate())
-    assert "Judged by 4 folds, whose accuracies go from" in report._training(context)
+    assert "Judged by 4 folds, whose accuracies go from" in report.remark_on_training(context)
 
 
 def test_the_second_training_is_kept_apart_from_the_figures_of_the_first(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_second_training_is_kept_apart_from_the_figures_of_the_first(tmp_pat
         shown["data"].body
     )
     context = report.ReportContext(run, given, run.evaluate(given.test))
-    assert "the validation figures are of the first" in report._training(context)
+    assert "the validation figures are of the first" in report.remark_on_training(context)
 
 
 def test_the_run_that_it_began_from_is_named_with_the_hash_of_its_weights(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_the_best_on_validation_is_chosen_and_trains_again_to_the_same(
     choice = of(POOR, QUICK, monkeypatch=monkeypatch)
     first, second = choice.candidates
     assert (first.chosen, second.chosen) == (False, True)
-    assert choice.recipe == replace(QUICK, balance="none", **SETTINGS)
+    assert choice.recipe == replace(QUICK, **SETTINGS)
     run = fit(
         SPLITS.train,
         SPLITS.validation,
