@@ -1,12 +1,15 @@
 """Folds hold every picture out once, keep together what belongs together, and spread the classes."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from pellucid.data import load
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.data.folds import assign_folds, everything
 from pellucid.errors import UsageError
-from tests.toys import toy_dataset, toy_splits
+from tests.toys import toy_dataset, toy_splits, write_picture
 
 
 def test_classes_are_spread_as_evenly_as_they_can_be() -> None:
@@ -58,3 +61,20 @@ def test_everything_is_in_one_order_however_it_was_split() -> None:
     again = everything(Splits(splits.test, splits.train, splits.validation))
     assert again.train.fingerprint == whole.train.fingerprint
     assert everything(whole) is whole
+
+
+def test_pictures_of_your_own_bring_their_groups(tmp_path: Path) -> None:
+    dataset = toy_dataset(24)
+    for index, (image, label, _) in enumerate(dataset):
+        folder = tmp_path / "photos" / dataset.classes[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        write_picture(folder / f"p{index // 4}_{index}.png", image)
+    splits = load(tmp_path / "photos", group_by="(p[0-9]+)_")
+    assert len(splits.origin.groups) == 24
+    whole = everything(splits).train
+    folds = assign_folds(whole, 3, seed=0, groups=splits.origin.groups).tolist()
+    folds_of: dict[str, set[int]] = {}
+    for source, fold in zip(whole.sources, folds, strict=True):
+        folds_of.setdefault(source.rpartition("/")[2].partition("_")[0], set()).add(fold)
+    assert all(len(held_out) == 1 for held_out in folds_of.values())
+    assert len(folds_of) == 6
