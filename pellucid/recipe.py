@@ -16,7 +16,7 @@ from pellucid.files import read_json
 Optimizer = Literal["adam", "adamw", "muon"]
 Schedule = Literal["constant", "one-cycle", "linear"]
 Precision = Literal["auto", "float32", "bfloat16"]
-Balance = Literal["none", "weights", "sampler"]
+Balance = Literal["auto", "none", "weights", "sampler"]
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
 
@@ -28,7 +28,8 @@ class Recipe:
     threads gives the same bytes.
 
     model            a name of MODELS or PRETRAINED, or "hf:" and a name on the Hugging Face hub or a folder
-    epochs           times the whole training set is seen, at most; of lite0, whose last layer is solved, 1
+    epochs           times the whole training set is seen, at most; of a pretrained one, whose last layer
+                     is solved, 1
     batch_size       pictures a step
     optimizer        "adam" (Kingma and Ba, arXiv:1412.6980), "adamw" (Loshchilov and Hutter, 1711.05101) or
                      "muon" (Jordan 2024; see optimizers.py), which leaves first and last layer to "adamw"
@@ -40,10 +41,15 @@ class Recipe:
     augment          how training pictures are changed anew in every epoch: names of AUGMENTATIONS joined by
                      commas, "none", or "auto": what suits the data set (digits are never flipped)
     balance          of uneven classes: "weights" counts each picture of a rare class more, "sampler" shows it
-                     more often; "none" leaves them as they are
+                     more often; "none" leaves them as they are; "auto" is weights where the last layer is
+                     solved, classes are uneven and macro F1 on held-out pictures is not lower by them
     fine_tune        epochs in which all of a pretrained network learns, after its last layer did
     patience         stop after so many epochs without a lower validation loss; 0: never stop early
     validation       share of the training pictures held out to choose by, where the data set brings none
+    use_all          after the choice by validation pictures, train once more on these too: for as many epochs
+                     as were best, nothing held out
+    folds            0, or into how many parts all pictures are divided: each part is judged by a network that
+                     learned from the others, and the network kept learned from all
     seed             decides the split, the first weights, the order of pictures and what dropout drops
     precision        of the training arithmetic; "auto" is bfloat16 where the processor computes it natively
     threads          processor threads; 0: as many as the processor has cores
@@ -61,10 +67,12 @@ class Recipe:
     weight_decay: float = 0.01
     label_smoothing: float = 0.0
     augment: str = "auto"
-    balance: Balance = "none"
+    balance: Balance = "auto"
     fine_tune: int = 0
     patience: int = 0
     validation: float = 0.2
+    use_all: bool = False
+    folds: int = 0
     seed: int = 42
     precision: Precision = "auto"
     threads: int = 0
@@ -85,6 +93,10 @@ class Recipe:
             value = getattr(self, name)
             if not lowest <= value <= highest:
                 raise UsageError(f"Expected {name} {expected}; got {value}.")
+        if self.folds == 1:
+            raise UsageError(f"Expected folds {RANGES['folds'][2]}; got 1.")
+        if self.folds and self.use_all:
+            raise UsageError("With `folds` the network kept learns from all pictures: leave `use_all` out.")
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name, as plain numbers and words."""
@@ -117,7 +129,17 @@ class NamedRecipe:
         """The recipe for so many training pictures of that shape (C, H, W)."""
         if self.name not in RECIPES:
             raise UsageError(f"Unknown recipe '{self.name}'. {did_you_mean(self.name, RECIPES)}")
-        return changed(RECIPES[self.name](pictures, shape, self.settings.get("model")), self.settings)
+        model = self.settings.get("model")
+        if model is None and self.settings.get("folds") and shape[0] in (1, 3):
+            model = "lite0"  # folds are for few pictures, and its features are computed once for all of them
+        return changed(RECIPES[self.name](pictures, shape, model), self.settings)
+
+
+def with_model(recipe: Recipe | NamedRecipe, model: str) -> Recipe | NamedRecipe:
+    """The recipe with a network of that name."""
+    if isinstance(recipe, NamedRecipe):
+        return NamedRecipe(recipe.name, {**recipe.settings, "model": model})
+    return replace(recipe, model=model)
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -137,6 +159,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "fine_tune": (0, 1_000_000, "from 0 to 1,000,000 (0: the last layer alone learns)"),
     "patience": (0, 1_000_000, "from 0 to 1,000,000 (0: never stop early)"),
     "validation": (TINY, 1 - TINY, "between 0 and 1, such as 0.2"),
+    "folds": (0, 100, "from 2 to 100 (0: a test and a validation part are held out instead)"),
     "seed": (-(2**63), 2**63 - 1, "that fits 64 bits"),
     "threads": (0, 4096, "from 0 to 4,096 (0: one per core)"),
     "size": (0, 1024, "from 0 to 1,024 pixels (0: chosen by the pictures)"),
@@ -165,8 +188,8 @@ def fast(pictures: int, shape: Shape = SMALL_AND_GRAY, model: str | None = None)
         return replace(_residual(pictures), model=model)
     if model == "lite0":
         return Recipe(model=model, batch_size=32, epochs=1, learning_rate=1e-3)
-    if model.startswith("hf:"):  # the last layer alone, on features: an epoch takes no time
-        return Recipe(model=model, batch_size=64, epochs=30)
+    if model.startswith("hf:"):
+        return Recipe(model=model, batch_size=64, epochs=1)
     swift = Recipe(
         model=model,
         epochs=2,
@@ -283,8 +306,9 @@ def _misplaced(
 ) -> str:
     """The sentence about a keyword that `function` does not take."""
     settings = [field.name for field in fields(Recipe)]
-    meant = {name: next(iter(difflib.get_close_matches(name, settings, 1, 0.8)), "") for name in keywords}
-    if not meant[unknown]:
+    both = [*known, *settings]  # of names equally near, the function's own
+    meant = {name: next(iter(difflib.get_close_matches(name, both, 1, 0.8)), "") for name in keywords}
+    if meant[unknown] not in settings or (meant[unknown] in known and unknown not in settings):
         return f"{function}() takes no `{unknown}`. {did_you_mean(unknown, known)}"
     moved = [
         f"{meant[name]}={value!r}" for name, value in keywords.items() if name not in known and meant[name]

@@ -44,6 +44,7 @@ data/store/headers.py
 data/store/stores.py
 data/store/pixels.py
 data/split_by_content.py
+data/folds.py
 data/appearance.py
 data/own.py
 data/audit/__init__.py
@@ -96,12 +97,15 @@ explanation/embedding.py
 runs/__init__.py
 runs/history.py
 runs/tables.py
+runs/stages.py
 runs/checkpoint.py
 runs/environment.py
 runs/stopping.py
 runs/choose.py
 runs/run.py
 runs/verdicts.py
+runs/warm_start.py
+runs/session.py
 runs/fit.py
 prediction.py
 comparison.py

@@ -14,8 +14,8 @@ from pellucid.recipe import CHOICES, RANGES, RECIPES, Recipe, changed, read_reci
 
 def test_every_setting_is_a_plain_value_with_a_rule() -> None:
     for field in fields(Recipe):
-        assert type(field.default) in (str, int, float)
-        assert field.name in {*CHOICES, *RANGES, "model", "augment", "group_by", "label_from"}
+        assert type(field.default) in (str, int, float, bool)
+        assert field.name in {*CHOICES, *RANGES, "model", "augment", "group_by", "label_from", "use_all"}
 
 
 def test_a_recipe_cannot_be_changed_behind_ones_back() -> None:
@@ -114,3 +114,12 @@ def test_a_recipe_file_that_is_no_object_is_refused(tmp_path: Path, content: str
 def test_a_recipe_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"is not a file\. Expected a recipe\.json"):
         read_recipe(tmp_path / "recipe.json")
+
+
+def test_folds_are_at_least_two_and_need_no_second_training() -> None:
+    with pytest.raises(UsageError, match=r"Expected folds from 2 to 100 \(0: a test and a validation part"):
+        Recipe(folds=1)
+    with pytest.raises(UsageError, match="leave `use_all` out"):
+        Recipe(folds=5, use_all=True)
+    assert Recipe.named("fast", folds=5).resolve(100, (3, 64, 64)).model == "lite0"
+    assert Recipe.named("fast", folds=5, model="compact").resolve(100).model == "compact"

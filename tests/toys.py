@@ -20,7 +20,7 @@ from pellucid.data.dataset import Dataset, Splits, split
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.models.kernels.build import KERNELS
 from pellucid.recipe import Recipe
-from pellucid.runs.fit import Callback
+from pellucid.runs.session import Callback
 from pellucid.training.loop import Epoch, Step
 
 ROOT = Path(__file__).parents[1]

@@ -1,6 +1,7 @@
 """What a command prints: progress on a terminal, plain lines in a pipe, JSON lines for a program."""
 
 import json
+import math
 import os
 import re
 import shlex
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset, Origin, Splits
     from pellucid.evaluation.evaluation import Evaluation
     from pellucid.runs.run import Run
+    from pellucid.runs.warm_start import WarmStart
     from pellucid.training.loop import Epoch, Step
 
 WIDE, NARROW = 100, 60  # columns that a bar with all its figures takes; below NARROW: step and time left
@@ -118,9 +120,21 @@ class Output:
         """How training will go: the network, how long, and what is done with the pictures."""
         self.event("recipe", **asdict(recipe))
         changes = "not augmented" if recipe.augment == "none" else f"augmented: {recipe.augment}"
-        balance = "" if recipe.balance == "none" else f"; balanced by {recipe.balance}"
+        balance = "" if recipe.balance in ("none", "auto") else f"; balanced by {recipe.balance}"
         epochs = plural(recipe.epochs, "epoch", "epochs")
         self.line(f"{recipe.model}: {epochs}, batches of {recipe.batch_size}; {changes}{balance}")
+
+    def folds(self, folds: int, pictures: int) -> None:
+        """How pictures are judged of which none is held out."""
+        self.line(
+            f"{folds} folds: each of all {pictures:,} pictures is judged by a network that learned from the "
+            f"other folds; the network kept then learns from all. Parts of the data's own play no role."
+        )
+
+    def warm_start(self, taken: "WarmStart") -> None:
+        """What was taken from an earlier run."""
+        self.event("warm_start", **taken.to_json())
+        self.line(str(taken))
 
     def counts(self, splits: "Splits") -> None:
         """How many pictures of each class each split has."""
@@ -163,7 +177,8 @@ class Output:
                         task,
                         completed=(event.epoch - 1) * event.steps + event.step,
                         total=recipe.epochs * event.steps,
-                        description=f"epoch {event.epoch}/{recipe.epochs}, step {event.step}/{event.steps}",
+                        description=f"{_stage(event)}epoch {event.epoch}/{recipe.epochs}, "
+                        f"step {event.step}/{event.steps}",
                         figures=f"loss {event.loss:.3f}, {event.images_per_second:,.0f} pictures/s",
                     )
                     show_left()
@@ -187,12 +202,15 @@ class Output:
         from pellucid.training.loop import Epoch
 
         if isinstance(event, Epoch):
-            self.event("epoch", **asdict(event))
+            facts = {name: value for name, value in asdict(event).items() if value != ""}
+            held_out = not math.isnan(event.val_loss)
+            self.event("epoch", **(facts if held_out else facts | {"val_loss": None, "val_accuracy": None}))
+            judged = f"  val_loss {event.val_loss:.4f}  val_accuracy {event.val_accuracy:.4f}"
             mark = "  best so far" if event.best else ""
             self.line(
-                f"epoch {event.epoch:>2}/{recipe.epochs}  {event.seconds:6.1f} s  loss {event.loss:.4f}  "
-                f"accuracy {event.accuracy:.4f}  val_loss {event.val_loss:.4f}  "
-                f"val_accuracy {event.val_accuracy:.4f}{mark}"
+                f"{_stage(event)}epoch {event.epoch:>2}/{recipe.epochs + recipe.fine_tune}  "
+                f"{event.seconds:6.1f} s  loss {event.loss:.4f}  accuracy {event.accuracy:.4f}"
+                f"{judged + mark if held_out else ''}"
             )
         if self.reader_left and not self.stopping:
             self.stopping = True
@@ -207,7 +225,19 @@ class Output:
             self.event("evaluation", run=str(run.folder), **notes, **figures)
         if run.ended:
             self.line(f"Training ended before its last epoch: {run.ended}")
-        self.line(f"Test set: {evaluation.verdict}")
+        if evaluation.fold_scores:
+            self.line(f"Out of fold: {evaluation.verdict}")
+            self.line(
+                "The interval is for networks that learn from all folds but one; the network kept learned "
+                "from all pictures, and nothing is left to judge it by."
+            )
+        else:
+            self.line(f"Test set: {evaluation.verdict}")
+        if run.all_pictures and not evaluation.fold_scores:
+            self.line(
+                "The test score is that of the network that also learned from the validation pictures; the "
+                "validation figures are those of the first training."
+            )
         without = run.without_leaking()
         if without:
             self.line(f"Without test pictures that were also used in training or validation: {without}")
@@ -221,6 +251,11 @@ class Output:
         except BrokenPipeError:
             self.reader_left = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what follows is dropped
+
+
+def _stage(event: "Step | Epoch") -> str:
+    """Which of several trainings an event belongs to, before its figures; "" for the only one."""
+    return f"{event.stage}: " if event.stage else ""
 
 
 def problem(message: object) -> None:

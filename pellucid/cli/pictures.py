@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Choices, Splits
+    from pellucid.data.preprocess import Preprocess
     from pellucid.runs.run import Run
 
 Progress = Callable[[str, int, int], None]
 
 
-def load(data: str, choices: "Choices", data_dir: Path | None) -> "Splits":
-    """The pictures by name or path, with progress on a terminal."""
+def load(
+    data: str, choices: "Choices", data_dir: Path | None, *, preprocess: "Preprocess | None" = None
+) -> "Splits":
+    """The pictures by name or path, with progress on a terminal; read as an earlier run read its own."""
     from pellucid.data import is_known, load_by
 
-    return load_by(data, choices, data_dir=data_dir, progress=progress(is_known(data)))
+    return load_by(data, choices, data_dir=data_dir, preprocess=preprocess, progress=progress(is_known(data)))
 
 
 def splits_of(run: "Run", data_dir: Path | None) -> "Splits":

@@ -42,6 +42,7 @@ Examples:
   pellucid train mnist               70,000 handwritten digits, found or downloaded once
   pellucid train ./photos            your own: one folder per class, a table, an archive
   pellucid train mnist --recipe accurate --seed 7
+  pellucid train ./photos --folds 5  few pictures: each judged by a network that did not see it
 """
 
 
@@ -118,9 +119,28 @@ def train(
         str | None,
         typer.Option(metavar="NAMES", help="auto, none, or names such as crop,flip (see the guide)."),
     ] = None,
-    balance: Annotated[str | None, choice("none|weights|sampler", "What to do about uneven classes.")] = None,
+    balance: Annotated[
+        str | None, choice("auto|none|weights|sampler", "What to do about uneven classes.")
+    ] = None,
     validation: Annotated[
         float | None, typer.Option(help="Share of the training pictures held out to choose the best epoch.")
+    ] = None,
+    use_all: Annotated[
+        bool | None,
+        typer.Option(
+            "--use-all", help="After the choice by validation pictures, train once more on these too."
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            help="Hold nothing out: divide all pictures into so many parts, and judge each by a network that "
+            "learned from the others."
+        ),
+    ] = None,
+    warm_start: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Begin from the weights of a run, its classes or others."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Decides everything random; 42 unless given.")] = None,
     precision: Annotated[
@@ -147,7 +167,7 @@ def train(
     if data is None and resume is None:
         raise UsageError(f"Train on which pictures?\n\n{EXAMPLES}".rstrip())
     given = {name: value for name, value in flags.items() if value is not None}
-    others = (data, recipe, out, snapshots, split, on_unreadable, budget)
+    others = (data, recipe, out, snapshots, split, on_unreadable, budget, warm_start)
     if resume is not None and (given or any(word is not None for word in others)):
         raise UsageError(
             "--resume goes on with a run as it was begun: its data, settings and folder cannot be changed. "
@@ -160,6 +180,8 @@ def train(
         raise UsageError(
             f"--model auto chooses a recipe itself; got --recipe {recipe}. Leave one of them out."
         )
+    if folds and given.get("model") == AUTO:
+        raise UsageError("--folds holds no pictures out to choose a network by. Name one instead of auto.")
     start = _recipe(recipe or "fast", given)
     refuse_filled_folder(out)
     output = Output(quiet, as_json)
@@ -172,11 +194,11 @@ def train(
                    on_unreadable or "skip", settings.label_from)  # fmt: skip
         run, splits = _begun(
             str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots, output=output,
-            budget=_seconds(budget) if budget else None,
+            budget=_seconds(budget) if budget else None, warm_start=warm_start,
         )  # fmt: skip
     again = f"pellucid evaluate {shlex.quote(str(run.folder))}"
     with output.stage("Judging the run on its test set", again=again):
-        evaluation = run.evaluate(splits.test)
+        evaluation = run.evaluate(splits.test)  # of folds it is done
     output.evaluation(run, evaluation)
     write_and_name(run, splits, evaluation, output, language)
 
@@ -199,15 +221,23 @@ def _begun(
     snapshots: int | None,
     output: Output,
     budget: float | None,
+    warm_start: Path | None,
 ) -> "tuple[Run, Splits]":
     from pellucid.data.audit.findings import quick_audit
     from pellucid.data.dataset import Choices
+    from pellucid.data.folds import everything
     from pellucid.models import model_named
     from pellucid.runs.choose import expected_seconds, leaves_open
     from pellucid.runs.fit import fit, resolved
+    from pellucid.runs.run import Run
+    from pellucid.runs.stages import rounds
+    from pellucid.runs.warm_start import WarmStart, preprocess_of, recipe_from
     from pellucid.training.augment import parse_augmentations
     from pellucid.training.snapshots import MAX_SNAPSHOTS
 
+    source = Run.open(warm_start) if warm_start is not None else None
+    if source is not None:
+        recipe = recipe_from(recipe, source)
     draft = recipe if isinstance(recipe, Recipe) else recipe.resolve(1)
     if draft.model != AUTO:
         model_named(draft.model)  # a misspelt one is named before anything is loaded, perhaps downloaded
@@ -216,11 +246,15 @@ def _begun(
             "A pretrained network needs the package transformers. Install it with: pip install transformers"
         )
     parse_augmentations("none" if draft.augment == "auto" else draft.augment)
-    splits = load(data, Choices(*choices), data_dir)
+    preprocess = preprocess_of(source, draft.size) if source is not None else None
+    splits = load(data, Choices(*choices), data_dir, preprocess=preprocess)
     output.origin(splits.origin)
     output.data(data, splits, quick_audit(splits))
+    if draft.folds:
+        splits = everything(splits)
+        output.folds(draft.folds, len(splits.train))
     candidates: tuple[Candidate, ...] = ()
-    if isinstance(recipe, NamedRecipe) and leaves_open(recipe, splits.origin):
+    if isinstance(recipe, NamedRecipe) and not draft.folds and leaves_open(recipe, splits.origin):
         recipe, candidates = _chosen(splits, recipe.settings, budget, output)
     elif budget is not None:
         raise UsageError(
@@ -232,15 +266,20 @@ def _begun(
     recipe = resolved(recipe, splits.train, splits.origin)
     output.recipe(recipe)
     if not candidates:
-        seconds = expected_seconds(recipe, splits.train, splits.validation)
+        # Of folds, the held-out pictures are judged as validation pictures would be.
+        judged = splits.train if recipe.folds else splits.validation
+        seconds = expected_seconds(recipe, splits.train, judged)
+        seconds *= rounds(recipe, len(splits.train), len(splits.validation))
         output.event("plan", models=[recipe.model], seconds=seconds)
         output.line(f"Training takes about {duration(max(1.0, seconds))}.")
     with output.training(recipe) as (show, show_pictures):
         kept = MAX_SNAPSHOTS if snapshots is None else snapshots
         run = fit(
             splits, recipe, folder=out, callbacks=[show], snapshots=kept, candidates=candidates,
-            progress=show_pictures,
+            warm_start=source, progress=show_pictures,
         )  # fmt: skip
+    if source is not None:
+        output.warm_start(WarmStart.from_json(run.environment["warm_start"]))
     output.line(f"{run.folder}: {run.summary}")
     return run, splits
 
@@ -313,7 +352,8 @@ def _resumed(folder: Path, data_dir: Path | None, output: Output) -> "tuple[Run,
     origin = origin_in(read_object(folder / ENVIRONMENT), folder)
     splits = load_again(origin, data_dir=data_dir, split_file=folder / SPLIT, progress=progress(origin.known))
     output.data(origin.data, splits)
-    with output.training(read_recipe(folder / RECIPE)) as (show, show_pictures):
+    recipe = read_recipe(folder / RECIPE)
+    with output.training(recipe) as (show, show_pictures):
         run = resume(folder, splits, callbacks=[show], progress=show_pictures)
     output.line(f"{run.folder}: {run.summary}")
     return run, splits

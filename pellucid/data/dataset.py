@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -197,6 +198,7 @@ class Origin:
     unreadable    the pictures skipped
     notes         messages about the layout, skipped files and defaults chosen
     headers       of the pictures that were read, where they are files
+    groups        of pictures that stay on one side of a split: the source of each with the name of its group
     """
 
     name: str = "pictures"
@@ -209,6 +211,7 @@ class Origin:
     unreadable: tuple[Unreadable, ...] = ()
     notes: tuple[Message, ...] = ()
     headers: tuple[FileHeader, ...] = ()
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Origin('{self.name}'{f', {self.location!r}' if self.location else ''})"
@@ -219,7 +222,7 @@ class Origin:
         return self.name if self.known else self.location
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; the headers are left out."""
+        """As plain values; headers and groups are left out."""
         return {
             "name": self.name,
             "location": self.location,
@@ -313,6 +316,26 @@ def split(dataset: Dataset, *, fraction: float = 0.2, seed: int = 42) -> Split:
     chosen = torch.zeros(len(dataset), dtype=torch.bool)
     chosen[torch.tensor(held_out, dtype=torch.int64)] = True
     return Split(dataset.subset(torch.nonzero(~chosen)[:, 0]), dataset.subset(torch.nonzero(chosen)[:, 0]))
+
+
+def joined(datasets: Sequence[Dataset]) -> Dataset:
+    """The pictures of several data sets of the same classes, one after the other; those in a file stay there.
+
+    Raises UsageError when classes or shapes differ.
+    """
+    first = datasets[0]
+    for other in datasets[1:]:
+        if (other.classes, other.images.shape[1:]) != (first.classes, first.images.shape[1:]):
+            raise UsageError(f"Expected pictures of the same classes and shape; got {first!r} and {other!r}.")
+    parts = [each.images for each in datasets]
+    mapped = [part for part in parts if isinstance(part, MappedImages)]
+    if len(mapped) == len(parts) and all(part.source is mapped[0].source for part in mapped):
+        rows = np.concatenate([part.rows for part in mapped])
+        images: Tensor = MappedImages(mapped[0].source, rows, mapped[0].contents)
+    else:
+        images = torch.cat(parts)
+    labels = torch.cat([each.labels for each in datasets])
+    return Dataset(images, labels, first.classes, [source for each in datasets for source in each.sources])
 
 
 def content_hashes(dataset: Dataset, *, key: bytes = b"") -> list[bytes]:

@@ -4,6 +4,7 @@ Which there are (sources), what size they have (store.scan), decoded once (store
 side of a split each belongs (split_by_content).
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -27,7 +28,7 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.detect import list_pictures
 from pellucid.data.sources.listing import SPLIT_NAMES, SPLITS, Listing, Picture
 from pellucid.data.sources.reasons import translate_reason
-from pellucid.data.split_by_content import Fractions, Hashes, assign_splits
+from pellucid.data.split_by_content import Fractions, Hashes, assign_splits, connected
 from pellucid.data.store.headers import Headers
 from pellucid.data.store.parallel import Progress
 from pellucid.data.store.pixels import PackedImages, pack, scan
@@ -123,6 +124,7 @@ def read_own(
             *mirrored,
         ),
         headers=tuple(FileHeader(each.width, each.height, each.mode, each.bytes) for each in packed.files),
+        groups=_groups(pictures, contents),
     )
     return OwnPictures(replace(splits, origin=origin), listing, packed)
 
@@ -206,6 +208,17 @@ def _splits(whole: Dataset, parts: Sequence[str]) -> Splits:
         whole.subset([index for index, its_part in enumerate(parts) if its_part == part]) for part in SPLITS
     )
     return Splits(train, validation, test)
+
+
+def _groups(pictures: Sequence[Picture], contents: Sequence[Hashes]) -> dict[str, str]:
+    """Each picture that stays with others, by source, with the source of the first of them."""
+    roots = connected((*hashes, picture.group) for hashes, picture in zip(contents, pictures, strict=True))
+    shared = Counter(roots)
+    return {
+        picture.source: pictures[root].source
+        for picture, root in zip(pictures, roots, strict=True)
+        if shared[root] > 1
+    }
 
 
 def _augmentation(train: Dataset) -> tuple[str, list[Message]]:

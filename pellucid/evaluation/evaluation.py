@@ -13,7 +13,7 @@ from torch import Tensor
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
-from pellucid.evaluation.metrics import Bin, ClassScore, Confusion, wilson
+from pellucid.evaluation.metrics import Bin, ClassScore, Confusion, FoldScore, dispersion, wilson
 from pellucid.files import read_csv, write_csv, write_json
 from pellucid.formatting import digits, percent, times
 from pellucid.language import translate
@@ -32,12 +32,15 @@ class Evaluation:
     labels         int64 (N,)
     classes        K names
     sources        N names that lead back to the pictures
+    folds          int64 (N,) from 0: each picture was predicted by a network that learned from those of the
+                   other folds; None where one network predicted all
     """
 
     probabilities: Tensor
     labels: Tensor
     classes: tuple[str, ...]
     sources: Sequence[str]
+    folds: Tensor | None = None
 
     def __repr__(self) -> str:
         return f"Evaluation({self.verdict})"
@@ -85,8 +88,21 @@ class Evaluation:
     @property
     def interval(self) -> tuple[float, float]:
         """The 95 % interval of the accuracy (Wilson 1927, JASA 22:209): what other pictures of the same
-        kind might give."""
-        return wilson(self.accuracy, self.count)
+        kind might give. Of folds, that of networks trained on all folds but one, widened where the folds
+        differ by more than chance (see `metrics.dispersion`)."""
+        return wilson(self.accuracy, self.count / dispersion(self.fold_scores))
+
+    @cached_property
+    def fold_scores(self) -> list[FoldScore]:
+        """The accuracy of each fold, in order; none where there are no folds."""
+        if self.folds is None:
+            return []
+        right = self.predictions == self.labels
+        scores = []
+        for fold in sorted(set(self.folds.tolist())):
+            own = right[self.folds == fold]
+            scores.append(FoldScore(fold + 1, len(own), int(own.sum()), float(own.double().mean())))
+        return scores
 
     @cached_property
     def confusion(self) -> Tensor:
@@ -184,6 +200,9 @@ class Evaluation:
         low, high = (percent(bound, count=self.count) for bound in self.interval)
         share = percent(self.accuracy, count=self.count)
         text = f"{self.correct:,} of {self.count:,} right, {share}, 95 % interval {low} to {high}"
+        if self.fold_scores:
+            shares = sorted(score.accuracy for score in self.fold_scores)
+            text += f", folds {percent(shares[0])} to {percent(shares[-1])}"
         if not self.confusions:
             return f"{text}; no mistakes."
         worst = self.confusions[0]
@@ -210,6 +229,7 @@ class Evaluation:
             "confusions": [asdict(pair) for pair in self.confusions],
             "confusion": self.confusion.tolist(),
             "classes": list(self.classes),
+            **({"folds": [asdict(score) for score in self.fold_scores]} if self.fold_scores else {}),
         }
 
     def without(self, sources: Iterable[str]) -> "Evaluation | None":
@@ -219,16 +239,20 @@ class Evaluation:
         if not rest:
             return None
         left = [self.sources[index] for index in rest]
-        return Evaluation(self.probabilities[rest], self.labels[rest], self.classes, left)
+        folds = None if self.folds is None else self.folds[rest]
+        return Evaluation(self.probabilities[rest], self.labels[rest], self.classes, left, folds)
 
     def save(self, folder: Path, **facts: Any) -> None:
         """`folder` holds evaluation.json, with `facts` beside the figures, and predictions.csv."""
         header = ["source", "label", "prediction", *(f"p({name})" for name in self.classes)]
         labels, predictions = self.labels.tolist(), self.predictions.tolist()
+        # Last, and only where there are folds: which one a picture was held out in, from 1.
+        folds = [[]] * self.count if self.folds is None else [[fold + 1] for fold in self.folds.tolist()]
+        header += ["fold"] if self.folds is not None else []
         rows = (
-            [source, self.classes[label], self.classes[prediction], *digits(probabilities)]
-            for source, label, prediction, probabilities in zip(
-                self.sources, labels, predictions, self.probabilities, strict=True
+            [source, self.classes[label], self.classes[prediction], *digits(probabilities), *fold]
+            for source, label, prediction, probabilities, fold in zip(
+                self.sources, labels, predictions, self.probabilities, folds, strict=True
             )
         )
         write_csv(folder / PREDICTIONS, header, rows)
@@ -243,7 +267,10 @@ class Evaluation:
             labels = torch.tensor([number[row["label"]] for row in rows], dtype=torch.int64)
             values = [[float(row[f"p({name})"]) for name in classes] for row in rows]
             probabilities = torch.tensor(values, dtype=torch.float32).reshape(len(rows), len(classes))
-            return Evaluation(probabilities, labels, classes, [row["source"] for row in rows])
+            folds = None
+            if rows and "fold" in rows[0]:
+                folds = torch.tensor([int(row["fold"]) - 1 for row in rows])
+            return Evaluation(probabilities, labels, classes, [row["source"] for row in rows], folds)
         except (KeyError, TypeError, ValueError) as error:
             raise PellucidError(
                 f"'{folder / PREDICTIONS}' is damaged: {error!r}. Run 'pellucid evaluate --again' on the run."

@@ -1,6 +1,7 @@
 """What scores are made of: counts, intervals, bins of confidence."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 Z_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
@@ -35,7 +36,33 @@ class Bin:
     count: int
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
+@dataclass(frozen=True)
+class FoldScore:
+    """One fold: how many pictures were held out, how many of them predicted correctly, and that share."""
+
+    fold: int
+    count: int
+    correct: int
+    accuracy: float
+
+
+def dispersion(folds: Sequence[FoldScore]) -> float:
+    """How many times as much the accuracies of folds vary as those of pictures drawn one by one: at least 1,
+    and 1 where there are no folds.
+
+    Pearson's statistic over its degrees of freedom (McCullagh and Nelder 1989, 4.5): above 1 where pictures
+    of one fold fail together, as those of a group do, or where the networks of the folds differ.
+    """
+    if len(folds) < 2:
+        return 1.0
+    count = sum(fold.count for fold in folds)
+    share = sum(fold.correct for fold in folds) / count
+    expected = share * (1 - share) * (len(folds) - 1)
+    varied = sum(fold.count * (fold.accuracy - share) ** 2 for fold in folds)
+    return max(1.0, varied / expected) if expected else 1.0
+
+
+def wilson(share: float, count: float) -> tuple[float, float]:
     """The 95 % interval of a share 0..1 of `count` (Wilson 1927, JASA 22:209)."""
     centre = (share + Z_95**2 / (2 * count)) / (1 + Z_95**2 / count)
     half = Z_95 / (1 + Z_95**2 / count) * math.sqrt(share * (1 - share) / count + Z_95**2 / (4 * count**2))

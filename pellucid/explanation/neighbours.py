@@ -93,12 +93,13 @@ def nearest(index: Index, images: Tensor, count: int = 8) -> list[list[Neighbour
     return result
 
 
-def novelty(index: Index, images: Tensor) -> Tensor:
+def novelty(index: Index, images: Tensor, *, leave_out_self: bool = False) -> Tensor:
     """How novel each picture of uint8 (N, C, H, W) is: a percentile 0..100, float32 (N,).
 
     96 means that it is farther from its five nearest than 96 of 100 ordinary pictures are from theirs.
+    leave_out_self  for pictures that are in the index: the nearest, which is each itself, does not count
     """
-    distances = _distances(_unit(index, images), index.features)
+    distances = _distances(_unit(index, images), index.features, leave_out_self=leave_out_self)
     return torch.searchsorted(index.distances, distances).float() * 100 / len(index.distances)
 
 

@@ -1,7 +1,21 @@
 """The new last layer that is put on a network others trained."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """How the dense layer is solved.
+
+    penalty   of half the squared weights, beside the mean cross-entropy
+    balanced  whether every class counts the same, however many pictures it has
+    """
+
+    penalty: float
+    balanced: bool
 
 
 class Head(nn.Module):

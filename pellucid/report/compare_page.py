@@ -113,7 +113,7 @@ def compare(
     path           a page to write; none without it
     data_dir       where the pictures lie now, as `Run.splits` takes it
 
-    Raises UsageError when the two were trained on other data, or have other test pictures.
+    Raises UsageError when the two were trained on other data, or have other test pictures, or none.
     """
     runs = [run if isinstance(run, Run) else Run.open(run) for run in (first, second)]
     test = _shared_test(runs[0], runs[1], data_dir)
@@ -132,6 +132,12 @@ def _shared_test(first: Run, second: Run, data_dir: str | Path | None) -> Datase
             f"'{second.folder}' was trained on '{second.origin.data}', '{first.folder}' on "
             f"'{first.origin.data}'. Expected two runs of the same data."
         )
+    for run in (first, second):
+        if run.recipe.folds:
+            raise UsageError(
+                f"'{run.folder}' was judged by folds and learned from all pictures: none is left to compare "
+                "it on. Expected runs with a test part."
+            )
     test, other = (run.splits(data_dir).test for run in (first, second))
     if test.fingerprint != other.fingerprint:
         raise UsageError(

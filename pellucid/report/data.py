@@ -81,6 +81,8 @@ class DataSection:
     leaking         sources of test pictures that are also in the training or validation set
     all_leaking     whether that is every test picture, so that no score for new pictures exists
     unseen          the score without leaking pictures; None where none leaks, or all
+    folds           into how many folds all pictures were divided; 0 where a test part is held out
+    all_pictures    whether the network also learned from the validation pictures, in a second training
     """
 
     atlases: Mapping[str, Atlas]
@@ -99,6 +101,8 @@ class DataSection:
     unseen: UnseenScore | None
     fingerprints: Mapping[str, str]
     first_source: str
+    folds: int
+    all_pictures: bool
 
 
 def gather(context: ReportContext) -> DataSection:
@@ -106,8 +110,9 @@ def gather(context: ReportContext) -> DataSection:
     splits, run = context.splits, context.run
     train = splits.train
     leaking: list[str] = read_json(run.folder / "evaluation.json").get("leaking", [])
+    parts = {"train": train} if run.recipe.folds else dict(splits.items())
     atlas, sheet = contact_sheet(
-        dict(splits.items()), samples=PICTURES_PER_CLASS, budget=MAX_SHEET_CHARACTERS, small_width=32
+        parts, samples=PICTURES_PER_CLASS, budget=MAX_SHEET_CHARACTERS, small_width=32
     )
     first = (index for label in range(len(train.classes)) for index in evenly_chosen(train, label, 1))
     unseen = context.evaluation.without(leaking) if leaking else None
@@ -128,6 +133,8 @@ def gather(context: ReportContext) -> DataSection:
         unseen=_unseen_score(unseen),
         fingerprints={name: part.fingerprint for name, part in splits.items()},
         first_source=next((train.sources[index] for index in first), ""),
+        folds=run.recipe.folds,
+        all_pictures=run.all_pictures is not None and not run.recipe.folds,
     )
 
 

@@ -67,9 +67,15 @@ def gather(context: ReportContext) -> NeighboursSection:
     classifier, splits = context.run.classifier, context.splits
     share = count_affordable_pictures(classifier, splits.test) / PICTURES
     chosen = context.further_examples[: max(2, int(MAX_FURTHER_EXAMPLES * share))]
-    index = index_sample(classifier, splits.train, splits.validation)
+    # In a run by folds the pictures are among those learned from: they are no neighbours of themselves.
+    among, held_out = splits.train is splits.test, None if context.run.all_pictures else splits.validation
+    index = index_sample(classifier, splits.train, held_out)
     images = splits.test.images[[example.index for example in chosen]]
-    found, novelties = nearest(index, images, NEIGHBOURS_PER_PICTURE), novelty(index, images)
+    novelties = novelty(index, images, leave_out_self=among)
+    found = [
+        [each for each in row if not among or each.source != splits.test.sources[example.index]]
+        for example, row in zip(chosen, nearest(index, images, NEIGHBOURS_PER_PICTURE + among), strict=True)
+    ]
     positions = [neighbour.index for row in found for neighbour in row]
     atlas = fitted_atlas(index.dataset.images[positions], budget=MAX_ATLAS_CHARACTERS, side=64)
     rows = []

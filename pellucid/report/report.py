@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from pellucid.assets import asset
 from pellucid.data.dataset import Splits
+from pellucid.data.folds import everything
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.evaluation.metrics import Confusion
 from pellucid.files import write_text
@@ -79,9 +80,19 @@ SECTIONS: Sequence[tuple[str, str, Gather]] = (
 )
 
 
+# Of a run by folds: sections on what its folds predicted, and on the network that learned from all pictures.
+OUT_OF_FOLD = ("predictions", "mistakes", "calibration")
+OF_THE_NETWORK = (
+    "layers", "faithfulness", "guess", "counterfactual", "neighbours", "embedding", "layer_stats",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class RenderedSection:
-    """A section as the page shows it; where it failed, `record` is None and `body` the error message."""
+    """A section as the page shows it; where it failed, `record` is None and `body` the error message.
+
+    note  of a run by folds, whose predictions it shows
+    """
 
     name: str
     title: str
@@ -89,6 +100,7 @@ class RenderedSection:
     record: SectionRecord | None
     answer: Markup
     body: Markup
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,8 @@ class Verdict:
     all_leaking          whether that is every test picture
     unseen               accuracy without the leaking pictures; "" where none leaks, or all
     stopped              why training ended before its last epoch, in English; "" when it did not
+    folds                number of folds whose networks judged; 0 where the network itself did
+    training             what else is to be known of how the network was trained and judged; "" for nothing
     """
 
     accuracy: str
@@ -125,6 +139,8 @@ class Verdict:
     all_leaking: bool
     unseen: str
     stopped: str
+    folds: int
+    training: str
 
 
 @dataclass(frozen=True)
@@ -174,6 +190,7 @@ def write_report(
     unknown language.
     """
     splits = splits or run.splits()
+    splits = everything(splits) if run.recipe.folds else splits
     evaluation = evaluation or run.evaluation() or run.evaluate(splits.test)
     context = ReportContext(run, splits, evaluation, language)
     path = run.folder / REPORT
@@ -213,7 +230,12 @@ def render_section(
     except Exception as error:  # noqa: BLE001  # a report must not fail a training for one picture
         parts: Any = environment.get_template("shared/parts.html").module
         record, answer, body = None, Markup(), parts.failed(f"{type(error).__name__}: {error}")
-    return RenderedSection(name, translate(title), number, record, answer, body)
+    note = ""
+    if context.evaluation.fold_scores and name in OUT_OF_FOLD:
+        note = translate("Each picture was predicted by a network that had not seen it.")
+    elif context.evaluation.fold_scores and name in OF_THE_NETWORK:
+        note = translate("Shown for the network that was kept, which learned from these pictures.")
+    return RenderedSection(name, translate(title), number, record, answer, body, note)
 
 
 def report_page(context: ReportContext, sections: Sequence[RenderedSection]) -> ReportPage:
@@ -269,7 +291,31 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
         all_leaking=known.all_leaking if known else False,
         unseen=known.unseen.share if known and known.unseen else "",
         stopped=context.run.ended,
+        folds=len(evaluation.fold_scores),
+        training=remark_on_training(context),
     )
+
+
+def remark_on_training(context: ReportContext) -> str:
+    """Which network the score at the top is of, where it is not simply the one that was chosen."""
+    scores, again = context.evaluation.fold_scores, context.run.all_pictures
+    if scores:
+        shares = sorted(score.accuracy for score in scores)
+        return translate(
+            "Judged by %(folds)s folds, whose accuracies go from %(low)s to %(high)s: each picture by a "
+            "network that learned from the other folds alone. The interval is for such networks; it is wider "
+            "where folds differ by more than chance. The network of this page learned from all pictures, and "
+            "nothing is left to judge it by.",
+            folds=len(scores),
+            low=percent(shares[0]),
+            high=percent(shares[-1]),
+        )
+    if again:
+        return translate(
+            "After its settings were chosen by the validation pictures, the network was trained once more, "
+            "on these too: the score is of that network, the validation figures are of the first."
+        )
+    return ""
 
 
 def _about(run: Run) -> list[str]:

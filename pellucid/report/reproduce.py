@@ -8,12 +8,15 @@ from pellucid.files import read_json
 from pellucid.language import translate
 from pellucid.plots.images import Atlas
 from pellucid.report.context import ReportContext
+from pellucid.runs.warm_start import WarmStart
 
 FILES = (
     ("recipe.json", "every choice that decides the training"),
+    ("seen.csv", "hashes of the pictures that the run it began from learned from or was chosen by"),
     ("environment.json", "versions, machine, threads, fingerprints, command"),
     ("split.csv", "every picture with its part and a hash of its pixels"),
     ("metrics.csv", "loss and accuracy by epoch"),
+    ("metrics_all.csv", "the same of the second training, on all pictures, with nothing held out"),
     ("diagnostics.csv", "each layer's gradient norm and update ratio halfway through every epoch"),
     ("model.safetensors", "the weights of the best epoch"),
     ("snapshots.safetensors", "the weights along the way, up to 16 times"),
@@ -38,6 +41,8 @@ class ReproduceSection:
     command  that trains it again from the run's folder; "" for pictures from memory
     original  the command it was trained by
     opened   how often the test set was opened
+    folds    the number of folds that judged in its place; 0 for none
+    warm_start  the run whose weights training began from; None for published or new weights
     """
 
     command: str
@@ -49,6 +54,8 @@ class ReproduceSection:
     fingerprints: Mapping[str, str]
     weights: str
     opened: int
+    folds: int
+    warm_start: WarmStart | None
     files: list[RunFile]
     atlases: Mapping[str, Atlas] = field(default_factory=dict)
 
@@ -57,10 +64,12 @@ def gather(context: ReportContext) -> ReproduceSection:
     """All that is needed to train this network again."""
     run = context.run
     facts = run.environment
+    taken = WarmStart.from_json(facts["warm_start"]) if "warm_start" in facts else None
+    command = f"pellucid train {shlex.quote(run.origin.data)} --recipe recipe.json"
+    if taken:
+        command += f" --warm-start {shlex.quote(taken.run)}"
     return ReproduceSection(
-        command=f"pellucid train {shlex.quote(run.origin.data)} --recipe recipe.json"
-        if run.origin.data
-        else "",
+        command=command if run.origin.data else "",
         original=facts.get("command", ""),
         begun=facts.get("begun", ""),
         machine=facts.get("machine", {}),
@@ -69,6 +78,8 @@ def gather(context: ReportContext) -> ReproduceSection:
         fingerprints={name: part.fingerprint for name, part in context.splits.items()},
         weights=read_json(run.folder / "model.json")["sha256"],
         opened=read_json(run.folder / "evaluation.json").get("opened", 1),
+        folds=run.recipe.folds,
+        warm_start=taken,
         files=[
             RunFile(name, translate(description))
             for name, description in FILES

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from pellucid.language import translate
+from pellucid.models.head import HeadSettings
 from pellucid.plots import charts
 from pellucid.plots.images import Atlas
 from pellucid.recipe import Recipe
 from pellucid.report.augmentation import AugmentationPreview, preview
 from pellucid.report.context import ReportContext
 from pellucid.runs.choose import Candidate
+from pellucid.runs.run import AllPictures
+from pellucid.runs.warm_start import WarmStart
 from pellucid.training.loop import Epoch
 
 
@@ -21,6 +24,10 @@ class TrainingSection:
 
     augmentation  what augmentation made of the first pictures; None where there was none
     candidates    the networks that were tried before this one was chosen; none where it was asked for
+    again         the training on all pictures that gave the weights; None where some are held out
+    folds         the number of folds before that; 0 for none
+    head          how the last layer of a pretrained network was solved
+    warm_start    what was taken from an earlier run; None for published or new weights
     best          the epoch with the lowest validation loss; None when training stopped before the first
     """
 
@@ -34,12 +41,16 @@ class TrainingSection:
     weights: int
     pictures: int
     candidates: list[Candidate]
+    again: AllPictures | None
+    folds: int
+    head: HeadSettings | None
+    warm_start: WarmStart | None
 
 
 def gather(context: ReportContext) -> TrainingSection:
     """Loss and accuracy by epoch, and which epoch's weights the network has."""
     run = context.run
-    history = run.history
+    history, taken = run.history, run.environment.get("warm_start")
     augmentation = preview(context)
     drawn = [
         charts.line_chart(translate("Loss by epoch, nats"), history, ("loss", "val_loss"), unit="nats"),
@@ -58,4 +69,8 @@ def gather(context: ReportContext) -> TrainingSection:
         weights=sum(weight.numel() for weight in run.classifier.network.parameters()),
         pictures=len(context.splits.train),
         candidates=[Candidate.from_json(values) for values in run.environment.get("candidates", [])],
+        again=run.all_pictures,
+        folds=run.recipe.folds,
+        head=run.head,
+        warm_start=WarmStart.from_json(taken) if taken else None,
     )

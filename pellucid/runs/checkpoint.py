@@ -12,34 +12,34 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.files import write_bytes
-from pellucid.training.loop import Progress
+from pellucid.runs.stages import State
 
 CHECKPOINT = "checkpoint.safetensors"
 
 
-def write_checkpoint(path: Path, progress: Progress, manifest: dict[str, Any]) -> None:
+def write_checkpoint(path: Path, state: State, manifest: dict[str, Any]) -> None:
     """`path` holds all that a training needs to go on, and the SHA-256 of it, durably."""
-    tensors, facts = progress.to_tensors()
+    tensors, facts = state.to_tensors()
     whole = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
-    texts = {"progress": json.dumps(facts), "manifest": json.dumps(manifest)}
+    texts = {"state": json.dumps(facts), "manifest": json.dumps(manifest)}
     write_bytes(path, save(whole, {**texts, "sha256": _digest(whole, texts)}))
 
 
-def read_checkpoint(path: Path) -> tuple[Progress, dict[str, Any]]:
-    """Progress and manifest that `write_checkpoint` wrote. Raises PellucidError when the file is damaged."""
+def read_checkpoint(path: Path) -> tuple[State, dict[str, Any]]:
+    """State and manifest that `write_checkpoint` wrote. Raises PellucidError when the file is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
             facts = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if _digest(tensors, facts) != facts["sha256"]:
             raise ValueError("its SHA-256 is not the one it was written with")
-        return Progress.from_tensors(tensors, json.loads(facts["progress"])), json.loads(facts["manifest"])
+        return State.from_tensors(tensors, json.loads(facts["state"])), json.loads(facts["manifest"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise PellucidError(f"'{path}' is damaged: {error!r}. Train again.") from error
 
 
 def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
-    digest = hashlib.sha256(f"{texts['progress']}\n{texts['manifest']}".encode())
+    digest = hashlib.sha256(f"{texts['state']}\n{texts['manifest']}".encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.flatten().view(torch.uint8).numpy().data)

@@ -1,20 +1,18 @@
 """Train to the end and leave a run's folder behind; go on with one that was stopped."""
 
-import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from pellucid.classifier import Classifier
 from pellucid.data import load_again, load_by
 from pellucid.data.dataset import Choices, Dataset, Origin, Splits
+from pellucid.data.folds import assign_folds, everything
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import (
@@ -22,52 +20,51 @@ from pellucid.files import (
     claim_numbered_folder,
     point,
     read_object,
-    remove,
     write_csv,
     write_json,
 )
 from pellucid.machine import cores
 from pellucid.models import (
     OWN,
-    PRETRAINED,
     Build,
     PretrainedNetwork,
     build,
-    description_of,
     is_pretrained,
     own_name,
     own_network,
 )
 from pellucid.models.kernels.build import compile_failure, prepare
-from pellucid.recipe import AUTO, NamedRecipe, Recipe, read_recipe, refuse_unknown_keywords
-from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
+from pellucid.recipe import AUTO, NamedRecipe, Recipe, read_recipe, refuse_unknown_keywords, with_model
+from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint
 from pellucid.runs.choose import Candidate, choose, leaves_open
 from pellucid.runs.environment import environment_of
-from pellucid.runs.history import History
 from pellucid.runs.run import ENVIRONMENT, RECIPE, Run, origin_in
-from pellucid.runs.stopping import Stopped, StopTraining, stop_requests
+from pellucid.runs.session import Activity, Callback, Session, complete, copied_weights
+from pellucid.runs.stages import State, stages_of
 from pellucid.runs.tables import (
+    SEEN,
     SPLIT,
-    SPLIT_HEADER,
-    split_rows,
-    write_diagnostics,
-    write_history,
+    read_folds,
+    seen_contents,
+    write_split,
+)
+from pellucid.runs.warm_start import (
+    WarmStart,
+    learned_in_validation,
+    preprocess_of,
+    recipe_from,
+    refuse_other_pictures,
+    take_weights,
 )
 from pellucid.training.augment import default_augmentations
 from pellucid.training.loop import (
-    Epoch,
-    Progress,
-    Step,
     check_trainable,
     resolved_augment,
     resolved_precision,
 )
 from pellucid.training.memory import check_memory
-from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, SnapshotRecorder
-from pellucid.training.transfer import train_network
+from pellucid.training.snapshots import MAX_SNAPSHOTS
 
-Callback = Callable[[Step | Epoch], None]
-Activity = Callable[[str, int, int], None]
 AnyRecipe = Recipe | NamedRecipe | str
 
 
@@ -84,6 +81,7 @@ def fit(
     snapshots: int = MAX_SNAPSHOTS,
     candidates: Sequence[Candidate] = (),
     origin: Origin | None = None,
+    warm_start: Run | str | Path | None = None,
     data_dir: str | Path | None = None,
     progress: Activity | None = None,
 ) -> Run:
@@ -104,6 +102,8 @@ def fit(
                 none are kept of a network of more than snapshots.MAX_WEIGHTS weights
     candidates  what `choose` tried before it gave the recipe: kept in environment.json, for the report
     origin      of two Datasets: where they come from, so that a report finds them again
+    warm_start  a run, or its folder, from whose weights training begins: those of the last layer are kept for
+                classes with the same names and new for others; pictures are read as that run read them
     data_dir    a folder of known data sets, where `pictures` is a name
     progress    called with the activity, the number of pictures so far and of all, while a pretrained network
                 computes their features, which comes before the first event
@@ -117,46 +117,88 @@ def fit(
             raise UsageError("Splits bring their own validation pictures: expected fit(splits, recipe).")
         recipe = recipe if validation is None else validation  # type: ignore[assignment]
         validation = None
-    chosen = _chosen(recipe, model)
+    source = warm_start if isinstance(warm_start, Run) or warm_start is None else Run.open(warm_start)
+    chosen = _chosen(recipe, model, source)
     if isinstance(pictures, Dataset):
         if not isinstance(validation, Dataset):
             raise UsageError(
                 f"Expected validation pictures as a Dataset after the training pictures; got {validation!r}. "
                 "Or give both at once: fit(splits, recipe)."
             )
-        train, held_out = pictures, validation
+        origin = origin or Origin(augmentation=default_augmentations(pictures.channels))
+        splits = Splits(pictures, validation, validation.subset([]), origin)
     else:
-        splits = pictures if isinstance(pictures, Splits) else _loaded(pictures, chosen, data_dir)
-        train, held_out, origin = splits.train, splits.validation, origin or splits.origin
-    check_trainable(train, held_out)
-    origin = origin or Origin(augmentation=default_augmentations(train.channels))
-    if isinstance(chosen, NamedRecipe) and leaves_open(chosen, origin):
-        resolve = partial(resolved, train=train, origin=origin)
-        choice = choose(train, held_out, chosen.settings, budget=budget, resolve=resolve)
+        splits = pictures if isinstance(pictures, Splits) else _loaded(pictures, chosen, data_dir, source)
+        splits = replace(splits, origin=origin or splits.origin)
+    folded = _settings(chosen).folds > 0
+    splits = everything(splits) if folded else splits
+    check_trainable(splits.train, None if folded else splits.validation)
+    if isinstance(chosen, NamedRecipe) and not folded and leaves_open(chosen, splits.origin):
+        resolve = partial(resolved, train=splits.train, origin=splits.origin)
+        choice = choose(splits.train, splits.validation, chosen.settings, budget=budget, resolve=resolve)
         chosen, candidates = choice.recipe, choice.candidates
     elif budget is not None:
         raise UsageError("`budget` is for trying several networks. Leave it out, or ask for `model=auto`.")
     elif isinstance(chosen, NamedRecipe):
-        chosen = chosen.resolve(len(train), (train.channels, *train.size))
-    resolved_recipe = resolved(chosen, train, origin)
-    network = _network(resolved_recipe, train, None if isinstance(model, str) else model)
-    preprocess = origin.preprocess or Preprocess(train.channels, *train.size)
-    classifier = Classifier(network, train.classes, preprocess, resolved_recipe.model)
-    _check_machine(network, train, resolved_recipe)
-    place = _claimed(folder, origin, resolved_recipe)
-    environment = {"origin": origin.to_json(), **environment_of(train, held_out, resolved_recipe)}
+        chosen = chosen.resolve(len(splits.train), (splits.train.channels, *splits.train.size))
+    own = None if isinstance(model, str) else model
+    session = _begun(splits, resolved(chosen, splits.train, splits.origin), own, source, folder=folder)
     if candidates:
-        environment["candidates"] = [candidate.to_json() for candidate in candidates]
-    write_json(place / RECIPE, resolved_recipe.to_json())
-    write_json(place / ENVIRONMENT, environment)
-    rows = [*split_rows("train", train), *split_rows("validation", held_out)]
-    write_csv(place / SPLIT, SPLIT_HEADER, rows)
-    steps = math.ceil(len(train) / resolved_recipe.batch_size)
-    recorder = SnapshotRecorder.start(place / SNAPSHOTS, network, resolved_recipe.epochs, steps, snapshots)
-    session = _Session(
-        place, classifier, resolved_recipe, environment, origin, train, held_out, Progress(), recorder
+        session.environment["candidates"] = [candidate.to_json() for candidate in candidates]
+    session.snapshots = snapshots
+    write_json(session.folder / RECIPE, session.recipe.to_json())
+    write_json(session.folder / ENVIRONMENT, session.environment)
+    write_split(session.folder, splits.train, splits.validation, session.folds)
+    if source is not None:
+        seen = sorted(seen_contents(source.folder).items())
+        write_csv(session.folder / SEEN, ("content", "split"), seen)
+    return complete(session, callbacks, progress)
+
+
+def _begun(
+    splits: Splits,
+    recipe: Recipe,
+    model: nn.Module | Build | None,
+    source: Run | None,
+    *,
+    folder: str | Path | None,
+) -> Session:
+    """All that a new training works on; its folder is claimed once nothing can be refused any more."""
+    train, validation, origin = splits.train, splits.validation, splits.origin
+    folds = None
+    if recipe.folds:
+        folds = assign_folds(train, recipe.folds, seed=recipe.seed, groups=origin.groups)
+    stages = stages_of(recipe, train, validation, folds)
+    for stage in stages[1:]:
+        check_trainable(stage.train, stage.validation)
+    network = _network(recipe, train, model)
+    preprocess = origin.preprocess or Preprocess(train.channels, *train.size)
+    warm = _warm(network, splits, source, preprocess) if source is not None else None
+    classifier = Classifier(network, train.classes, preprocess, recipe.model)
+    _check_machine(network, train, recipe)
+    place = _claimed(folder, origin, recipe)
+    environment = {"origin": origin.to_json(), **environment_of(train, validation, recipe)}
+    if warm is not None:
+        environment["warm_start"] = warm.to_json()
+    drawn_again = warm is None and not isinstance(model, nn.Module)
+    initial = copied_weights(network) if len(stages) > 1 else {}
+    state = State(initial={} if drawn_again else initial)
+    return Session(
+        place, classifier, recipe, environment, origin, stages, state, folds=folds, initial=initial
     )
-    return _trained(session, callbacks, progress)
+
+
+def _warm(network: nn.Module, splits: Splits, source: Run, preprocess: Preprocess) -> WarmStart:
+    """Puts the weights of a run into the network. Warns where validation pictures are no longer new to it."""
+    refuse_other_pictures(source, splits.train, preprocess)
+    seen = learned_in_validation(source, splits)
+    if seen:
+        warnings.warn(
+            f"'{source.folder}' has learned from {seen:,} of {len(splits.validation):,} validation pictures: "
+            "validation figures will be too good. The test pictures are new to it.",
+            stacklevel=4,
+        )
+    return replace(take_weights(network, splits.train.classes, source), learned_in_validation=seen)
 
 
 @refuse_unknown_keywords
@@ -188,12 +230,13 @@ def resume(
     origin = origin_in(environment, folder)
     if pictures is None:
         pictures = load_again(origin, data_dir=data_dir, split_file=folder / SPLIT)
-    if isinstance(pictures, Splits):
-        train, held_out = pictures.train, pictures.validation
-    elif isinstance(validation, Dataset):
-        train, held_out = pictures, validation
-    else:
-        raise UsageError("Expected both training and validation pictures, or the run's Splits.")
+    if isinstance(pictures, Dataset):
+        if not isinstance(validation, Dataset):
+            raise UsageError("Expected both training and validation pictures, or the run's Splits.")
+        pictures = Splits(pictures, validation, validation.subset([]))
+    if recipe.folds:
+        pictures = everything(pictures)
+    train, held_out = pictures.train, pictures.validation
     now = environment_of(train, held_out, recipe)
     for name in ("fingerprints", "versions"):
         if environment.get(name) != now[name]:
@@ -201,21 +244,25 @@ def resume(
                 f"'{folder}' was begun with other {name}: {environment.get(name)}; now {now[name]}. "
                 "Its end would not be that of an uninterrupted run. Train anew, or bring the old ones back."
             )
-    reached, manifest = read_checkpoint(folder / CHECKPOINT)
+    state, manifest = read_checkpoint(folder / CHECKPOINT)
     if manifest.get("recipe") != recipe.to_json() or manifest.get("data") != now["fingerprints"]:
         raise PellucidError(
             f"'{folder / CHECKPOINT}' belongs to another run, or '{RECIPE}' was changed. "
             "Bring the right file back, or train anew."
         )
+    folds = read_folds(folder) if recipe.folds else None
+    stages = stages_of(recipe, train, held_out, folds)
     # Of a pretrained network whose last layer alone has been trained, the checkpoint holds no other.
-    whole = any(name.startswith("backbone.") for name in reached.weights)
-    network = _network(recipe, train, model, description=manifest.get("network") if whole else None)
-    preprocess = Preprocess(**manifest["preprocess"])
-    classifier = Classifier(network, train.classes, preprocess, recipe.model)
-    done = (reached.epoch - 1) * math.ceil(len(train) / recipe.batch_size) + reached.step
-    recorder = SnapshotRecorder.resume(folder / SNAPSHOTS, network, done)
-    session = _Session(folder, classifier, recipe, environment, origin, train, held_out, reached, recorder)
-    return _trained(session, callbacks, progress)
+    whole = any(name.startswith("backbone.") for name in (*state.progress.weights, *state.initial))
+    description = manifest.get("network") if whole and state.stage == len(stages) - 1 else None
+    network = _network(recipe, train, model, description=description)
+    classifier = Classifier(network, train.classes, Preprocess(**manifest["preprocess"]), recipe.model)
+    initial = (state.initial or copied_weights(network)) if len(stages) > 1 else {}
+    session = Session(
+        folder, classifier, recipe, environment, origin, stages, state, folds=folds, initial=initial
+    )
+    session.snapshots = manifest["snapshots"]
+    return complete(session, callbacks, progress)
 
 
 def resolved(recipe: Recipe, train: Dataset, origin: Origin) -> Recipe:
@@ -230,8 +277,10 @@ def resolved(recipe: Recipe, train: Dataset, origin: Origin) -> Recipe:
             f"`fine_tune` goes on with a pretrained network, such as lite0 or hf:NAME; '{recipe.model}' is "
             "trained as a whole from the start."
         )
-    if recipe.model in PRETRAINED:  # its last layer is solved at once, on the pictures as they are
+    if is_pretrained(recipe.model):  # its last layer is solved at once, on the pictures as they are
         recipe = replace(recipe, epochs=1, augment=recipe.augment if recipe.fine_tune else "none")
+    elif recipe.balance == "auto":
+        recipe = replace(recipe, balance="none")
     if recipe.augment == "auto":
         recipe = replace(recipe, augment=origin.augmentation)
     if origin.found:
@@ -273,46 +322,42 @@ def _check_machine(network: nn.Module, train: Dataset, recipe: Recipe) -> None:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class _Session:
-    """All that a training works on: its folder, its network, its pictures and where it stands."""
-
-    folder: Path
-    classifier: Classifier
-    recipe: Recipe
-    environment: dict[str, Any]
-    origin: Origin
-    train: Dataset
-    validation: Dataset
-    progress: Progress
-    recorder: SnapshotRecorder
-
-
-def _chosen(recipe: AnyRecipe | None, model: nn.Module | Build | str | None) -> Recipe | NamedRecipe:
-    """The recipe, by name where it was named, with the network that was given, one's own under its name."""
+def _chosen(
+    recipe: AnyRecipe | None, model: nn.Module | Build | str | None, source: Run | None
+) -> Recipe | NamedRecipe:
+    """The recipe, by name where it was named, with the network that was given, one's own under its name, or
+    that of the run it begins from."""
     chosen = recipe if recipe is not None else "fast"
     if isinstance(chosen, str):
         chosen = Recipe.named(chosen)
     if not isinstance(chosen, Recipe | NamedRecipe):
         raise UsageError(f"Expected a Recipe or the name of one, such as 'fast'; got {chosen!r}.")
-    if model is None:
-        return chosen
-    name = model if isinstance(model, str) else own_name(model)
-    if name == AUTO and not (isinstance(chosen, NamedRecipe) and chosen.name == "fast"):
-        raise UsageError(
-            f"`model=auto` chooses a recipe itself; got {recipe!r} beside it. Leave one of them out."
-        )
-    if isinstance(chosen, NamedRecipe):
-        return NamedRecipe(chosen.name, {**chosen.settings, "model": name})
-    return replace(chosen, model=name)
+    if model is not None:
+        name = model if isinstance(model, str) else own_name(model)
+        if name == AUTO and not (isinstance(chosen, NamedRecipe) and chosen.name == "fast"):
+            raise UsageError(
+                f"`model=auto` chooses a recipe itself; got {recipe!r} beside it. Leave one of them out."
+            )
+        chosen = with_model(chosen, name)
+    if _settings(chosen).folds and _settings(chosen).model == AUTO:
+        raise UsageError("`folds` holds no pictures out to choose a network by. Name one instead of auto.")
+    return chosen if source is None else recipe_from(chosen, source)
 
 
-def _loaded(data: Any, recipe: Recipe | NamedRecipe, data_dir: str | Path | None) -> Splits:
+def _settings(recipe: Recipe | NamedRecipe) -> Recipe:
+    """What a recipe says before it is known how many pictures there are."""
+    return recipe if isinstance(recipe, Recipe) else recipe.resolve(1)
+
+
+def _loaded(
+    data: Any, recipe: Recipe | NamedRecipe, data_dir: str | Path | None, source: Run | None
+) -> Splits:
     """The pictures, read and split as the recipe says: what `pellucid train` does."""
-    settings = recipe if isinstance(recipe, Recipe) else recipe.resolve(1)
+    settings = _settings(recipe)
     own = {"group_by": settings.group_by, "label_from": settings.label_from}
     choices = Choices(settings.seed, settings.validation, settings.size, **own)
-    return load_by(data, choices, data_dir=data_dir)
+    preprocess = preprocess_of(source, settings.size) if source is not None else None
+    return load_by(data, choices, data_dir=data_dir, preprocess=preprocess)
 
 
 def _network(
@@ -342,94 +387,3 @@ def _claimed(folder: str | Path | None, origin: Origin, recipe: Recipe) -> Path:
     claimed = claim_numbered_folder(Path("runs"), name)
     point(claimed.parent / "latest", claimed)
     return claimed
-
-
-def _trained(session: _Session, callbacks: Sequence[Callback], activity: Activity | None) -> Run:
-    folder, classifier, recipe, progress = (
-        session.folder, session.classifier, session.recipe, session.progress,
-    )  # fmt: skip
-    manifest = {
-        "preprocess": classifier.preprocess.to_json(),
-        "recipe": recipe.to_json(),
-        "data": session.environment["fingerprints"],
-        "network": description_of(classifier.network),
-    }
-    ended = ""
-    with _threads(recipe.threads), stop_requests() as requests:
-
-        def on_features(done: int, count: int) -> None:
-            if activity is not None:
-                activity("features", done, count)
-            if requests:
-                write_checkpoint(folder / CHECKPOINT, progress, manifest)
-                raise Stopped(folder, requests[0], judged=False)
-
-        events = train_network(
-            classifier.network, session.train, session.validation, recipe,
-            progress=progress, on_features=on_features,
-        )  # fmt: skip
-        try:
-            for event in events:
-                session.recorder.on_event(event)
-                if isinstance(event, Epoch):
-                    write_history(folder, progress.history)
-                    # Before the checkpoint, so that no snapshot older than it can be lost.
-                    _write_optional(session)
-                    if not progress.finished(recipe):
-                        write_checkpoint(folder / CHECKPOINT, progress, manifest)
-                for callback in callbacks:
-                    callback(event)
-                if requests and not progress.finished(recipe):
-                    _write_optional(session)
-                    write_checkpoint(folder / CHECKPOINT, progress, manifest)
-                    raise Stopped(folder, requests[0])
-        except StopTraining as wish:
-            events.close()  # type: ignore[attr-defined]  # puts the best weights into the network
-            ended = str(wish) or "a callback ended it"
-        except Exception as error:
-            events.close()  # type: ignore[attr-defined]
-            _save(session, ended=str(error) or type(error).__name__)
-            raise
-        except Stopped:
-            events.close()  # type: ignore[attr-defined]
-            _save(session)
-            raise
-        _save(session, ended=ended)
-        remove(folder / CHECKPOINT)
-        if requests:
-            raise Stopped(folder, requests[0])
-    return Run(
-        folder, classifier, recipe, History(progress.history), session.environment, session.origin, ended
-    )
-
-
-def _write_optional(session: _Session) -> None:
-    """Diagnostics and snapshots; where one cannot be written, training goes on without it."""
-    writers: tuple[Callable[[], None], ...] = (
-        partial(write_diagnostics, session.folder, session.progress.diagnostics),
-        session.recorder.write,
-    )
-    for write in writers:
-        try:
-            write()
-        except PellucidError as error:
-            warnings.warn(f"Training goes on, but what pages show of it is incomplete: {error}", stacklevel=3)
-
-
-def _save(session: _Session, *, ended: str = "") -> None:
-    best = session.progress.best
-    why = "lowest validation loss" if best else "training stopped before its first epoch was judged"
-    figures = {name: value for name, value in asdict(best).items() if name != "seconds"} if best else {}
-    write_history(session.folder, session.progress.history)
-    training = {"why": why, "epochs": len(session.progress.history), "best": figures}
-    session.classifier.save(session.folder, training={**training, **({"ended": ended} if ended else {})})
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -13,21 +13,47 @@ from torch import nn
 from pellucid.classifier import MANIFEST, Classifier
 from pellucid.data import load_again
 from pellucid.data.dataset import Dataset, Origin, Splits
+from pellucid.data.folds import everything
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation.evaluation import EVALUATION, PREDICTIONS, Evaluation, evaluate
 from pellucid.files import read_csv, read_object, write_csv
+from pellucid.formatting import plural
 from pellucid.models import Build
+from pellucid.models.head import HeadSettings
 from pellucid.public import public
 from pellucid.recipe import Recipe, read_recipe
 from pellucid.runs.checkpoint import CHECKPOINT
 from pellucid.runs.history import History
-from pellucid.runs.tables import DIAGNOSTICS, SPLIT, SPLIT_HEADER, read_history, read_split, split_rows
+from pellucid.runs.tables import (
+    DIAGNOSTICS,
+    SPLIT,
+    SPLIT_HEADER,
+    read_history,
+    read_split,
+    seen_contents,
+    split_rows,
+)
 from pellucid.training.diagnostics import LayerDiagnostics
 from pellucid.training.loop import Epoch
 from pellucid.training.snapshots import SNAPSHOTS, Snapshot, read_snapshots
 
 RECIPE, ENVIRONMENT = "recipe.json", "environment.json"
 NO_TEST_PICTURE_LEFT = "no test picture is left, so this score says nothing about new pictures"
+
+
+@dataclass(frozen=True)
+class AllPictures:
+    """The training that gave a run its weights, where nothing was held out of it.
+
+    pictures  how many it learned from
+    epochs    after which it ended
+    loss, accuracy  on those pictures, which says nothing about others
+    """
+
+    pictures: int
+    epochs: int
+    loss: float
+    accuracy: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +63,13 @@ class Run:
     folder       the run's folder
     classifier   with the weights of the best epoch
     recipe       every setting, with nothing left at "auto"
-    history      one Epoch each; `history["val_loss"]` is a list of numbers, one per epoch
+    history      one Epoch each; `history["val_loss"]` is a list of numbers, one per epoch. With `use_all` it
+                 is that of the first training, which chose; with `folds`, where nothing is held out, nan
     environment  versions, machine, threads, fingerprints of the data, the command
     origin       where the pictures came from, and how they were read
     ended        why training ended before its last epoch, such as a loss that was not finite; else ""
+    head         how the last layer of a pretrained network was solved
+    all_pictures  of `use_all` and `folds`, the training on all pictures that gave the weights
     """
 
     folder: Path
@@ -50,6 +79,8 @@ class Run:
     environment: dict[str, Any]
     origin: Origin
     ended: str = ""
+    head: HeadSettings | None = None
+    all_pictures: AllPictures | None = None
 
     def __repr__(self) -> str:
         return f"Run('{self.folder}', {self.summary})"
@@ -80,12 +111,16 @@ class Run:
         recipe = read_recipe(folder / RECIPE)
         environment = read_object(folder / ENVIRONMENT)
         origin = origin_in(environment, folder)
-        ended = str(read_object(folder / MANIFEST)["training"].get("ended", ""))
-        return Run(folder, classifier, recipe, read_history(folder), environment, origin, ended)
+        ended, head, all_pictures = _training_in(folder)
+        return Run(
+            folder, classifier, recipe, read_history(folder), environment, origin, ended,
+            head=head, all_pictures=all_pictures,
+        )  # fmt: skip
 
     @property
     def best(self) -> Epoch | None:
-        """The epoch whose weights the classifier has: the one with the lowest validation loss."""
+        """The epoch whose weights the classifier has: the one with the lowest validation loss. With `use_all`
+        that of the first training, with `folds` the last."""
         return next((epoch for epoch in reversed(self.history) if epoch.best), None)
 
     @property
@@ -93,11 +128,23 @@ class Run:
         """The training in one sentence."""
         if self.best is None:
             return "stopped before its first epoch was judged"
+        if self.recipe.folds and self.all_pictures:
+            pictures = f"{self.all_pictures.pictures:,} pictures"
+            return f"trained on all {pictures} after {self.recipe.folds} folds, nothing held out"
+        if math.isnan(self.best.val_loss):
+            return "stopped before its folds were done"
+        again = ""
+        if self.all_pictures:
+            counts = self.all_pictures
+            again = (
+                f", in a first training; then on all {counts.pictures:,} pictures, "
+                f"{plural(counts.epochs, 'epoch', 'epochs')}"
+            )
         epochs = "the only epoch" if len(self.history) == 1 else f"best of {len(self.history)} epochs"
         number = "" if len(self.history) == 1 else f" is {self.best.epoch}"
         return (
             f"{epochs}{number}: validation loss {self.best.val_loss:.4f}, "
-            f"accuracy {self.best.val_accuracy:.4f}, after {self.best.seconds:.1f} s"
+            f"accuracy {self.best.val_accuracy:.4f}, after {self.best.seconds:.1f} s{again}"
         )
 
     def diagnostics(self) -> list[LayerDiagnostics]:
@@ -125,7 +172,10 @@ class Run:
 
         Raises PellucidError when snapshots.safetensors is damaged.
         """
-        steps = math.ceil(sum(self.environment["pictures"]["train"].values()) / self.recipe.batch_size)
+        pictures = sum(self.environment["pictures"]["train"].values())
+        if self.all_pictures:
+            pictures = self.all_pictures.pictures
+        steps = math.ceil(pictures / self.recipe.batch_size)
         before = self.best.epoch * steps if self.best else None
         return read_snapshots(self.folder / SNAPSHOTS, self.classifier.network, before=before)
 
@@ -135,7 +185,8 @@ class Run:
         *,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> Splits:
-        """The pictures of this run, loaded again.
+        """The pictures of this run, loaded again. Of a run by folds all of them are both in `train` and in
+        `test`: each was judged by a network that had not learned from it.
 
         data_dir  the pictures' folder now, where your own were moved; or the folder of known data sets
         progress  called with the name of a step, the count done and the total
@@ -144,7 +195,8 @@ class Run:
         """
 
         def load_splits(origin: Origin) -> Splits:
-            return load_again(origin, data_dir=data_dir, split_file=self.folder / SPLIT, progress=progress)
+            found = load_again(origin, data_dir=data_dir, split_file=self.folder / SPLIT, progress=progress)
+            return everything(found) if self.recipe.folds else found
 
         try:
             return self._check_unchanged(load_splits(self.origin))
@@ -213,13 +265,18 @@ class Run:
 
         test_set  the run's own, loaded again, when omitted
 
-        evaluation.json lists test pictures that are also in the training or validation set as "leaking", and
-        has the result on the others in "without_leaking".
+        evaluation.json lists test pictures that are also in the training or validation set, or in those of a
+        run that this one began from, as "leaking", and has the result on the others in "without_leaking".
+
+        Of a run by folds it gives what they found: no picture is left to judge its network by. Raises
+        UsageError when the folds were not completed.
         """
+        if self.recipe.folds:
+            return self._out_of_fold()
         if test_set is None:
             test_set = self.splits().test
         kept = [row for row in read_split(self.folder / SPLIT) if row[2] != "test"]
-        seen = {row[3] for row in kept}
+        seen = seen_contents(self.folder)
         rows = list(split_rows("test", test_set))
         leaks = [row[0] for row in rows if row[3] in seen]
         evaluation = evaluate(self.classifier, test_set)
@@ -232,6 +289,15 @@ class Run:
             weights=self._weights,
             fingerprint=test_set.fingerprint,
         )
+        return evaluation
+
+    def _out_of_fold(self) -> Evaluation:
+        evaluation = self.evaluation()
+        if evaluation is None:
+            raise UsageError(
+                f"'{self.folder}' has no evaluation: its folds were not completed, and every picture is one "
+                "that it learned from. Train again, or go on with it where it was stopped."
+            )
         return evaluation
 
     def without_leaking(self) -> str:
@@ -264,6 +330,22 @@ class Run:
     @property
     def _weights(self) -> str:
         return str(read_object(self.folder / MANIFEST).get("sha256"))
+
+
+def _training_in(folder: Path) -> tuple[str, HeadSettings | None, AllPictures | None]:
+    """What model.json holds of the training. Raises PellucidError when it is damaged."""
+    training = read_object(folder / MANIFEST)["training"]
+    try:
+        head, again = training.get("head"), training.get("all_pictures")
+        return (
+            str(training.get("ended", "")),
+            HeadSettings(**head) if head else None,
+            AllPictures(**again) if again else None,
+        )
+    except (TypeError, AttributeError) as error:
+        raise PellucidError(
+            f"'{folder / MANIFEST}' is damaged: {error!r}. Restore it or train again."
+        ) from error
 
 
 def origin_in(environment: dict[str, Any], folder: Path) -> Origin:

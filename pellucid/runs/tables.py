@@ -1,7 +1,11 @@
 """The tables of a run's folder: each picture's part, the history by epoch, each layer's diagnostics."""
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from pellucid.classifier import MANIFEST
 from pellucid.data.dataset import Dataset, content_hashes
@@ -12,9 +16,12 @@ from pellucid.training.diagnostics import LayerDiagnostics
 from pellucid.training.loop import Epoch
 
 METRICS = "metrics.csv"
+METRICS_ALL = "metrics_all.csv"  # of `use_all`, the second training
 SPLIT = "split.csv"
+SEEN = "seen.csv"
 DIAGNOSTICS = "diagnostics.csv"
 SPLIT_HEADER = ("source", "label", "split", "content")
+FOLD = "fold"  # a last column of split.csv, in a run by folds: the one that a picture was held out in, from 1
 METRICS_HEADER = ("epoch", "seconds", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
 DIAGNOSTICS_HEADER = ("epoch", "layer", "gradient_norm", "update_ratio")
 
@@ -34,10 +41,52 @@ def read_split(path: Path) -> list[tuple[str, ...]]:
         raise PellucidError(f"'{path}' is damaged: no column {error}. Restore it or train again.") from error
 
 
-def write_history(folder: Path, history: Sequence[Epoch]) -> None:
-    """metrics.csv holds a row for each epoch."""
-    rows = [[getattr(epoch, name) for name in METRICS_HEADER] for epoch in history]
-    write_csv(folder / METRICS, METRICS_HEADER, rows)
+def write_split(folder: Path, train: Dataset, validation: Dataset, folds: Tensor | None = None) -> None:
+    """split.csv holds a row for each picture learned from or held out to choose by.
+
+    folds  the fold of each picture of `train`, int64 (N,) from 0
+    """
+    rows = [*split_rows("train", train), *split_rows("validation", validation)]
+    if folds is None:
+        write_csv(folder / SPLIT, SPLIT_HEADER, rows)
+    else:
+        numbered = [[*row, fold + 1] for row, fold in zip(rows, folds.tolist(), strict=True)]
+        write_csv(folder / SPLIT, [*SPLIT_HEADER, FOLD], numbered)
+
+
+def read_folds(folder: Path) -> Tensor:
+    """The fold of each picture, int64 (N,) from 0, as `write_split` wrote it.
+
+    Raises PellucidError when it is damaged.
+    """
+    try:
+        return torch.tensor([int(row[FOLD]) - 1 for row in read_csv(folder / SPLIT)], dtype=torch.int64)
+    except (KeyError, ValueError) as error:
+        raise PellucidError(
+            f"'{folder / SPLIT}' is damaged: {error!r}. Restore it or train again."
+        ) from error
+
+
+def seen_contents(folder: Path) -> dict[str, str]:
+    """The hash of every picture that the weights in a run's folder learned from, with "train", or were only
+    chosen by, with "validation". Those of the runs it began from are among them.
+    """
+    rows = [(row[3], row[2]) for row in read_split(folder / SPLIT) if row[2] != "test"]
+    if read_object(folder / MANIFEST)["training"].get("all_pictures"):
+        rows = [(content, "train") for content, _ in rows]
+    if (folder / SEEN).is_file():
+        rows += [(row.get("content", ""), row.get("split", "")) for row in read_csv(folder / SEEN)]
+    return dict(sorted(rows, key=lambda row: row[1] == "train"))  # which wins
+
+
+def write_history(folder: Path, history: Sequence[Epoch], *, name: str = METRICS) -> None:
+    """metrics.csv holds a row for each epoch, its validation figures empty where nothing was held out."""
+    rows = [[_figure(getattr(epoch, column)) for column in METRICS_HEADER] for epoch in history]
+    write_csv(folder / name, METRICS_HEADER, rows)
+
+
+def _figure(value: float) -> float | str:
+    return "" if math.isnan(value) else value
 
 
 def write_diagnostics(folder: Path, diagnostics: list[LayerDiagnostics]) -> None:
@@ -52,8 +101,9 @@ def read_history(folder: Path) -> History:
     lowest = float("inf")
     try:
         for row in read_csv(folder / METRICS):
-            figures = {name: float(row[name]) for name in METRICS_HEADER[1:]}
-            history.append(Epoch(int(row["epoch"]), best=figures["val_loss"] < lowest, **figures))
+            figures = {name: float(row[name] or "nan") for name in METRICS_HEADER[1:]}
+            best = math.isnan(figures["val_loss"]) or figures["val_loss"] < lowest
+            history.append(Epoch(int(row["epoch"]), best=best, **figures))  # type: ignore[arg-type]
             lowest = min(lowest, figures["val_loss"])
         if len(history) < read_object(folder / MANIFEST)["training"]["epochs"]:
             raise ValueError(f"only {len(history)} epochs are left")

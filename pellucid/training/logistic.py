@@ -1,97 +1,148 @@
 """A last layer solved rather than trained: multinomial logistic regression on features computed once.
 
-Its one choice, how strongly large weights are penalised, is made on validation pictures, or by folds where
-these are too few to choose by.
+Its two choices, how strongly large weights are penalised and whether every class counts the same, are made on
+validation pictures, or by folds where these are too few to choose by.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional
 
+from pellucid.models.head import HeadSettings
+from pellucid.recipe import Balance
 from pellucid.training.sampling import class_weights, generator_for
+
+Part = tuple[Tensor, Tensor]  # features (N, D) of some pictures, and their labels (N,)
 
 # Of half the squared weights, beside the mean cross-entropy of a picture; from the strongest on, so that each
 # solution begins where the one before ended.
 PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 FEW = 100  # validation pictures; below, folds over training and validation pictures choose
 FOLDS = 5
+UNEVEN = 1.5  # times as many pictures of the commonest class as of the rarest
 PATIENCE = 1  # weaker penalties tried after the best
 ITERATIONS = 200  # of L-BFGS, at most, for one penalty
 TOLERANCE = 1e-7  # share by which an iteration must lower the loss
 
 
-def chosen_penalty(
-    features: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], classes: int, *, seed: int, balanced: bool
-) -> float:
-    """The penalty of the lowest cross-entropy on pictures that were not learned.
+def choose_settings(parts: Sequence[Part], classes: int, *, seed: int, balance: Balance) -> HeadSettings:
+    """The settings that do best on pictures that were not learned.
 
-    features  (N, D) of the training pictures, standardised, and (M, D) of the validation pictures, likewise
-    labels    (N,) and (M,)
-    balanced  whether each class counts the same
+    parts    features, standardised, and labels of the training pictures and, where there are some, of the
+             validation pictures; too few of these, or none, and folds over all of them choose
+    balance  "auto" chooses between counting every picture and every class the same; "none" and others decide
+
+    The penalty is that of the lowest cross-entropy, every class counting the same where they are balanced.
+    They are where the commonest has over UNEVEN times as many pictures as the rarest, unless that lowers
+    macro F1.
     """
     with _one_thread():
-        if len(labels[1]) >= FEW:
-            return _best([_losses(features, labels, classes, balanced=balanced)])
-        every, known = torch.cat(features), torch.cat(labels)
-        paths = []
-        for held_out in folds(known, seed):
-            parts = every[~held_out], every[held_out]
-            paths.append(_losses(parts, (known[~held_out], known[held_out]), classes, balanced=balanced))
-        return _best(paths)
+        coordinates, _ = _in_span(torch.cat([features for features, _ in parts]))
+        pieces = torch.split(coordinates, [len(labels) for _, labels in parts])
+        reduced = [(piece, labels) for piece, (_, labels) in zip(pieces, parts, strict=True)]
+        trials = list(_trials(reduced, seed))
+        counts = torch.bincount(parts[0][1])
+        if balance != "auto" or int(counts.max()) <= UNEVEN * int(counts[counts > 0].min()):
+            return _best(trials, classes, balanced=balance not in ("auto", "none")).settings
+        plain, balanced = (_best(trials, classes, balanced=each) for each in (False, True))
+        return (balanced if balanced.score >= plain.score else plain).settings
 
 
-def solved(features: Tensor, labels: Tensor, classes: int, penalty: float, *, balanced: bool) -> Tensor:
+def solve(features: Tensor, labels: Tensor, classes: int, settings: HeadSettings) -> Tensor:
     """The weights and, in the last column, the biases (K, D + 1), float64, of the lowest penalised loss."""
     with _one_thread():
-        return next(_path(features, labels, classes, (penalty,), balanced=balanced))
+        coordinates, basis = _in_span(features)
+        path = _path((coordinates, labels), classes, (settings.penalty,), balanced=settings.balanced)
+        weights = next(path)
+        return torch.cat([weights[:, :-1] @ basis.T, weights[:, -1:]], dim=1)
+
+
+def _in_span(features: Tensor) -> tuple[Tensor, Tensor]:
+    """The features (N, D) as coordinates (N, R), float64, and the directions (D, R) these are along.
+
+    Of few pictures R is N: weights outside the span of their features would only be penalised. With 600
+    pictures of 1280 features an iteration takes a tenth of the time.
+    """
+    features = features.double()
+    if len(features) >= features.shape[1]:
+        return features, torch.eye(features.shape[1], dtype=torch.float64)
+    basis, _ = torch.linalg.qr(features.T)
+    return features @ basis, basis
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """The matrices are small: several threads would mostly wait for each other."""
+    """The matrices are small: several threads, torch's or those of scipy, mostly wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1):
+            yield
     finally:
         torch.set_num_threads(before)
 
 
-def _best(paths: list[list[float]]) -> float:
-    """The penalty of the lowest loss, summed over folds; where a path ended early, it had passed its best."""
-    length = min(map(len, paths))
-    totals = [sum(losses[place] for losses in paths) for place in range(length)]
-    return PENALTIES[totals.index(min(totals))]
+class _Candidate(NamedTuple):
+    """Settings, and the macro F1 on the held-out pictures of what was solved with them."""
+
+    settings: HeadSettings
+    score: float
 
 
-def _losses(
-    features: tuple[Tensor, Tensor], labels: tuple[Tensor, Tensor], classes: int, *, balanced: bool
-) -> list[float]:
-    """The mean cross-entropy on the second part for each penalty, until it rises."""
+def _trials(parts: Sequence[Part], seed: int) -> Iterator[tuple[Part, Part]]:
+    """What is learned and what is held out to choose by: validation pictures if there are enough, else each
+    fold of all pictures in turn."""
+    if len(parts) > 1 and len(parts[1][1]) >= FEW:
+        yield parts[0], parts[1]
+        return
+    features, labels = (torch.cat(each) for each in zip(*parts, strict=True))
+    for held_out in folds(labels, seed):
+        yield (features[~held_out], labels[~held_out]), (features[held_out], labels[held_out])
+
+
+def _best(trials: Sequence[tuple[Part, Part]], classes: int, *, balanced: bool) -> _Candidate:
+    """The penalty of the lowest loss over all trials; where a path ended early, it had passed its best."""
+    paths = [list(_held_out_scores(trial, classes, balanced=balanced)) for trial in trials]
+    labels = torch.cat([held_out[1] for _, held_out in trials])
+    weight = class_weights(labels, classes).double() if balanced else None
+    tried = [torch.cat(scores) for scores in zip(*paths, strict=False)]  # (N, K) for each penalty
+    losses = [float(functional.cross_entropy(scores, labels, weight)) for scores in tried]
+    best = losses.index(min(losses))
+    return _Candidate(HeadSettings(PENALTIES[best], balanced), macro_f1(tried[best], labels, classes))
+
+
+def _held_out_scores(trial: tuple[Part, Part], classes: int, *, balanced: bool) -> Iterator[Tensor]:
+    """The scores (M, K) of the held-out pictures for each penalty, until their loss rises."""
+    learned, (features, labels) = trial
+    weight = class_weights(labels, classes).double() if balanced else None
     losses: list[float] = []
-    for weights in _path(features[0], labels[0], classes, PENALTIES, balanced=balanced):
-        losses.append(float(functional.cross_entropy(_scores(features[1].double(), weights), labels[1])))
+    for weights in _path(learned, classes, PENALTIES, balanced=balanced):
+        scores = _scores(features.double(), weights)
+        yield scores
+        losses.append(float(functional.cross_entropy(scores, labels, weight)))
         if len(losses) - 1 - losses.index(min(losses)) >= PATIENCE:
             break
-    return losses
 
 
-def _path(
-    features: Tensor, labels: Tensor, classes: int, penalties: tuple[float, ...], *, balanced: bool
-) -> Iterator[Tensor]:
-    """The solution (K, D + 1) for each penalty in turn.
+def macro_f1(scores: Tensor, labels: Tensor, classes: int) -> float:
+    """The mean F1 of the classes that occur or are predicted."""
+    predicted = functional.one_hot(scores.argmax(dim=1), classes).double()  # (N, K)
+    actual = functional.one_hot(labels, classes).double()
+    counts = predicted.sum(dim=0) + actual.sum(dim=0)
+    return float((2 * (predicted * actual).sum(dim=0) / counts)[counts > 0].mean())
 
-    Of fewer pictures than features, it lies in the space that the pictures span, and is sought there.
-    """
-    features = features.double()
-    basis = torch.linalg.qr(features.T).Q if len(features) < features.shape[1] else None  # (D, N)
-    features = features if basis is None else features @ basis  # (N, N)
+
+def _path(learned: Part, classes: int, penalties: Sequence[float], *, balanced: bool) -> Iterator[Tensor]:
+    """The solution (K, D + 1) for each penalty in turn."""
+    features, labels = learned[0].double(), learned[1]
     shares = functional.one_hot(labels, classes).double()  # (N, K)
     if balanced:
         shares *= class_weights(labels, classes)
@@ -114,7 +165,7 @@ def _path(
             loss, start, (penalty,), "L-BFGS-B", jac=True, options={"maxiter": ITERATIONS, "ftol": TOLERANCE}
         )
         weights = torch.from_numpy(found.x).view_as(weights)
-        yield weights if basis is None else torch.cat([weights[:, :-1] @ basis.T, weights[:, -1:]], dim=1)
+        yield weights
 
 
 def _scores(features: Tensor, weights: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
 from pellucid.inference import evaluation_mode, fixed_batches, restored_modes, scaled
 from pellucid.machine import keep_memory, multiplies_bfloat16
+from pellucid.models.head import HeadSettings
 from pellucid.models.kernels.build import prepare
 from pellucid.models.kernels.fused import fast_path
 from pellucid.recipe import DEFAULT, Precision, Recipe, refuse_unknown_keywords
@@ -35,6 +36,7 @@ from pellucid.training.sampling import (
 )
 from pellucid.training.schedule import learning_rate
 
+NOT_HELD_OUT = (math.nan, math.nan)  # validation loss and accuracy where nothing is held out
 TRAINING_SAMPLE = 5_000  # training pictures on which the training loss and accuracy of an epoch are measured
 
 
@@ -44,6 +46,7 @@ class Step:
 
     loss               mean cross-entropy in nats on the batch, before the update
     images_per_second  of this step alone
+    stage              which training of a run of several: "fold 2 of 5", "first training", "all pictures"
     """
 
     epoch: int
@@ -52,6 +55,7 @@ class Step:
     loss: float
     learning_rate: float
     images_per_second: float
+    stage: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,10 @@ class Epoch:
 
     seconds             since training began, evaluation included
     loss, accuracy      on the training pictures (on a fixed sample of 5,000 where there are more)
-    val_loss, val_accuracy  on the validation pictures
-    best                whether `val_loss` is the lowest so far: these weights are kept
+    val_loss, val_accuracy  on the validation pictures; nan where none were held out
+    best                whether `val_loss` is the lowest so far: these weights are kept. Without validation
+                        pictures always True: the weights kept are the last
+    stage               which training of a run of several, as in Step
     """
 
     epoch: int
@@ -72,6 +78,7 @@ class Epoch:
     val_loss: float
     val_accuracy: float
     best: bool
+    stage: str = ""
 
 
 @dataclass
@@ -80,11 +87,15 @@ class Progress:
 
     epoch    the current epoch, from 1
     step     how many of its steps are done
+    until    the epoch it ends after, whatever the recipe's number of epochs; 0: by the recipe
+    head     of a pretrained network, how its last layer was solved, or is to be; None: still to be chosen
     """
 
     epoch: int = 1
     step: int = 0
     seconds: float = 0.0
+    until: int = 0
+    head: HeadSettings | None = None
     history: list[Epoch] = field(default_factory=list)
     diagnostics: list[LayerDiagnostics] = field(default_factory=list)
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -98,6 +109,8 @@ class Progress:
 
     def finished(self, recipe: Recipe) -> bool:
         """Whether all epochs are done, or `patience` of them brought no lower validation loss."""
+        if self.until:
+            return self.epoch > self.until
         epochs_since_best = self.epoch - 1 - (self.best.epoch if self.best else 0)
         return self.epoch > recipe.epochs + recipe.fine_tune or 0 < recipe.patience <= epochs_since_best
 
@@ -109,6 +122,8 @@ class Progress:
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
+            "until": self.until,
+            "head": asdict(self.head) if self.head else None,
             "history": [asdict(epoch) for epoch in self.history],
             "diagnostics": [asdict(entry) for entry in self.diagnostics],
         }
@@ -117,7 +132,8 @@ class Progress:
     @staticmethod
     def from_tensors(tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> "Progress":
         """What `to_tensors` took apart. Raises KeyError or TypeError when a piece is missing."""
-        progress = Progress(values["epoch"], values["step"], values["seconds"])
+        head = HeadSettings(**values["head"]) if values["head"] else None
+        progress = Progress(values["epoch"], values["step"], values["seconds"], values["until"], head)
         progress.history = [Epoch(**epoch) for epoch in values["history"]]
         progress.diagnostics = [LayerDiagnostics(**entry) for entry in values.get("diagnostics", [])]
         groups = {
@@ -135,7 +151,7 @@ class Progress:
 def train(
     network: nn.Module,
     train_set: Dataset,
-    validation_set: Dataset,
+    validation_set: Dataset | None,
     recipe: Recipe = DEFAULT,
     *,
     progress: Progress | None = None,
@@ -143,7 +159,8 @@ def train(
     """Train `network` in place, yielding a Step after every update and an Epoch after every pass.
 
     Stop whenever you like: `break` ends it. However it ends, the network holds the weights of the epoch
-    with the lowest validation loss, or, before the first epoch was evaluated, the weights reached.
+    with the lowest validation loss, or, before the first epoch was evaluated, the weights reached. With no
+    validation pictures (None) nothing is chosen by them: the weights are those of the last epoch.
     `progress` is kept up to date; pass a saved one to resume.
 
     Raises UsageError when the pictures cannot train this network, and PellucidError when the loss or its
@@ -263,7 +280,7 @@ def _backward(
 def _evaluate_epoch(
     network: nn.Module,
     train_set: Dataset,
-    validation_set: Dataset,
+    validation_set: Dataset | None,
     recipe: Recipe,
     progress: Progress,
     *,
@@ -272,12 +289,13 @@ def _evaluate_epoch(
     """The epoch that has just run, evaluated and added to `progress`; its weights are kept when the best."""
     sample = sample_order(len(train_set), recipe.seed, 0)[:TRAINING_SAMPLE].sort().values
     loss, accuracy = loss_and_accuracy(network, train_set.subset(sample))
-    val_loss, val_accuracy = loss_and_accuracy(network, validation_set)
+    val_loss, val_accuracy = loss_and_accuracy(network, validation_set) if validation_set else NOT_HELD_OUT
     steps = math.ceil(len(train_set) / recipe.batch_size)
     rate = learning_rate(recipe, progress.epoch * steps - 1, steps)
-    if not math.isfinite(val_loss):
-        raise _diverged(f"its end: the validation loss is {val_loss}", rate, progress)
-    best = progress.best is None or val_loss < progress.best.val_loss
+    if not math.isfinite(val_loss if validation_set else loss):
+        which, value = ("validation", val_loss) if validation_set else ("training", loss)
+        raise _diverged(f"its end: the {which} loss is {value}", rate, progress)
+    best = validation_set is None or progress.best is None or val_loss < progress.best.val_loss
     if best:
         progress.best_weights = {name: t.clone() for name, t in network.state_dict().items()}
     progress.seconds = time.perf_counter() - start
@@ -331,8 +349,27 @@ def resolved_precision(recipe: Recipe) -> Precision:
     return "bfloat16" if multiplies_bfloat16() else "float32"
 
 
-def check_trainable(train_set: Dataset, validation_set: Dataset) -> None:
-    """Raises UsageError when the two sets differ in classes or shape, or when either has too few pictures."""
+def check_trainable(train_set: Dataset, validation_set: Dataset | None) -> None:
+    """Raises UsageError when the two sets differ in classes or shape, or when either has too few pictures.
+
+    Without validation pictures (None) nothing is asked of them.
+    """
+    if validation_set is not None:
+        _check_alike(train_set, validation_set)
+    present = [name for name, count in train_set.counts.items() if count]
+    if len(present) < 2:
+        raise UsageError(
+            f"Expected training pictures of at least two classes; got {len(train_set)} pictures of "
+            f"{', '.join(present) or 'none'}. A classifier needs something to tell apart."
+        )
+    if validation_set is not None and not len(validation_set):
+        raise UsageError(
+            f"No validation pictures beside {len(train_set)} training ones. Add pictures or hold more out "
+            "with `validation=0.3`."
+        )
+
+
+def _check_alike(train_set: Dataset, validation_set: Dataset) -> None:
     if train_set.classes != validation_set.classes:
         raise UsageError(
             f"Expected the same classes in training and validation; got {', '.join(train_set.classes)} "
@@ -342,15 +379,4 @@ def check_trainable(train_set: Dataset, validation_set: Dataset) -> None:
         raise UsageError(
             f"Expected validation pictures of (C, H, W) {tuple(train_set.images.shape[1:])} as in training; "
             f"got {tuple(validation_set.images.shape[1:])}."
-        )
-    present = [name for name, count in train_set.counts.items() if count]
-    if len(present) < 2:
-        raise UsageError(
-            f"Expected training pictures of at least two classes; got {len(train_set)} pictures of "
-            f"{', '.join(present) or 'none'}. A classifier needs something to tell apart."
-        )
-    if not len(validation_set):
-        raise UsageError(
-            f"No validation pictures beside {len(train_set)} training ones. Add pictures or hold more out "
-            "with `validation=0.3`."
         )

@@ -2,91 +2,125 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pellucid.cache import cache_folder
-from pellucid.data.dataset import Dataset
+from pellucid.classifier import Classifier
+from pellucid.data.dataset import Dataset, content_hashes
 from pellucid.errors import PellucidError
 from pellucid.files import make_folder, remove, write_bytes
 from pellucid.inference import evaluation_mode, fixed_batches
 from pellucid.models import PretrainedNetwork
-from pellucid.models.lite0 import Lite0
+from pellucid.models.head import Head
 from pellucid.recipe import Recipe
-from pellucid.training.logistic import chosen_penalty, solved
-from pellucid.training.loop import Epoch, Progress, Step, check_trainable, loss_and_accuracy, train
+from pellucid.training.logistic import choose_settings, solve
+from pellucid.training.loop import NOT_HELD_OUT, Epoch, Progress, Step, check_trainable, train
 
 FINE_TUNING_RATE = 0.01  # learning rate for the whole network, as a share of that for the last layer
 UNFINISHED = ".part.safetensors"  # ends the name of features of which a part is computed
 PICTURES_AT_ONCE = 16  # of which features are computed: enlarged, more of them leave the processor's cache
 
 
-@dataclass(frozen=True, eq=False)
-class FeatureSet:
-    """The features of a data set: as a Dataset, with float (N, D) in place of pictures."""
-
-    images: Tensor
-    labels: Tensor
-    classes: tuple[str, ...]
-    counts: dict[str, int]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def subset(self, indices: Tensor) -> "FeatureSet":
-        """The features at `indices` (int64), in that order."""
-        return FeatureSet(self.images[indices], self.labels[indices], self.classes, self.counts)
-
-
 OnFeatures = Callable[[int, int], None]  # called with how many pictures are done, and how many in all
+
+
+class FeatureStore:
+    """The features of some pictures, computed once for several trainings that share a backbone.
+
+    datasets     whose pictures are found again in any part of them, by their pixels
+    on_features  called with how many pictures are done, and how many in all, while the backbone computes.
+                 What it raises ends the training; the features computed so far are kept
+    """
+
+    def __init__(
+        self, datasets: Sequence[Dataset], on_features: OnFeatures = lambda done, count: None
+    ) -> None:
+        self._datasets, self.on_features = datasets, on_features
+        self._rows: dict[bytes, int] = {}
+        self._features = torch.empty(0)
+
+    def features(self, network: PretrainedNetwork, dataset: Dataset) -> Tensor:
+        """float32 (N, D) of the pictures of `dataset`, which are all among those of the store."""
+        if not self._rows:
+            self._features = self._computed(network)
+            digests = [digest for each in self._datasets for digest in content_hashes(each)]
+            self._rows = {digest: row for row, digest in enumerate(digests)}
+        return self._features[[self._rows[digest] for digest in content_hashes(dataset)]]
+
+    def _computed(self, network: PretrainedNetwork) -> Tensor:
+        found: list[Tensor] = []
+        count = sum(map(len, self._datasets))
+        for dataset in self._datasets:
+            before = sum(map(len, found))
+            on_batch = partial(lambda before, done: self.on_features(before + done, count), before)
+            found.append(embeddings(network, dataset, on_batch=on_batch))
+        return torch.cat(found)
+
+
+def held_out_probabilities(
+    classifier: Classifier, dataset: Dataset, store: FeatureStore | None, *, at_rest: bool
+) -> Tensor:
+    """What `classifier.predict` gives for pictures, float32 (N, K); of a backbone `at_rest` from the features
+    of the store, if there is one."""
+    network = classifier.network
+    if store is None or not at_rest or not isinstance(network, PretrainedNetwork):
+        return classifier.predict(dataset.images)
+    with evaluation_mode(network), torch.inference_mode():
+        probabilities: Tensor = network.head(store.features(network, dataset)).softmax(dim=1)
+    return probabilities.clone()
 
 
 def train_network(
     network: nn.Module,
     train_set: Dataset,
-    validation_set: Dataset,
+    validation_set: Dataset | None,
     recipe: Recipe,
     *,
     progress: Progress,
-    on_features: OnFeatures = lambda done, count: None,
+    store: FeatureStore | None = None,
 ) -> Iterator[Step | Epoch]:
     """Train any network as `train` does, a pretrained one in two stages.
 
-    First its last layer alone, on features that the backbone computes once for each picture, without
-    augmentation: for `recipe.epochs`, or solved at once, in one epoch, for lite0. Then, for
-    `recipe.fine_tune` further epochs, the whole network at a hundredth of the rate. The weights kept are
-    those of the lowest validation loss over both stages. Raises what `train` raises.
+    First its last layer alone, solved at once, in one epoch, on features that the backbone computes once for
+    each picture, without augmentation. Then, for `recipe.fine_tune` further epochs, the whole network at a
+    hundredth of the rate. The weights kept are those of the lowest validation loss over both stages.
 
-    on_features  called while the backbone computes features. What it raises ends the training; the features
-                 computed so far are kept
+    store  where features are taken from, if several trainings share them
+
+    Raises what `train` raises.
     """
     if not isinstance(network, PretrainedNetwork):
         yield from train(network, train_set, validation_set, recipe, progress=progress)
         return
     check_trainable(train_set, validation_set)
+    recipe = replace(recipe, epochs=1)
     if not any(name.startswith("backbone.") for name in progress.weights):
-        head_only = replace(recipe, fine_tune=0, patience=0, augment="none")
-        if progress.finished(head_only):
+        if progress.epoch > 1:
             network.head.load_state_dict(progress.best_weights)
         else:
-            features = _features(network, train_set, validation_set, on_features)
-            learn = _solve_head if isinstance(network, Lite0) else _train_head
-            yield from learn(network, *features, head_only, progress)
-        if not recipe.fine_tune:
+            datasets = [train_set] if validation_set is None else [train_set, validation_set]
+            yield _solve_head(
+                network, train_set, validation_set, recipe, progress, store=store or FeatureStore(datasets)
+            )
+        if progress.finished(replace(recipe, patience=0)):
             return
         weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         progress.weights, progress.best_weights, progress.optimizer = {}, weights, {}
+    balanced = recipe.balance == "auto" and progress.head is not None and progress.head.balanced
     fine_tuning = replace(
         recipe,
-        epochs=recipe.epochs + recipe.fine_tune,
+        balance="weights" if balanced else recipe.balance,
+        epochs=1 + recipe.fine_tune,
         fine_tune=0,
         patience=0,
         schedule="constant",
@@ -95,59 +129,43 @@ def train_network(
     yield from train(network, train_set, validation_set, fine_tuning, progress=progress)
 
 
-def _train_head(
-    network: PretrainedNetwork,
-    features: FeatureSet,
-    validation_features: FeatureSet,
-    recipe: Recipe,
-    progress: Progress,
-) -> Iterator[Step | Epoch]:
-    """Trains the last layer on features; afterwards it has its best weights."""
-    if not progress.weights:
-        network.head.fit_normalization(features.images)
-    sets = cast(Dataset, features), cast(Dataset, validation_features)  # `train` uses nothing else of them
-    yield from train(network.head, *sets, recipe, progress=progress)
-
-
 def _solve_head(
     network: PretrainedNetwork,
-    features: FeatureSet,
-    validation_features: FeatureSet,
+    train_set: Dataset,
+    validation_set: Dataset | None,
     recipe: Recipe,
     progress: Progress,
-) -> Iterator[Step | Epoch]:
+    *,
+    store: FeatureStore,
+) -> Epoch:
     """Solves the last layer on features: one epoch, and the same weights whatever the order of pictures."""
     start, head = time.perf_counter(), network.head
-    head.fit_normalization(features.images)
-    learned, judged = (head.normalized(part.images) for part in (features, validation_features))
-    classes, balanced = len(features.classes), recipe.balance != "none"
-    labels = features.labels, validation_features.labels
-    penalty = chosen_penalty((learned, judged), labels, classes, seed=recipe.seed, balanced=balanced)
-    head.put(solved(learned, labels[0], classes, penalty, balanced=balanced))
-    figures = (
-        *loss_and_accuracy(head, cast(Dataset, features)),
-        *loss_and_accuracy(head, cast(Dataset, validation_features)),
-    )
+    learned = store.features(network, train_set)
+    head.fit_normalization(learned)
+    parts = [(head.normalized(learned), train_set.labels)]
+    if validation_set is not None:
+        parts.append((head.normalized(store.features(network, validation_set)), validation_set.labels))
+    classes = len(train_set.classes)
+    if progress.head is None:
+        progress.head = choose_settings(parts, classes, seed=recipe.seed, balance=recipe.balance)
+    head.put(solve(*parts[0], classes, progress.head))
+    figures = [_loss_and_accuracy(head, *part) for part in parts]
     progress.seconds = time.perf_counter() - start
     progress.weights = head.state_dict()
     progress.best_weights = {name: tensor.clone() for name, tensor in progress.weights.items()}
-    epoch = Epoch(progress.epoch, progress.seconds, 0.0, *figures, best=True)
+    val_loss, val_accuracy = figures[1] if validation_set is not None else NOT_HELD_OUT
+    epoch = Epoch(progress.epoch, progress.seconds, 0.0, *figures[0], val_loss, val_accuracy, best=True)
     progress.history.append(epoch)
     progress.epoch += 1
-    yield epoch
+    return epoch
 
 
-def _features(
-    network: PretrainedNetwork, train_set: Dataset, validation_set: Dataset, on_features: OnFeatures
-) -> tuple[FeatureSet, FeatureSet]:
-    """The features of both, with one count over both."""
-    count = len(train_set) + len(validation_set)
-
-    def of(dataset: Dataset, before: int) -> FeatureSet:
-        found = embeddings(network, dataset, on_batch=lambda done: on_features(before + done, count))
-        return FeatureSet(found, dataset.labels, dataset.classes, dataset.counts)
-
-    return of(train_set, 0), of(validation_set, len(train_set))
+def _loss_and_accuracy(head: Head, normalized: Tensor, labels: Tensor) -> tuple[float, float]:
+    """Mean cross-entropy in nats and accuracy 0..1 of the last layer on normalised features (N, D)."""
+    with torch.inference_mode():
+        logits = head.dense(normalized)  # (N, K)
+        loss = float(functional.cross_entropy(logits, labels))
+        return loss, int((logits.argmax(dim=1) == labels).sum()) / len(labels)
 
 
 def embeddings(

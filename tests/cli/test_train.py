@@ -23,7 +23,7 @@ from pellucid.cli.output import Output
 from pellucid.data.dataset import Splits
 from pellucid.files import sha256
 from pellucid.recipe import RECIPES, Recipe
-from pellucid.runs.fit import Callback
+from pellucid.runs.fit import Activity, Callback
 from pellucid.runs.run import Run
 from pellucid.training.loop import Epoch, Step
 from tests.toys import Call, only_class, pellucid, surroundings, toy_splits
@@ -96,13 +96,15 @@ def test_every_setting_of_a_recipe_has_a_flag_and_reaches_the_run(call: Call, to
         "schedule": "constant", "weight_decay": 0.02, "label_smoothing": 0.1, "patience": 4,
         "validation": 0.3, "seed": 7, "precision": "float32", "threads": 1,
         "augment": "shift,flip", "balance": "weights", "fine_tune": 0,
+        "folds": 0,
     }  # fmt: skip
     own = {"size": 0, "group_by": "", "label_from": ""}  # for pictures of one's own; a known set refuses them
-    assert other.keys() | own.keys() == {field.name for field in fields(Recipe)}
+    switched = {"use_all": True}
+    assert other.keys() | own.keys() | switched.keys() == {field.name for field in fields(Recipe)}
     words = [word for name, value in other.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    code, _, err = call("train", "toys", *words, "--out", "run", "--quiet")
+    code, _, err = call("train", "toys", *words, "--use-all", "--out", "run", "--quiet")
     assert (code, err) == (0, "")
-    assert json.loads(Path("run/recipe.json").read_text()) == {**other, **own}
+    assert json.loads(Path("run/recipe.json").read_text()) == {**other, **own, **switched}
 
 
 def test_what_will_be_done_with_the_pictures_is_said_before_training(call: Call, toys: None) -> None:
@@ -117,7 +119,7 @@ def test_what_will_be_done_with_the_pictures_is_said_before_training(call: Call,
     ("words", "message"),
     [
         (("--augment", "flop"), "Unknown augmentation 'flop'. Did you mean 'flip'?"),
-        (("--balance", "weight"), "Unknown balance 'weight'. Known: none, weights, sampler."),
+        (("--balance", "weight"), "Unknown balance 'weight'. Known: auto, none, weights, sampler."),
     ],
 )
 def test_a_misspelt_way_to_treat_pictures_is_told_before_they_are_loaded(
@@ -226,15 +228,15 @@ def test_resume_from_the_command_line_ends_like_one_never_stopped(
     shown = Output.training
 
     @contextmanager
-    def interrupting(self: Output, recipe: Recipe) -> Iterator[Callback]:
-        with shown(self, recipe) as show:
+    def interrupting(self: Output, recipe: Recipe) -> Iterator[tuple[Callback, Activity]]:
+        with shown(self, recipe) as (show, show_pictures):
 
             def show_and_interrupt(event: Step | Epoch) -> None:
                 show(event)
                 if getattr(event, "step", 0) == 2:
                     os.kill(os.getpid(), signal.SIGINT)
 
-            yield show_and_interrupt
+            yield show_and_interrupt, show_pictures
 
     with monkeypatch.context() as patch:
         patch.setattr(Output, "training", interrupting)
@@ -250,3 +252,62 @@ def test_every_recipe_can_be_named(call: Call, toys: None) -> None:
         words = ("--recipe", name, "--epochs", "1", "--threads", "1", "--quiet", "--out", name)
         assert call("train", "toys", *words)[0] == 0
         assert Run.open(Path(name)).recipe.epochs == 1
+
+
+def test_folds_are_explained_before_and_after(call: Call, toys: None) -> None:
+    code, out, err = call(
+        "train", "toys", "--model", "tutorial", "--epochs", "1", "--folds", "3", "--out", "run"
+    )
+    assert (code, err) == (0, "")
+    assert "3 folds: each of all 240 pictures is judged by a network that learned from the other" in out
+    for stage in ("fold 1 of 3", "fold 3 of 3", "all pictures"):
+        assert re.search(rf"^{stage}: epoch  1/1 .* accuracy 0\.\d{{4}}$", out, re.MULTILINE)
+    evaluation = Run.open("run").evaluate()
+    assert f"Out of fold: {evaluation.verdict}" in out
+    assert "nothing is left to judge it by" in out
+    assert "Test set" not in out
+    code, out, err = call("evaluate", "run", "--again")
+    assert (code, err) == (0, "")
+    assert f"Out of fold: {evaluation.verdict}" in out
+
+
+def test_events_for_a_program_have_no_figure_that_was_not_measured(call: Call, toys: None) -> None:
+    words = ("train", "toys", "--epochs", "1", "--use-all", "--model", "tutorial", "--json", "--out", "run")
+    code, out, _ = call(*words)
+    assert code == 0
+    events = [json.loads(line, parse_constant=pytest.fail) for line in out.splitlines()]
+    first, second = (event for event in events if event["event"] == "epoch")
+    assert (first["stage"], second["stage"]) == ("first training", "all pictures")
+    assert isinstance(first["val_loss"], float)
+    assert second["val_loss"] is second["val_accuracy"] is None
+    assert isinstance(second["loss"], float)
+
+
+def test_the_second_training_says_whose_figures_are_shown(call: Call, toys: None) -> None:
+    code, out, err = call(
+        "train", "toys", "--model", "tutorial", "--epochs", "1", "--use-all", "--out", "run"
+    )
+    assert (code, err) == (0, "")
+    assert "in a first training; then on all 192 pictures, 1 epoch" in out
+    assert "the validation figures are those of the first training" in out
+
+
+def test_training_begins_from_a_run_that_is_named(call: Call, toys: None) -> None:
+    assert call("train", "toys", "--model", "tutorial", "--epochs", "1", "--out", "first")[0] == 0
+    code, out, err = call("train", "toys", "--epochs", "1", "--warm-start", "first", "--out", "second")
+    assert (code, err) == (0, "")
+    assert f"Begins from the weights of {Path('first').resolve()}: all 4 classes kept." in out
+    assert Run.open("second").environment["warm_start"]["weights"] == sha256(Path("first/model.safetensors"))
+    code, out, err = call("train", "toys", "--model", "compact", "--warm-start", "first", "--out", "third")
+    assert code == 2
+    assert "Expected --model tutorial, or no --model." in err
+    code, out, err = call("train", "toys", "--folds", "3", "--warm-start", "first", "--out", "third")
+    assert code == 2
+    assert "none of its folds could judge them. Leave --warm-start or --folds out." in err
+    assert not Path("third").exists()
+
+
+def test_folds_leave_nothing_to_choose_a_network_by(call: Call, toys: None) -> None:
+    code, _, err = call("train", "toys", "--folds", "3", "--model", "auto")
+    assert code == 2
+    assert "--folds holds no pictures out to choose a network by" in err

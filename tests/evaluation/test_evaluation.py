@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -233,3 +234,23 @@ def judged(counts: list[int]) -> Evaluation:
     hits = torch.nn.functional.one_hot(labels, 4) * torch.rand(len(labels), 1, generator=generator)
     probabilities = (hits + 0.5 * torch.rand(len(labels), 4, generator=generator)).softmax(dim=1)
     return Evaluation(probabilities, labels, CLASSES, [str(n) for n in range(len(labels))])
+
+
+def test_what_folds_predicted_survives_its_file_and_says_how_they_spread(tmp_path: Path) -> None:
+    answers = given_answers([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]], [0, 1, 1, 0])
+    folded = replace(answers, folds=torch.tensor([0, 1, 1, 0]))
+    assert "75.0 %" in folded.verdict
+    assert "folds 50.0 % to 100.0 %" in folded.verdict
+    assert [(score.fold, score.count, score.correct) for score in folded.fold_scores] == [
+        (1, 2, 2),
+        (2, 2, 1),
+    ]
+    folded.save(tmp_path)
+    loaded = Evaluation.load(tmp_path, folded.classes)
+    assert loaded.to_json() == folded.to_json()
+    assert folded.to_json()["folds"][1]["accuracy"] == 0.5
+    rest = folded.without(["0"])
+    assert rest is not None
+    assert rest.folds is not None
+    assert rest.folds.tolist() == [1, 1, 0]
+    assert "folds" not in answers.to_json()

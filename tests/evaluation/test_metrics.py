@@ -1,7 +1,9 @@
-"""The interval is Wilson's."""
+"""The interval is Wilson's, and wider where folds differ by more than chance."""
 
 import pytest
+from scipy.stats import chi2_contingency  # type: ignore[import-untyped]
 
+from pellucid.evaluation.metrics import FoldScore, dispersion, wilson
 from tests.toys import given_answers
 
 
@@ -28,3 +30,21 @@ def test_the_interval_stays_within_zero_and_one_and_holds_the_accuracy(right: in
     low, high = found.interval
     assert 0 <= low <= found.accuracy <= high <= 1
     assert low < high
+
+
+def folds_of(*right: int, count: int = 20) -> list[FoldScore]:
+    return [FoldScore(number, count, hits, hits / count) for number, hits in enumerate(right, 1)]
+
+
+def test_folds_that_differ_by_chance_widen_nothing() -> None:
+    assert dispersion(folds_of(10, 11, 10, 9, 10)) == 1
+    assert dispersion(folds_of(20, 20, 20)) == 1
+    assert dispersion(folds_of(7)) == dispersion([]) == 1
+
+
+def test_folds_that_differ_by_more_count_as_fewer_pictures() -> None:
+    scores = folds_of(4, 18, 9, 19, 5)
+    table = [[score.correct, score.count - score.correct] for score in scores]
+    statistic = chi2_contingency(table, correction=False).statistic  # an independent oracle
+    assert dispersion(scores) == pytest.approx(statistic / 4)
+    assert wilson(0.55, 100 / dispersion(scores))[0] < wilson(0.55, 100)[0]

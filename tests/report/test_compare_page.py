@@ -4,11 +4,17 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 import torch
 
+from pellucid.errors import UsageError
 from pellucid.explanation.similarity import LayerSimilarity
+from pellucid.recipe import Recipe
+from pellucid.report.compare_page import compare as compare_runs
 from pellucid.report.compare_page import heat_cells, luminance
+from pellucid.runs.fit import fit
 from tests.asking import Ran
+from tests.toys import toy_splits
 
 
 def test_every_number_on_the_heat_map_can_be_read() -> None:
@@ -30,3 +36,10 @@ def test_runs_judged_on_other_pictures_are_not_compared(ran: Ran, place: Path) -
     done = ran("compare", "one", "three")
     assert done.returncode == 2
     assert "'three' was trained on 'cats', 'one' on 'digits'" in done.stderr
+
+
+def test_a_run_by_folds_has_no_picture_left_to_compare_on(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=1, folds=2, threads=1)
+    one, other = (fit(toy_splits(60), recipe, folder=tmp_path / name) for name in ("one", "other"))
+    with pytest.raises(UsageError, match="was judged by folds and learned from all pictures"):
+        compare_runs(one, other)

@@ -143,7 +143,7 @@ def test_fit_chooses_for_pictures_of_your_own(tmp_path: Path, monkeypatch: pytes
         SPLITS, Recipe.named("fast", **SETTINGS), model="auto", budget=60.0, folder=tmp_path / "asked"
     )
     named = fit(SPLITS, POOR, model="compact", folder=tmp_path / "named")
-    assert plain.recipe == asked.recipe == replace(QUICK, **SETTINGS)
+    assert plain.recipe == asked.recipe == replace(QUICK, balance="none", **SETTINGS)
     assert [values["chosen"] for values in plain.environment["candidates"]] == [False, True]
     assert named.recipe.model == "compact"
     assert "candidates" not in named.environment

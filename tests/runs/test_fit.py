@@ -22,8 +22,9 @@ from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_json, sha256
 from pellucid.models.tutorial import Tutorial
 from pellucid.recipe import Recipe, read_recipe
-from pellucid.runs.fit import Callback, fit
+from pellucid.runs.fit import fit
 from pellucid.runs.run import Run
+from pellucid.runs.session import Callback
 from pellucid.training.loop import Epoch, Step
 from tests.runs.toy_runs import EVENTS, SHORT, SPLITS, names_in, resumed, started
 from tests.toys import at, left, only_class, surroundings, toy_dataset, toy_splits
@@ -76,7 +77,7 @@ def test_a_disk_that_fills_while_optional_files_are_written_does_not_end_the_tra
     def full(*_: object) -> None:
         raise PellucidError("Cannot write 'diagnostics.csv': no space is left.")
 
-    monkeypatch.setattr("pellucid.runs.fit.write_diagnostics", full)
+    monkeypatch.setattr("pellucid.runs.session.write_diagnostics", full)
     with pytest.warns(UserWarning, match="Training goes on, but what pages show of it is incomplete: Cannot"):
         started(tmp_path / "run")
     assert Run.open(tmp_path / "run").diagnostics() == []
@@ -117,7 +118,8 @@ def test_a_folder_tells_how_it_came_to_be(finished: Path) -> None:
         "recipe.json", "metrics.csv", "split.csv", "model.safetensors", "model.json", "environment.json",
         "snapshots.safetensors", "evaluation.json", "predictions.csv", "diagnostics.csv",
     }  # fmt: skip
-    assert replace(run.recipe, threads=1) == replace(SHORT, augment="crop")  # what "auto" meant for them
+    meant = replace(SHORT, augment="crop", balance="none")  # what "auto" meant for them
+    assert replace(run.recipe, threads=1) == meant
     assert run.recipe == read_recipe(finished / "recipe.json")
     header = (finished / "metrics.csv").read_text().splitlines()[0]
     assert header == "epoch,seconds,learning_rate,loss,accuracy,val_loss,val_accuracy"

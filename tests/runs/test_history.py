@@ -52,7 +52,7 @@ def test_histories_of_the_same_epochs_are_equal_and_none_is_a_list() -> None:
 
 
 def test_it_is_named_by_its_length_and_its_figures() -> None:
-    names = "epoch, seconds, learning_rate, loss, accuracy, val_loss, val_accuracy, best"
+    names = "epoch, seconds, learning_rate, loss, accuracy, val_loss, val_accuracy, best, stage"
     assert repr(History(HISTORY)) == f"History(4 epochs: {names})"
     assert repr(History(HISTORY[:1])) == f"History(1 epoch: {names})"
 

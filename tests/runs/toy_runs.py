@@ -5,8 +5,9 @@ from pathlib import Path
 
 from pellucid.data.dataset import Origin
 from pellucid.recipe import Recipe
-from pellucid.runs.fit import Callback, fit, resume
+from pellucid.runs.fit import fit, resume
 from pellucid.runs.run import Run
+from pellucid.runs.session import Callback
 from tests.toys import QUICK, toy_splits
 
 SPLITS = toy_splits()

@@ -1,11 +1,15 @@
 """The last layer is solved as scikit-learn does; its penalty is chosen on pictures that were not learned."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import f1_score
 from torch import Tensor
 
+from pellucid.models.head import HeadSettings
 from pellucid.training import logistic
 
 
@@ -22,18 +26,18 @@ def clouds(count: int, *, noise: float = 1.0, seed: int = 0) -> tuple[Tensor, Te
 def test_the_solution_is_that_of_scikit_learn(penalty: float, balanced: bool) -> None:
     features, labels = clouds(90)
     features, labels = features[:70], labels[:70].where(torch.arange(70) < 50, 0)  # uneven
-    weights = logistic.solved(features, labels, 3, penalty, balanced=balanced)
+    weights = logistic.solve(features, labels, 3, HeadSettings(penalty, balanced))
     oracle = LogisticRegression(
         C=1 / (penalty * len(labels)), class_weight="balanced" if balanced else None, tol=1e-8, max_iter=2000
     ).fit(features.double().numpy(), labels.numpy())
     assert np.allclose(weights[:, :-1].numpy(), oracle.coef_, atol=2e-3)
 
 
-@pytest.mark.parametrize("held_out", [30, 150])
+@pytest.mark.parametrize("held_out", [0, 30, 150])
 def test_noisy_features_get_a_stronger_penalty_than_clear_ones(held_out: int) -> None:
     def chosen(noise: float) -> float:
-        (learned, labels), (judged, known) = clouds(60, noise=noise), clouds(held_out, noise=noise, seed=1)
-        return logistic.chosen_penalty((learned, judged), (labels, known), 3, seed=0, balanced=False)
+        parts = [clouds(60, noise=noise), clouds(held_out, noise=noise, seed=1)][: 2 if held_out else 1]
+        return logistic.choose_settings(parts, 3, seed=0, balance="none").penalty
 
     assert chosen(4.0) > chosen(0.2)
     assert chosen(4.0) == chosen(4.0)
@@ -48,6 +52,31 @@ def test_few_validation_pictures_are_joined_by_folds_that_hold_each_picture_out_
 
 def test_a_class_without_a_training_picture_is_never_the_answer() -> None:
     features, labels = clouds(60)
-    weights = logistic.solved(features, labels.where(labels < 2, 0), 3, 0.1, balanced=False)
+    weights = logistic.solve(features, labels.where(labels < 2, 0), 3, HeadSettings(0.1, False))
     scores = features.double() @ weights[:, :-1].T + weights[:, -1]
     assert not (scores.argmax(dim=1) == 2).any()
+
+
+def uneven(common: int, rare: int, *, noise: float) -> tuple[Tensor, Tensor]:
+    """Points around three centres, the third with few of them."""
+    features, labels = clouds(3 * common, noise=noise)
+    kept = (labels < 2) | (torch.arange(3 * common) < 3 * rare)
+    return features[kept], labels[kept]
+
+
+def test_classes_are_balanced_where_that_finds_rare_ones_and_not_where_they_are_even() -> None:
+    rare = logistic.choose_settings([uneven(60, 6, noise=1.0)], 3, seed=0, balance="auto")
+    even = logistic.choose_settings([clouds(90, noise=0.1)], 3, seed=0, balance="auto")
+    assert (rare.balanced, even.balanced) == (True, False)
+
+
+@pytest.mark.parametrize(("balance", "balanced"), [("none", False), ("weights", True), ("sampler", True)])
+def test_what_was_asked_for_is_not_chosen(balance: Any, balanced: bool) -> None:
+    chosen = logistic.choose_settings([uneven(30, 6, noise=2.5)], 3, seed=0, balance=balance)
+    assert chosen.balanced is balanced
+
+
+def test_the_score_that_decides_is_that_of_scikit_learn() -> None:
+    scores, labels = torch.randn(50, 4, generator=torch.Generator().manual_seed(3)), torch.arange(50) % 3
+    oracle = f1_score(labels.numpy(), scores.argmax(dim=1).numpy(), average="macro")
+    assert logistic.macro_f1(scores, labels, 4) == pytest.approx(oracle)

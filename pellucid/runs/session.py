@@ -1,0 +1,285 @@
+"""A run in the making: one training, or several one after the other, saved so that it can be gone on with."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pellucid.classifier import MANIFEST, Classifier
+from pellucid.data.dataset import Origin
+from pellucid.errors import PellucidError
+from pellucid.evaluation.evaluation import Evaluation
+from pellucid.files import read_object, remove
+from pellucid.models import PretrainedNetwork, description_of
+from pellucid.recipe import Recipe
+from pellucid.runs.checkpoint import CHECKPOINT, write_checkpoint
+from pellucid.runs.history import History
+from pellucid.runs.run import AllPictures, Run
+from pellucid.runs.stages import Stage, State
+from pellucid.runs.stopping import Stopped, StopTraining, stop_requests
+from pellucid.runs.tables import METRICS_ALL, write_diagnostics, write_history
+from pellucid.training.loop import Epoch, Progress, Step
+from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, SnapshotRecorder
+from pellucid.training.transfer import FeatureStore, held_out_probabilities, train_network
+
+Callback = Callable[[Step | Epoch], None]
+Activity = Callable[[str, int, int], None]  # with what is done, the number of pictures so far and of all
+
+
+@dataclass(eq=False)
+class Session:
+    """All that a run's trainings work on: its folder, its network, its pictures and where it stands.
+
+    folds    of a run by folds, the fold of each picture, int64 (N,)
+    initial  the weights that each of several trainings begins from
+    """
+
+    folder: Path
+    classifier: Classifier
+    recipe: Recipe
+    environment: dict[str, Any]
+    origin: Origin
+    stages: list[Stage]
+    state: State
+    folds: Tensor | None = None
+    initial: dict[str, Tensor] = field(default_factory=dict)
+    snapshots: int = MAX_SNAPSHOTS
+    recorder: SnapshotRecorder | None = None
+
+    @cached_property
+    def store(self) -> FeatureStore | None:
+        """The features of all pictures, of a pretrained network."""
+        if not isinstance(self.classifier.network, PretrainedNetwork):
+            return None
+        first = self.stages[-1] if self.folds is not None else self.stages[0]
+        return FeatureStore([first.train] if first.validation is None else [first.train, first.validation])
+
+    @property
+    def stage(self) -> Stage:
+        """The training at hand."""
+        return self.stages[self.state.stage]
+
+    @property
+    def at_last(self) -> bool:
+        """Whether it is the last, which gives the weights of the run."""
+        return self.state.stage == len(self.stages) - 1
+
+    @property
+    def shown(self) -> Progress:
+        """The training that the run's history is of: the first of two, else the one at hand."""
+        return self.state.first or self.state.progress
+
+    @property
+    def again(self) -> AllPictures | None:
+        """The training on all pictures, once it is complete; None in a run that holds some out."""
+        best = self.state.progress.best
+        if len(self.stages) == 1 or not self.at_last or best is None:
+            return None
+        if not self.state.progress.finished(self.recipe):
+            return None
+        return AllPictures(len(self.stage.train), best.epoch, best.loss, best.accuracy)
+
+
+def complete(session: Session, callbacks: Sequence[Callback], activity: Activity | None) -> Run:
+    """Train what is left, and leave a run that opens, whatever is raised.
+
+    activity  called while a pretrained network computes features
+
+    Raises Stopped on Ctrl-C or SIGTERM, PellucidError when the loss is no longer finite or a file cannot be
+    written, and what a callback raises.
+    """
+    folder, ended = session.folder, ""
+    with _threads(session.recipe.threads), stop_requests() as requests:
+
+        def on_features(done: int, count: int) -> None:
+            if activity is not None:
+                activity("features", done, count)
+            if requests:
+                _write_checkpoint(session)
+                raise Stopped(folder, requests[0], judged=False)
+
+        if session.store is not None:
+            session.store.on_features = on_features
+        try:
+            while True:
+                _train_stage(session, callbacks, requests)
+                if session.at_last:
+                    break
+                _go_on(session)
+                if requests:
+                    raise Stopped(folder, requests[0])
+        except StopTraining as wish:
+            ended = str(wish) or "a callback ended it"
+        except Exception as error:
+            _save(session, ended=str(error) or type(error).__name__)
+            raise
+        except Stopped:
+            _save(session)
+            raise
+        _save(session, ended=ended)
+        remove(folder / CHECKPOINT)
+        if requests:
+            raise Stopped(folder, requests[0])
+    shown, again = session.shown, session.again
+    return Run(
+        folder, session.classifier, session.recipe, History(shown.history), session.environment,
+        session.origin, ended, head=shown.head, all_pictures=again,
+    )  # fmt: skip
+
+
+def _train_stage(session: Session, callbacks: Sequence[Callback], requests: Sequence[int]) -> None:
+    """The training at hand, to its end; afterwards, however it ends, the network has its best weights.
+
+    Raises Stopped on request, and whatever a callback raises.
+    """
+    stage, progress, recipe = session.stage, session.state.progress, session.recipe
+    network = session.classifier.network
+    if session.initial:
+        network.load_state_dict(session.initial)
+    session.recorder = recorder = _recorder(session)
+    events = train_network(
+        network, stage.train, stage.validation, recipe, progress=progress, store=session.store
+    )
+    with closing(events):  # type: ignore[type-var]  # a generator
+        for event in events:
+            recorder.on_event(event)
+            if isinstance(event, Epoch):
+                if session.state.first is not None:
+                    write_history(session.folder, progress.history, name=METRICS_ALL)
+                elif session.at_last or stage.validation is not None:
+                    write_history(session.folder, progress.history)
+                # Before the checkpoint, so that no snapshot older than it can be lost.
+                _write_optional(session)
+                if not progress.finished(recipe):
+                    _write_checkpoint(session)
+            for callback in callbacks:
+                callback(replace(event, stage=stage.name) if stage.name else event)
+            if requests and not progress.finished(recipe):
+                _write_optional(session)
+                _write_checkpoint(session)
+                raise Stopped(session.folder, requests[0])
+
+
+def _recorder(session: Session) -> SnapshotRecorder:
+    """Of the last training, whose weights the run has; none is kept of those before."""
+    path, network, progress = session.folder / SNAPSHOTS, session.classifier.network, session.state.progress
+    if not session.at_last:
+        return SnapshotRecorder(path, network, [], 1)
+    steps = math.ceil(len(session.stage.train) / session.recipe.batch_size)
+    done = (progress.epoch - 1) * steps + progress.step
+    if done:
+        return SnapshotRecorder.resume(path, network, done)
+    epochs = progress.until or session.recipe.epochs
+    return SnapshotRecorder.start(path, network, epochs, steps, session.snapshots)
+
+
+def _go_on(session: Session) -> None:
+    """After one training: what it predicts of the pictures held out is kept, and the next one is prepared."""
+    state, stage = session.state, session.stage
+    if len(stage.held_out):
+        whole = session.stages[-1].train
+        if not len(state.probabilities):
+            state.probabilities = torch.zeros(len(whole), len(whole.classes))
+        at_rest = not session.recipe.fine_tune
+        state.probabilities[stage.held_out] = held_out_probabilities(
+            session.classifier, whole.subset(stage.held_out), session.store, at_rest=at_rest
+        )
+    state.advance(session.stages)
+    _write_checkpoint(session)
+
+
+def _write_checkpoint(session: Session) -> None:
+    manifest = {
+        "preprocess": session.classifier.preprocess.to_json(),
+        "recipe": session.recipe.to_json(),
+        "data": session.environment["fingerprints"],
+        "network": description_of(session.classifier.network),
+        "snapshots": session.snapshots,
+    }
+    write_checkpoint(session.folder / CHECKPOINT, session.state, manifest)
+
+
+def _write_optional(session: Session) -> None:
+    """Diagnostics and snapshots; where one cannot be written, training goes on without it."""
+    diagnosed = session.state.first or session.state.progress
+    writers: list[Callable[[], None]] = [partial(write_diagnostics, session.folder, diagnosed.diagnostics)]
+    if session.recorder is not None:
+        writers.append(session.recorder.write)
+    for write in writers:
+        try:
+            write()
+        except PellucidError as error:
+            warnings.warn(f"Training goes on, but what pages show of it is incomplete: {error}", stacklevel=3)
+
+
+def _save(session: Session, *, ended: str = "") -> None:
+    """The run's weights, and how they came about; those of a second training only when it is complete."""
+    state, network = session.state, session.classifier.network
+    shown, again = session.shown, session.again
+    if state.first is not None and again is None:
+        network.load_state_dict({**session.initial, **_prefixed(network, state.first.best_weights)})
+    write_history(session.folder, shown.history)
+    training: dict[str, Any] = {"why": _why(session), "epochs": len(shown.history)}
+    training["best"] = _figures(shown.best) if shown.best else {}
+    if shown.head is not None:
+        training["head"] = asdict(shown.head)
+    if again is not None:
+        training["all_pictures"] = asdict(again)
+    session.classifier.save(session.folder, training={**training, **({"ended": ended} if ended else {})})
+    if session.folds is not None and session.at_last and (again or ended):
+        whole = session.stage.train
+        judged = Evaluation(state.probabilities, whole.labels, whole.classes, whole.sources, session.folds)
+        weights = read_object(session.folder / MANIFEST)["sha256"]
+        judged.save(session.folder, opened=0, leaking=[], weights=weights, fingerprint=whole.fingerprint)
+
+
+def _why(session: Session) -> str:
+    """Why the weights are those that they are, in words."""
+    if session.folds is not None:
+        if session.again is None:
+            return f"training stopped: {session.stage.name}"
+        return "trained on all pictures, nothing held out"
+    if session.again is not None:
+        return (
+            "trained again on training and validation pictures, nothing held out, for as many epochs as had "
+            "the lowest validation loss in the first training; 'best' and metrics.csv are of the first"
+        )
+    return (
+        "lowest validation loss"
+        if session.shown.best
+        else "training stopped before its first epoch was judged"
+    )
+
+
+def _figures(epoch: Epoch) -> dict[str, float]:
+    """The figures of an epoch that were measured."""
+    values = {name: value for name, value in asdict(epoch).items() if name not in ("seconds", "stage")}
+    return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def _prefixed(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the last layer alone under their names in a pretrained network; others as they are."""
+    alone = isinstance(network, PretrainedNetwork) and "dense.weight" in weights
+    return {f"head.{name}" if alone else name: tensor for name, tensor in weights.items()}
+
+
+def copied_weights(network: nn.Module) -> dict[str, Tensor]:
+    """The weights of a network as they are now."""
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
