@@ -14,8 +14,9 @@ from pellucid.recipe import CHOICES, RANGES, RECIPES, Recipe, changed, read_reci
 
 def test_every_setting_is_a_plain_value_with_a_rule() -> None:
     for field in fields(Recipe):
-        assert type(field.default) in (str, int, float)
-        assert field.name in {*CHOICES, *RANGES, "model", "augment", "group_by", "label_from"}
+        assert type(field.default) in (str, int, float, bool)
+        named = {"model", "augment", "size", "group_by", "label_from", "crop_boxes"}
+        assert field.name in {*CHOICES, *RANGES, *named}
 
 
 def test_a_recipe_cannot_be_changed_behind_ones_back() -> None:

@@ -198,6 +198,8 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
         if pool
         else {},
         snapshots=_snapshots(program, subject.snapshots, pictures, snapshot_bytes),
+        fit=classifier.preprocess.fit,
+        background=classifier.preprocess.background,
     )
 
 

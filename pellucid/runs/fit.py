@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -39,7 +39,7 @@ from pellucid.models import (
     own_network,
 )
 from pellucid.models.kernels.build import compile_failure, prepare
-from pellucid.recipe import NamedRecipe, Recipe, read_recipe
+from pellucid.recipe import READING, Fitting, NamedRecipe, Recipe, read_recipe
 from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
 from pellucid.runs.choose import Candidate
 from pellucid.runs.environment import environment_of
@@ -217,14 +217,15 @@ def resolved(recipe: Recipe, train: Dataset, origin: Origin) -> Recipe:
     if recipe.augment == "auto":
         recipe = replace(recipe, augment=origin.augmentation)
     if origin.found:
-        stretched = origin.preprocess is not None and origin.preprocess.scaling == "stretch"
-        size = origin.preprocess.height if origin.preprocess and stretched else origin.choices.size
+        choices, read = origin.choices, origin.preprocess
         recipe = replace(
             recipe,
-            validation=origin.choices.validation,
-            size=size,
-            group_by=origin.choices.group_by,
-            label_from=origin.choices.label_from,
+            validation=choices.validation,
+            size=(read.height, read.width) if read and read.fit != "none" else choices.size,
+            fit=cast(Fitting, choices.fit),
+            group_by=choices.group_by,
+            label_from=choices.label_from,
+            crop_boxes=choices.crop_boxes,
         )
     return replace(
         recipe,
@@ -287,8 +288,7 @@ def _chosen(recipe: AnyRecipe | None, model: nn.Module | Build | None) -> Recipe
 def _loaded(data: Any, recipe: Recipe | NamedRecipe, data_dir: str | Path | None) -> Splits:
     """The pictures, read and split as the recipe says: what `pellucid train` does."""
     settings = recipe if isinstance(recipe, Recipe) else recipe.resolve(1)
-    own = {"group_by": settings.group_by, "label_from": settings.label_from}
-    choices = Choices(settings.seed, settings.validation, settings.size, **own)
+    choices = Choices(**{name: getattr(settings, name) for name in READING})
     return load_by(data, choices, data_dir=data_dir)
 
 

@@ -186,7 +186,7 @@ def test_size_and_groups_are_part_of_the_recipe(messy: Path, tmp_path: Path) -> 
     )
     opened = Run.open(tmp_path / "new")
     assert (opened.recipe.size, opened.recipe.group_by) == (24, r"(\d+)\.")
-    assert opened.classifier.preprocess.scaling == "stretch"
+    assert opened.classifier.preprocess.fit == "stretch"
 
 
 def test_settings_of_your_own_pictures_are_refused_for_known_ones(run: Path, messy: Path) -> None:

@@ -183,7 +183,7 @@ def test_pictures_of_many_sizes_and_kinds_are_read_alike(tmp_path: Path) -> None
 
 def test_settings_that_are_none_are_refused(tmp_path: Path) -> None:
     folder = shapes(tmp_path / "pictures", count=4)
-    with pytest.raises(UsageError, match="Expected a size from 8 to 1024 pixels"):
+    with pytest.raises(UsageError, match="Expected size from 8 to 1,024 pixels"):
         read_own(folder, Choices(size=4))
     with pytest.raises(UsageError, match="as skip or stop; got 'ask'"):
         read_own(folder, Choices(on_unreadable="ask"))  # type: ignore[arg-type]

@@ -74,7 +74,7 @@ def test_a_picture_of_another_size_is_refused_with_both_sizes_and_the_way_out() 
     with pytest.raises(
         UsageError,
         match=r"^The picture is 6x5 gray; this classifier was trained on 6x4 gray pictures\. "
-        r".*`scaling=stretch`",
+        r".*`fit=stretch`",
     ):
         GRAY.read(stored(np.zeros((5, 6), np.uint8)))
 
@@ -87,13 +87,13 @@ def test_a_coloured_picture_is_refused_by_a_gray_network() -> None:
 def test_stretch_averages_when_it_shrinks() -> None:
     checkers = np.kron(np.indices((4, 6)).sum(0) % 2, np.ones((2, 2))) * 255
     assert torch.equal(
-        replace(GRAY, scaling="stretch").read(checkers.astype(np.uint8)),
+        replace(GRAY, fit="stretch").read(checkers.astype(np.uint8)),
         torch.from_numpy((np.indices((4, 6)).sum(0) % 2 * 255).astype(np.uint8))[None],
     )
 
 
 def test_stretch_makes_any_size_and_colour_fit() -> None:
-    stretching = replace(GRAY, scaling="stretch")
+    stretching = replace(GRAY, fit="stretch")
     for shape in ((1, 1, 3), (2, 3, 3), (40, 6, 3), (3, 60, 3)):
         assert stretching.read(np.full(shape, 90, np.uint8)).unique().tolist() == [90]
 
@@ -282,7 +282,7 @@ def test_a_damaged_picture_says_that_it_may_be_cut_off(tmp_path: Path) -> None:
 def test_a_thousand_mutated_pictures_are_read_or_refused() -> None:
     generator = np.random.default_rng(1)
     seeds = [stored(RAINBOW, kind) for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")]
-    stretching = replace(COLOUR, scaling="stretch")
+    stretching = replace(COLOUR, fit="stretch")
     read = 0
     for number in range(1000):
         content = bytearray(seeds[number % len(seeds)])
@@ -351,7 +351,7 @@ def test_transparency_lies_on_the_background_that_was_trained_on(level: int) -> 
 
 
 def test_a_preprocess_of_an_older_version_lies_on_black() -> None:
-    older = {"channels": 3, "height": 4, "width": 6, "scaling": "none"}
+    older = {"channels": 3, "height": 4, "width": 6, "fit": "none"}
     assert Preprocess(**older) == COLOUR
     assert COLOUR.to_json() == {**older, "background": 0, "white": 65535}
 

@@ -273,6 +273,8 @@
  * @property {SnapshotsData | null} snapshots
  * @property {TooLargeForSnapshots | null} too_large_for_snapshots
  * @property {TorchData | null} torch
+ * @property {"none" | "stretch" | "pad" | "crop"} fit  how a picture of another size is made to fit
+ * @property {number} background  0..255, behind transparent pictures and around padded ones
  */
 
 /**
