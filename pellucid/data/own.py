@@ -218,7 +218,9 @@ def _chosen(seen: Headers, choices: Choices, looks: _Looks) -> tuple[Preprocess,
     else:
         small, large = (f"{one[0]}x{one[1]}" for one in (min(sizes, key=min), max(sizes, key=min)))
         found = lazy_gettext("%(low)s to %(high)s", low=small, high=large) if small != large else small
-        fitting = {"sizes": found, "size": f"{width}x{height}", "kind": kind, "ground": NAMES[background]}
+        wide = lazy_gettext("%(width)s wide and %(height)s high", width=width, height=height)
+        size = f"{width}x{height}" if width == height else wide
+        fitting = {"sizes": found, "size": size, "kind": kind, "ground": NAMES[background]}
         same_shape = all(size[0] * height == size[1] * width for size in sizes)
         note = Message(NOTES["same shape" if same_shape else fit].sentence, fitting)
     read = Preprocess(seen.channels, height, width, fit, background, appearance.white)

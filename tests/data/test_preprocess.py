@@ -525,3 +525,94 @@ def test_other_pictures_have_other_sketches() -> None:
         other = RAINBOW.copy()
         other[at] ^= 1
         assert sketch(stored(other)) != sketch(stored(RAINBOW))
+
+
+# --- pictures of other proportions
+
+WIDE, TALL = (90, 30), (25, 83)  # width and height
+TARGETS = (Preprocess(3, 24, 24), Preprocess(3, 16, 40), Preprocess(1, 31, 20))
+
+
+def noise(size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.random.default_rng(sum(size)).integers(0, 256, (size[1], size[0], 3), np.uint8)
+
+
+@pytest.mark.parametrize("form", TARGETS, ids=str)
+@pytest.mark.parametrize("size", [WIDE, TALL, (24, 24), (7, 300), (500, 8)])
+def test_pad_shows_the_whole_picture_in_its_proportions_on_the_ground(
+    form: Preprocess, size: tuple[int, int]
+) -> None:
+    pixels, ground = noise(size), 200
+    padded = replace(form, fit="pad", background=ground).read(pixels)
+    assert padded.shape == (form.channels, form.height, form.width)
+    scale = min(form.width / size[0], form.height / size[1])
+    width, height = (max(1, int(side * scale + 0.5)) for side in size)  # ties do not occur in these
+    left, top = (form.width - width) // 2, (form.height - height) // 2
+    inner = replace(form, height=height, width=width, fit="stretch").read(pixels)
+    assert torch.equal(padded[:, top : top + height, left : left + width], inner)
+    outside = torch.ones(form.height, form.width, dtype=torch.bool)
+    outside[top : top + height, left : left + width] = False
+    assert bool((padded[:, outside] == ground).all())
+    assert height == form.height or width == form.width
+
+
+@pytest.mark.parametrize("form", TARGETS, ids=str)
+@pytest.mark.parametrize("size", [WIDE, TALL, (24, 24), (7, 300), (500, 8)])
+def test_crop_is_the_middle_in_the_networks_proportions(form: Preprocess, size: tuple[int, int]) -> None:
+    pixels = noise(size)
+    scale = min(size[0] / form.width, size[1] / form.height)
+    width, height = (min(side, max(1, int(part * scale + 0.5)))
+                     for side, part in zip(size, (form.width, form.height), strict=True))  # fmt: skip
+    left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    middle = np.ascontiguousarray(pixels[top : top + height, left : left + width])
+    stretched = replace(form, fit="stretch")
+    assert torch.equal(replace(form, fit="crop").read(pixels), stretched.read(middle))
+
+
+def test_pictures_of_the_networks_proportions_are_the_same_by_any_fit() -> None:
+    pixels = noise((64, 48))
+    forms = [Preprocess(3, 24, 32, fit, 77) for fit in ("stretch", "pad", "crop")]
+    first, *others = (form.read(pixels) for form in forms)
+    assert all(torch.equal(first, other) for other in others)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
+def test_a_file_is_the_same_tensor_alone_and_in_a_process_of_its_own(fit: Any) -> None:
+    form = Preprocess(3, 24, 40, fit, 128)
+    content = stored(noise(WIDE))
+    decoded = form.decode(content, name="It")
+    assert form.read(content).numpy().tobytes() == decoded.pixels
+    assert form.read(noise(WIDE)).numpy().tobytes() == decoded.pixels
+
+
+def test_an_unknown_fit_is_named_with_those_there_are() -> None:
+    with pytest.raises(UsageError, match=r"^Unknown fit 'squeeze'\. Known: none, stretch, pad, crop\.$"):
+        GRAY.with_fit("squeeze")
+
+
+# --- files of several frames or pages
+
+
+def frames(kind: str, count: int, *, damaged: bool = False) -> bytes:
+    images = [Image.fromarray(noise((20, 14 + number))).crop((0, 0, 20, 14)) for number in range(count)]
+    file = io.BytesIO()
+    how = {"lossless": True} if kind == "WEBP" else {}
+    images[0].save(file, kind, save_all=True, append_images=images[1:], **how)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_of_several_frames_the_first_is_read_and_the_header_says_so(kind: str) -> None:
+    form = Preprocess(3, 14, 20)
+    many, single = frames(kind, 3), frames(kind, 1)
+    assert read_header(many).has_more
+    assert not read_header(single).has_more
+    assert torch.equal(form.read(many), form.read(single))
+    assert form.decode(many, name="It").pixels == form.decode(single, name="It").pixels
+    assert form.decode(many, name="It").header == read_header(many)
+
+
+def test_damage_behind_the_first_frame_does_not_lose_it() -> None:
+    content = frames("GIF", 3)
+    cut = content[: len(frames("GIF", 1)) + 40]
+    assert torch.equal(Preprocess(3, 14, 20).read(cut), Preprocess(3, 14, 20).read(frames("GIF", 1)))
