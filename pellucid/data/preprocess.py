@@ -97,6 +97,11 @@ class Preprocess:
         return replace(self, fit=fit)
 
     @property
+    def form(self) -> tuple[int, int, int, str]:
+        """Channels, height, width and fit; networks with the same can be shown the same tensors."""
+        return self.channels, self.height, self.width, "stretch" if self.fit == "none" else self.fit
+
+    @property
     def decode_settings(self) -> DecodeSettings:
         """The same for a process without torch."""
         return DecodeSettings(*astuple(self))

@@ -10,7 +10,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import last_spatial_layer, record
-from pellucid.explanation.attribution import EXPLAINERS
+from pellucid.explanation.attribution import gradient_times_activation
 from pellucid.models import MODELS, build
 from pellucid.pad.program import lower
 from tests.toys import same_weights
@@ -106,9 +106,10 @@ def test_every_model_is_explained_on_a_layer_with_places(name: str) -> None:
     network = build(name, 3, 4, (32, 56), seed=0).eval()
     images = torch.rand(1, 3, 32, 56)
     layer = last_spatial_layer(network, images)
-    assert record(network, images, [layer])[layer].dim() == 4
-    maps = EXPLAINERS["gradient-times-activation"](network, images, 1)
-    assert maps.shape == (1, 32, 56)
+    maps = record(network, images, [layer])[layer]
+    assert maps.dim() == 4
+    assert gradient_times_activation(network, images, 1).shape[1:] == maps.shape[2:]
+    assert maps.shape[3] > maps.shape[2]  # as wide as the picture is
 
 
 def test_no_network_hides_a_softmax() -> None:

@@ -51,9 +51,13 @@ def test_a_run_compared_with_itself_is_alike_in_all(place: Path, digits: Splits)
 
 def test_runs_of_other_pictures_or_classes_are_not_compared(place: Path, digits: Splits) -> None:
     first = classifiers(place)[0]
-    other = replace(first, classes=tuple(f"class {n}" for n in range(10)))
-    with pytest.raises(UsageError, match="same classes and pictures"):
-        compare(first, other, digits.test)
+    others = (
+        replace(first, classes=tuple(f"class {n}" for n in range(10))),
+        replace(first, preprocess=replace(first.preprocess, fit="crop")),
+    )
+    for other in others:
+        with pytest.raises(UsageError, match="same classes and pictures"):
+            compare(first, other, digits.test)
 
 
 def test_runs_judged_on_other_pictures_are_not_compared(ran: Ran, place: Path) -> None:
