@@ -114,19 +114,34 @@ def test_a_picture_dropped_into_the_page_is_read_as_in_training(run: Run, watch:
     assert (watched.errors, watched.requests) == ([], [])
 
 
-def test_a_transparent_picture_stands_on_the_same_ground_in_the_page(
-    run: Run, watch: Callable[..., Any]
-) -> None:
-    page = watch(offline=True).page
-    page.goto((run.folder / "report.html").as_uri())
-    wait_for(page, "pellucid.runs[0].answerer.ready")
+def moving(kind: str) -> bytes:
+    """Two frames, the first with a bar that is upright, the second with one that lies."""
+    frames = [Image.open(io.BytesIO(drawing(number))).resize((90, 40)) for number in (1, 0)]
+    file = io.BytesIO()
+    how = {"lossless": True} if kind == "WEBP" else {}
+    frames[0].save(file, kind, save_all=True, append_images=frames[1:], **how)
+    return file.getvalue()
+
+
+def clear() -> bytes:
     pixels = np.zeros((40, 100, 4), np.uint8)
     pixels[10:30, 40:60] = (180, 20, 20, 255)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
-    picture = {"name": "clear.png", "mimeType": "image/png", "buffer": file.getvalue()}
-    page.set_input_files("input[type=file]", picture)
-    wait_for(page, "pellucid.drawing.picture !== null")
-    answered(page)
-    shown = np.array(page.evaluate("Array.from(pellucid.runs[0].pixels)"), np.uint8)
-    assert np.array_equal(shown, run.classifier.preprocess.read(file.getvalue()).numpy().ravel())
+    return file.getvalue()
+
+
+def test_ground_and_first_frame_are_the_same_in_the_page(run: Run, watch: Callable[..., Any]) -> None:
+    page = watch(offline=True).page
+    page.goto((run.folder / "report.html").as_uri())
+    wait_for(page, "pellucid.runs[0].answerer.ready")
+    for kind, content in {
+        "png": clear(), "gif": moving("GIF"), "apng": moving("PNG"), "webp": moving("WEBP")
+    }.items():  # fmt: skip
+        before = page.evaluate("JSON.stringify(Array.from(pellucid.runs[0].pixels))")
+        file = {"name": f"picture.{kind}", "mimeType": f"image/{kind}", "buffer": content}
+        page.set_input_files("input[type=file]", file)
+        wait_for(page, f"JSON.stringify(Array.from(pellucid.runs[0].pixels)) !== '{before}'")
+        answered(page)
+        shown = np.array(page.evaluate("Array.from(pellucid.runs[0].pixels)"), np.uint8)
+        assert np.array_equal(shown, run.classifier.preprocess.read(content).numpy().ravel()), kind
