@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Before torch is loaded: threads that wait should sleep, or tests crawl on a machine that is busy.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -20,6 +20,10 @@ import pytest
 import torch
 
 from tests.checkout import differences, listing
+
+if TYPE_CHECKING:
+    from pellucid.data.dataset import Splits
+    from tests.asking import Done
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 HERE = Path.home()
@@ -169,6 +173,55 @@ def call(
         printed = capsys.readouterr()
         code = leaving.value.code
         return (code if isinstance(code, int) else int(bool(code))), printed.out, printed.err
+
+    with economical():
+        yield run
+
+
+@pytest.fixture(scope="session")
+def digits() -> "Splits":
+    """The embedded digits, 8x8."""
+    from pellucid.data import load
+
+    return load("digits")
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory, digits: "Splits") -> Path:
+    """A folder with two runs, "one" and "two", and two pictures."""
+    from pellucid.data import load
+    from pellucid.recipe import Recipe
+    from pellucid.runs.fit import fit
+    from tests.toys import economical, write_picture
+
+    folder = tmp_path_factory.mktemp("explained")
+    with economical():
+        for name, seed in (("one", 1), ("two", 2)):
+            recipe = Recipe(epochs=2, batch_size=32, learning_rate=0.004, threads=1, seed=seed)
+            splits = load("digits", seed=seed)
+            fit(splits, recipe, folder=folder / name)
+    for number in (0, 1):
+        write_picture(folder / f"{number}.png", digits.test.images[number])
+    return folder
+
+
+@pytest.fixture
+def ran(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> "Iterator[Callable[..., Done]]":
+    """The command line run inside this process, in the folder with the runs."""
+    from pellucid import cli
+    from tests.asking import Done
+    from tests.toys import economical
+
+    monkeypatch.chdir(place)
+
+    def run(*words: str) -> Done:
+        monkeypatch.setattr(sys, "argv", ["pellucid", *words])
+        with pytest.raises(SystemExit) as leaving:
+            cli.main()
+        printed = capsys.readouterr()
+        return Done(int(leaving.value.code or 0), printed.out, printed.err)
 
     with economical():
         yield run

@@ -158,6 +158,23 @@ class Seeing(nn.Module):
         return self.head(self.block2(self.block1(tokens))[:, 0])
 
 
+class Wasteful(nn.Module):
+    """Channels 0 and 1 are duplicates, 2 is dead, 3 is always on, of pictures of that side."""
+
+    def __init__(self, side: int, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 5, 1)
+        self.relu = nn.ReLU()
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Linear(5 * (side // 2) ** 2, classes)
+        with torch.no_grad():
+            self.conv.weight.copy_(torch.tensor([1.0, 2.0, -1.0, 1.0, -1.0]).reshape(5, 1, 1, 1))
+            self.conv.bias.copy_(torch.tensor([-0.2, -0.4, 0.0, 1.0, 0.5]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.pool(functional.relu(self.relu(self.conv(images)))).flatten(1))
+
+
 def seeded(make: Callable[[], nn.Module]) -> nn.Module:
     """A network with the weights of a fixed seed, in evaluation mode."""
     torch.manual_seed(5)

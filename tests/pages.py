@@ -76,3 +76,9 @@ class Text(HTMLParser):
         self.texts.append(text)
         text = re.sub(r"arXiv:[\d.]+|%\(\w+\)s|\{\w+\}|\d[\d:T-]+Z|\S+\.png", " ", text)
         self.words += [word for word in re.findall(r"[A-Za-z][A-Za-z0-9'_-]+", text) if word not in NAMES]
+
+
+def section(page: str, key: str) -> str:
+    """The part of a report with this id, as HTML."""
+    begun = page.index(f'<section class="part" id="{key}"')
+    return page[begun : page.index("</section>", begun)]

@@ -74,6 +74,7 @@ training/loop.py
 training/memory.py
 training/logistic.py
 training/transfer.py
+training/estimate.py
 training/snapshots.py
 evaluation/__init__.py
 evaluation/metrics.py

@@ -109,13 +109,6 @@ def test_what_predict_cannot_take_is_named(run: Run, tmp_path: Path) -> None:
             run.classifier.predict(wrong)
 
 
-def test_history_reads_as_in_keras(run: Run) -> None:
-    assert run.history["val_loss"] == [epoch.val_loss for epoch in run.history]
-    assert run.history[-1].epoch == len(run.history) == len(Run.open(run.folder).history)
-    with pytest.raises(UsageError, match=r"No 'val_acc' in the history\. Did you mean 'val_accuracy'\?"):
-        run.history["val_acc"]
-
-
 def test_a_recipe_by_its_name_is_the_one_of_the_command_line(tmp_path: Path) -> None:
     named = Recipe.named("fast", epochs=2, threads=1)
     assert repr(named) == "Recipe.named('fast', epochs=2, threads=1)"
@@ -198,21 +191,6 @@ def test_splits_and_datasets_are_not_confused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="Splits bring their own validation pictures"):
         pellucid.fit(SPLITS, SPLITS.validation, QUICK, folder=tmp_path / "run")
     assert isinstance(SPLITS, Splits)
-
-
-def test_files_are_predicted_one_by_one_and_the_unreadable_are_named(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "pictures").mkdir()
-    for number, image in enumerate(SPLITS.test.images[:3]):
-        write_picture(tmp_path / "pictures" / f"{number}.png", image)
-    (tmp_path / "pictures" / "cut.png").write_bytes(b"no picture")
-    answers = list(pellucid.predict_files(str(run.folder), tmp_path / "pictures"))
-    assert [Path(answer.source).name for answer in answers] == ["0.png", "1.png", "2.png", "cut.png"]
-    expected = run.classifier.predict(SPLITS.test.images[:3])
-    given = [answer.probabilities for answer in answers if answer.probabilities is not None]
-    assert torch.equal(torch.stack(given), expected)
-    assert answers[-1].error is not None
-    assert "cut.png" in str(answers[-1].error)
-    assert answers[0].prediction == run.classifier.classes[int(expected[0].argmax())]
 
 
 def test_check_compare_and_export_are_functions_too(run: Run, tmp_path: Path) -> None:

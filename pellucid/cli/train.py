@@ -31,7 +31,6 @@ from pellucid.cli.report import write_and_name
 from pellucid.errors import UsageError
 from pellucid.recipe import (
     AUTO,
-    BUDGET,
     READING,
     RECIPES,
     NamedRecipe,
@@ -80,12 +79,16 @@ def train(
         typer.Option(
             metavar="NAME",
             help="The network (see: pellucid models), hf:NAME_OR_FOLDER, or auto: several are tried and the "
-            "best on validation pictures is kept.",
+            "best on validation pictures is kept, as is done for your own pictures.",
         ),
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="TIME", help="How long --model auto may take: 90s, 2m, 1h; 2m unless given."),
+        typer.Option(
+            metavar="TIME",
+            help="How long trying several networks may take: 90s, 10m, 1h. Unless given, what takes about "
+            "two minutes on two cores.",
+        ),
     ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="How often all training pictures are seen, at most.")
@@ -163,8 +166,6 @@ def train(
         raise UsageError(
             f"--model auto chooses a recipe itself; got --recipe {recipe}. Leave one of them out."
         )
-    if budget is not None and given.get("model") != AUTO:
-        raise UsageError("--budget is for --model auto, which chooses a network. Leave it out, or add that.")
     start = _recipe(recipe or "fast", given)
     refuse_filled_folder(out)
     output = Output(quiet, as_json)
@@ -179,7 +180,7 @@ def train(
         }
         run, splits = _begun(
             str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots, output=output,
-            budget=_seconds(budget) if budget else BUDGET,
+            budget=_seconds(budget) if budget else None,
         )  # fmt: skip
     again = f"pellucid evaluate {shlex.quote(str(run.folder))}"
     with output.stage("Judging the run on its test set", again=again):
@@ -205,11 +206,12 @@ def _begun(
     data_dir: Path | None,
     snapshots: int | None,
     output: Output,
-    budget: float,
+    budget: float | None,
 ) -> "tuple[Run, Splits]":
     from pellucid.data.audit.findings import quick_audit
     from pellucid.data.dataset import Choices
     from pellucid.models import model_named
+    from pellucid.runs.choose import expected_seconds, leaves_open
     from pellucid.runs.fit import fit, resolved
     from pellucid.training.augment import parse_augmentations
     from pellucid.training.snapshots import MAX_SNAPSHOTS
@@ -226,11 +228,21 @@ def _begun(
     output.origin(splits.origin)
     output.data(data, splits, quick_audit(splits))
     candidates: tuple[Candidate, ...] = ()
-    if draft.model == AUTO and isinstance(recipe, NamedRecipe):
+    if isinstance(recipe, NamedRecipe) and leaves_open(recipe, splits.origin):
         recipe, candidates = _chosen(splits, recipe.settings, budget, output)
+    elif budget is not None:
+        raise UsageError(
+            f"--budget is for trying several networks, and this trains {draft.model}. Leave it out, or ask "
+            "for --model auto."
+        )
     elif isinstance(recipe, NamedRecipe):
         recipe = recipe.resolve(len(splits.train), (splits.train.channels, *splits.train.size))
-    output.recipe(resolved(recipe, splits.train, splits.origin))
+    recipe = resolved(recipe, splits.train, splits.origin)
+    output.recipe(recipe)
+    if not candidates:
+        seconds = expected_seconds(recipe, splits.train, splits.validation)
+        output.event("plan", models=[recipe.model], seconds=seconds)
+        output.line(f"Training takes about {duration(max(1.0, seconds))}.")
     with output.training(recipe) as show:
         kept = MAX_SNAPSHOTS if snapshots is None else snapshots
         run = fit(splits, recipe, folder=out, callbacks=[show], snapshots=kept, candidates=candidates)
@@ -239,24 +251,31 @@ def _begun(
 
 
 def _chosen(
-    splits: "Splits", settings: dict[str, Any], budget: float, output: Output
+    splits: "Splits", settings: dict[str, Any], budget: float | None, output: Output
 ) -> "tuple[Recipe, tuple[Candidate, ...]]":
     """The recipe of the network that did best on the validation pictures, and all that were tried."""
-    from pellucid.runs.choose import choose
+    from pellucid.runs.choose import Listener, choose
     from pellucid.runs.fit import resolved
 
-    output.line(f"Choosing a network by the validation pictures, within about {duration(budget)}:")
+    def planned(names: list[str], seconds: float) -> None:
+        output.event("plan", models=names, seconds=seconds)
+        output.line(
+            f"Choosing a network by the validation pictures: {', '.join(names)}. "
+            f"With training the chosen one, about {duration(seconds)}."
+        )
+
+    def tried(candidate: "Candidate") -> None:
+        output.event("candidate", **candidate.to_json())
+        output.line(f"  {described(candidate)}")
+
     choice = choose(
         splits.train,
         splits.validation,
-        {name: value for name, value in settings.items() if name != "model"},
+        settings,
         budget=budget,
         resolve=lambda recipe: resolved(recipe, splits.train, splits.origin),
-        on_start=lambda name, seconds: output.line(f"  {name}: will take about {duration(seconds)}"),
-        on_end=lambda candidate: output.line(f"  {described(candidate)}"),
+        listener=Listener(planned, tried),
     )
-    for candidate in choice.candidates:
-        output.event("candidate", **candidate.to_json())
     (chosen,) = (candidate for candidate in choice.candidates if candidate.chosen)
     output.line(f"Chosen: {chosen.model}.")
     return choice.recipe, choice.candidates
@@ -265,7 +284,10 @@ def _chosen(
 def described(candidate: "Candidate") -> str:
     """How a network that was tried did, in one line."""
     if candidate.val_accuracy is None:
-        return f"{candidate.model}: dropped after {duration(candidate.seconds)}, for want of time"
+        return (
+            f"{candidate.model}: not tried, it would take about {duration(candidate.seconds)} "
+            "(--budget allows more time)"
+        )
     return (
         f"{candidate.model}: validation accuracy {candidate.val_accuracy:.4f}, "
         f"loss {candidate.val_loss:.4f}, {duration(candidate.seconds)}"

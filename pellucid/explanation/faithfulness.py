@@ -53,6 +53,13 @@ class Lead:
     mean: float
     low: float
 
+    @staticmethod
+    def measured(rival: str, leads: Tensor) -> "Lead":
+        """The lead over a rival from the leads on each picture, (B,)."""
+        leads = leads.double()
+        spread = float(leads.std()) / math.sqrt(len(leads)) if len(leads) > 1 else float("inf")
+        return Lead(rival, float(leads.mean()), float(leads.mean()) - _student(len(leads) - 1) * spread)
+
 
 @dataclass(frozen=True)
 class MapTest:
@@ -210,11 +217,11 @@ class _Tester:
         correlation = self.correlation(method, maps)
         deletion, insertion = self.deletion_and_insertion(maps)
         leads = tuple(
-            _lead(rival, insertion - deletion - (theirs[1] - theirs[0]))
+            Lead.measured(rival, insertion - deletion - (theirs[1] - theirs[0]))
             for rival, theirs in self.baselines.items()
         )
         gap = self.gap(maps) if getattr(method, "complete", False) else None
-        faults = _faults(maps, correlation, leads, gap, guesses=guesses)
+        faults = find_faults(maps, correlation, leads, gap, guesses=guesses)
         means = float(deletion.mean()), float(insertion.mean())
         sentence = _sentence(name, faults, correlation, leads)
         return MapTest(name, correlation, *means, leads, gap, not faults, sentence)
@@ -279,12 +286,6 @@ def _ranks(values: Tensor) -> Tensor:
     return torch.stack(rows).double()
 
 
-def _lead(rival: str, leads: Tensor) -> Lead:
-    leads = leads.double()
-    spread = float(leads.std()) / math.sqrt(len(leads)) if len(leads) > 1 else float("inf")
-    return Lead(rival, float(leads.mean()), float(leads.mean()) - _student(len(leads) - 1) * spread)
-
-
 def _student(degrees_of_freedom: int) -> float:
     """Student's one-sided 95 % quantile by the expansion of Cornish and Fisher: right to 0.01 from five
     degrees of freedom on, too low below."""
@@ -292,9 +293,11 @@ def _student(degrees_of_freedom: int) -> float:
     return z + (z**3 + z) / (4 * n) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * n**2)
 
 
-def _faults(
+def find_faults(
     maps: Tensor, correlation: float, leads: tuple[Lead, ...], gap: float | None, *, guesses: bool
 ) -> list[str]:
+    """Why a method's maps (B, h, w) are not to be believed, one phrase for each test failed; [] where they
+    passed all. The other values are those of a MapTest; `guesses` that of a Faithfulness."""
     faults = []
     if guesses:
         faults.append(translate("the network itself hardly does better than guessing"))

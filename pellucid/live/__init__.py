@@ -23,7 +23,6 @@ def serve(
 
     Raises UsageError for a port that is taken and for more than three runs.
     """
-    listener = listening_socket(port)
-    number = listener.getsockname()[1]
-    app = application(runs, port=number, language=language)
-    run(server_of(app), listener, announce=announce, open_browser=open_browser)
+    with listening_socket(port) as listener:  # closed, too, where the runs are refused
+        app = application(runs, port=listener.getsockname()[1], language=language)
+        run(server_of(app), listener, announce=announce, open_browser=open_browser)

@@ -1,5 +1,7 @@
 """The compact network for small gray pictures: four normalised convolutions and global average pooling."""
 
+import math
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -7,10 +9,13 @@ from pellucid.errors import UsageError
 
 WIDTHS = (32, 48, 96, 96)
 UNPADDED = 20  # pixels a side from which convolutions at the edges need no padding
+LARGEST = 64  # pixels a side that the convolutions look at; larger pictures are averaged down first
 
 
 def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
     """A 5x5 convolution that halves the picture, three of 3x3, each normalised, and a dense layer.
+
+    Pictures of more than 64 pixels a side are first averaged over squares of 2x2, 3x3 ... pixels.
 
     Float 0..1 (B, channels, H, W) -> logits (B, num_classes). For 1x28x28 and ten classes it has 140,554
     weights, drawn from torch's default generator after He et al. (arXiv:1502.01852). Raises UsageError
@@ -26,11 +31,15 @@ class Compact(nn.Module):
 
     def __init__(self, channels: int, num_classes: int, size: tuple[int, int]) -> None:
         super().__init__()
-        small = min(size) < UNPADDED
+        factor = max(1, min(math.ceil(max(size) / LARGEST), min(size) // 4))
+        self.downsample = nn.AvgPool2d(factor) if factor > 1 else None
+        small = min(size) // factor < UNPADDED
         first, second, third, last = WIDTHS
         self.conv1 = Convolution(channels, first, 5, stride=2, padding=2 if small else 0)
         self.conv2 = Convolution(first, second, 3, padding=1)
-        self.pool1 = nn.MaxPool2d(2 if min(size) >= 8 else 1)  # batch norm needs more than one value
+        self.pool1 = nn.MaxPool2d(
+            2 if min(size) // factor >= 8 else 1
+        )  # batch norm needs more than one value
         self.conv3 = Convolution(second, third, 3, padding=1)
         self.conv4 = Convolution(third, last, 3, padding=1 if small else 0)
         self.pool2 = nn.AdaptiveAvgPool2d(1)
@@ -38,6 +47,7 @@ class Compact(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> logits (B, K)"""
+        images = images if self.downsample is None else self.downsample(images)
         maps = self.pool1(self.conv2(self.conv1(images)))  # (B, 48, H/4, W/4)
         features = self.pool2(self.conv4(self.conv3(maps))).flatten(1)  # (B, 96)
         logits: Tensor = self.dense(features)

@@ -184,7 +184,7 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
             program.shape, program.output, program.operations, [list(weight.shape) for weight in weights]
         ),
         check=_check(program, weights, classifier, pictures),
-        weights=_packed_weights(weights, precision),
+        weights=pack_weights(weights, precision),
         rule=rule,
         training_percentiles=_training_percentiles(subject.train)
         if rule and subject.train is not None
@@ -371,7 +371,8 @@ def _training_percentiles(train: Dataset) -> dict[str, list[float]]:
     }
 
 
-def _packed_weights(weights: Sequence[Tensor], precision: str) -> WeightsData:
+def pack_weights(weights: Sequence[Tensor], precision: str) -> WeightsData:
+    """Weights as the page reads them, in 16 bits each ("f16") where all of them are finite so, else in 32."""
     flat = torch.cat([weight.flatten() for weight in weights])
     if precision == "f16" and bool(torch.isfinite(flat.half()).all()):
         return WeightsData("f16", base64_of(flat.half().numpy().tobytes()))

@@ -1,48 +1,63 @@
 """Which network suits the pictures: several are trained within a budget of time and compared on validation.
 
 The test set is not reached from here. The choice is a recipe; trained again by `fit`, it gives the same
-network, because a training depends on nothing else.
+network, because a training depends on nothing else. Without a budget of one's own, what is tried follows from
+the number of pictures and their size, not from a clock: the same pictures give the same run.
 """
 
+import hashlib
+import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from pellucid.data.dataset import Dataset
-from pellucid.errors import PellucidError
-from pellucid.inference import evaluation_mode, scaled
+from pellucid.cache import cache_folder
+from pellucid.data.dataset import Dataset, Origin
+from pellucid.errors import PellucidError, UsageError
+from pellucid.files import make_folder, read_object, write_json
 from pellucid.models import PretrainedNetwork, build, is_pretrained
-from pellucid.recipe import BUDGET, Recipe, fast
-from pellucid.training.loop import Epoch, Progress, Step
-from pellucid.training.transfer import PICTURES_AT_ONCE, embeddings_file, train_network
+from pellucid.models.lite0 import resized
+from pellucid.recipe import AUTO, BUDGET, RESIDUAL_PICTURES, NamedRecipe, Recipe, fast
+from pellucid.runs.environment import environment_of
+from pellucid.training.estimate import seconds_to_train
+from pellucid.training.loop import Progress
+from pellucid.training.memory import check_memory
+from pellucid.training.transfer import train_network
 
-UPDATES = 750  # that a network trained from the start gets, at least
-MOST_EPOCHS = 150
+# Settings of networks that are trained step by step: who gives one has such a training in mind.
+OF_STEPS = {
+    "epochs", "batch_size", "optimizer", "learning_rate", "schedule", "weight_decay", "label_smoothing",
+    "fine_tune", "patience", "augment",
+}  # fmt: skip
+UPDATES, FEW_AT_ONCE = 500, 32  # that compact gets, at least, and pictures in each, where pictures are few
 FINE_TUNED_EPOCHS = 6
-RESIDUAL_PICTURES = 2_000  # from so many on, resnet has been seen to win from the start
-RESIDUAL_SIDE = 64
-JUDGING = 0.4  # time of judging a picture, as a share of that of learning from it
-# After the first step, which is slower, and before the rest is estimated; four times as many of quick ones.
-MEASURED_STEPS, MEASURED_SECONDS = 3, 1.0
+LARGEST = 64  # pixels a side, of pictures for tutorial and resnet
+# Seconds on two cores for each pixel of a picture that a step learns from, of the backbone at rest: that it
+# looks at. Measured by benchmarks/choose.py; judging after every epoch included.
+NANOSECONDS = {"tutorial": 150, "compact": 650, "resnet": 2_900, "lite0": 240}
+FINE_TUNING = 3.5  # times the work of looking at a picture
+COMPACT_SIDE = 64
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A network that was tried, and how it did on the validation pictures.
 
-    model         its name, and "fine-tuned" where all of it was trained further
-    seconds       that it took; `estimated`, what was expected after its first steps
-    val_accuracy, val_loss  None where there was no time to finish it
-    chosen        whether the run trains this one
+    model      its name, and "fine-tuned" where all of it was trained further
+    seconds    that it took; of one that does not fit the budget, about what it would take
+    val_accuracy, val_loss  of the weights kept; None of one that was not tried, as it does not fit the budget
+    chosen     whether the run trains this one
     """
 
     model: str
     seconds: float
-    estimated: float
     val_accuracy: float | None = None
     val_loss: float | None = None
     chosen: bool = False
@@ -68,123 +83,207 @@ class Choice:
     candidates: tuple[Candidate, ...]
 
 
+@dataclass(frozen=True)
+class Listener:
+    """What is called while a network is chosen.
+
+    planned  before the first, with the names of all that will be tried and the seconds that they will take,
+             training the chosen one once more included
+    tried    with each candidate when it is done, or will not be
+    """
+
+    planned: Callable[[list[str], float], None] | None = None
+    tried: Callable[[Candidate], None] = lambda candidate: None
+
+
+def leaves_open(recipe: NamedRecipe, origin: Origin) -> bool:
+    """Whether a recipe leaves it to `choose` which network is trained on these pictures.
+
+    "fast" does for your own pictures, as long as neither the network nor its training is said.
+    """
+    if "model" in recipe.settings:
+        return bool(recipe.settings["model"] == AUTO)
+    return recipe.name == "fast" and not origin.known and not OF_STEPS & recipe.settings.keys()
+
+
 def choose(
     train_set: Dataset,
     validation_set: Dataset,
     settings: Mapping[str, Any],
     *,
-    budget: float = BUDGET,
+    budget: float | None = None,
     resolve: Callable[[Recipe], Recipe] = lambda recipe: recipe,
-    on_start: Callable[[str, float], None] = lambda name, estimated: None,
-    on_end: Callable[[Candidate], None] = lambda candidate: None,
+    listener: Listener = Listener(),
 ) -> Choice:
     """Train candidates, one after the other, and choose by validation accuracy, then validation loss.
 
-    settings  of a Recipe, changed in every candidate
-    budget    seconds for all of them and for training the chosen one again; one that would not fit is dropped
-              after its first steps. The first is always finished
+    settings  of a Recipe, changed in every candidate, whatever the `model` among them
+    budget    seconds for all of them and for training the chosen one again: what does not fit by its first
+              steps is not tried, but for the first. Without one, BUDGET, counted by the size of the work, so
+              that the choice does not depend on the clock
     resolve   fills in what a recipe leaves at "auto"
-    on_start  called with a candidate's name and how many seconds it will take
-    on_end    called with each candidate when it is done or dropped
     """
-    begun, threads = time.perf_counter(), torch.get_num_threads()
-    tried: list[tuple[Recipe, Candidate]] = []
-    for recipe in candidate_recipes(train_set):
-        recipe = resolve(replace(recipe, **settings))
-        left = budget - (time.perf_counter() - begun)
-        allowed = left / 2 if any(candidate.val_loss is not None for _, candidate in tried) else math.inf
-        candidate = _tried(recipe, train_set, validation_set, allowed, on_start)
-        tried.append((recipe, candidate))
-        on_end(candidate)
-    torch.set_num_threads(threads)
-    finished = [
-        (candidate.val_accuracy, -candidate.val_loss, -place)
-        for place, (_, candidate) in enumerate(tried)
-        if candidate.val_accuracy is not None and candidate.val_loss is not None
-    ]
-    best = -max(finished)[2]
-    marked = tuple(replace(candidate, chosen=place == best) for place, (_, candidate) in enumerate(tried))
-    return Choice(tried[best][0], marked)
+    begun = time.perf_counter()
+    changes = {name: value for name, value in settings.items() if name != "model"}
+    recipes = [resolve(replace(recipe, **changes)) for recipe in candidate_recipes(train_set)]
+    recipes = [recipe for recipe in recipes if _fits(recipe, train_set)]
+    work = {recipe: _work(recipe, train_set, validation_set) for recipe in recipes}
+    planned = _within(BUDGET if budget is None else budget, work)
+    seconds = work
+    if budget is not None or listener.planned:
+        seconds = {**work, **{recipe: _measured(recipe, train_set, validation_set) for recipe in planned}}
+    if listener.planned:
+        expected = (
+            sum(seconds[recipe] for recipe in planned) + max(_again(r, seconds[r]) for r in planned) / 2
+        )
+        listener.planned([_name(recipe) for recipe in planned], expected)
+    tried: dict[Recipe, Candidate] = {}
+    for recipe in [*planned, *(recipe for recipe in recipes if recipe not in planned)]:
+        needed = seconds[recipe] + _again(recipe, seconds[recipe])
+        left = math.inf if budget is None or not tried else budget - (time.perf_counter() - begun)
+        if recipe not in planned or needed > left:
+            tried[recipe] = Candidate(_name(recipe), seconds[recipe])
+        else:
+            tried[recipe] = _tried(recipe, train_set, validation_set)
+        listener.tried(tried[recipe])
+    best = max(tried, key=lambda recipe: _score(tried[recipe]))
+    tried[best] = replace(tried[best], chosen=True)
+    return Choice(best, tuple(tried.values()))
+
+
+def expected_seconds(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> float:
+    """How long the training will take on this machine, by its first steps. `recipe` must be resolved.
+
+    Raises UsageError when a step does not fit in memory.
+    """
+    network = _network(recipe, train_set)
+    if not isinstance(network, PretrainedNetwork) or recipe.fine_tune:
+        check_memory(network, train_set, recipe)
+    return seconds_to_train(network, train_set, validation_set, recipe)
 
 
 def candidate_recipes(train_set: Dataset) -> list[Recipe]:
-    """What is tried on these pictures, the most promising first."""
+    """What may be tried on these pictures, the most promising for its time first."""
     count, shape = len(train_set), (train_set.channels, *train_set.size)
+    small = max(train_set.size) <= LARGEST
     at_rest = fast(count, shape, "lite0")
-    compact, tutorial = (_lengthened(fast(count, shape, name), count) for name in ("compact", "tutorial"))
-    fine_tuned = replace(at_rest, fine_tune=FINE_TUNED_EPOCHS, learning_rate=1e-2)
-    recipes = [at_rest, compact, tutorial, fine_tuned]
-    if count >= RESIDUAL_PICTURES and max(train_set.size) <= RESIDUAL_SIDE:
+    recipes = [_compact(count, shape)]
+    if small:
+        recipes.append(fast(count, shape, "tutorial"))
+    if train_set.channels in (1, 3):
+        recipes = [at_rest, *recipes]
+    if small and count >= RESIDUAL_PICTURES:
         recipes.append(fast(count, shape, "resnet"))
-    return recipes if train_set.channels in (1, 3) else [r for r in recipes if not is_pretrained(r.model)]
+    if train_set.channels in (1, 3):
+        recipes.append(replace(at_rest, fine_tune=FINE_TUNED_EPOCHS, learning_rate=1e-2))
+    return recipes
 
 
-def _lengthened(recipe: Recipe, count: int) -> Recipe:
-    """Epochs enough for UPDATES, however few pictures there are: it is updates that teach."""
-    updates = math.ceil(count / recipe.batch_size)
-    return replace(recipe, epochs=min(MOST_EPOCHS, max(recipe.epochs, math.ceil(UPDATES / updates))))
+def _compact(count: int, shape: tuple[int, int, int]) -> Recipe:
+    """Small batches where pictures are few: it is updates that teach."""
+    recipe = fast(count, shape, "compact")
+    if count >= UPDATES * FEW_AT_ONCE:
+        return recipe
+    epochs = max(2, math.ceil(UPDATES * FEW_AT_ONCE / count))
+    return replace(recipe, batch_size=FEW_AT_ONCE, epochs=epochs)
 
 
-def _tried(
-    recipe: Recipe,
-    train_set: Dataset,
-    validation_set: Dataset,
-    allowed: float,
-    on_start: Callable[[str, float], None],
-) -> Candidate:
-    """One candidate, trained unless it would take longer than `allowed` seconds; then dropped."""
-    name = f"{recipe.model}, fine-tuned" if recipe.fine_tune else recipe.model
-    begun = time.perf_counter()
-    torch.set_num_threads(recipe.threads or torch.get_num_threads())
-    network = build(
-        recipe.model, train_set.channels, len(train_set.classes), train_set.size, seed=recipe.seed
-    )
-    estimated = 0.0
-    if isinstance(network, PretrainedNetwork):
-        estimated = _seconds_at_rest(network, train_set, validation_set)
-        if not recipe.fine_tune:
-            on_start(name, estimated)
-    progress, announced = Progress(), False
-    steps = math.ceil(len(train_set) / recipe.batch_size)
-    events = train_network(network, train_set, validation_set, recipe, progress=progress)
-    for since, done in _steps(events):
-        enough = done >= MEASURED_STEPS and (since * done >= MEASURED_SECONDS or done >= 4 * MEASURED_STEPS)
-        if enough and not announced:
-            announced = True
-            epochs = recipe.fine_tune or recipe.epochs
-            judging = JUDGING * (1 + len(validation_set) / len(train_set))
-            estimated = time.perf_counter() - begun + since * steps * (1 + judging) * epochs
-            on_start(name, estimated)
-            if estimated > allowed:
-                break
-        if time.perf_counter() - begun > allowed:
-            break
-    events.close()  # type: ignore[attr-defined]
-    seconds = time.perf_counter() - begun
+def _work(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> float:
+    """The seconds that a training takes on two cores of an ordinary machine, by the size of the work."""
+    if is_pretrained(recipe.model):
+        height, width = resized(train_set.size)
+        once = (len(train_set) + len(validation_set)) * height * width
+        passes = 1 + FINE_TUNING * recipe.fine_tune
+    else:
+        shrink = math.ceil(max(train_set.size) / COMPACT_SIDE) if recipe.model == "compact" else 1
+        once = len(train_set) * train_set.size[0] * train_set.size[1] // shrink**2
+        passes = recipe.epochs
+    return once * passes * NANOSECONDS.get(recipe.model, NANOSECONDS["resnet"]) / 1e9
+
+
+def _within(budget: float, work: Mapping[Recipe, float]) -> list[Recipe]:
+    """The recipes that fit the budget together with training one of them again; the quickest at least."""
+    planned: list[Recipe] = []
+    for recipe in work:
+        both = [*planned, recipe]
+        if sum(work[one] for one in both) + max(_again(one, work[one]) for one in both) <= budget:
+            planned = both
+    return planned or [min(work, key=lambda recipe: work[recipe])]
+
+
+def _fits(recipe: Recipe, train_set: Dataset) -> bool:
+    """Whether a step of its training fits in memory."""
+    if is_pretrained(recipe.model) and not recipe.fine_tune:
+        return True
+    try:
+        check_memory(_network(recipe, train_set), train_set, recipe)
+    except UsageError:
+        return False
+    return True
+
+
+def _again(recipe: Recipe, seconds: float) -> float:
+    """How long training it once more takes: of a backbone at rest, the features are then known."""
+    return 0.0 if is_pretrained(recipe.model) and not recipe.fine_tune else seconds
+
+
+def _measured(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> float:
+    """How long it will take by its first steps; nothing where its result is known from an earlier choice."""
+    if _remembered(recipe, train_set, validation_set) is not None:
+        return 0.0
+    return expected_seconds(recipe, train_set, validation_set)
+
+
+def _tried(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> Candidate:
+    """One candidate, trained; or what an earlier choice on the same pictures found."""
+    known = _remembered(recipe, train_set, validation_set)
+    if known is not None:
+        return known
+    begun, threads = time.perf_counter(), torch.get_num_threads()
+    torch.set_num_threads(recipe.threads or threads)
+    progress = Progress()
+    try:
+        for _ in train_network(
+            _network(recipe, train_set), train_set, validation_set, recipe, progress=progress
+        ):
+            pass
+    finally:
+        torch.set_num_threads(threads)
     best = progress.best
-    if best is None or not progress.finished(recipe):
-        return Candidate(name, seconds, estimated)
-    return Candidate(name, seconds, estimated, best.val_accuracy, best.val_loss)
+    assert best is not None  # an epoch was judged, or `train_network` raised
+    candidate = Candidate(_name(recipe), time.perf_counter() - begun, best.val_accuracy, best.val_loss)
+    with suppress(PellucidError):  # a cache that cannot be written costs only time
+        path = _memory(recipe, train_set, validation_set)
+        make_folder(path.parent)
+        write_json(path, candidate.to_json())
+    return candidate
 
 
-def _steps(events: Iterator[Step | Epoch]) -> Iterator[tuple[float, int]]:
-    """(seconds a step took, on average since the first; how many there were since) after every step."""
-    first, done = 0.0, -1
-    for event in events:
-        if isinstance(event, Step):
-            done += 1
-            first = first or time.perf_counter()
-            yield (time.perf_counter() - first) / max(done, 1), done
+def _remembered(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> Candidate | None:
+    with suppress(PellucidError):
+        return Candidate.from_json(read_object(_memory(recipe, train_set, validation_set)))
+    return None
 
 
-def _seconds_at_rest(network: PretrainedNetwork, train_set: Dataset, validation_set: Dataset) -> float:
-    """How long the features of all pictures will take, by those of the first few."""
-    if all(embeddings_file(network, dataset).is_file() for dataset in (train_set, validation_set)):
-        return 1.0
-    few = min(PICTURES_AT_ONCE, len(train_set))
-    images = scaled(train_set.images[:few])
-    with evaluation_mode(network):
-        network.features(images).detach()  # the first time is slower
-        begun = time.perf_counter()
-        network.features(images).detach()
-    return (time.perf_counter() - begun) / few * (len(train_set) + len(validation_set)) + 1.0
+def _memory(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> Path:
+    """Where a candidate's result is kept, by all that it depends on."""
+    environment = environment_of(train_set, validation_set, recipe)
+    depends = [recipe.to_json(), *(environment[name] for name in ("machine", "versions", "fingerprints"))]
+    digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:40]
+    return cache_folder() / "candidates" / f"{digest}.json"
+
+
+def _network(recipe: Recipe, train_set: Dataset) -> nn.Module:
+    shape = train_set.channels, len(train_set.classes), train_set.size
+    return build(recipe.model, *shape, seed=recipe.seed)
+
+
+def _name(recipe: Recipe) -> str:
+    return f"{recipe.model}, fine-tuned" if recipe.fine_tune else recipe.model
+
+
+def _score(candidate: Candidate) -> tuple[float, float]:
+    """What a choice goes by; below any network's where it was not tried."""
+    if candidate.val_accuracy is None or candidate.val_loss is None:
+        return (-1.0, 0.0)
+    return (candidate.val_accuracy, -candidate.val_loss)

@@ -39,9 +39,9 @@ from pellucid.models import (
     own_network,
 )
 from pellucid.models.kernels.build import compile_failure, prepare
-from pellucid.recipe import READING, Fitting, NamedRecipe, Recipe, read_recipe
+from pellucid.recipe import AUTO, READING, Fitting, NamedRecipe, Recipe, read_recipe
 from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint, write_checkpoint
-from pellucid.runs.choose import Candidate
+from pellucid.runs.choose import Candidate, choose, leaves_open
 from pellucid.runs.environment import environment_of
 from pellucid.runs.history import History
 from pellucid.runs.run import ENVIRONMENT, RECIPE, Run, origin_in
@@ -76,7 +76,8 @@ def fit(
     recipe: AnyRecipe | None = None,
     *,
     folder: str | Path | None = None,
-    model: nn.Module | Build | None = None,
+    model: nn.Module | Build | str | None = None,
+    budget: float | None = None,
     callbacks: Sequence[Callback] = (),
     snapshots: int = MAX_SNAPSHOTS,
     candidates: Sequence[Candidate] = (),
@@ -87,10 +88,14 @@ def fit(
 
     pictures    Splits as `load` gives them; or a training Dataset, followed by the validation Dataset; or
                 anything `load` takes, such as "mnist" or "./photos", split by the recipe's own settings
-    recipe      a Recipe, a name of RECIPES or `Recipe.named("fast", epochs=20)`; "fast" without one
+    recipe      a Recipe, a name of RECIPES or `Recipe.named("fast", epochs=20)`; "fast" without one, which
+                tries several networks on your own pictures and keeps the best on the validation pictures
     folder      new or empty; without one, the next free `runs/<name>-<model>-<n>` in the working folder
-    model       a network of your own: a module that turns float 0..1 (B, C, H, W) into scores (B, K), trained
-                in place, or a function (channels, num_classes, (height, width)) that builds one
+    model       the name of a network, or "auto" to have several tried; or a network of your own: a module
+                that turns float 0..1 (B, C, H, W) into scores (B, K), trained in place, or a function
+                (channels, num_classes, (height, width)) that builds one
+    budget      seconds that trying several networks may take; without one, as much work as an ordinary
+                machine does in two minutes, whatever the clock says
     callbacks   called with every Step and Epoch; one that raises StopTraining ends the training there
     snapshots   how often, at most, the weights are kept on the way, for pages that show how they formed;
                 none are kept of a network of more than snapshots.MAX_WEIGHTS weights
@@ -119,11 +124,17 @@ def fit(
         splits = pictures if isinstance(pictures, Splits) else _loaded(pictures, chosen, data_dir)
         train, held_out, origin = splits.train, splits.validation, origin or splits.origin
     check_trainable(train, held_out)
-    if isinstance(chosen, NamedRecipe):
-        chosen = chosen.resolve(len(train), (train.channels, *train.size))
     origin = origin or Origin(augmentation=default_augmentations(train.channels))
+    if isinstance(chosen, NamedRecipe) and leaves_open(chosen, origin):
+        resolve = partial(resolved, train=train, origin=origin)
+        choice = choose(train, held_out, chosen.settings, budget=budget, resolve=resolve)
+        chosen, candidates = choice.recipe, choice.candidates
+    elif budget is not None:
+        raise UsageError("`budget` is for trying several networks. Leave it out, or ask for `model=auto`.")
+    elif isinstance(chosen, NamedRecipe):
+        chosen = chosen.resolve(len(train), (train.channels, *train.size))
     resolved_recipe = resolved(chosen, train, origin)
-    network = _network(resolved_recipe, train, model)
+    network = _network(resolved_recipe, train, None if isinstance(model, str) else model)
     preprocess = origin.preprocess or Preprocess(train.channels, *train.size)
     classifier = Classifier(network, train.classes, preprocess, resolved_recipe.model)
     _check_machine(network, train, resolved_recipe)
@@ -271,8 +282,8 @@ class _Session:
     recorder: SnapshotRecorder
 
 
-def _chosen(recipe: AnyRecipe | None, model: nn.Module | Build | None) -> Recipe | NamedRecipe:
-    """The recipe, by name where it was named, with a network of one's own under its name."""
+def _chosen(recipe: AnyRecipe | None, model: nn.Module | Build | str | None) -> Recipe | NamedRecipe:
+    """The recipe, by name where it was named, with the network that was given, one's own under its name."""
     chosen = recipe if recipe is not None else "fast"
     if isinstance(chosen, str):
         chosen = Recipe.named(chosen)
@@ -280,9 +291,14 @@ def _chosen(recipe: AnyRecipe | None, model: nn.Module | Build | None) -> Recipe
         raise UsageError(f"Expected a Recipe or the name of one, such as 'fast'; got {chosen!r}.")
     if model is None:
         return chosen
+    name = model if isinstance(model, str) else own_name(model)
+    if name == AUTO and not (isinstance(chosen, NamedRecipe) and chosen.name == "fast"):
+        raise UsageError(
+            f"`model=auto` chooses a recipe itself; got {recipe!r} beside it. Leave one of them out."
+        )
     if isinstance(chosen, NamedRecipe):
-        return NamedRecipe(chosen.name, {**chosen.settings, "model": own_name(model)})
-    return replace(chosen, model=own_name(model))
+        return NamedRecipe(chosen.name, {**chosen.settings, "model": name})
+    return replace(chosen, model=name)
 
 
 def _loaded(data: Any, recipe: Recipe | NamedRecipe, data_dir: str | Path | None) -> Splits:

@@ -40,7 +40,7 @@ def chosen_penalty(
             return _best([_losses(features, labels, classes, balanced=balanced)])
         every, known = torch.cat(features), torch.cat(labels)
         paths = []
-        for held_out in _folds(known, seed):
+        for held_out in folds(known, seed):
             parts = every[~held_out], every[held_out]
             paths.append(_losses(parts, (known[~held_out], known[held_out]), classes, balanced=balanced))
         return _best(paths)
@@ -85,8 +85,13 @@ def _losses(
 def _path(
     features: Tensor, labels: Tensor, classes: int, penalties: tuple[float, ...], *, balanced: bool
 ) -> Iterator[Tensor]:
-    """The solution (K, D + 1) for each penalty in turn."""
+    """The solution (K, D + 1) for each penalty in turn.
+
+    Of fewer pictures than features, it lies in the space that the pictures span, and is sought there.
+    """
     features = features.double()
+    basis = torch.linalg.qr(features.T).Q if len(features) < features.shape[1] else None  # (D, N)
+    features = features if basis is None else features @ basis  # (N, N)
     shares = functional.one_hot(labels, classes).double()  # (N, K)
     if balanced:
         shares *= class_weights(labels, classes)
@@ -109,7 +114,7 @@ def _path(
             loss, start, (penalty,), "L-BFGS-B", jac=True, options={"maxiter": ITERATIONS, "ftol": TOLERANCE}
         )
         weights = torch.from_numpy(found.x).view_as(weights)
-        yield weights
+        yield weights if basis is None else torch.cat([weights[:, :-1] @ basis.T, weights[:, -1:]], dim=1)
 
 
 def _scores(features: Tensor, weights: Tensor) -> Tensor:
@@ -117,8 +122,11 @@ def _scores(features: Tensor, weights: Tensor) -> Tensor:
     return features @ weights[:, :-1].T + weights[:, -1]
 
 
-def _folds(labels: Tensor, seed: int) -> Iterator[Tensor]:
-    """Masks, bool (N,), of the pictures held out in each fold; a class is dealt out in turn."""
+def folds(labels: Tensor, seed: int) -> Iterator[Tensor]:
+    """Masks, bool (N,), of the pictures held out in each of FOLDS folds, or of as many as there are pictures.
+
+    Each picture is held out once; a class is dealt out in turn, so that it is in as many folds as it can be.
+    """
     order = torch.randperm(len(labels), generator=generator_for(seed, "folds"))
     dealt = order[labels[order].argsort(stable=True)]
     fold = torch.empty(len(labels), dtype=torch.int64)

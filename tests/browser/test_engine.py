@@ -28,7 +28,7 @@ from pellucid.inference import scaled
 from pellucid.models import build
 from pellucid.pad.data import ProgramData, to_json
 from pellucid.pad.program import lower
-from pellucid.pad.section import SCRIPTS, Subject, _packed_weights, constants_script, pack_snapshots
+from pellucid.pad.section import SCRIPTS, Subject, constants_script, pack_snapshots, pack_weights
 from pellucid.pad.strokes import PAD, RULES, as_ink, measure, place, place_picture
 from pellucid.plots import images
 from pellucid.recipe import Recipe
@@ -88,7 +88,7 @@ def packed(program, weights, precision="f32") -> list[Any]:
     """The program and its weights as the page takes them."""
     shapes = [list(weight.shape) for weight in weights]
     data = ProgramData(program.shape, program.output, program.operations, shapes)
-    return [to_json(data), to_json(_packed_weights(weights, precision))]
+    return [to_json(data), to_json(pack_weights(weights, precision))]
 
 
 def text(array) -> str:

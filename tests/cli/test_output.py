@@ -25,10 +25,11 @@ def test_json_gives_json_lines_and_nothing_else(call: Call, toys: None) -> None:
     code, out, err = call("train", "toys", "--epochs", "2", "--threads", "1", "--json")
     assert (code, err) == (0, "")
     events = [json.loads(line) for line in out.splitlines()]
-    assert [event["event"] for event in events] == ["data", "recipe", "epoch", "epoch", "evaluation"]
+    assert [event["event"] for event in events] == ["data", "recipe", "plan", "epoch", "epoch", "evaluation"]
     assert (events[1]["model"], events[1]["epochs"]) == ("tutorial", 2)
-    assert events[2].keys() >= {"epoch", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "best"}
-    assert events[4]["count"] == 48
+    assert (events[2]["models"], events[2]["seconds"] > 0) == (["tutorial"], True)
+    assert events[3].keys() >= {"epoch", "seconds", "loss", "accuracy", "val_loss", "val_accuracy", "best"}
+    assert events[5]["count"] == 48
     for words in (["check", "toys", "--json"], ["datasets", "--json"]):
         code, out, _ = call(*words)
         assert code == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.classifier import Classifier
 from pellucid.cli import application
 from pellucid.data import load_again, split_by_content
 from pellucid.errors import UsageError
@@ -13,7 +14,6 @@ from pellucid.files import read_json
 from pellucid.report import data as data_section
 from pellucid.report import report
 from pellucid.report.context import ReportContext
-from pellucid.runs import fit
 from pellucid.runs.run import ENVIRONMENT, RECIPE, Run
 from pellucid.runs.tables import SPLIT
 from tests.data.folders import planted, shapes, state
@@ -227,7 +227,7 @@ def test_a_stopped_run_goes_on_with_its_pictures(
     folder = tmp_path / "run"
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit, "_save", killed)
+        patch.setattr(Classifier, "save", killed)
         with pytest.raises(Killed):
             asked("train", messy, "--out", folder, "--quiet", *TRAIN, "--epochs", "2")
     asked("train", "--resume", folder, "--quiet")

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ from pellucid.cli.output import Output
 from pellucid.data.dataset import Splits
 from pellucid.files import sha256
 from pellucid.recipe import RECIPES, Recipe
+from pellucid.runs.fit import Callback
 from pellucid.runs.run import Run
+from pellucid.training.loop import Epoch, Step
 from tests.toys import Call, only_class, pellucid, surroundings, toy_splits
 
 
@@ -50,7 +54,7 @@ def test_the_same_command_in_another_process_gives_the_same_weights(
     done = pellucid("train", "digits", "--recipe", recipe, "--json", cwd=tmp_path, PYTHONHASHSEED="5")
     assert (done.returncode, done.stderr) == (0, "")
     events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
-    assert events == ["data", "recipe", "epoch", "epoch", "evaluation", "report"]
+    assert events == ["data", "recipe", "plan", "epoch", "epoch", "evaluation", "report"]
     one, other = (place / "runs" / "latest" / "model.safetensors" for place in (trained[0], tmp_path))
     assert sha256(one) == sha256(other)
 
@@ -176,7 +180,8 @@ def test_a_loss_that_is_no_number_exits_1_with_advice_and_a_run_that_can_be_judg
     real, steps = loop.apply_augmentations, iter(range(1000))
 
     def breaks_down(images: torch.Tensor, *rest: Any, **options: Any) -> Any:
-        return real(images * float("nan") if next(steps) == 4 else images, *rest, **options)
+        broken = Path("run").exists() and next(steps) == 4  # not while its time is estimated
+        return real(images * float("nan") if broken else images, *rest, **options)
 
     monkeypatch.setattr(loop, "apply_augmentations", breaks_down)
     code, _, err = call("train", "toys", "--epochs", "3", "--threads", "1", "--out", "run")
@@ -198,8 +203,8 @@ def test_a_signal_in_mid_training_saves_and_the_run_goes_on(
         cwd=tmp_path, env=surroundings(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(4)]  # data, recipe, two epochs
-    assert [json.loads(line)["event"] for line in lines] == ["data", "recipe", "epoch", "epoch"]
+    lines = [process.stdout.readline() for _ in range(5)]  # data, recipe, plan, two epochs
+    assert [json.loads(line)["event"] for line in lines] == ["data", "recipe", "plan", "epoch", "epoch"]
     begun = time.monotonic()
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -219,15 +224,21 @@ def test_resume_from_the_command_line_ends_like_one_never_stopped(
 ) -> None:
     words = ("train", "toys", "--epochs", "2", "--threads", "1", "--quiet", "--out")
     assert call(*words, "whole")[0] == 0
-    seen = Output._show_event
+    shown = Output.training
 
-    def interrupting(self: Output, event: Any, recipe: Recipe) -> None:
-        seen(self, event, recipe)
-        if getattr(event, "step", 0) == 2:
-            os.kill(os.getpid(), signal.SIGINT)
+    @contextmanager
+    def interrupting(self: Output, recipe: Recipe) -> Iterator[Callback]:
+        with shown(self, recipe) as show:
+
+            def show_and_interrupt(event: Step | Epoch) -> None:
+                show(event)
+                if getattr(event, "step", 0) == 2:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+            yield show_and_interrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Output, "_show_event", interrupting)
+        patch.setattr(Output, "training", interrupting)
         assert call(*words, "stopped")[0] == 130
     assert call("train", "--resume", "stopped", "--quiet") == (0, "", "")
     assert sha256(Path("whole/model.safetensors")) == sha256(Path("stopped/model.safetensors"))

@@ -2,7 +2,6 @@
 
 import io
 import random
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from PIL import Image
 
 from pellucid import load
-from pellucid.data import is_known, load_again
+from pellucid.data import load_again
 from pellucid.data.audit.findings import audit
 from pellucid.data.dataset import Choices, Origin, content_hashes
 from pellucid.data.own import OwnPictures, chosen_size, read_own
@@ -232,22 +231,6 @@ def test_a_split_of_other_data_or_of_changed_pictures_is_refused(tmp_path: Path)
         read_own(folder, Choices(split_file=str(tmp_path / "none.csv")))
 
 
-def test_load_takes_a_folder_arrays_or_a_frame_and_knows_its_names_first(tmp_path: Path) -> None:
-    folder = shapes(tmp_path / "pictures")
-    assert load(folder).train.fingerprint == read_own(folder).splits.train.fingerprint
-    random = np.random.default_rng(0)
-    splits = load((random.integers(0, 256, (60, 9, 9), np.uint8), np.arange(60) % 3))
-    assert Counter(len(part) > 0 for _, part in splits.items()) == {True: 3}
-    assert is_known("digits")
-    assert not is_known(str(folder))
-    with pytest.raises(UsageError, match="Unknown data set 'minst'"):
-        load("minst")
-    with pytest.raises(UsageError, match="Unknown data set ''"):
-        load("")
-    with pytest.raises(UsageError, match="`size` is for your own pictures"):
-        load("digits", size=16)
-
-
 def test_reading_leaves_no_trace_in_the_folder(tmp_path: Path) -> None:
     folder = planted(
         shapes(tmp_path / "pictures"), {"dark/cut.png": b"", ".hidden/1.png": b"", "empty/": b""}
@@ -256,16 +239,6 @@ def test_reading_leaves_no_trace_in_the_folder(tmp_path: Path) -> None:
     read_own(folder)
     read_own(folder, Choices(size=24, group_by="/(\\d\\d\\d)"))
     assert state(tmp_path) == before
-
-
-def test_labels_from_names_are_found_again(tmp_path: Path) -> None:
-    files = {f"images/{'ab'[n % 2]}_{n}.png": picture(n) for n in range(40)}
-    splits = load(planted(tmp_path / "pictures", files), label_from="([ab])_")
-    assert splits.train.classes == ("a", "b")
-    again = load_again(Origin.from_json(splits.origin.to_json()))
-    assert [part.fingerprint for _, part in again.items()] == [part.fingerprint for _, part in splits.items()]
-    with pytest.raises(UsageError, match="`label_from` is for your own pictures"):
-        load("digits", label_from="x")
 
 
 # --- other proportions, other shapes, further frames

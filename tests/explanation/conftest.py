@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import pellucid
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.data.preprocess import Preprocess
@@ -30,12 +29,6 @@ def finder() -> nn.Module:
         )
         images, labels, _ = planted(1500, seed=1)
         return learned(network, images, labels, steps=500, rate=1e-2)
-
-
-@pytest.fixture(scope="session")
-def digits() -> Splits:
-    """The embedded digits, 8x8."""
-    return pellucid.load("digits")
 
 
 def classifier_of(digits: Splits, labels: Tensor, *, steps: int) -> Classifier:

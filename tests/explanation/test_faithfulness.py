@@ -16,10 +16,9 @@ from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.faithfulness import (
     PICTURES,
     Lead,
-    _faults,
-    _lead,
     edges,
     evaluate_maps,
+    find_faults,
     randomised,
     rank_correlation,
 )
@@ -166,7 +165,7 @@ def test_rank_correlation_is_spearmans() -> None:
 def test_a_lead_that_is_not_sure_is_told_from_none() -> None:
     maps = torch.ones(2, 4, 4)
     leads = (Lead("random", 0.3, 0.2), Lead("edges", 0.1, -0.1), Lead("ink", 0.0, -0.1))
-    faults = _faults(maps, 0.0, leads, None, guesses=False)
+    faults = find_faults(maps, 0.0, leads, None, guesses=False)
     assert faults[0] == "the places it highlights matter no more than ink"
     assert faults[1].endswith("it is not certain that the places it highlights matter more than edges")
     assert len(faults) == 2
@@ -175,8 +174,8 @@ def test_a_lead_that_is_not_sure_is_told_from_none() -> None:
 def test_of_few_pictures_a_lead_is_less_sure() -> None:
     leads = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.1, 0.2, 0.3, 0.4])
     spread = float(leads.double().std()) / 8**0.5
-    assert _lead("ink", leads).low == pytest.approx(0.25 - 1.895 * spread, abs=0.01 * spread)
+    assert Lead.measured("ink", leads).low == pytest.approx(0.25 - 1.895 * spread, abs=0.01 * spread)
     many = leads.repeat(16)
-    assert _lead("ink", many).low == pytest.approx(
+    assert Lead.measured("ink", many).low == pytest.approx(
         0.25 - 1.657 * float(many.double().std()) / 128**0.5, abs=1e-4
     )

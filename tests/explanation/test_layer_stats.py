@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from sklearn.linear_model import Ridge
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from pellucid.classifier import Classifier
@@ -23,7 +23,7 @@ from pellucid.explanation.layer_stats import (
     weight_changes,
 )
 from pellucid.models import build
-from tests.networks import Seeing, SmallResidual, seeded, unchanged
+from tests.networks import Seeing, SmallResidual, Wasteful, seeded, unchanged
 
 
 def test_costs_are_those_of_the_tutorial_network() -> None:
@@ -80,25 +80,8 @@ def test_the_effective_field_is_within_the_theoretical_one() -> None:
             assert 0 <= side <= max(limits[name]), name
 
 
-class Wasteful(nn.Module):
-    """Channels 0 and 1 are duplicates, 2 is dead, 3 is always on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(1, 5, 1)
-        self.relu = nn.ReLU()
-        self.pool = nn.MaxPool2d(2)
-        self.head = nn.Linear(5 * 16, 10)
-        with torch.no_grad():
-            self.conv.weight.copy_(torch.tensor([1.0, 2.0, -1.0, 1.0, -1.0]).reshape(5, 1, 1, 1))
-            self.conv.bias.copy_(torch.tensor([-0.2, -0.4, 0.0, 1.0, 0.5]))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.pool(functional.relu(self.relu(self.conv(images)))).flatten(1))
-
-
 def test_dead_always_on_and_twin_channels_are_found(reader: Classifier, digits: Splits) -> None:
-    wasteful = replace(reader, network=Wasteful(), model="another")
+    wasteful = replace(reader, network=Wasteful(8, 10), model="another")
     stats = layer_statistics(wasteful, digits.test, pictures=100)
     layers = {layer.name: layer for layer in stats.layers}
     assert layers["relu"].dead == (2,)

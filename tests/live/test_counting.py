@@ -143,7 +143,7 @@ def test_counting_ends_when_its_time_is_spent_and_says_how_far_it_came(
 
 def test_a_channel_asked_again_is_not_counted_again(counter: ChannelCounter, monkeypatch: Any) -> None:
     first = statistics_of(counter, 0, 1)
-    monkeypatch.setattr(counter, "_slice", None)
+    monkeypatch.setattr(counter.answerer, "scores", None)
     again = statistics_of(counter, 0, 1)
     assert first[0] == again[0]
     assert not counter.step(0, 1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pellucid.errors import UsageError
-from pellucid.models import build, pretrained
+from pellucid.models import build
 from pellucid.models.pretrained import Pretrained
 from tests.networks import KINDS, PREPROCESSING
 
@@ -50,11 +50,17 @@ def test_features_are_what_transformers_says(shelf: Path, kind: str) -> None:
     ],
 )
 def test_pictures_reach_the_backbone_as_it_was_trained(
-    given: dict[str, Any], size: tuple[int, int], resized: tuple[int, int], cropped: tuple[int, int]
+    given: dict[str, Any],
+    size: tuple[int, int],
+    resized: tuple[int, int],
+    cropped: tuple[int, int],
+    vit: Path,
 ) -> None:
-    preprocessing = pretrained._input_preprocessing({**PREPROCESSING, **given}, "hf:x")
-    assert pretrained._resize_to(preprocessing, size) == resized
-    assert (preprocessing.crop_height, preprocessing.crop_width) == cropped
+    (vit / "preprocessor_config.json").write_text(json.dumps({**PREPROCESSING, **given}))
+    network = build(f"hf:{vit}", 3, 4, size, seed=0)
+    assert isinstance(network, Pretrained)
+    assert network.resize_to == resized
+    assert network.preprocess(torch.rand(2, 3, *size)).shape == (2, 3, *cropped)
 
 
 def test_scaling_and_normalising_are_those_of_the_file(vit: Path) -> None:

@@ -3,25 +3,25 @@
 import base64
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from pellucid.classifier import Classifier
+from pellucid.data.dataset import Dataset
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
-from pellucid.exporters import EXPORTERS
 from pellucid.exporters.page import export_page
 from pellucid.live.app import PAGE_SCRIPTS
-from pellucid.pad.data import ChannelData
+from pellucid.pad.data import ChannelData, SnapshotsData
 from pellucid.pad.program import lower
 from pellucid.pad.section import (
     MAX_SNAPSHOT_BYTES,
     Section,
     Subject,
-    _pictures,
-    _snapshots,
+    class_balanced_order,
     drawing_section,
     pack_snapshots,
 )
@@ -51,18 +51,15 @@ def section(subject: Subject) -> Section:
     return drawing_section(subject)
 
 
+def in_page_order(subject: Subject) -> Dataset:
+    """The test pictures in the order in which the page takes them."""
+    assert subject.test is not None
+    return subject.test.subset(class_balanced_order(subject.test))
+
+
 def _shaken(state, by):
     generator = torch.Generator().manual_seed(5)
     return {name: value + by * torch.randn(value.shape, generator=generator) for name, value in state.items()}
-
-
-@pytest.mark.parametrize("name", EXPORTERS)
-def test_every_exporter_writes_one_file_of_its_kind(name: str, subject: Subject, tmp_path: Path) -> None:
-    exporter = EXPORTERS[name]
-    path = exporter.write(subject, tmp_path / f"toys{exporter.suffix}")
-    assert [path] == list(tmp_path.iterdir())
-    assert path.stat().st_size > 1000
-    assert exporter.phrase
 
 
 def test_the_page_needs_nothing_outside_itself(subject: Subject, tmp_path: Path) -> None:
@@ -90,7 +87,7 @@ def test_hangul_class_names_arrive_whole(subject: Subject) -> None:
 
 
 def test_the_scores_to_check_against_are_the_networks_own(subject: Subject, section: Section) -> None:
-    pictures = _pictures(subject, (1, SIZE, SIZE))
+    pictures = in_page_order(subject)
     check = section.pad.check
     scores = torch.tensor(check.scores)
     assert torch.allclose(scores, subject.classifier.logits(pictures.images[:16]), atol=1e-5)
@@ -99,7 +96,7 @@ def test_the_scores_to_check_against_are_the_networks_own(subject: Subject, sect
 
 
 def test_a_channels_pictures_are_those_that_excite_it_most(subject: Subject, section: Section) -> None:
-    pictures = _pictures(subject, (1, SIZE, SIZE))
+    pictures = in_page_order(subject)
     program = lower(subject.classifier.network, (1, SIZE, SIZE))
     weights = program.weights(subject.classifier.network.state_dict())
     maps = program.run(pictures.images.float() / 255, weights)[program.layers["conv2"]]
@@ -112,7 +109,7 @@ def test_a_channels_pictures_are_those_that_excite_it_most(subject: Subject, sec
 
 
 def test_what_a_channel_is_worth_is_what_is_lost_without_it(subject: Subject, section: Section) -> None:
-    pictures = _pictures(subject, (1, SIZE, SIZE))
+    pictures = in_page_order(subject)
     made, labels = subject.classifier.network, pictures.labels
     assert section.pad.ablation_pictures == len(pictures)
 
@@ -140,21 +137,26 @@ def test_snapshots_come_out_as_they_went_in_but_for_half_a_step(subject: Subject
 
 
 def test_the_past_is_thinned_out_to_fit_and_keeps_both_ends(subject: Subject) -> None:
-    program = lower(subject.classifier.network, (1, SIZE, SIZE))
     state = subject.classifier.network.state_dict()
     past = [(f"epoch {number}", number, _shaken(state, 0.1 * number)) for number in range(9)]
-    pictures = _pictures(subject, (1, SIZE, SIZE))
-    whole = _snapshots(program, past, pictures, MAX_SNAPSHOT_BYTES)
+
+    def packed(snapshot_bytes: int) -> SnapshotsData | None:
+        made = drawing_section(replace(subject, snapshots=past), snapshot_bytes=snapshot_bytes)
+        assert made.pad is not None
+        return made.pad.snapshots
+
+    whole = packed(MAX_SNAPSHOT_BYTES)
+    assert whole is not None
     assert (whole.count, whole.total, whole.bits) == (9, 9, 8)
-    packed = len(base64.b64decode(whole.data))
-    coarser = _snapshots(program, past, pictures, int(packed * 0.9))
+    size = len(base64.b64decode(whole.data))
+    coarser = packed(int(size * 0.9))
     assert (coarser.count, coarser.bits) == (9, 7)  # first coarser, and only then fewer
     assert coarser.difference > whole.difference
     assert len(whole.accuracy) == 9
-    fewer = _snapshots(program, past, pictures, MAX_SNAPSHOT_BYTES // 20)
+    fewer = packed(MAX_SNAPSHOT_BYTES // 20)
     assert fewer.count < 9
     assert (fewer.steps[0], fewer.steps[-1]) == (0, 8)
-    assert _snapshots(program, [], pictures, MAX_SNAPSHOT_BYTES) is None
+    assert drawing_section(replace(subject, snapshots=[])).pad.snapshots is None
 
 
 def test_a_page_without_any_picture_still_checks_itself(subject: Subject) -> None:

@@ -94,3 +94,10 @@ def test_a_map_is_stored_in_the_colours_of_its_scale() -> None:
     atlas = images.palette_atlas(images.scale_places(maps, 0, 1), 4)
     places = torch.from_numpy(images.scale_places(maps, 0, 1)).double()
     assert np.array_equal(cell(atlas, 5), images.coloured(places[5], 0, 255))
+
+
+def test_a_map_in_characters_keeps_its_sign() -> None:
+    rows = images.text_map(torch.tensor([[1.0, 0.0], [-1.0, 0.5]]))
+    assert rows == ["██··", "##▒▒"]
+    assert images.text_map(torch.zeros(3, 3)) == ["no evidence"]
+    assert len(images.text_map(torch.rand(100, 50))) == 28

@@ -13,9 +13,10 @@ from pellucid.formatting import percent
 from pellucid.pad.section import SCRIPTS
 from pellucid.recipe import Recipe
 from pellucid.report import layers, report
+from pellucid.report.context import ReportContext
 from pellucid.runs.fit import fit
 from pellucid.runs.run import Run
-from tests.pages import HOSTILE, Elements
+from tests.pages import HOSTILE, Elements, section
 from tests.toys import toy_splits
 
 
@@ -152,3 +153,47 @@ def test_a_training_that_ended_early_says_so_in_the_verdict(made: tuple[Run, Spl
     page = report.render(report.ReportContext(run, *made[1:]))
     assert "Training ended before its last epoch:" in page
     assert "the loss is &lt;nan&gt;" in page
+
+
+OURS = ("guess", "counterfactual", "neighbours", "embedding", "layer_stats")
+
+
+def test_nothing_leaves_the_page_and_nothing_is_written_as_html(page: str) -> None:
+    for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "fetch(", "XMLHttpRequest", "eval("):
+        assert word not in page
+
+
+def test_names_of_classes_cannot_become_code(context: ReportContext) -> None:
+    hostile = ('"><script>x</script>', "<i onclick=y>", "</script>", "{{ 1 }}")
+    known = len(context.evaluation.classes)
+    classes = tuple(f"{hostile[n % 4]}{n}" for n in range(known))
+
+    def renamed(part: Dataset) -> Dataset:
+        return Dataset(part.images, part.labels, classes, part.sources)
+
+    evaluation = context.evaluation
+    run: Run = replace(context.run, classifier=replace(context.run.classifier, classes=classes))
+    splits = Splits(*(renamed(part) for _, part in context.splits.items()))
+    renamed_evaluation = Evaluation(evaluation.probabilities, evaluation.labels, classes, evaluation.sources)
+    page = report.render(ReportContext(run, splits, renamed_evaluation))
+    for key in OURS:
+        text = section(page, key)
+        assert 'class="failed"' not in text
+        assert "<script>x" not in text
+        assert "<i onclick" not in text
+
+
+def test_colour_pictures_are_covered_and_everything_is_drawn() -> None:
+    generator = torch.Generator().manual_seed(0)
+    parts = []
+    for part, count in (("train", 60), ("validation", 20), ("test", 20)):
+        labels = torch.arange(count) % 2
+        images = torch.randint(0, 90, (count, 3, 12, 12), generator=generator)
+        images[labels == 1, 0] += 120
+        sources = [f"{part}/{n}" for n in range(count)]
+        parts.append(Dataset(images.to(torch.uint8), labels, ("plain", "red"), sources))
+    splits = Splits(*parts)
+    run = fit(splits.train, splits.validation, Recipe(epochs=2, batch_size=16), origin=Origin("colours"))
+    page = report.render(ReportContext(run, splits, run.evaluate(splits.test)))
+    for key in OURS:
+        assert 'class="failed"' not in section(page, key)

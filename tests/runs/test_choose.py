@@ -1,44 +1,52 @@
 """The network is chosen on validation pictures, within the budget, and the run says what was tried."""
 
+import itertools
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pellucid.data.dataset import Origin
+from pellucid.data.dataset import Dataset, Origin
+from pellucid.errors import PellucidError, UsageError
 from pellucid.recipe import Recipe
 from pellucid.runs import choose as choosing
-from pellucid.runs.choose import Candidate, candidate_recipes, choose
+from pellucid.runs.choose import Candidate, Choice, Listener, candidate_recipes, choose, leaves_open
 from pellucid.runs.fit import fit
-from pellucid.training.loop import Step
 from tests.toys import economical, toy_splits
 
 SPLITS = toy_splits(120, channels=3)
 SETTINGS = {"threads": 1, "precision": "float32"}
-QUICK = Recipe(model="tutorial", epochs=8, batch_size=16)
+QUICK = Recipe(model="tutorial", epochs=8, batch_size=16, augment="none")
+POOR = replace(QUICK, epochs=1, learning_rate=1e-9)
 
 
 @pytest.fixture(autouse=True)
-def cheaply() -> Any:
+def cheaply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("PELLUCID_HOME", str(tmp_path / "cache"))
     with economical():
         yield
 
 
-def of(*recipes: Recipe, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> choosing.Choice:
+def of(*recipes: Recipe, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> Choice:
     monkeypatch.setattr(choosing, "candidate_recipes", lambda train_set: list(recipes))
     return choose(SPLITS.train, SPLITS.validation, SETTINGS, **settings)
+
+
+def models(choice: Choice) -> list[tuple[str, bool]]:
+    """(name, whether it was tried) of every candidate."""
+    return [(candidate.model, candidate.val_accuracy is not None) for candidate in choice.candidates]
 
 
 def test_the_best_on_validation_is_chosen_and_trains_again_to_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poor = replace(QUICK, epochs=1, learning_rate=1e-9, augment="none")
-    choice = of(poor, replace(QUICK, augment="none"), monkeypatch=monkeypatch)
+    choice = of(POOR, QUICK, monkeypatch=monkeypatch)
     first, second = choice.candidates
     assert (first.chosen, second.chosen) == (False, True)
-    assert choice.recipe == replace(QUICK, augment="none", **SETTINGS)
+    assert choice.recipe == replace(QUICK, **SETTINGS)
     run = fit(
         SPLITS.train,
         SPLITS.validation,
@@ -53,44 +61,111 @@ def test_the_best_on_validation_is_chosen_and_trains_again_to_the_same(
     assert [Candidate.from_json(values) for values in written] == list(choice.candidates)
 
 
-def test_what_does_not_fit_the_budget_is_dropped_after_its_first_steps(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    steps: list[Step] = []
-    train_network = choosing.train_network
+def test_a_clock_that_races_changes_nothing_unless_a_budget_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = itertools.count()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "perf_counter", lambda: next(hours) * 3600.0)
+        by_work = of(POOR, QUICK, monkeypatch=patch)
+        by_clock = of(replace(POOR, seed=1), replace(QUICK, seed=1), monkeypatch=patch, budget=120.0)
+    assert models(by_work) == [("tutorial", True), ("tutorial", True)]
+    assert models(by_clock) == [("tutorial", True), ("tutorial", False)]
 
-    def counted(*given: Any, **named: Any) -> Any:
-        for event in train_network(*given, **named):
-            if isinstance(event, Step):
-                steps.append(event)
-            yield event
 
-    monkeypatch.setattr(choosing, "train_network", counted)
-    announced: list[tuple[str, float]] = []
-    choice = of(
-        QUICK,
-        replace(QUICK, epochs=100_000),
-        monkeypatch=monkeypatch,
-        budget=30.0,
-        on_start=lambda name, seconds: announced.append((name, seconds)),
+def test_what_does_not_fit_is_named_with_the_time_it_would_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = of(QUICK, replace(QUICK, epochs=1_000_000), monkeypatch=monkeypatch)
+    assert models(choice) == [("tutorial", True), ("tutorial", False)]
+    assert choice.candidates[1].seconds > 120
+
+
+def test_the_quickest_is_tried_however_small_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = of(replace(QUICK, epochs=9), QUICK, monkeypatch=monkeypatch, budget=1e-6)
+    assert models(choice) == [("tutorial", True), ("tutorial", False)]
+    assert choice.recipe.epochs == QUICK.epochs
+
+
+def test_the_plan_is_announced_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[object] = []
+    listener = Listener(
+        lambda names, seconds: heard.append((names, seconds > 0)),
+        lambda candidate: heard.append(candidate.val_accuracy is not None),
     )
-    finished, dropped = choice.candidates
-    assert (finished.chosen, dropped.chosen, dropped.val_loss) == (True, False, None)
-    assert dropped.estimated > 30
-    assert [name for name, _ in announced] == ["tutorial", "tutorial"]
-    assert len(steps) <= 8 * 5 + 4 * choosing.MEASURED_STEPS + 1
+    of(POOR, QUICK, monkeypatch=monkeypatch, listener=listener)
+    assert heard == [(["tutorial", "tutorial"], True), True, True]
 
 
-def test_the_first_is_finished_however_small_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    choice = of(QUICK, QUICK, monkeypatch=monkeypatch, budget=0.0)
-    assert [candidate.val_loss is None for candidate in choice.candidates] == [False, True]
+def test_what_was_tried_on_the_same_pictures_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = of(POOR, QUICK, monkeypatch=monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(choosing, "train_network", None)  # a training would fail
+        assert of(POOR, QUICK, monkeypatch=patch) == before
+        with pytest.raises(TypeError):
+            choose(SPLITS.train.subset(list(range(60))), SPLITS.validation, SETTINGS)
 
 
-def test_few_pictures_get_as_many_updates_as_many_do_and_large_resnets_wait_for_many() -> None:
+def test_candidates_suit_the_number_of_pictures_and_their_size() -> None:
     recipes = candidate_recipes(SPLITS.train)
     assert [(recipe.model, recipe.fine_tune > 0) for recipe in recipes] == [
         ("lite0", False), ("compact", False), ("tutorial", False), ("lite0", True),
     ]  # fmt: skip
-    assert recipes[1].epochs == choosing.MOST_EPOCHS  # of two steps each
+    updates = recipes[1].epochs * -(-len(SPLITS.train) // recipes[1].batch_size)
+    assert updates >= choosing.UPDATES
     two_channels = toy_splits(60, channels=2)
     assert {recipe.model for recipe in candidate_recipes(two_channels.train)} == {"compact", "tutorial"}
+    many = toy_splits(4_000).train
+    assert "resnet" in {recipe.model for recipe in candidate_recipes(many)}
+    wide = SPLITS.train.images.repeat(1, 1, 5, 5)  # 80x80
+    large = Dataset(wide, SPLITS.train.labels, SPLITS.train.classes, SPLITS.train.sources)
+    assert {recipe.model for recipe in candidate_recipes(large)} == {"compact", "lite0"}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "own", "known"),
+    [
+        (Recipe.named("fast"), True, False),
+        (Recipe.named("fast", seed=7, threads=1), True, False),
+        (Recipe.named("fast", epochs=3), False, False),
+        (Recipe.named("fast", model="tutorial"), False, False),
+        (Recipe.named("accurate"), False, False),
+        (Recipe.named("fast", model="auto"), True, True),
+    ],
+)
+def test_your_own_pictures_leave_the_network_open_unless_it_is_said(
+    recipe: Any, own: bool, known: bool
+) -> None:
+    assert leaves_open(recipe, Origin("photos", "/photos")) is own
+    assert leaves_open(recipe, Origin("mnist", known=True)) is known
+
+
+def test_fit_chooses_for_pictures_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing, "candidate_recipes", lambda train_set: [POOR, QUICK])
+    plain = fit(SPLITS, Recipe.named("fast", **SETTINGS), folder=tmp_path / "plain")
+    asked = fit(
+        SPLITS, Recipe.named("fast", **SETTINGS), model="auto", budget=60.0, folder=tmp_path / "asked"
+    )
+    named = fit(SPLITS, POOR, model="compact", folder=tmp_path / "named")
+    assert plain.recipe == asked.recipe == replace(QUICK, **SETTINGS)
+    assert [values["chosen"] for values in plain.environment["candidates"]] == [False, True]
+    assert named.recipe.model == "compact"
+    assert "candidates" not in named.environment
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"recipe": QUICK, "model": "auto"}, "chooses a recipe itself"),
+        ({"recipe": "accurate", "model": "auto"}, "chooses a recipe itself"),
+        ({"recipe": QUICK, "budget": 5.0}, "`budget` is for trying several networks"),
+        ({"recipe": "fast", "model": "lite"}, "Unknown model 'lite'"),
+    ],
+)
+def test_what_leaves_nothing_to_choose_is_refused(
+    settings: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=expected):
+        fit(SPLITS, folder=tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_damaged_candidates_are_refused() -> None:
+    with pytest.raises(PellucidError, match="damaged"):
+        Candidate.from_json({"model": "tutorial", "time": 3})

@@ -41,7 +41,7 @@ def test_noisy_features_get_a_stronger_penalty_than_clear_ones(held_out: int) ->
 
 def test_few_validation_pictures_are_joined_by_folds_that_hold_each_picture_out_once() -> None:
     labels = torch.tensor([0] * 7 + [1] * 3 + [2])
-    held_out = torch.stack(list(logistic._folds(labels, 4)))
+    held_out = torch.stack(list(logistic.folds(labels, 4)))
     assert held_out.sum(dim=0).tolist() == [1] * 11
     assert held_out[:, 7:10].sum(dim=1).max() == 1  # a class is in as many folds as it can be
 

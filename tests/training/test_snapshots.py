@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import nn
 
 from pellucid.errors import PellucidError
 from pellucid.models import build
@@ -120,8 +122,16 @@ def test_snapshots_of_another_network_are_refused(tmp_path: Path) -> None:
         read_snapshots(run.folder / SNAPSHOTS, other)
 
 
-def test_numbers_too_large_for_half_precision_are_kept_whole() -> None:
-    large = torch.tensor([1e6, 1.0])
-    assert torch.equal(snapshots._half_precision(large), large)
-    assert snapshots._half_precision(torch.tensor([1.0])).dtype == torch.float16
-    assert snapshots._half_precision(torch.tensor(3)).dtype == torch.int64
+def test_numbers_too_large_for_half_precision_are_kept_whole(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
+    large = torch.tensor([[1e6, 1.0]])
+    with torch.no_grad():
+        network[0].weight.copy_(large)  # type: ignore[operator, union-attr]
+    recorder = SnapshotRecorder.start(tmp_path / SNAPSHOTS, network, 1, 1)
+    recorder.write()
+    stored = load_file(tmp_path / SNAPSHOTS)
+    assert stored["0/0.weight"].dtype == torch.float32
+    assert stored["0/0.bias"].dtype == stored["0/1.running_var"].dtype == torch.float16
+    assert stored["0/1.num_batches_tracked"].dtype == torch.int64
+    ((_, _, state),) = read_snapshots(tmp_path / SNAPSHOTS, network)
+    assert torch.equal(state["0.weight"], large)

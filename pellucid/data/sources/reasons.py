@@ -9,7 +9,8 @@ import re
 
 from pellucid.language import Message, lazy_gettext
 
-# As in decode/images.py, tree.py, archives.py, tables.py and the store, without the picture's name.
+# As in decode/images.py, tree.py, archives.py, tables.py and the store, without the picture's name. The first
+# that fits is taken: a sentence that says more stands above one that would fit it, too.
 REASONS = (
     lazy_gettext("cannot be read: %(why)s. It may be cut off or damaged."),
     lazy_gettext("cannot be read: %(why)s."),
@@ -34,10 +35,10 @@ REASONS = (
     lazy_gettext("is a box on a picture of %(size)s pixels, as its annotation says; the file has %(found)s."),
     lazy_gettext("has changed while it was being read. Run the command again."),
     lazy_gettext("is an array %(shape)s; expected (H, W), (H, W, 1) or (H, W, 3)."),
+    lazy_gettext("'%(name)s' of '%(archive)s' cannot be read: %(why)s."),
     lazy_gettext("'%(name)s' cannot be read: %(why)s."),
     lazy_gettext("'%(name)s' is not a regular file."),
     lazy_gettext("'%(name)s' does not exist."),
-    lazy_gettext("'%(name)s' of '%(archive)s' cannot be read: %(why)s."),
     lazy_gettext("'%(name)s' of '%(archive)s' is cut off."),
     lazy_gettext("'%(name)s' of '%(archive)s' has %(bytes)s bytes; the limit is %(limit)s."),
     lazy_gettext("'%(name)s' of '%(archive)s' does not have the %(bytes)s bytes declared."),

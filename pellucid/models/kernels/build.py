@@ -34,18 +34,20 @@ def prepare() -> str:
     """
     if os.environ.get("PELLUCID_KERNELS") == "off":
         return "torch's: PELLUCID_KERNELS is off"
-    return _prepared()[0]
+    return _compiled_once()[0]
 
 
 def compile_failure() -> str | None:
     """Why the kernels could not be compiled though this machine has all they need; None where they could, or
     where processor, system, compiler or PELLUCID_KERNELS rule them out."""
-    return None if os.environ.get("PELLUCID_KERNELS") == "off" else _prepared()[1]
+    return None if os.environ.get("PELLUCID_KERNELS") == "off" else _compiled_once()[1]
 
 
-@cache
-def _prepared() -> tuple[str, str | None]:
-    """What `prepare` and `compile_failure` give."""
+def compile_kernels() -> tuple[str, str | None]:
+    """Compiles and loads the kernels, or takes them from the cache, whatever an earlier try came to.
+
+    Gives the phrase of `prepare` and the reason of `compile_failure`.
+    """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     openmp = next(iter(sorted((Path(torch.__file__).parent / "lib").glob("libgomp*"))), None)
     if sys.platform != "linux" or openmp is None:
@@ -64,6 +66,9 @@ def _prepared() -> tuple[str, str | None]:
         reason = " ".join(output.decode(errors="replace").split())[:300]
         return f"torch's: the kernels could not be compiled ({type(error).__name__})", reason
     return "kernels compiled here", None
+
+
+_compiled_once = cache(compile_kernels)
 
 
 def _library(compiler: str, bits: int) -> ctypes.CDLL:

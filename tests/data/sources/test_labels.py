@@ -1,6 +1,5 @@
 """Classes are matched by name: the right map or a stated refusal, for every mess a folder can be in."""
 
-import os
 import unicodedata
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +7,6 @@ from typing import NamedTuple
 import pytest
 
 from pellucid.data.sources.detect import list_pictures
-from pellucid.data.sources.listing import natural_key
 from pellucid.errors import UsageError
 from tests.data.folders import planted
 
@@ -189,57 +187,3 @@ def test_the_label_map_is_right_or_a_refusal_says_why(case: str, tmp_path: Path)
     assert expected.labels.items() <= found.items()
     assert set(found.values()) == set(expected.classes)
     assert all(any(words in note for note in map(str, listing.notes)) for words in expected.notes)
-
-
-def test_the_order_is_not_that_of_the_file_system(tmp_path: Path) -> None:
-    names = [f"{label}/{number}.png" for label in ("b", "a") for number in (10, 9, 1)]
-    first = list_pictures(planted(tmp_path / "first", names))
-    second = list_pictures(planted(tmp_path / "second", reversed(names)))
-    assert first.pictures == second.pictures
-    assert [picture.source for picture in first.pictures][:3] == ["a/1.png", "a/9.png", "a/10.png"]
-
-
-def test_natural_order_takes_any_name() -> None:
-    names = ["a10", "a2", "A3", "", "９", "²", "10", "9" * 5000, "\udcff", "9"]
-    backwards = list(reversed(names))
-    assert sorted(names, key=natural_key) == sorted(backwards, key=natural_key)
-    assert sorted(["a10", "a2", "A3"], key=natural_key) == ["a2", "A3", "a10"]
-
-
-def test_a_link_to_a_folder_is_followed_but_not_round_in_a_circle(tmp_path: Path) -> None:
-    folder = planted(tmp_path / "pictures", ["cat/1.png", "dog/1.png"])
-    other = planted(tmp_path / "elsewhere", ["1.png"])
-    (folder / "owl").symlink_to(other)
-    (folder / "cat" / "round").symlink_to(folder)
-    (folder / "dog" / "gone.png").symlink_to(tmp_path / "nowhere.png")
-    listing = list_pictures(folder)
-    assert listing.classes == ("cat", "dog", "owl")
-    assert len(listing.pictures) == 3
-    assert any("skipped 1 link to a folder that contains it" in note for note in map(str, listing.notes))
-
-
-def test_a_table_among_classes_is_left_alone(tmp_path: Path) -> None:
-    files = {"cat/1.png": b"", "dog/1.png": b"", "guesses.csv": b"file,label\ncat/1.png,dog\ndog/1.png,cat\n"}
-    listing = list_pictures(planted(tmp_path, files))
-    assert {picture.source: picture.label for picture in listing.pictures}["cat/1.png"] == "cat"
-
-
-def test_a_path_that_is_not_there_or_no_data_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist"):
-        list_pictures(tmp_path / "nothing")
-    (tmp_path / "a.docx").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"is not a data set\. Expected a folder"):
-        list_pictures(tmp_path / "a.docx")
-
-
-@pytest.mark.skipif(os.name != "posix", reason="names of files are bytes there")
-def test_a_folder_whose_name_is_not_utf_8_is_refused_and_named(tmp_path: Path) -> None:
-    folder = planted(tmp_path / "pictures", ["dog/1.png"])
-    korean = os.fsencode(folder) + b"/" + "고양이".encode("euc-kr")
-    Path(os.fsdecode(korean)).mkdir()
-    (Path(os.fsdecode(korean)) / "1.png").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"not UTF-8: in EUC-KR it would be '고양이'.* Rename the folder"):
-        list_pictures(folder)
-    unknown = {"dog/1.png": b"", "\udcff\udcff/1.png": b""}
-    with pytest.raises(UsageError, match=r"The class b'\\xff\\xff' has a name that is not UTF-8\."):
-        list_pictures(planted(tmp_path / "unknown", unknown))

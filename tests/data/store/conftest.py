@@ -1,6 +1,7 @@
 """A folder of pictures, an empty cache, and what is counted of the work on them."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.store import headers, pixels
 from pellucid.decode.images import DecodedImage, DecodeSettings
-from pellucid.decode.workers import _Worker
+from pellucid.decode.workers import WorkerPool, WorkerResult
 from tests.data.listings import folder_of_pictures
 
 
@@ -42,12 +43,15 @@ def with_workers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(headers, "MIN_FOR_HEADER_WORKERS", 1)
     monkeypatch.setattr(pixels, "MIN_FOR_DECODE_WORKERS", 1)
     orders: list[int] = []
-    asked = _Worker.process
+    asked = WorkerPool.process
 
-    def counting(self: _Worker, contents: list[bytes], form: DecodeSettings | None) -> object:
-        answers = asked(self, contents, form)
-        orders.append(sum(answer is not None for answer in answers))
+    def counting(
+        self: WorkerPool, contents: Sequence[object], settings: DecodeSettings | None = None
+    ) -> list[WorkerResult | None]:
+        answers = asked(self, contents, settings)
+        if self.threads:
+            orders.append(sum(answer is not None for answer in answers))
         return answers
 
-    monkeypatch.setattr(_Worker, "process", counting)
+    monkeypatch.setattr(WorkerPool, "process", counting)
     return orders

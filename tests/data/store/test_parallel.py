@@ -19,7 +19,7 @@ from pellucid.data.store import parallel
 from pellucid.data.store.index import Index, Row
 from pellucid.data.store.pixels import pack
 from pellucid.decode.images import DecodeSettings
-from pellucid.decode.workers import _Worker
+from pellucid.decode.workers import WorkerPool, WorkerResult
 from tests.data.listings import file_bytes, listed
 from tests.data.store.packing import SMALL, is_right, mixed, until, workers_of
 
@@ -79,14 +79,17 @@ def test_what_a_lost_worker_leaves_is_done_all_the_same(
     for n in range(100, 200):
         (photos / "cat" / f"{n:05d}.png").write_bytes(file_bytes(n))
     monkeypatch.setattr(parallel, "CHUNK_ITEMS", 8)
-    decoded = _Worker.process
+    decoded = WorkerPool.process
 
-    def losing(self: _Worker, contents: list[bytes], form: DecodeSettings | None) -> object:
-        if form and len(with_workers) > 10:
-            self._process.kill()
-        return decoded(self, contents, form)
+    def losing(
+        self: WorkerPool, contents: Sequence[object], settings: DecodeSettings | None = None
+    ) -> list[WorkerResult | None]:
+        if settings and len(with_workers) > 10:
+            for worker in workers_of(os.getpid()):
+                os.kill(worker, signal.SIGKILL)
+        return decoded(self, contents, settings)
 
-    monkeypatch.setattr(_Worker, "process", losing)
+    monkeypatch.setattr(WorkerPool, "process", losing)
     packed = pack(listed(photos), SMALL, cache=cache)
     assert 0 in with_workers  # nothing was answered
     assert (packed.unreadable, packed.notes) == ((), ())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pellucid.models.kernels import build as kernels_build
-from pellucid.models.kernels.build import KERNELS, prepare
+from pellucid.models.kernels.build import KERNELS, compile_kernels, prepare
 from tests.toys import without_kernels
 
 
@@ -20,7 +20,7 @@ def test_torchs_operations_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_older_processor_keeps_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels_build, "instructions", lambda: "flags : fpu avx avx2 fma")
     with without_kernels():
-        assert "AVX-512" in kernels_build._prepared.__wrapped__()[0]
+        assert "AVX-512" in compile_kernels()[0]
         assert not KERNELS
 
 
@@ -36,7 +36,7 @@ def test_without_a_compiler_that_works_convolution_is_torchs(
         (tmp_path / "cc").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     with without_kernels():
-        phrase, failure = kernels_build._prepared.__wrapped__()
+        phrase, failure = compile_kernels()
         assert message in phrase
         assert (failure is not None) == bool(compiler)
         assert not KERNELS
@@ -48,6 +48,6 @@ def test_a_cache_that_cannot_be_written_changes_nothing_but_the_time(
     (tmp_path / "file").touch()
     monkeypatch.setenv("PELLUCID_HOME", str(tmp_path / "file" / "cache"))
     with without_kernels():
-        assert kernels_build._prepared.__wrapped__() == ("kernels compiled here", None)
+        assert compile_kernels() == ("kernels compiled here", None)
         assert KERNELS.keys() == {torch.float32, torch.bfloat16}
         KERNELS.clear()

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,8 +13,8 @@ from torch.nn import functional
 
 from pellucid.inference import scaled
 from pellucid.models import build
-from pellucid.models.kernels import fused
-from pellucid.models.kernels.fused import HalvingMaxPool, conv_relu_pool, fast_path
+from pellucid.models.kernels.build import KERNELS
+from pellucid.models.kernels.fused import MAX_PICTURE_CHANNELS, HalvingMaxPool, conv_relu_pool, fast_path
 from pellucid.training.loop import train
 from tests.toys import CLASSES, QUICK, economical, same_weights, toy_splits, without_kernels
 
@@ -32,6 +34,25 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def kernel_runs() -> Iterator[list[torch.dtype]]:
+    """Which compiled kernels run forward inside the block, in order."""
+    runs: list[torch.dtype] = []
+    compiled = dict(KERNELS)
+
+    def counted(dtype: torch.dtype) -> Any:
+        def forward(*arguments: Any) -> Any:
+            runs.append(dtype)
+            return compiled[dtype].forward(*arguments)
+
+        return SimpleNamespace(forward=forward, backward=compiled[dtype].backward)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for dtype in compiled:
+            patch.setitem(KERNELS, dtype, counted(dtype))
+        yield runs
+
+
 def layer(
     channels: int, filters: int, height: int, width: int, *, batch: int = 37
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,7 +69,7 @@ def one_after_the_other(maps: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def value_and_gradients(function: object, given: tuple[Tensor, Tensor, Tensor]) -> list[Tensor]:
-    maps = given[0].detach().clone().requires_grad_(given[0].shape[1] > fused.MAX_PICTURE_CHANNELS)
+    maps = given[0].detach().clone().requires_grad_(given[0].shape[1] > MAX_PICTURE_CHANNELS)
     pooled = function(maps, *given[1:])  # type: ignore[operator]
     asked = [tensor for tensor in (maps, *given[1:]) if tensor.requires_grad]
     generator = torch.Generator().manual_seed(6)
@@ -65,8 +86,9 @@ def test_the_kernel_is_convolution_relu_and_pooling_and_its_gradient_is_theirs(
     gradients over many pictures outgrow bfloat16 where they are stored in it, which is for the maps only."""
     maps, weight, bias = layer(*shape)
     expected = value_and_gradients(one_after_the_other, (maps, weight, bias))
-    assert fused._kernel_fits(maps.to(dtype), weight, dtype)
-    found = value_and_gradients(conv_relu_pool, (maps.to(dtype), weight, bias))
+    with kernel_runs() as runs:
+        found = value_and_gradients(conv_relu_pool, (maps.to(dtype), weight, bias))
+    assert runs == [dtype]
     for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other.to(one.dtype))
     with without_kernels():
@@ -121,19 +143,26 @@ def test_what_is_no_number_is_not_hidden(value: float, dtype: torch.dtype) -> No
 )
 def test_what_the_kernel_cannot_take_is_torchs(shape: tuple[int, int, int, int]) -> None:
     maps, weight, bias = layer(*shape)
-    assert not fused._kernel_fits(maps, weight, maps.dtype)
-    assert torch.equal(conv_relu_pool(maps, weight, bias), one_after_the_other(maps, weight, bias))
+    with kernel_runs() as runs:
+        assert torch.equal(conv_relu_pool(maps, weight, bias), one_after_the_other(maps, weight, bias))
+    assert runs == []
 
 
 def test_pictures_that_need_a_gradient_and_other_layouts_are_torchs() -> None:
     maps, weight, bias = layer(1, 16, 8, 8)
     maps.requires_grad_()
-    assert not fused._kernel_fits(maps, weight, maps.dtype)
-    (gradient,) = torch.autograd.grad(conv_relu_pool(maps, weight, bias).sum(), maps)
-    assert gradient.abs().sum() > 0
-    maps, weight, bias = layer(16, 16, 8, 8)
-    assert not fused._kernel_fits(maps.contiguous(), weight, maps.dtype)
-    assert not fused._kernel_fits(maps.double(), weight, torch.float64)
+    with kernel_runs() as runs:
+        (gradient,) = torch.autograd.grad(conv_relu_pool(maps, weight, bias).sum(), maps)
+        assert gradient.abs().sum() > 0
+        maps, weight, bias = layer(16, 16, 8, 8)
+        for other in (
+            (maps.contiguous(), weight, bias),
+            tuple(tensor.double() for tensor in (maps, weight, bias)),
+        ):
+            assert torch.equal(conv_relu_pool(*other), one_after_the_other(*other))
+        assert runs == []
+        conv_relu_pool(maps, weight, bias)
+    assert runs == [torch.float32], "these maps as they were are the kernel's"
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

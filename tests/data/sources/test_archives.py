@@ -1,0 +1,89 @@
+"""Archives are read in place, and nothing in them leads out."""
+
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pellucid.data.sources.detect import list_pictures
+from pellucid.errors import PellucidError, UsageError
+from tests.data.folders import picture, planted
+from tests.data.sources.written import FILES, contents, contents_of_others, labels, tarred, zipped
+
+
+def test_a_folder_a_zip_and_every_tar_are_the_same_pictures(tmp_path: Path) -> None:
+    folder = list_pictures(planted(tmp_path / "pets", FILES))
+    archives = [zipped(tmp_path / "pets.zip", FILES), tarred(tmp_path / "pets.tar", FILES)]
+    for suffix in ("gz", "bz2", "xz"):
+        archives.append(tarred(tmp_path / f"pets.tar.{suffix}", FILES, f"w:{suffix}"))
+    archives.append(
+        tarred(tmp_path / "gnu.tar", {f"./{name}": FILES[name] for name in FILES}, "w", tarfile.GNU_FORMAT)
+    )
+    archives.append(zipped(tmp_path / "wrapped.zip", {f"some pets/{name}": FILES[name] for name in FILES}))
+    for path in archives:
+        listing = list_pictures(path)
+        assert labels(listing) == labels(folder)
+        assert contents(listing) == contents(folder) == FILES
+        assert all(listing.stamp(index) for index in range(len(listing.pictures)))
+
+
+def test_long_and_korean_names_come_out_of_every_archive(tmp_path: Path) -> None:
+    name = f"고양이/{'a' * 120}/{'나' * 40}.png"
+    files = {name: picture(1), "개/1.png": picture(2)}
+    listings = [list_pictures(zipped(tmp_path / "a.zip", files))]
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        listings.append(list_pictures(tarred(tmp_path / f"{form}.tar", files, "w", form)))
+    for listing in listings:
+        assert contents(listing) == files
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../out/1.png", "/etc/1.png", "cat/../../1.png", "C:/1.png", "cat\\..\\1.png", "a" * 5000 + "/1.png"],
+)
+def test_an_archive_with_a_hostile_name_is_not_read(name: str, tmp_path: Path) -> None:
+    files = {"cat/1.png": picture(1), "dog/1.png": picture(2), name: picture(3)}
+    for path in (zipped(tmp_path / "a.zip", files), tarred(tmp_path / "a.tar", files)):
+        with pytest.raises(UsageError, match=r"would be outside of it\. The archive is not read"):
+            list_pictures(path)
+
+
+def test_two_members_of_one_name_links_and_cuts_are_told(tmp_path: Path) -> None:
+    twice = tmp_path / "twice.tar"
+    with tarfile.open(twice, "w") as archive:
+        for name in ("cat/1.png", "./cat/1.png"):
+            archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(UsageError, match="two members named"):
+        list_pictures(twice)
+    linked = tmp_path / "linked.tar"
+    with tarfile.open(linked, "w") as archive:
+        for name in ("cat/1.png", "dog/1.png"):
+            archive.addfile(tarfile.TarInfo(name))
+        link = tarfile.TarInfo("cat/passwd.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    listing = list_pictures(linked)
+    assert len(listing.pictures) == 2
+    assert any("skipped 1 link or device" in note for note in map(str, listing.notes))
+    whole = tarred(tmp_path / "whole.tar.gz", FILES, "w:gz").read_bytes()
+    (tmp_path / "cut.tar.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "cut.zip").write_bytes(zipped(tmp_path / "w.zip", FILES).read_bytes()[:-30])
+    (tmp_path / "noise.tar").write_bytes(np.random.default_rng(0).bytes(2048))
+    for name in ("cut.tar.gz", "cut.zip", "noise.tar"):
+        with pytest.raises(PellucidError, match=r"cut off or damaged"):
+            list_pictures(tmp_path / name)
+
+
+def test_a_damaged_member_of_a_zip_is_one_unreadable_picture(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:  # stored, so that a byte can be changed
+        for name, content in FILES.items():
+            archive.writestr(name, content)
+    path.write_bytes(path.read_bytes().replace(FILES["train/cat/1.png"][-30:], b"x" * 30))
+    listing = list_pictures(path)
+    broken = [one.source for one in listing.pictures].index("train/cat/1.png")
+    with pytest.raises(UsageError, match=r"'train/cat/1\.png' of .* cannot be read: Bad CRC"):
+        listing.read(broken)
+    assert len(contents_of_others(listing, broken)) == 4
