@@ -114,9 +114,9 @@ def test_a_picture_dropped_into_the_page_is_read_as_in_training(run: Run, watch:
     assert (watched.errors, watched.requests) == ([], [])
 
 
-def moving(kind: str) -> bytes:
+def moving(kind: str, size: tuple[int, int]) -> bytes:
     """Two frames, the first with a bar that is upright, the second with one that lies."""
-    frames = [Image.open(io.BytesIO(drawing(number))).resize((90, 40)) for number in (1, 0)]
+    frames = [Image.open(io.BytesIO(drawing(number))).resize(size) for number in (1, 0)]
     file = io.BytesIO()
     how = {"lossless": True} if kind == "WEBP" else {}
     frames[0].save(file, kind, save_all=True, append_images=frames[1:], **how)
@@ -135,9 +135,13 @@ def test_ground_and_first_frame_are_the_same_in_the_page(run: Run, watch: Callab
     page = watch(offline=True).page
     page.goto((run.folder / "report.html").as_uri())
     wait_for(page, "pellucid.runs[0].answerer.ready")
-    for kind, content in {
-        "png": clear(), "gif": moving("GIF"), "apng": moving("PNG"), "webp": moving("WEBP")
-    }.items():  # fmt: skip
+    pictures = {
+        "png": clear(),
+        "gif": moving("GIF", (90, 40)),
+        "apng": moving("PNG", (40, 90)),
+        "webp": moving("WEBP", (70, 60)),
+    }
+    for kind, content in pictures.items():
         before = page.evaluate("JSON.stringify(Array.from(pellucid.runs[0].pixels))")
         file = {"name": f"picture.{kind}", "mimeType": f"image/{kind}", "buffer": content}
         page.set_input_files("input[type=file]", file)
