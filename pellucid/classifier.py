@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pellucid.data.dataset import Dataset
-from pellucid.data.preprocess import SCALING, Preprocess
+from pellucid.data.preprocess import FITS, Preprocess
 from pellucid.decode.images import WHITE
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_object, write_bytes, write_json
@@ -243,8 +243,8 @@ def _fault(classes: tuple[object, ...], preprocess: Preprocess) -> str:
         return f"expected sizes from 1 to {MOST_PIXELS:,} pixels; got {numbers[1:]}."
     if preprocess.channels not in (1, 3):
         return f"expected pictures of 1 channel (gray) or 3 (colour); got {preprocess.channels}."
-    if preprocess.scaling not in SCALING:
-        return f"unknown scaling '{preprocess.scaling}'."
+    if preprocess.fit not in FITS:
+        return f"unknown fit '{preprocess.fit}'."
     if type(preprocess.background) is not int or not 0 <= preprocess.background <= 255:
         return f"expected a background from 0 to 255; got {preprocess.background!r}."
     if type(preprocess.white) is not int or not 1 <= preprocess.white <= WHITE:

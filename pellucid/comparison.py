@@ -131,14 +131,12 @@ def compare(
 
 
 def _refuse_different(first: Classifier, second: Classifier) -> None:
-    sizes = [
-        (each.preprocess.channels, each.preprocess.height, each.preprocess.width) for each in (first, second)
-    ]
-    if first.classes != second.classes or sizes[0] != sizes[1]:
+    forms = [each.preprocess.form for each in (first, second)]
+    if first.classes != second.classes or forms[0] != forms[1]:
         raise UsageError(
             f"Expected two networks of the same classes and pictures; got {len(first.classes)} classes "
-            f"({', '.join(first.classes[:5])}, ...) of {sizes[0]} and {len(second.classes)} "
-            f"({', '.join(second.classes[:5])}, ...) of {sizes[1]}."
+            f"({', '.join(first.classes[:5])}, ...) of {forms[0]} and {len(second.classes)} "
+            f"({', '.join(second.classes[:5])}, ...) of {forms[1]}."
         )
 
 

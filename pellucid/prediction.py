@@ -53,21 +53,21 @@ def predict_files(
     classifier: Classifier | str | Path,
     sources: str | Path | Iterable[str | Path],
     *,
-    scaling: str | None = None,
+    fit: str | None = None,
 ) -> Iterator[FilePrediction]:
     """One FilePrediction for every picture file, in order, as soon as some are ready.
 
     classifier  a Classifier, or the folder of a run
     sources     one path or several; of a folder every picture in it, in natural order
-    scaling     "stretch" converts pictures of another size or colour, "none" refuses them; without it, as the
+    fit     "stretch" converts pictures of another size or colour, "none" refuses them; without it, as the
                 classifier was trained
 
     A file that cannot be read has an `error` and does not end the iteration. Raises UsageError for an unknown
-    scaling and for a folder that holds no classifier.
+    fit and for a folder that holds no classifier.
     """
     if isinstance(classifier, str | Path):
         classifier = Classifier.load(classifier)
-    preprocess = classifier.preprocess.with_scaling(scaling)
+    preprocess = classifier.preprocess.with_fit(fit)
     paths = [sources] if isinstance(sources, str | Path) else sources
     files = (file for path in paths for file in picture_files(Path(path)))
     while some := list(islice(files, READ_AT_ONCE)):

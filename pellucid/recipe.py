@@ -5,6 +5,7 @@ import functools
 import inspect
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -17,8 +18,29 @@ Optimizer = Literal["adam", "adamw", "muon"]
 Schedule = Literal["constant", "one-cycle", "linear"]
 Precision = Literal["auto", "float32", "bfloat16"]
 Balance = Literal["auto", "none", "weights", "sampler"]
+Fitting = Literal["stretch", "pad", "crop"]
+Size = int | tuple[int, int]
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
+SMALLEST, LARGEST = 8, 1024  # pixels a side that own pictures are read with
+
+
+def checked_size(size: object) -> Size:
+    """A size as `Recipe` takes it, from a side, (height, width), a list of JSON, or "64x96" of a person.
+
+    Raises UsageError for what is no size.
+    """
+    given: Any = size
+    if isinstance(size, str) and re.fullmatch(r"\d{1,9}(x\d{1,9})?", size):
+        given = [int(side) for side in size.split("x")]
+    sides = list(given) if isinstance(given, list | tuple) else [given]
+    whole = len(sides) in (1, 2) and all(type(side) is int for side in sides)
+    if not whole or not (sides == [0] or all(SMALLEST <= side <= LARGEST for side in sides)):
+        raise UsageError(
+            f"Expected size from {SMALLEST} to {LARGEST:,} pixels (0: chosen by the pictures), or height and "
+            f"width such as 64x96; got {size}."
+        )
+    return (sides[0], sides[1]) if len(set(sides)) == 2 else sides[0]
 
 
 @suggest_names
@@ -53,9 +75,13 @@ class Recipe:
     seed             decides the split, the first weights, the order of pictures and what dropout drops
     precision        of the training arithmetic; "auto" is bfloat16 where the processor computes it natively
     threads          processor threads; 0: as many as the processor has cores
-    size             pixels a side that your own pictures are read with; 0: chosen by their sizes
+    size             pixels a side that your own pictures are read with, or (height, width); 0: chosen by
+                     their sizes
+    fit              how your own pictures of other proportions are read: "stretch" resizes the whole picture,
+                     "pad" keeps its proportions and puts a ground around it, "crop" takes its middle
     group_by         a column, or a pattern in the names, of your own pictures that stay on one side
     label_from       a column, or a pattern in the names, that holds the labels of your own pictures
+    crop_boxes       of your own pictures with annotations of COCO or Pascal VOC: each box is a picture
     """
 
     model: str = "tutorial"
@@ -76,12 +102,17 @@ class Recipe:
     seed: int = 42
     precision: Precision = "auto"
     threads: int = 0
-    size: int = 0
+    size: Size = 0
+    fit: Fitting = "stretch"
     group_by: str = ""
     label_from: str = ""
+    crop_boxes: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "size", checked_size(self.size))
         for field in fields(self):
+            if field.name == "size":
+                continue
             given: object = getattr(self, field.name)
             kind = type(field.default)
             if type(given) is not kind and (kind, type(given)) != (float, int):
@@ -99,8 +130,9 @@ class Recipe:
             raise UsageError("With `folds` the network kept learns from all pictures: leave `use_all` out.")
 
     def to_json(self) -> dict[str, Any]:
-        """The fields by name, as plain numbers and words."""
-        return asdict(self)
+        """The fields by name, as plain numbers and words; a size of height and width as a list."""
+        height_and_width = list(self.size) if isinstance(self.size, tuple) else self.size
+        return {**asdict(self), "size": height_and_width}
 
     @staticmethod
     def named(name: str, **settings: Any) -> "NamedRecipe":
@@ -147,6 +179,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": get_args(Schedule),
     "precision": get_args(Precision),
     "balance": get_args(Balance),
+    "fit": get_args(Fitting),
 }
 
 TINY = 1e-12
@@ -162,10 +195,11 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "folds": (0, 100, "from 2 to 100 (0: a test and a validation part are held out instead)"),
     "seed": (-(2**63), 2**63 - 1, "that fits 64 bits"),
     "threads": (0, 4096, "from 0 to 4,096 (0: one per core)"),
-    "size": (0, 1024, "from 0 to 1,024 pixels (0: chosen by the pictures)"),
 }
 
 DEFAULT = Recipe()
+# Settings that decide how pictures are read and split.
+READING = ("seed", "validation", "size", "fit", "group_by", "label_from", "crop_boxes")
 AUTO = "auto"  # in place of a network's name: several are tried, and the best on validation pictures is kept
 BUDGET = 120.0  # seconds that this takes on two cores of an ordinary machine, unless another budget is given
 MOST_EPOCHS = 150

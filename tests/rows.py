@@ -13,6 +13,7 @@ recipe.py
 inference.py
 decode/__init__.py
 decode/images.py
+decode/boxes.py
 decode/workers.py
 data/mapped.py
 data/preprocess.py
@@ -29,6 +30,7 @@ data/sources/table_labels.py
 data/sources/tables.py
 data/sources/table_files.py
 data/sources/annotations.py
+data/sources/boxes.py
 data/sources/parts.py
 data/sources/arrays.py
 data/sources/detect.py

@@ -306,7 +306,7 @@ SIZES: dict[str, Any] = {
     "channels": [0, 2, 4, -1, 1.0, "1", None, True, 10**30],
     "height": [0, -16, 16.5, "16", None, [], 10**9, 2**63, True, 3],
     "width": [0, -16, 16.5, "16", None, {}, 10**9, 3],
-    "scaling": ["", "squeeze", None, [], 7],
+    "fit": ["", "squeeze", None, [], 7],
     "code": ["print()"],
 }
 

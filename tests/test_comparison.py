@@ -78,8 +78,11 @@ def test_runs_of_other_pictures_or_classes_are_not_compared(place: Path, digits:
     with pytest.raises(UsageError, match="same classes and pictures"):
         compare(first, other, digits.test)
     larger = replace(first, preprocess=Preprocess(1, 28, 28))
-    with pytest.raises(UsageError, match=r"of \(1, 8, 8\) and 10 .* of \(1, 28, 28\)"):
+    with pytest.raises(UsageError, match=r"of \(1, 8, 8, 'stretch'\) and 10 .* of \(1, 28, 28, "):
         compare(first, larger, digits.test)
+    cropped = replace(first, preprocess=replace(first.preprocess, fit="crop"))
+    with pytest.raises(UsageError, match=r"of \(1, 8, 8, 'stretch'\) and 10 .* of \(1, 8, 8, 'crop'\)"):
+        compare(first, cropped, digits.test)
 
 
 def made_up(*, disagreements: list[Disagreement], pairs: dict[str, list[Pair]]) -> Comparison:

@@ -98,14 +98,14 @@ def test_pictures_of_another_size_are_refused_unless_they_may_be_stretched(run: 
     large = write_picture(tmp_path / "large.png", torch.zeros(1, 40, 30, dtype=torch.uint8))
     (refused,) = predict_files(run.classifier, large)
     assert "is 30x40 gray; this classifier was trained on 16x16 gray" in str(refused.error)
-    (answered,) = predict_files(run.classifier, large, scaling="stretch")
+    (answered,) = predict_files(run.classifier, large, fit="stretch")
     expected = run.classifier.predict(torch.zeros(1, 1, 16, 16, dtype=torch.uint8))[0]
     assert torch.equal(answered.probabilities, expected)  # type: ignore[arg-type]
 
 
 def test_bad_arguments_are_refused_when_the_first_answer_is_asked_for(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"Unknown scaling 'squeeze'\. Known: none, stretch"):
-        next(predict_files(run.classifier, [], scaling="squeeze"), None)
+    with pytest.raises(UsageError, match=r"Unknown fit 'squeeze'\. Known: none, stretch"):
+        next(predict_files(run.classifier, [], fit="squeeze"), None)
     with pytest.raises(UsageError, match=r"holds no model\.json"):
         next(predict_files(tmp_path, []), None)
 

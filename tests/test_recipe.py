@@ -15,7 +15,8 @@ from pellucid.recipe import CHOICES, RANGES, RECIPES, Recipe, changed, read_reci
 def test_every_setting_is_a_plain_value_with_a_rule() -> None:
     for field in fields(Recipe):
         assert type(field.default) in (str, int, float, bool)
-        assert field.name in {*CHOICES, *RANGES, "model", "augment", "group_by", "label_from", "use_all"}
+        named = {"model", "augment", "size", "group_by", "label_from", "crop_boxes", "use_all"}
+        assert field.name in {*CHOICES, *RANGES, *named}
 
 
 def test_a_recipe_cannot_be_changed_behind_ones_back() -> None:

@@ -9,7 +9,9 @@ import typer
 from pellucid.cli import completion
 from pellucid.cli.options import (
     AsJson,
+    CropBoxes,
     DataDir,
+    Fit,
     GroupBy,
     LabelFrom,
     Language,
@@ -23,7 +25,7 @@ from pellucid.cli.options import (
 from pellucid.cli.output import Output, facts_of
 from pellucid.cli.pictures import load
 from pellucid.errors import CheckFailed, UsageError, did_you_mean
-from pellucid.recipe import Recipe
+from pellucid.recipe import Recipe, checked_size
 
 if TYPE_CHECKING:
     from pellucid.data.audit.findings import Audit
@@ -52,8 +54,10 @@ def check(
         float, typer.Option(help="Share of the training pictures held out to choose the best epoch.")
     ] = Recipe.validation,
     size: Size = None,
+    fit: Fit = None,
     group_by: GroupBy = None,
     label_from: LabelFrom = None,
+    crop_boxes: CropBoxes = False,
     split: SplitTable = None,
     on_unreadable: OnUnreadable = None,
     fail_on: Annotated[
@@ -76,9 +80,16 @@ def check(
     kinds, language = _kinds(fail_on), requested_language(lang)
     refuse_streams_and_addresses(data)
     path = None if no_page else _page_path(data, out)
-    split_file = str(split.resolve()) if split else ""
     choices = Choices(
-        seed, validation, size or 0, group_by or "", split_file, on_unreadable or "skip", label_from or ""
+        seed,
+        validation,
+        checked_size(size or 0),
+        group_by or "",
+        str(split.resolve()) if split else "",
+        on_unreadable or "skip",
+        label_from=label_from or "",
+        fit=fit or Recipe.fit,
+        crop_boxes=crop_boxes,
     )
     splits = load(data, choices, data_dir)
     found = audit(splits)

@@ -11,10 +11,10 @@ import typer
 from pellucid.cli.options import (
     AsJson,
     DataDir,
+    FitOfRun,
     Language,
     Quiet,
     RunArgument,
-    Scaling,
     choice,
     refuse_streams_and_addresses,
     requested_language,
@@ -71,7 +71,7 @@ def explain(
     ] = 0,
     lang: Language = None,
     data_dir: DataDir = None,
-    scaling: Scaling = None,
+    fit: FitOfRun = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -85,7 +85,7 @@ def explain(
     _refuse_unwritable(files, out, kind)
     output = Output(quiet, as_json)
     classifier = Classifier.load(run_folder)
-    preprocess = classifier.preprocess.with_scaling(scaling)
+    preprocess = classifier.preprocess.with_fit(fit)
     explain_one = _explainer(classifier, run_folder, data_dir, neighbours, change=change)
     explained = []
     same = f"pellucid explain {shlex.quote(str(run_folder))} {shlex.join(map(str, files))}"

@@ -41,8 +41,26 @@ DataDir = Annotated[
     ),
 ]
 Size = Annotated[
-    int | None,
-    typer.Option(help="Side in pixels to which your pictures are resized; chosen from them unless given."),
+    str | None,
+    typer.Option(
+        metavar="SIDE|HEIGHTxWIDTH",
+        help="Pixels to which your pictures are resized: 96, or 64x96 for 64 rows of 96; chosen from them "
+        "unless given.",
+    ),
+]
+Fit = Annotated[
+    str | None,
+    choice(
+        "stretch|pad|crop",
+        "Your pictures of other proportions: stretch the whole picture (the default), pad it with a ground "
+        "around it, or crop to its middle.",
+    ),
+]
+CropBoxes = Annotated[
+    bool,
+    typer.Option(
+        "--crop-boxes", help="Of COCO or Pascal VOC annotations: each box is a picture, with its own class."
+    ),
 ]
 LabelFrom = Annotated[
     str | None,
@@ -66,9 +84,13 @@ OnUnreadable = Annotated[
     str | None, choice("skip|stop", "What to do with pictures of yours that cannot be read.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
-Scaling = Annotated[
+FitOfRun = Annotated[
     str | None,
-    choice("stretch|none", "Pictures of another size or colour: stretch converts them, none refuses them."),
+    choice(
+        "stretch|pad|crop|none",
+        "Pictures of another size or colour: none refuses them; as the run was trained unless given.",
+        "--fit",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one object per line.")]
 Language = Annotated[

@@ -41,6 +41,7 @@ HABITS = {
     "--random-state": "--seed", "--random-seed": "--seed", "--manual-seed": "--seed",
     "--image-size": "--size", "--img-size": "--size", "--imgsz": "--size", "--input-size": "--size",
     "--target-size": "--size", "--resize": "--size", "--resolution": "--size",
+    "--letterbox": "--fit", "--keep-aspect-ratio": "--fit", "--resize-mode": "--fit",
     "--output": "--out", "--output-dir": "--out", "--out-dir": "--out", "--outdir": "--out", "-o": "--out",
     "--save": "--out", "--save-dir": "--out", "--run-dir": "--out",
     "--val-split": "--validation", "--validation-split": "--validation", "--val": "--validation",

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, Quiet, RunArgument, Scaling, refuse_streams_and_addresses
+from pellucid.cli.options import AsJson, FitOfRun, Quiet, RunArgument, refuse_streams_and_addresses
 from pellucid.cli.output import Output, problem
 from pellucid.formatting import digits, percent
 
@@ -24,7 +24,7 @@ def predict(
     csv: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write every probability to this table.")
     ] = None,
-    scaling: Scaling = None,
+    fit: FitOfRun = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +37,7 @@ def predict(
     output = Output(quiet, as_json)
     classifier = Classifier.load(run_folder)
     rows, failed = [], False
-    for each in predict_files(classifier, files, scaling=scaling):
+    for each in predict_files(classifier, files, fit=fit):
         if each.probabilities is None:
             failed = True
             problem(each.error)

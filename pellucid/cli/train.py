@@ -12,7 +12,9 @@ import typer
 from pellucid.cli import completion
 from pellucid.cli.options import (
     AsJson,
+    CropBoxes,
     DataDir,
+    Fit,
     GroupBy,
     LabelFrom,
     Language,
@@ -29,7 +31,16 @@ from pellucid.cli.output import Output, duration
 from pellucid.cli.pictures import load, progress
 from pellucid.cli.report import write_and_name
 from pellucid.errors import UsageError
-from pellucid.recipe import AUTO, RECIPES, NamedRecipe, Recipe, changed, read_recipe
+from pellucid.recipe import (
+    AUTO,
+    READING,
+    RECIPES,
+    NamedRecipe,
+    Recipe,
+    changed,
+    checked_size,
+    read_recipe,
+)
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Splits
@@ -155,8 +166,10 @@ def train(
     ] = None,
     lang: Language = None,
     size: Size = None,
+    fit: Fit = None,
     group_by: GroupBy = None,
     label_from: LabelFrom = None,
+    crop_boxes: CropBoxes = False,
     split: SplitTable = None,
     on_unreadable: OnUnreadable = None,
     quiet: Quiet = False,
@@ -166,7 +179,9 @@ def train(
     flags = {name: value for name, value in locals().items() if name in asdict(Recipe())}
     if data is None and resume is None:
         raise UsageError(f"Train on which pictures?\n\n{EXAMPLES}".rstrip())
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in flags.items() if value is not None and value is not False}
+    if size is not None:
+        given["size"] = checked_size(size)
     others = (data, recipe, out, snapshots, split, on_unreadable, budget, warm_start)
     if resume is not None and (given or any(word is not None for word in others)):
         raise UsageError(
@@ -189,9 +204,11 @@ def train(
         run, splits = _resumed(resume, data_dir, output)
     else:
         settings = start if isinstance(start, Recipe) else start.resolve(1)
-        split_file = str(split.resolve()) if split else ""
-        choices = (settings.seed, settings.validation, settings.size, settings.group_by, split_file,
-                   on_unreadable or "skip", settings.label_from)  # fmt: skip
+        choices = {name: getattr(settings, name) for name in READING}
+        choices |= {
+            "split_file": str(split.resolve()) if split else "",
+            "on_unreadable": on_unreadable or "skip",
+        }
         run, splits = _begun(
             str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots, output=output,
             budget=_seconds(budget) if budget else None, warm_start=warm_start,
@@ -215,7 +232,7 @@ def _begun(
     data: str,
     recipe: Recipe | NamedRecipe,
     *,
-    choices: tuple[int, float, int, str, str, str, str],
+    choices: dict[str, Any],
     out: Path | None,
     data_dir: Path | None,
     snapshots: int | None,
@@ -247,7 +264,7 @@ def _begun(
         )
     parse_augmentations("none" if draft.augment == "auto" else draft.augment)
     preprocess = preprocess_of(source, draft.size) if source is not None else None
-    splits = load(data, Choices(*choices), data_dir, preprocess=preprocess)
+    splits = load(data, Choices(**choices), data_dir, preprocess=preprocess)
     output.origin(splits.origin)
     output.data(data, splits, quick_audit(splits))
     if draft.folds:

@@ -14,7 +14,7 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.detect import refuse_missing
 from pellucid.data.store.pixels import OnUnreadable
 from pellucid.errors import UsageError, did_you_mean
-from pellucid.recipe import refuse_unknown_keywords
+from pellucid.recipe import Fitting, Size, refuse_unknown_keywords
 
 __all__ = [
     "DATASETS",
@@ -49,11 +49,13 @@ def load(
     data_dir: str | Path | None = None,
     seed: int = 42,
     validation: float = 0.2,
-    size: int = 0,
+    size: Size = 0,
+    fit: Fitting = "stretch",
     group_by: str = "",
     split_file: str | Path = "",
     on_unreadable: OnUnreadable = "skip",
     label_from: str = "",
+    crop_boxes: bool = False,
     progress: Progress | None = None,
 ) -> Splits:
     """Pictures in three parts that share no picture, for training, validation and one final test.
@@ -63,12 +65,15 @@ def load(
                 never a folder: write "./mnist" for one
     data_dir    a folder to look for known data sets in first, then in PELLUCID_DATA, pellucid's cache,
                 Keras' and torchvision's
-    size        pixels per side of your own pictures; 0: chosen by their sizes
+    size        pixels per side of your own pictures, or (height, width); 0: chosen by their sizes
+    fit         what is done with your own pictures of other proportions: "stretch" resizes the whole picture,
+                "pad" keeps its proportions and puts a ground around it, "crop" takes its middle
     group_by    a column, or a pattern in the names, of your own pictures that stay on one side
     split_file  a run's split.csv: your own pictures are split as it says
     on_unreadable  "skip" passes over pictures that cannot be read, "stop" refuses them
     label_from  where the labels of your own pictures are: a table's column, or a pattern in the names, such
                 as "([a-z]+)_" for "cat" in cat_001.jpg
+    crop_boxes  of annotations of COCO or Pascal VOC: read each box as a picture of its own
     progress    called with what is done, how much so far and how much in all
 
     Where the data bring no validation part, the share `validation` of the training pictures is held out by
@@ -79,7 +84,9 @@ def load(
     PellucidError when a known data set is nowhere and cannot be downloaded.
     """
     split_path = str(Path(split_file).resolve()) if split_file else ""
-    choices = Choices(seed, validation, size, group_by, split_path, on_unreadable, label_from)
+    choices = Choices(
+        seed, validation, size, group_by, split_path, on_unreadable, label_from, fit, crop_boxes=crop_boxes
+    )
     return load_by(data, choices, data_dir=data_dir, progress=progress)
 
 
@@ -97,7 +104,9 @@ def load_by(
     """
     if not is_known(data):
         return read_own(data, choices, preprocess=preprocess, progress=progress).splits
-    given = [name for name in ("size", "group_by", "split_file", "label_from") if getattr(choices, name)]
+    usual = Choices()
+    names = ("size", "fit", "group_by", "split_file", "label_from", "crop_boxes")
+    given = [name for name in names if getattr(choices, name) != getattr(usual, name)]
     if given:
         raise UsageError(
             f"{' and '.join(f'`{name}`' for name in given)} is for your own pictures; "

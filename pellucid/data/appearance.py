@@ -5,23 +5,27 @@ its class.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from statistics import median
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch.nn import functional
 
 from pellucid.data.dataset import Dataset
-from pellucid.data.sources.listing import Listing
+from pellucid.data.sources.listing import Content, Listing
 from pellucid.data.store.parallel import READ_ERRORS
-from pellucid.decode.images import WHITE, Ink, ink_of
+from pellucid.decode.images import WHITE, Ink, decode_image, ink_of
 from pellucid.decode.workers import UNNAMED
+from pellucid.errors import UsageError
 from pellucid.language import Message, lazy_gettext
 
 SAMPLE = 96  # pictures whose values are looked at
 VISIBLE = 32  # of 255: a drawing that differs less from its ground is not seen
 GROUNDS = (0, 255, 128)
+NAMES = {0: lazy_gettext("black"), 255: lazy_gettext("white"), 128: lazy_gettext("medium gray")}
 BITS = range(8, 16)
 SIDE = 32  # pixels of the gray pictures that are mirrored
 FEW = 20  # pictures of a class from which its mean means something
@@ -58,9 +62,8 @@ def appearance_of(listing: Listing) -> Appearance:
     the least visible one stands out best. White is the highest value of as many bits as are used.
     """
     inks = list[Ink]()
-    for index in range(0, len(listing.pictures), max(1, len(listing.pictures) // SAMPLE)):
-        with suppress(*READ_ERRORS):
-            content = listing.read(index)
+    for content in _sample(listing):
+        with suppress(UsageError):
             if isinstance(content, bytes):
                 inks.append(ink_of(content, name=UNNAMED))
     notes = list[Message]()
@@ -78,13 +81,43 @@ def appearance_of(listing: Listing) -> Appearance:
     background = 0
     if any(brightness < VISIBLE for brightness in drawings):
         background = max(GROUNDS, key=lambda ground: min(abs(brightness - ground) for brightness in drawings))
-        names = {255: lazy_gettext("white"), 128: lazy_gettext("medium gray"), 0: lazy_gettext("black")}
         notes.append(
             lazy_gettext(
-                "transparent pictures are dark drawings: they are put on %(ground)s", ground=names[background]
+                "transparent pictures are dark drawings: they are put on %(ground)s",
+                ground=NAMES[background],
             )
         )
     return Appearance(background, white, tuple(notes))
+
+
+def padding_of(listing: Listing, appearance: Appearance) -> int:
+    """The ground around padded pictures, from a sample of them: the nearest to what most have on their edges.
+
+    Where `appearance` has put dark drawings on a ground, that one.
+    """
+    if appearance.background:
+        return appearance.background
+    edges = list[float]()
+    for content in _sample(listing):
+        with suppress(UsageError):
+            edges.append(_edge(content, appearance.white))
+    return min(GROUNDS, key=lambda ground: abs(median(edges) - ground)) if edges else 0
+
+
+def _sample(listing: Listing) -> Iterator[Content]:
+    """Some pictures, spread over the listing; what cannot be opened is left out."""
+    for index in range(0, len(listing.pictures), max(1, len(listing.pictures) // SAMPLE)):
+        with suppress(*READ_ERRORS):
+            yield listing.read(index)
+
+
+def _edge(content: Content, white: int) -> float:
+    """The median of a picture's outermost pixels, in gray on black: 0..255."""
+    if isinstance(content, bytes):
+        gray = np.asarray(decode_image(content, 0, white=white, name=UNNAMED).convert("L"))
+    else:
+        gray = content if content.ndim == 2 else content.mean(axis=2)
+    return float(np.median(np.concatenate([gray[0], gray[-1], gray[:, 0], gray[:, -1]])))
 
 
 def mirror_pairs(classes: Sequence[str]) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from pellucid.data.mapped import MappedImages, in_blocks
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.language import Message, message_from_json
-from pellucid.recipe import refuse_unknown_keywords
+from pellucid.recipe import Size, checked_size, refuse_unknown_keywords
 
 Indices = Tensor | Sequence[int] | slice
 
@@ -154,12 +154,18 @@ class Unreadable(NamedTuple):
 
 
 class FileHeader(NamedTuple):
-    """A picture as it was stored: its size in pixels, Pillow's mode ("RGB", "L" ...), its file's bytes."""
+    """A picture as it was stored: its size in pixels, Pillow's mode ("RGB", "L" ...), its file's bytes.
+
+    source    as in Dataset
+    has_more  whether the file has frames or pages after the first, the only one that is read
+    """
 
     width: int
     height: int
     mode: str
     bytes: int
+    source: str = ""
+    has_more: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,20 +174,27 @@ class Choices:
 
     seed           of the random split; the same seed and pictures give the same split
     validation     the share of training pictures held out for validation where the data come without any
-    size           pixels per side of your own pictures; 0: chosen from their sizes
+    size           pixels per side of your own pictures, or (height, width); 0: chosen from their sizes
     group_by       a column, or a pattern in the names: pictures with one value stay on one side of a split
     split_file     the path of a table that assigns every picture to a split; "" for none
     on_unreadable  "skip" or "stop"
     label_from     the column of labels, or a pattern that finds the label in a picture's path; "": by layout
+    fit            "stretch", "pad" or "crop": what is done with your own pictures of other proportions
+    crop_boxes     whether each box of annotations is read as a picture of its own
     """
 
     seed: int = 42
     validation: float = 0.2
-    size: int = 0
+    size: Size = 0
     group_by: str = ""
     split_file: str = ""
     on_unreadable: str = "skip"
     label_from: str = ""
+    fit: str = "stretch"
+    crop_boxes: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", checked_size(self.size))
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,17 +5,24 @@ side of a split each belongs (split_by_content).
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import cached_property
 from pathlib import Path
 from statistics import median_low
-from typing import Any
+from typing import Any, cast, get_args
 
 import torch
 
 from pellucid import files
-from pellucid.data.appearance import Appearance, appearance_of, mirror_pairs, mirrored_classes
+from pellucid.data.appearance import (
+    NAMES,
+    Appearance,
+    appearance_of,
+    mirror_pairs,
+    mirrored_classes,
+    padding_of,
+)
 from pellucid.data.dataset import (
     Choices,
     Dataset,
@@ -24,7 +31,7 @@ from pellucid.data.dataset import (
     Splits,
     content_hashes,
 )
-from pellucid.data.preprocess import Preprocess
+from pellucid.data.preprocess import Fit, Preprocess
 from pellucid.data.sources.detect import list_pictures
 from pellucid.data.sources.listing import SPLIT_NAMES, SPLITS, Listing, Picture
 from pellucid.data.sources.reasons import translate_reason
@@ -36,11 +43,24 @@ from pellucid.decode.images import ALPHA_MODES, DEEP_MODES
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
 from pellucid.language import Message, comma_joined, lazy_gettext, lazy_ngettext
+from pellucid.recipe import SMALLEST, Fitting, Size
 
 SIZES = (32, 64, 96, 128, 160, 224)
-SMALLEST, LARGEST = 8, 1024
 AS_THEY_ARE = 256  # pixels a side: up to here, pictures that are all of one size keep it
 SHOWN_REASONS = 3
+# How pictures are made to fit, in a sentence; those of one shape are only resized.
+NOTES = {
+    "same shape": lazy_gettext("pictures of %(sizes)s are read as %(size)s, %(kind)s"),
+    "stretch": lazy_gettext(
+        "pictures of %(sizes)s are read as %(size)s, %(kind)s: the whole picture, stretched to fit"
+    ),
+    "pad": lazy_gettext(
+        "pictures of %(sizes)s are read as %(size)s, %(kind)s: the whole picture, %(ground)s around it"
+    ),
+    "crop": lazy_gettext(
+        "pictures of %(sizes)s are read as %(size)s, %(kind)s: the middle, with the rest cut off"
+    ),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,20 +92,22 @@ def read_own(
     """
     choices = choices or Choices()
     _refuse_settings(choices)
-    listing = list_pictures(data, group_by=choices.group_by, label_from=choices.label_from)
+    listing = list_pictures(
+        data, group_by=choices.group_by, label_from=choices.label_from, crop_boxes=choices.crop_boxes
+    )
     chosen, sized, looked = preprocess, list[Message](), None
     if chosen is None:
-        appearance = lru_cache(maxsize=1)(partial(appearance_of, listing))
+        looks = _Looks(listing)
         looked = scan(
             listing,
-            lambda seen: _stretched(_chosen(seen, choices.size, appearance)[0]),
+            lambda seen: _converting(_chosen(seen, choices, looks)[0]),
             cache=cache,
             progress=progress,
         )
-        chosen, sized = _chosen(looked, choices.size, appearance)
+        chosen, sized = _chosen(looked, choices, looks)
     packed = pack(
         listing,
-        _stretched(chosen),
+        _converting(chosen),
         cache=cache,
         on_unreadable="stop" if choices.on_unreadable == "stop" else "skip",
         progress=progress,
@@ -106,6 +128,7 @@ def read_own(
     splits = _splits(whole, assigned.splits)
     augmentation, mirrored = _augmentation(splits.train)
     path = Path(data).resolve() if isinstance(data, str | Path) else None
+    headers = _headers(pictures, packed)
     origin = Origin(
         name=(path.name or str(path)) if path else "pictures",
         location=str(path) if path else "",
@@ -118,38 +141,54 @@ def read_own(
             *listing.notes,
             *sized,
             *_of_unreadable(packed),
+            *_of_first_frames(headers),
             *packed.notes,
             *replayed,
             *assigned.notes,
             *mirrored,
         ),
-        headers=tuple(FileHeader(each.width, each.height, each.mode, each.bytes) for each in packed.files),
+        headers=headers,
         groups=_groups(pictures, contents),
     )
     return OwnPictures(replace(splits, origin=origin), listing, packed)
 
 
-def chosen_size(sizes: Mapping[tuple[int, int], int]) -> tuple[int, int]:
+def chosen_size(sizes: Mapping[tuple[int, int], int], fit: str = "stretch") -> tuple[int, int]:
     """Height and width for pictures of these (width, height), each so many times.
 
-    Their own when all have one that is not large; else a square of the size that is next below the median of
-    their shorter sides, so that most pictures are made smaller and few are blown up.
+    Their own when all have one that is not large, and a square one where they are padded or cropped to a
+    square. Else a square of the size that is next below the median of their shorter sides, of padded ones of
+    their longer sides, so that most pictures are made smaller and few are blown up.
     """
     if len(sizes) == 1:
         width, height = next(iter(sizes))
-        if max(width, height) <= AS_THEY_ARE:
+        if max(width, height) <= AS_THEY_ARE and (width == height or fit == "stretch"):
             return height, width
-    shorter = median_low([min(size) for size, count in sizes.items() for _ in range(count)])
-    side = max((known for known in SIZES if known <= shorter), default=max(SMALLEST, shorter))
+    deciding = max if fit == "pad" else min
+    median = median_low([deciding(size) for size, count in sizes.items() for _ in range(count)])
+    side = max((known for known in SIZES if known <= median), default=max(SMALLEST, median))
     return side, side
 
 
+class _Looks:
+    """What pictures look like, asked for at most once: it takes decoding some."""
+
+    def __init__(self, listing: Listing) -> None:
+        self.listing = listing
+
+    @cached_property
+    def appearance(self) -> Appearance:
+        return appearance_of(self.listing)
+
+    @cached_property
+    def padding(self) -> int:
+        return padding_of(self.listing, self.appearance)
+
+
 def _refuse_settings(choices: Choices) -> None:
-    size, validation, on_unreadable = choices.size, choices.validation, choices.on_unreadable
-    if size and not SMALLEST <= size <= LARGEST:
-        raise UsageError(
-            f"Expected a size from {SMALLEST} to {LARGEST} pixels, or 0 to have it chosen; got {size}."
-        )
+    validation, on_unreadable = choices.validation, choices.on_unreadable
+    if choices.fit not in get_args(Fitting):
+        raise UsageError(f"Unknown fit '{choices.fit}'. Known: {', '.join(get_args(Fitting))}.")
     if not 0 < validation < 1:
         raise UsageError(f"Expected a validation share between 0 and 1, such as 0.2; got {validation}.")
     if on_unreadable not in ("skip", "stop"):
@@ -158,12 +197,10 @@ def _refuse_settings(choices: Choices) -> None:
         )
 
 
-def _chosen(
-    seen: Headers, size: int, appearance: Callable[[], Appearance]
-) -> tuple[Preprocess, list[Message]]:
-    """How the pictures are to be read, and a sentence on it.
+def _chosen(seen: Headers, choices: Choices, looks: _Looks) -> tuple[Preprocess, list[Message]]:
+    """How the pictures are to be read, and sentences on it.
 
-    appearance  asked if some have transparency or 16 bits
+    looks  asked if some have transparency or 16 bits, or are to be padded
     """
     sizes = seen.sizes
     if not sizes:
@@ -171,28 +208,34 @@ def _chosen(
             f"'{one.source}' {one.reason.rstrip('.')}" for one in seen.unreadable[:SHOWN_REASONS]
         )
         raise UsageError(f"None of the {len(seen.files):,} pictures can be read. {reasons}.")
-    height, width = (size, size) if size else chosen_size(sizes)
+    height, width = _height_and_width(choices.size) if choices.size else chosen_size(sizes, choices.fit)
+    special = seen.modes.keys() & {*ALPHA_MODES, *DEEP_MODES, "P"}
+    appearance = looks.appearance if special else Appearance()
     alike = len(sizes) == 1 and (width, height) in sizes
-    looks = appearance() if seen.modes.keys() & {*ALPHA_MODES, *DEEP_MODES, "P"} else Appearance()
+    fit: Fit = "none" if alike and choices.fit == "stretch" else cast(Fit, choices.fit)
+    background = looks.padding if fit == "pad" else appearance.background
     kind = lazy_gettext("gray") if seen.channels == 1 else lazy_gettext("colour")
     if alike:
         note = lazy_gettext("all pictures are %(size)s, %(kind)s", size=f"{width}x{height}", kind=kind)
-        return Preprocess(seen.channels, height, width, "none", looks.background, looks.white), [
-            note,
-            *looks.notes,
-        ]
-    small, large = (f"{one[0]}x{one[1]}" for one in (min(sizes, key=min), max(sizes, key=min)))
-    found = lazy_gettext("%(low)s to %(high)s", low=small, high=large) if small != large else small
-    taken = {"sizes": found, "size": f"{width}x{height}", "kind": kind}
-    note = lazy_gettext("pictures of %(sizes)s are read as %(size)s, %(kind)s", **taken)
-    return Preprocess(seen.channels, height, width, "stretch", looks.background, looks.white), [
-        note,
-        *looks.notes,
-    ]
+    else:
+        small, large = (f"{one[0]}x{one[1]}" for one in (min(sizes, key=min), max(sizes, key=min)))
+        found = lazy_gettext("%(low)s to %(high)s", low=small, high=large) if small != large else small
+        wide = lazy_gettext("%(width)s wide and %(height)s high", width=width, height=height)
+        size = f"{width}x{height}" if width == height else wide
+        fitting = {"sizes": found, "size": size, "kind": kind, "ground": NAMES[background]}
+        same_shape = all(size[0] * height == size[1] * width for size in sizes)
+        note = Message(NOTES["same shape" if same_shape else fit].sentence, fitting)
+    read = Preprocess(seen.channels, height, width, fit, background, appearance.white)
+    return read, [note, *appearance.notes]
 
 
-def _stretched(preprocess: Preprocess) -> Preprocess:
-    return replace(preprocess, scaling="stretch")
+def _height_and_width(size: Size) -> tuple[int, int]:
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def _converting(preprocess: Preprocess) -> Preprocess:
+    """The same, but colours are converted where "none" would refuse them."""
+    return replace(preprocess, fit="stretch") if preprocess.fit == "none" else preprocess
 
 
 def _whole(listing: Listing, packed: PackedImages) -> Dataset:
@@ -264,6 +307,27 @@ def _of_unreadable(packed: PackedImages) -> list[Message]:
             len(packed.unreadable),
             names=shown,
             more=more,
+        )
+    ]
+
+
+def _headers(pictures: Sequence[Picture], packed: PackedImages) -> tuple[FileHeader, ...]:
+    return tuple(
+        FileHeader(file.width, file.height, file.mode, file.bytes, picture.source, file.has_more)
+        for picture, file in zip(pictures, packed.files, strict=True)
+    )
+
+
+def _of_first_frames(headers: Sequence[FileHeader]) -> list[Message]:
+    names = [header.source for header in headers if header.has_more]
+    if not names:
+        return []
+    return [
+        lazy_ngettext(
+            "%(count)s file has several frames or pages, of which the first is read: %(names)s",
+            "%(count)s files have several frames or pages, of which the first is read: %(names)s",
+            len(names),
+            names=listed(names),
         )
     ]
 

@@ -6,7 +6,7 @@ decoding in processes of its own, so a picture is the same tensor wherever it is
 
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -28,9 +28,9 @@ from pellucid.decode.images import (
 )
 from pellucid.errors import UsageError
 
-SCALING = ("none", "stretch")
+Fit = Literal["none", "stretch", "pad", "crop"]
+FITS: tuple[Fit, ...] = get_args(Fit)
 
-Scaling = Literal["none", "stretch"]
 AnyPicture = str | Path | bytes | NDArray[Any] | Tensor | Image.Image
 
 
@@ -40,16 +40,20 @@ class Preprocess:
 
     channels  1 keeps or makes gray, 3 keeps or makes colour
     height, width  in pixels
-    scaling   "none": a picture of another size, or a coloured one for a gray network, is refused;
-              "stretch": it is converted, and averaged or interpolated to the size
-    background  0 (black) to 255 (white): what shows through where a picture is transparent
+    fit       what is done with a picture of another size. "none" refuses it, and a coloured one where the
+              network takes gray. "stretch" resizes the whole picture to height x width; "pad" resizes it as
+              far as it goes in, and fills what is left on two sides with the background; "crop" resizes its
+              middle, as large as it can be cut out in that shape. Resizing averages pixels where both sides
+              shrink, and is bicubic otherwise
+    background  0 (black) to 255 (white): what shows through where a picture is transparent, and around a
+              padded one
     white     the value of a 16-bit file that is white: 65535, or less where fewer bits are used
     """
 
     channels: int
     height: int
     width: int
-    scaling: Scaling = "none"
+    fit: Fit = "none"
     background: int = 0
     white: int = WHITE
 
@@ -84,13 +88,18 @@ class Preprocess:
             return DecodedImage(None, str(error))
         return DecodedImage(ImageHeader(image.width, image.height, image.mode), "", sketch_of(image), pixels)
 
-    def with_scaling(self, scaling: str | None) -> "Preprocess":
-        """The same with another scaling; None changes nothing. Raises UsageError for an unknown one."""
-        if scaling is None:
+    def with_fit(self, fit: str | None) -> "Preprocess":
+        """The same with another `fit`; None changes nothing. Raises UsageError for an unknown one."""
+        if fit is None:
             return self
-        if scaling not in SCALING:
-            raise UsageError(f"Unknown scaling '{scaling}'. Known: {', '.join(SCALING)}.")
-        return replace(self, scaling="stretch" if scaling == "stretch" else "none")
+        if fit not in FITS:
+            raise UsageError(f"Unknown fit '{fit}'. Known: {', '.join(FITS)}.")
+        return replace(self, fit=fit)
+
+    @property
+    def form(self) -> tuple[int, int, int, str]:
+        """Channels, height, width and fit; networks with the same can be shown the same tensors."""
+        return self.channels, self.height, self.width, "stretch" if self.fit == "none" else self.fit
 
     @property
     def decode_settings(self) -> DecodeSettings:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, NamedTuple
@@ -29,7 +29,7 @@ TRANSPARENT_SHARE = 0.05  # of an image's pixels, from which its drawing is told
 SKETCH_SIDE = 16  # a sketch samples at most 16x16 pixels
 
 # Part of every store's key. Raise the number when a change here may give other pixels for the same file.
-DECODER = f"2, Pillow {PIL.__version__}"
+DECODER = f"3, Pillow {PIL.__version__}"
 
 ORIENTATION = 0x0112  # the EXIF tag of how the camera was held
 TRANSPOSE_BY_ORIENTATION = {
@@ -49,17 +49,21 @@ class DecodeSettings(NamedTuple):
     channels: int
     height: int
     width: int
-    scaling: str
+    fit: str
     background: int
     white: int = WHITE
 
 
 class ImageHeader(NamedTuple):
-    """What an image file declares, read without decoding: width and height as stored, and Pillow's mode."""
+    """What an image file declares, read without decoding: width and height as stored, and Pillow's mode.
+
+    has_more  whether there are further frames or pages after the first, the only one that is read
+    """
 
     width: int
     height: int
     mode: str
+    has_more: bool = False
 
 
 class DecodedImage(NamedTuple):
@@ -83,7 +87,7 @@ def read_header(picture: str | Path | bytes, *, name: str = "") -> ImageHeader:
     Raises UsageError, naming the picture, when it is absent, of no known format, or too large.
     """
     with _open_image(display_name(picture, name), picture) as image:
-        return ImageHeader(image.width, image.height, image.mode)
+        return _header(image)
 
 
 def decode_image(
@@ -104,6 +108,40 @@ def upright_8bit(image: Image.Image, background: int, *, white: int = WHITE, nam
     Raises UsageError, naming the picture, when its black and white are unknown.
     """
     return _to_8bit(_load_upright(name, image), background, white)
+
+
+class StoredImage(NamedTuple):
+    """A decoded image as it is stored.
+
+    image  in its own mode; of a very large JPEG at a part of its size
+    size   width and height that the file declares
+    turn   what makes it upright; None where it is
+    """
+
+    image: Image.Image
+    size: tuple[int, int]
+    turn: Image.Transpose | None
+
+
+def decode_stored(picture: bytes, *, name: str) -> StoredImage:
+    """An image file as it is stored. Raises UsageError, naming the picture, when it cannot be read."""
+    with _open_image(name, picture) as image:
+        size = image.size
+        turn = _load(name, image)
+        return StoredImage(image, size, turn)
+
+
+def encoded(image: Image.Image) -> bytes:
+    """An image as a PNG file that decodes to the same pixels: with its transparency and its 16 bits."""
+    if image.mode in DEEP_MODES:
+        image = image if image.mode == "I;16" else image.convert("I")
+    elif image.mode in ALPHA_MODES or "transparency" in image.info:
+        image = image.convert("RGBA")
+    else:
+        image = _to_8bit(image, 0)
+    file = io.BytesIO()
+    image.save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 class Ink(NamedTuple):
@@ -140,7 +178,7 @@ def decode_bytes(content: bytes, settings: DecodeSettings, *, name: str) -> Deco
     header: ImageHeader | None = None
     try:
         with _open_image(name, content) as image:
-            header = ImageHeader(image.width, image.height, image.mode)
+            header = _header(image)
             upright = _load_upright(name, image)
             sketch = sketch_of(upright)
             image_8bit = _to_8bit(upright, settings.background, settings.white)
@@ -174,21 +212,52 @@ def _rgb_bytes(image: Image.Image, background: int = 0) -> bytes:
 
 
 def to_pixels(image: Image.Image, settings: DecodeSettings, *, name: str) -> bytes:
-    """The pixels of a gray or colour image as (C, H, W), one byte each, converted and resized as asked.
+    """The pixels of a gray or colour image as (C, H, W), one byte each, converted and made to fit as asked.
 
-    Raises UsageError, naming the picture, when it would have to be converted but scaling is "none".
+    Raises UsageError, naming the picture, when it would have to be converted but `fit` is "none".
     """
-    if settings.scaling == "none":
+    if settings.fit == "none":
         _refuse_mismatch(name, image, settings)
     mode = "L" if settings.channels == 1 else "RGB"
-    size = (settings.width, settings.height)
     if image.mode != mode:
         image = image.convert(mode)
-    if image.size != size:
-        shrinks = image.width >= size[0] and image.height >= size[1]
-        image = image.resize(size, Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC)
+    if image.size != (settings.width, settings.height):
+        image = _fitted(image, settings)
     pixels = image.tobytes()  # (H, W, C)
     return pixels if settings.channels == 1 else pixels[0::3] + pixels[1::3] + pixels[2::3]
+
+
+def _fitted(image: Image.Image, settings: DecodeSettings) -> Image.Image:
+    """The image in the size asked for: all of it, all of it on the background, or its middle.
+
+    `fitted` in assets/pad/preprocess.js does the same, byte for byte.
+    """
+    width, height = image.size
+    size = inner = (settings.width, settings.height)
+    is_wide = width * settings.height > height * settings.width  # wider than the shape asked for
+    if settings.fit == "crop":
+        kept_width = max(1, _rounded(height * settings.width, settings.height)) if is_wide else width
+        kept_height = height if is_wide else max(1, _rounded(width * settings.height, settings.width))
+        left, top = (width - kept_width) // 2, (height - kept_height) // 2
+        image = image.crop((left, top, left + kept_width, top + kept_height))
+    elif settings.fit == "pad" and is_wide:
+        inner = (size[0], max(1, _rounded(height * size[0], width)))
+    elif settings.fit == "pad":
+        inner = (max(1, _rounded(width * size[1], height)), size[1])
+    shrinks = image.width >= inner[0] and image.height >= inner[1]
+    resampling = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
+    # Rows, then columns: in one call Pillow takes the order that is quicker, and rounds in between.
+    image = image.resize((inner[0], image.height), resampling).resize(inner, resampling)
+    if inner == size:
+        return image
+    padded = Image.new(image.mode, size, (settings.background,) * len(image.getbands()))
+    padded.paste(image, ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
+    return padded
+
+
+def _rounded(numerator: int, denominator: int) -> int:
+    """The quotient as the nearest whole number, a half upwards."""
+    return (2 * numerator + denominator) // (2 * denominator)
 
 
 def display_name(picture: str | Path | bytes, name: str) -> str:
@@ -231,8 +300,25 @@ def _open_image(name: str, picture: str | Path | bytes) -> Iterator[Image.Image]
         raise UsageError(f"{name} cannot be read: {reason}. It may be cut off or damaged.") from error
 
 
+def _header(image: Image.Image) -> ImageHeader:
+    width, height, mode = image.width, image.height, image.mode
+    has_more = False
+    if image.format != "MPO":  # a phone's photo, with a preview or a depth map behind it
+        with suppress(Exception):  # damage behind the first frame, which may be sound
+            has_more = bool(getattr(image, "is_animated", False))
+        with suppress(EOFError):
+            image.seek(0)
+    return ImageHeader(width, height, mode, has_more)
+
+
 def _load_upright(name: str, image: Image.Image) -> Image.Image:
     """The decoded image, upright; a very large JPEG at a part of its size."""
+    turn = _load(name, image)
+    return image if turn is None else image.transpose(turn)
+
+
+def _load(name: str, image: Image.Image) -> Image.Transpose | None:
+    """Decode the image in place; what makes it upright."""
     if (reduction := _reduction(image)) > 1:
         image.draft(None, (image.width // reduction, image.height // reduction))
     image.load()
@@ -241,8 +327,7 @@ def _load_upright(name: str, image: Image.Image) -> Image.Image:
             f"{name} has 32 bits per pixel, and the file does not say which values are black and white. "
             "Convert it to 8 or 16 bits first."
         )
-    turn = TRANSPOSE_BY_ORIENTATION.get(image.getexif().get(ORIENTATION, 1))
-    return image if turn is None else image.transpose(turn)
+    return TRANSPOSE_BY_ORIENTATION.get(image.getexif().get(ORIENTATION, 1))
 
 
 def _reduction(image: Image.Image) -> int:
@@ -355,5 +440,5 @@ def _refuse_mismatch(name: str, image: Image.Image, settings: DecodeSettings) ->
     expected = f"{settings.width}x{settings.height} {'gray' if settings.channels == 1 else 'colour'}"
     raise UsageError(
         f"{name} is {image.width}x{image.height} {kind}; this classifier was trained on {expected} "
-        "pictures. Convert it, or let pellucid do so with `scaling=stretch`."
+        "pictures. Convert it, or let pellucid do so with `fit=stretch`."
     )

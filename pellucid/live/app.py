@@ -263,8 +263,8 @@ def received(subject: Subject, content: bytes) -> Tensor:
         pixels = gray(content)
         if pixels.shape != (preprocess.height, preprocess.width):
             return torch.from_numpy(place_picture(as_ink(pixels), rule))[None]
-    if preprocess.scaling == "none":
-        preprocess = replace(preprocess, scaling="stretch")
+    if preprocess.fit == "none":
+        preprocess = replace(preprocess, fit="stretch")
     return preprocess.read(content)
 
 
@@ -283,6 +283,8 @@ def _data_for_torch(subject: Subject, answerer: Answerer, reason: str) -> PadDat
         too_large_for_snapshots=TooLargeForSnapshots(weights, MAX_WEIGHTS) if weights > MAX_WEIGHTS else None,
         torch=TorchData(layers, answerer.evidence, reason),
         evidence=evidence_data(subject.verdicts),
+        fit=classifier.preprocess.fit,
+        background=classifier.preprocess.background,
     )
 
 

@@ -20,10 +20,8 @@ def disputed(subjects: Sequence[Subject]) -> DisputedData | None:
     """
     first = subjects[0]
     kinds = {
-        (subject.classifier.classes, subject.classifier.preprocess.channels,
-         subject.classifier.preprocess.height, subject.classifier.preprocess.width, subject.data)
-        for subject in subjects
-    }  # fmt: skip
+        (subject.classifier.classes, subject.classifier.preprocess.form, subject.data) for subject in subjects
+    }
     if len(subjects) < 2 or len(kinds) > 1 or first.test is None or not len(first.test):
         return None
     pictures = class_balanced_sample(first.test, MAX_CLASSIFIED)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
+from pellucid.data.preprocess import Fit
 from pellucid.pad.program import Operation
 from pellucid.pad.strokes import Rule
 
@@ -160,6 +161,7 @@ class PadData:
     scales                   lowest and highest value of each layer over the test pictures
     ablation_pictures        the number of pictures on which channels were switched off one by one; 0: none
     too_large_for_snapshots  why the run kept no snapshots, where its size is the reason
+    fit, background          as in Preprocess: how a picture of another size is made to fit
     """
 
     classes: Sequence[str]
@@ -177,6 +179,8 @@ class PadData:
     too_large_for_snapshots: TooLargeForSnapshots | None = None
     torch: TorchData | None = None
     evidence: EvidenceData = EvidenceData()
+    fit: Fit = "none"
+    background: int = 0
 
 
 @dataclass(frozen=True)

@@ -204,6 +204,8 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
         else {},
         snapshots=_snapshots(program, subject.snapshots, pictures, snapshot_bytes),
         evidence=evidence_data(subject.verdicts),
+        fit=classifier.preprocess.fit,
+        background=classifier.preprocess.background,
     )
 
 

@@ -373,6 +373,7 @@ KINDS_BY_SECTION: dict[str, tuple[str, ...]] = {
     "bursts": ("burst",),
     "blank": ("blank",),
     "classes": ("small-class", "absent-class", "imbalance"),
+    "light": ("frames",),
 }
 
 SECTIONS: tuple[tuple[str, str, Callable[[Subject], CheckRecord | None]], ...] = (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -34,7 +34,16 @@ from pellucid.models import (
     own_network,
 )
 from pellucid.models.kernels.build import compile_failure, prepare
-from pellucid.recipe import AUTO, NamedRecipe, Recipe, read_recipe, refuse_unknown_keywords, with_model
+from pellucid.recipe import (
+    AUTO,
+    READING,
+    Fitting,
+    NamedRecipe,
+    Recipe,
+    read_recipe,
+    refuse_unknown_keywords,
+    with_model,
+)
 from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint
 from pellucid.runs.choose import Candidate, choose, leaves_open
 from pellucid.runs.environment import environment_of
@@ -284,14 +293,15 @@ def resolved(recipe: Recipe, train: Dataset, origin: Origin) -> Recipe:
     if recipe.augment == "auto":
         recipe = replace(recipe, augment=origin.augmentation)
     if origin.found:
-        stretched = origin.preprocess is not None and origin.preprocess.scaling == "stretch"
-        size = origin.preprocess.height if origin.preprocess and stretched else origin.choices.size
+        choices, read = origin.choices, origin.preprocess
         recipe = replace(
             recipe,
-            validation=origin.choices.validation,
-            size=size,
-            group_by=origin.choices.group_by,
-            label_from=origin.choices.label_from,
+            validation=choices.validation,
+            size=(read.height, read.width) if read and read.fit != "none" else choices.size,
+            fit=cast(Fitting, choices.fit),
+            group_by=choices.group_by,
+            label_from=choices.label_from,
+            crop_boxes=choices.crop_boxes,
         )
     return replace(
         recipe,
@@ -354,8 +364,7 @@ def _loaded(
 ) -> Splits:
     """The pictures, read and split as the recipe says: what `pellucid train` does."""
     settings = _settings(recipe)
-    own = {"group_by": settings.group_by, "label_from": settings.label_from}
-    choices = Choices(settings.seed, settings.validation, settings.size, **own)
+    choices = Choices(**{name: getattr(settings, name) for name in READING})
     preprocess = preprocess_of(source, settings.size) if source is not None else None
     return load_by(data, choices, data_dir=data_dir, preprocess=preprocess)
 

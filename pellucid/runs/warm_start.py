@@ -13,7 +13,7 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_object
 from pellucid.formatting import listed, plural
-from pellucid.recipe import AUTO, NamedRecipe, Recipe, with_model
+from pellucid.recipe import AUTO, NamedRecipe, Recipe, Size, with_model
 from pellucid.runs.run import Run
 from pellucid.runs.tables import seen_contents
 
@@ -73,16 +73,17 @@ def recipe_from(recipe: Recipe | NamedRecipe, run: Run) -> Recipe | NamedRecipe:
     return with_model(recipe, run.recipe.model)
 
 
-def preprocess_of(run: Run, size: int = 0) -> Preprocess:
+def preprocess_of(run: Run, size: Size = 0) -> Preprocess:
     """How the run read its pictures, for pictures of any size. Raises UsageError when another `size` is
     asked for."""
     used = run.classifier.preprocess
-    if size and (size, size) != (used.height, used.width):
+    sides = size if isinstance(size, tuple) else (size, size)
+    if size and sides != (used.height, used.width):
         raise UsageError(
-            f"'{run.folder}' takes pictures of {used.width}x{used.height}; `size={size}` was asked for. "
+            f"'{run.folder}' takes pictures of {used.width}x{used.height}; `size={'x'.join(map(str, sides))}` was asked for. "
             "Leave `size` out."
         )
-    return replace(used, scaling="stretch") if used.scaling == "none" else used
+    return replace(used, fit="stretch") if used.fit == "none" else used
 
 
 def refuse_other_pictures(run: Run, dataset: Dataset, preprocess: Preprocess) -> None:
@@ -95,8 +96,8 @@ def refuse_other_pictures(run: Run, dataset: Dataset, preprocess: Preprocess) ->
             f"are {_described(dataset.channels, height, width)}. Have `fit` read them as that run did: give "
             "it their folder or name instead of Splits."
         )
-    alike = "none" in (used.scaling, preprocess.scaling)
-    if used != (replace(preprocess, scaling=used.scaling) if alike else preprocess):
+    alike = "none" in (used.fit, preprocess.fit)
+    if used != (replace(preprocess, fit=used.fit) if alike else preprocess):
         raise UsageError(
             f"'{run.folder}' reads pictures as {used}, these were read as {preprocess}. Have `fit` read them "
             "as that run did: give it their folder or name instead of Splits."

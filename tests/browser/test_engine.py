@@ -16,7 +16,7 @@ from PIL import Image
 import pellucid
 from pellucid import formatting
 from pellucid.classifier import Classifier
-from pellucid.data.preprocess import Preprocess
+from pellucid.data.preprocess import Fit, Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation import counterfactual
 from pellucid.explanation.activations import last_spatial_layer
@@ -286,19 +286,20 @@ def test_pictures_are_placed_and_measured_as_in_python(engine) -> None:
             assert found[3][name] == pytest.approx(values[0], abs=1e-9)
 
 
+@pytest.mark.parametrize("fit", ["stretch", "pad", "crop"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pictures_are_made_to_fit_as_preprocess_does(engine, channels: int) -> None:
+def test_pictures_are_made_to_fit_as_preprocess_does(engine, channels: int, fit: Fit) -> None:
     chance = np.random.default_rng(6)
-    for height, width in ((64, 48), (31, 57), (9, 40), (7, 5), (28, 90), (28, 28)):
+    for height, width in ((64, 48), (31, 57), (9, 40), (7, 5), (28, 90), (28, 28), (3, 200), (201, 2)):
         pixels = chance.integers(0, 256, (height, width, 3)).astype(np.uint8)
         rgba = np.concatenate([pixels, np.full((height, width, 1), 255, dtype=np.uint8)], axis=2)
         found = engine.evaluate(
-            """([rgba, height, width, channels]) => PellucidPreprocess.planes(
-              PellucidSnapshots.bytesOf(rgba), height, width, channels)
-              .map((plane) => Array.from(PellucidPreprocess.resized(plane, height, width, 28, 24)))""",
-            [text(rgba), height, width, channels],
+            """([rgba, height, width, channels, fit]) => PellucidPreprocess.planes(
+              PellucidSnapshots.bytesOf(rgba), height, width, channels).map((plane) => Array.from(
+              PellucidPreprocess.fitted(plane, [height, width], [28, 24], { fit, background: 77 })))""",
+            [text(rgba), height, width, channels, fit],
         )
-        known = Preprocess(channels, 28, 24, "stretch").read(pixels)
+        known = Preprocess(channels, 28, 24, fit, 77).read(pixels)
         assert np.array_equal(np.array(found).reshape(channels, 28, 24), known.numpy()), (height, width)
 
 

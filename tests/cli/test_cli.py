@@ -38,7 +38,10 @@ def test_a_folder_that_may_not_be_written_is_told(
     assert "pellucid: Cannot write 'runs': Permission denied. Make room or choose a folder" in err
     monkeypatch.setattr(Path, "exists", refuse)
     code, _, err = call("train", "toys", "--out", "x")
-    assert (code, err) == (1, "pellucid: 'x': Permission denied.\n")
+    assert (code, err) == (
+        1,
+        "pellucid: 'x': You may not read or write it. Change its permissions, or name another.\n",
+    )
 
 
 def test_a_name_that_is_too_long_is_told(call: Call) -> None:

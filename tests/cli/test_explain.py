@@ -113,13 +113,16 @@ def test_maps_carry_the_verdict_of_the_run_s_report(place: Path, ran: Ran) -> No
     untested = ran("explain", "one", "0.png", "--out", "x.html").stdout
     assert "Not tested on this network: run 'pellucid report'." in untested
     weights = json.loads((place / "one" / "model.json").read_text())["sha256"]
-    verdicts = {"weights": weights, "methods": {"gradient x activation": {"supported": False}}}
+    verdicts = {
+        "weights": weights,
+        "methods": {"gradient x activation": {"supported": False, "insertion": 0.4, "deletion": 0.5}},
+    }
     (place / "one" / "faithfulness.json").write_text(json.dumps(verdicts))
     try:
         tested = ran("explain", "one", "0.png", "--out", "x.html").stdout
     finally:
         (place / "one" / "faithfulness.json").unlink()
-    assert "Not to be believed: it failed its tests." in tested
+    assert "Not to be believed: no kind of map passed its tests on this network." in tested
 
 
 def test_a_page_is_written_in_the_language_that_is_asked_for(place: Path, ran: Ran) -> None:
@@ -137,7 +140,7 @@ def test_a_page_is_written_in_the_language_that_is_asked_for(place: Path, ran: R
         (["0.png", "--lang", "fr"], "Unknown language 'fr'"),
         (["0.png", "--out", "x.gif"], "Unknown format 'gif'"),
         (["0.png", "--format", "htm"], "Did you mean 'html'?"),
-        (["0.png", "--scaling", "squeeze"], "Unknown scaling 'squeeze'"),
+        (["0.png", "--fit", "squeeze"], "Unknown fit 'squeeze'"),
     ],
 )
 def test_bad_words_are_refused_before_anything_is_written(

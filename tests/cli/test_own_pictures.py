@@ -17,6 +17,7 @@ from pellucid.report.context import ReportContext
 from pellucid.runs.run import ENVIRONMENT, RECIPE, Run
 from pellucid.runs.tables import SPLIT
 from tests.data.folders import planted, shapes, state
+from tests.data.scenes import FAULTS, coco_folder
 from tests.toys import economical, rows_of
 
 QUICKLY = (
@@ -186,7 +187,7 @@ def test_size_and_groups_are_part_of_the_recipe(messy: Path, tmp_path: Path) -> 
     )
     opened = Run.open(tmp_path / "new")
     assert (opened.recipe.size, opened.recipe.group_by) == (24, r"(\d+)\.")
-    assert opened.classifier.preprocess.scaling == "stretch"
+    assert opened.classifier.preprocess.fit == "stretch"
 
 
 def test_settings_of_your_own_pictures_are_refused_for_known_ones(run: Path, messy: Path) -> None:
@@ -231,3 +232,50 @@ def test_a_stopped_run_goes_on_with_its_pictures(
             asked("train", messy, "--out", folder, "--quiet", *TRAIN, "--epochs", "2")
     asked("train", "--resume", folder, "--quiet")
     assert Run.open(folder).evaluation() is not None
+
+
+def test_size_and_fit_are_taken_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shapes(tmp_path / "photos")
+    asked("check", folder, "--size", "10x24", "--fit", "crop", "--no-page")
+    out = capsys.readouterr().out
+    assert "are read as 24 wide and 10 high, colour: the middle, with the rest cut off." in out
+    asked("train", folder, *TRAIN, "--size", "10x24", "--fit", "crop", "--out", tmp_path / "run", "--quiet")
+    recipe = read_json(tmp_path / "run" / RECIPE)
+    assert (recipe["size"], recipe["fit"]) == ([10, 24], "crop")
+    asked("train", folder, "--recipe", tmp_path / "run" / RECIPE, "--out", tmp_path / "again", "--quiet")
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "again")]
+    assert weights[0] == weights[1]
+    capsys.readouterr()
+    picture = folder / "dark" / "000.png"
+    asked("predict", tmp_path / "run", picture, "--json")
+    cropped = json.loads(capsys.readouterr().out)
+    asked("predict", tmp_path / "run", picture, "--fit", "pad", "--json")
+    assert json.loads(capsys.readouterr().out)["probabilities"] != cropped["probabilities"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--size", "64x"), r"Expected size from 8 to 1,024 pixels .* such as 64x96; got 64x\."),
+        (("--size", "4x64"), r"got 4x64\."),
+        (("--size", "2000"), r"got 2000\."),
+        (("--fit", "squeeze"), r"Unknown fit 'squeeze'\. Known: stretch, pad, crop\."),
+    ],
+)
+def test_a_size_or_fit_that_is_none_is_refused(tmp_path: Path, words: tuple[str, str], message: str) -> None:
+    folder = shapes(tmp_path / "photos", count=4)
+    for command in ("train", "check"):
+        with pytest.raises(UsageError, match=message):
+            asked(command, folder, *words)
+
+
+def test_boxes_are_cropped_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="needs a folder or an archive with annotations"):
+        asked("check", shapes(tmp_path / "photos", count=4), "--crop-boxes", "--no-page")
+    asked("check", coco_folder(tmp_path / "scenes", 12, FAULTS), "--crop-boxes", "--no-page")
+    out = capsys.readouterr().out
+    assert "each box is a picture, with a margin of 10 % of its sides around it" in out
+    assert "Pictures found: 28 = 23 read + 5 unreadable." in out
+    assert "error: 5 boxes of 28 cannot be read as pictures. [unreadable]" in out

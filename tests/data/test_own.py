@@ -9,7 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pellucid.data.dataset import Choices, content_hashes
+from pellucid import load
+from pellucid.data import load_again
+from pellucid.data.audit.findings import audit
+from pellucid.data.dataset import Choices, Origin, content_hashes
 from pellucid.data.own import OwnPictures, chosen_size, read_own
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
@@ -180,7 +183,7 @@ def test_pictures_of_many_sizes_and_kinds_are_read_alike(tmp_path: Path) -> None
 
 def test_settings_that_are_none_are_refused(tmp_path: Path) -> None:
     folder = shapes(tmp_path / "pictures", count=4)
-    with pytest.raises(UsageError, match="Expected a size from 8 to 1024 pixels"):
+    with pytest.raises(UsageError, match="Expected size from 8 to 1,024 pixels"):
         read_own(folder, Choices(size=4))
     with pytest.raises(UsageError, match="as skip or stop; got 'ask'"):
         read_own(folder, Choices(on_unreadable="ask"))  # type: ignore[arg-type]
@@ -236,3 +239,100 @@ def test_reading_leaves_no_trace_in_the_folder(tmp_path: Path) -> None:
     read_own(folder)
     read_own(folder, Choices(size=24, group_by="/(\\d\\d\\d)"))
     assert state(tmp_path) == before
+
+
+# --- other proportions, other shapes, further frames
+
+
+def wide_and_tall(folder: Path, *, ground: int = 20, count: int = 40) -> Path:
+    """Pictures of one shade with a mark in the middle, two to five times as long as high or wide."""
+    files = {}
+    for number in range(count):
+        long, label = 50 + number % 60, "ab"[number % 2]
+        width, height = (long, 22) if number % 3 else (22, long)
+        pixels = np.full((height, width, 3), ground, np.uint8)
+        pixels[height // 2 - 3 : height // 2 + 3, width // 2 - 3 : width // 2 + 3] = [
+            [90, 160][number % 2],
+            9,
+            number,
+        ]
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        files[f"{label}/{number:02}.png"] = file.getvalue()
+    return planted(folder, files)
+
+
+def notes_of(reading: OwnPictures) -> str:
+    return "\n".join(map(str, reading.splits.origin.notes))
+
+
+@pytest.mark.parametrize(
+    ("ground", "background", "name"), [(20, 0, "black"), (240, 255, "white"), (120, 128, "gray")]
+)
+def test_padded_pictures_stand_on_the_ground_that_their_edges_have(
+    tmp_path: Path, ground: int, background: int, name: str
+) -> None:
+    folder = wide_and_tall(tmp_path / "pictures", ground=ground)
+    reading = read_own(folder, Choices(fit="pad"))
+    preprocess = reading.splits.origin.preprocess
+    assert preprocess == Preprocess(3, 64, 64, "pad", background)  # the longer sides decide how large
+    assert "the whole picture, " in notes_of(reading)
+    assert f"{name} around it" in notes_of(reading)
+    for source, image in zip(reading.splits.test.sources, reading.splits.test.images, strict=True):
+        assert torch.equal(image, preprocess.read(folder / source))
+        assert int(image[0, 0, 0]) == background or int(image[0, 0, -1]) == background
+
+
+def test_how_pictures_are_made_to_fit_is_said_and_keeps_its_own_store(tmp_path: Path) -> None:
+    folder, cache = wide_and_tall(tmp_path / "pictures"), tmp_path / "cache"
+    usual = read_own(folder, cache=cache)
+    assert usual.splits.origin.preprocess == Preprocess(3, 22, 22, "stretch")
+    assert "read as 22x22, colour: the whole picture, stretched to fit" in notes_of(usual)
+    cropped = read_own(folder, Choices(fit="crop"), cache=cache)
+    assert cropped.splits.origin.preprocess == Preprocess(3, 22, 22, "crop")
+    assert "read as 22x22, colour: the middle, with the rest cut off" in notes_of(cropped)
+    assert not torch.equal(usual.packed.images[:], cropped.packed.images[:])
+    assert torch.equal(read_own(folder, cache=cache).packed.images[:], usual.packed.images[:])
+    assert parts(usual) == parts(cropped)  # what a network receives does not decide the split
+
+
+def test_pictures_of_one_shape_stay_as_they_are_unless_a_square_is_asked_for(tmp_path: Path) -> None:
+    files = {f"{'ab'[n % 2]}/{n}.png": picture(n, size=(40, 30)) for n in range(30)}
+    folder = planted(tmp_path / "pictures", files)
+    assert read_own(folder).splits.origin.preprocess == Preprocess(3, 30, 40)
+    assert read_own(folder, Choices(fit="crop")).splits.origin.preprocess == Preprocess(3, 30, 30, "crop")
+    padded = read_own(folder, Choices(fit="pad")).splits.origin.preprocess
+    assert (padded.height, padded.width, padded.fit) == (32, 32, "pad")
+
+
+def test_height_and_width_are_taken_as_given_and_written_into_the_run(tmp_path: Path) -> None:
+    folder = wide_and_tall(tmp_path / "pictures")
+    splits = load(folder, size=(16, 40), fit="pad")
+    assert splits.train.size == (16, 40)
+    assert "read as 40 wide and 16 high, colour" in "\n".join(map(str, splits.origin.notes))
+    run = fit(splits, QUICK, folder=tmp_path / "run")
+    assert (run.recipe.size, run.recipe.fit) == ((16, 40), "pad")
+    again = run.splits()
+    assert torch.equal(again.test.images[:], splits.test.images[:])
+    replayed = load_again(Origin.from_json(splits.origin.to_json()))
+    assert replayed.origin.choices == splits.origin.choices
+    assert torch.equal(replayed.train.images[:], splits.train.images[:])
+
+
+def test_files_of_several_frames_are_named(tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "pictures")
+    file = io.BytesIO()
+    images = [Image.open(io.BytesIO(picture(number))) for number in range(3)]
+    images[0].save(file, "GIF", save_all=True, append_images=images[1:])
+    planted(folder, {"dark/moving.gif": file.getvalue()})
+    reading = read_own(folder, cache=tmp_path / "cache")
+    assert "1 file has several frames or pages, of which the first is read: 'dark/moving.gif'" in notes_of(
+        reading
+    )
+    again = read_own(folder, cache=tmp_path / "cache")  # from what was kept of the headers
+    assert again.splits.origin.headers == reading.splits.origin.headers
+    (finding,) = audit(again.splits).of("frames")
+    assert (finding.severity, finding.named[0][0]) == ("note", "dark/moving.gif")
+    held = next(part for _, part in again.splits.items() if "dark/moving.gif" in part.sources)
+    image = held.images[list(held.sources).index("dark/moving.gif")]
+    assert torch.equal(image, reading.splits.origin.preprocess.read(folder / "dark" / "moving.gif"))

@@ -180,7 +180,7 @@ def test_a_damaged_picture_says_that_it_may_be_cut_off(tmp_path: Path) -> None:
 def test_a_thousand_mutated_pictures_are_read_or_refused() -> None:
     generator = np.random.default_rng(1)
     seeds = [stored(RAINBOW, kind) for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")]
-    stretching = replace(COLOUR, scaling="stretch")
+    stretching = replace(COLOUR, fit="stretch")
     read = 0
     for number in range(1000):
         content = bytearray(seeds[number % len(seeds)])

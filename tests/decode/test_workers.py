@@ -114,7 +114,7 @@ def test_a_worker_answers_until_its_input_ends() -> None:
     done = subprocess.run(command, input=asked, capture_output=True, timeout=60, check=True)
     (line,) = done.stdout.splitlines()
     good, bad = json.loads(line)
-    assert good == [file_digest(FILES[0]), [6, 4, "L"], "", 0]
+    assert good == [file_digest(FILES[0]), [6, 4, "L", False], "", 0]
     assert bad[:2] == [file_digest(b"text"), None]
     assert bad[2].startswith(f"{UNNAMED} is not a picture of a known format")
     assert done.stderr == b""

@@ -239,7 +239,7 @@ def test_a_dropped_picture_goes_through_the_models_own_preprocess(tmp_path) -> N
     image = torch.randint(0, 256, (3, 90, 70)).to(torch.uint8)
     content = write_picture(tmp_path / "x.png", image).read_bytes()
     subject = Subject(classifier("residual"), "pets")
-    known = replace(subject.classifier.preprocess, scaling="stretch").read(content)
+    known = replace(subject.classifier.preprocess, fit="stretch").read(content)
     assert torch.equal(received(subject, content), known)
     with pytest.raises(UsageError, match="not a picture"):
         received(subject, b"no picture")

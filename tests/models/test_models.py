@@ -10,6 +10,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import last_spatial_layer, record
+from pellucid.explanation.attribution import gradient_times_activation
 from pellucid.models import MODELS, build
 from pellucid.pad.program import lower
 from tests.toys import same_weights
@@ -88,12 +89,13 @@ def test_every_model_comes_back_from_its_file_with_all_it_gathered(name: str, tm
     assert torch.equal(saved.predict(images), loaded.predict(images))
 
 
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_can_be_run_by_a_page(name: str) -> None:
-    network = build(name, 3, 4, (32, 32), seed=0).train()
-    network(torch.rand(8, 3, 32, 32))
-    program = lower(network.eval(), (3, 32, 32))
-    images = torch.rand(2, 3, 32, 32)
+def test_every_model_can_be_run_by_a_page(name: str, size: tuple[int, int]) -> None:
+    network = build(name, 3, 4, size, seed=0).train()
+    network(torch.rand(8, 3, *size))
+    program = lower(network.eval(), (3, *size))
+    images = torch.rand(2, 3, *size)
     with torch.no_grad():
         found = program.run(images, program.weights(network.state_dict()))[-1]
         assert torch.allclose(found, network(images), atol=1e-5)
@@ -101,10 +103,13 @@ def test_every_model_can_be_run_by_a_page(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_is_explained_on_a_layer_with_places(name: str) -> None:
-    network = build(name, 3, 4, (32, 32), seed=0).eval()
-    images = torch.rand(1, 3, 32, 32)
+    network = build(name, 3, 4, (32, 56), seed=0).eval()
+    images = torch.rand(1, 3, 32, 56)
     layer = last_spatial_layer(network, images)
-    assert record(network, images, [layer])[layer].dim() == 4
+    maps = record(network, images, [layer])[layer]
+    assert maps.dim() == 4
+    assert gradient_times_activation(network, images, 1).shape[1:] == maps.shape[2:]
+    assert maps.shape[3] > maps.shape[2]  # as wide as the picture is
 
 
 def test_no_network_hides_a_softmax() -> None:

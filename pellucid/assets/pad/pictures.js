@@ -3,7 +3,7 @@
 const PellucidPictures = (() => {
   const { bytesOf } = PellucidSnapshots;
   const { size } = PellucidOperations;
-  const { planes, resized } = PellucidPreprocess;
+  const { fitted, planes } = PellucidPreprocess;
   const { PENS } = PellucidDrawing;
   const { asInk, drawFree, place, placePicture } = PellucidStrokes;
   const FREE_PEN = 0.093; // of the shorter side, where no rule knows the pen of the data
@@ -46,18 +46,18 @@ const PellucidPictures = (() => {
     /** @type {Uint8Array[]} */
     const all = [];
     all[run.place] = pixels;
-    if (run.place) all[0] = fitted(run.shape, runs[0], pixels);
+    if (run.place) all[0] = converted(run.shape, runs[0], pixels);
     return { pixels: all };
   }
 
   /** @param {Picture} picture @param {Run[]} runs @param {Run} run */
   function received({ pixels }, runs, run) {
-    if (!pixels[run.place]) pixels[run.place] = fitted(runs[0].shape, run, pixels[0]);
+    if (!pixels[run.place]) pixels[run.place] = converted(runs[0].shape, run, pixels[0]);
     return pixels[run.place];
   }
 
   /** Pixels of one shape as a run receives them. @param {number[]} shape @param {Run} run @param {Uint8Array} pixels */
-  function fitted(shape, run, pixels) {
+  function converted(shape, run, pixels) {
     if (shape.every((side, axis) => side === run.shape[axis])) return pixels;
     return receivedBy(run, PellucidImages.imageOf(pixels, shape).data, shape[1], shape[2]);
   }
@@ -72,7 +72,7 @@ const PellucidPictures = (() => {
     const bands = planes(rgba, height, width, channels);
     if (height === rows && width === columns) return joined(bands);
     if (rule) return placePicture(asInk(bands[0], height, width), height, width, rule);
-    return joined(bands.map((band) => resized(band, height, width, rows, columns)));
+    return joined(bands.map((band) => fitted(band, [height, width], [rows, columns], run.data)));
   }
 
   /** @param {Uint8Array[]} bands */
@@ -104,6 +104,8 @@ const PellucidPictures = (() => {
     const { height, width } = bitmap;
     const canvas = PellucidParts.make("canvas", { width, height });
     const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
+    const { background } = runs[0].data;
+    context.fillStyle = `rgb(${background} ${background} ${background})`;
     context.fillRect(0, 0, width, height);
     context.drawImage(bitmap, 0, 0);
     const rgba = context.getImageData(0, 0, width, height).data;

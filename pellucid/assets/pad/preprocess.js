@@ -44,6 +44,44 @@ const PellucidPreprocess = (() => {
     return result;
   }
 
+  /**
+   * A plane of bytes (H, W) in the size asked for, as `_fitted` in decode/images.py: all of it stretched, all of it
+   * on the background, or its middle.
+   * @param {Uint8Array} plane @param {number[]} from @param {number[]} to
+   * @param {{fit: PadData["fit"], background: number}} how
+   */
+  function fitted(plane, [height, width], [rows, columns], { fit, background }) {
+    const isWide = width * rows > height * columns;
+    if (fit === "crop") {
+      const keptWidth = isWide ? Math.max(1, rounded(height * columns, rows)) : width;
+      const keptHeight = isWide ? height : Math.max(1, rounded(width * rows, columns));
+      const left = (width - keptWidth) >> 1,
+        top = (height - keptHeight) >> 1;
+      const middle = new Uint8Array(keptHeight * keptWidth);
+      for (let row = 0; row < keptHeight; row++) {
+        const start = (top + row) * width + left;
+        middle.set(plane.subarray(start, start + keptWidth), row * keptWidth);
+      }
+      return resized(middle, keptHeight, keptWidth, rows, columns);
+    }
+    if (fit !== "pad") return resized(plane, height, width, rows, columns);
+    const innerRows = isWide ? Math.max(1, rounded(height * columns, width)) : rows;
+    const innerColumns = isWide ? columns : Math.max(1, rounded(width * rows, height));
+    const inner = resized(plane, height, width, innerRows, innerColumns);
+    const padded = new Uint8Array(rows * columns).fill(background);
+    const left = (columns - innerColumns) >> 1,
+      top = (rows - innerRows) >> 1;
+    for (let row = 0; row < innerRows; row++) {
+      padded.set(inner.subarray(row * innerColumns, (row + 1) * innerColumns), (top + row) * columns + left);
+    }
+    return padded;
+  }
+
+  /** The quotient as the nearest whole number, a half upwards. @param {number} numerator @param {number} denominator */
+  function rounded(numerator, denominator) {
+    return Math.floor((2 * numerator + denominator) / (2 * denominator));
+  }
+
   /** @param {number[]} weights @param {(at: number) => number} value */
   function weighted(weights, value) {
     const sum = weights.reduce((total, weight, at) => total + weight * value(at), 2 ** (BITS - 1));
@@ -77,5 +115,5 @@ const PellucidPreprocess = (() => {
     });
   }
 
-  return { planes, resized };
+  return { fitted, planes, resized };
 })();

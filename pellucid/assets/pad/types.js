@@ -274,6 +274,8 @@
  * @property {TooLargeForSnapshots | null} too_large_for_snapshots
  * @property {TorchData | null} torch
  * @property {EvidenceData} evidence
+ * @property {"none" | "stretch" | "pad" | "crop"} fit  how a picture of another size is made to fit
+ * @property {number} background  0..255, behind transparent pictures and around padded ones
  */
 
 /**

@@ -32,6 +32,7 @@ KINDS: dict[str, Severity] = {
     "burst": "warning",  # pictures taken in quick succession
     "duplicate": "note",  # the same picture more than once in one split
     "near-duplicate": "note",  # almost the same picture twice in one split
+    "frames": "note",  # files of several frames or pages, of which the first is read
 }
 
 SMALL_CLASS = 20  # a class with fewer training pictures is called small
@@ -250,7 +251,7 @@ class _Auditor:
         contrast = torch.cat([tones.contrast for tones in self.tones.values()])
         blank = self._references(torch.nonzero(contrast < 0.5)[:, 0].tolist())
         findings = [*_twin_findings(twins, set(blank)), *_class_findings(self.splits), *_blank(blank), *more]
-        findings += _unreadable(self.splits.origin)
+        findings += [*_unreadable(self.splits.origin), *_frames(self.splits.origin)]
         order = list(KINDS)
         findings.sort(key=lambda finding: order.index(finding.kind))
         origin = self.splits.origin
@@ -439,13 +440,33 @@ def _unreadable(origin: Origin) -> list[Finding]:
     if not origin.unreadable:
         return []
     named = tuple((picture.source, picture.reason) for picture in origin.unreadable)
-    message = lazy_ngettext(
-        "%(count)s file of %(all)s cannot be read.",
-        "%(count)s files of %(all)s cannot be read.",
-        len(named),
-        all=origin.found,
-    )
+    if origin.choices.crop_boxes:
+        message = lazy_ngettext(
+            "%(count)s box of %(all)s cannot be read as a picture.",
+            "%(count)s boxes of %(all)s cannot be read as pictures.",
+            len(named),
+            all=origin.found,
+        )
+    else:
+        message = lazy_ngettext(
+            "%(count)s file of %(all)s cannot be read.",
+            "%(count)s files of %(all)s cannot be read.",
+            len(named),
+            all=origin.found,
+        )
     return [Finding("unreadable", message, named=named)]
+
+
+def _frames(origin: Origin) -> list[Finding]:
+    named = tuple((each.source, "the first frame is read") for each in origin.headers if each.has_more)
+    if not named:
+        return []
+    message = lazy_ngettext(
+        "%(count)s file has several frames or pages: only the first is read.",
+        "%(count)s files have several frames or pages: only the first of each is read.",
+        len(named),
+    )
+    return [Finding("frames", message, named=named)]
 
 
 def _abbreviated(words: Sequence[str]) -> Message | str:

@@ -3,8 +3,9 @@
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from pellucid.data.sources.columns import MAX_TABLE_BYTES
 from pellucid.data.sources.file_names import FileNames
@@ -17,10 +18,30 @@ from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
 COCO_KEYS = ("images", "annotations", "categories")
 MAX_XML_BYTES = 1 << 20
+NUMBER = r"\s*(-?[0-9]{1,9}(?:\.[0-9]*)?)\s*"
 SEVERAL = (
-    "Each picture is read as a whole and needs one label: cut the objects out into one folder per class, or "
-    "keep the pictures of a single class."
+    "Each picture is read as a whole and needs one label. Have each box read as a picture of its own with "
+    "`crop_boxes`, or keep the pictures of a single class."
 )
+
+
+class Mark(NamedTuple):
+    """One object on a picture, as annotated.
+
+    file   of the picture, in the tree
+    label  the name of its class
+    split  "train", "validation" or "test"; "" where the annotations do not say
+    sides  of its box: left, top, right, bottom as written; empty where there is none
+    size   width and height of the picture as written; (0, 0) where they are not
+    crowd  whether one box is around many objects
+    """
+
+    file: str
+    label: str
+    split: str
+    sides: tuple[float, ...] = ()
+    size: tuple[int, int] = (0, 0)
+    crowd: bool = False
 
 
 def coco_files(tree: Tree) -> list[str]:
@@ -33,35 +54,56 @@ def coco_files(tree: Tree) -> list[str]:
 
 def list_coco(tree: Tree, names: list[str]) -> RawListing:
     """The pictures with the category of their annotations. Raises UsageError where that is not one each."""
-    labels: dict[str, set[str]] = defaultdict(set)
-    splits: dict[str, str] = {}
-    files = FileNames(tree)
+    return _listing(tree, coco_layout(names), coco_marks(tree, names))
+
+
+def coco_layout(names: list[str]) -> Message:
+    """What pictures with these JSON files are called."""
+    return lazy_gettext("COCO annotations %(names)s", names=listed(names))
+
+
+def coco_marks(tree: Tree, names: list[str]) -> list[Mark]:
+    """The annotations of the pictures that are there.
+
+    Raises UsageError when there is none, or a file is not as COCO's format describes it.
+    """
+    files, marks = FileNames(tree), list[Mark]()
     for name in names:
-        content = _coco(tree, name)
-        folder = PurePosixPath(name).parent.as_posix()
-        split = split_of(PurePosixPath(name).stem) or split_of(folder)
         try:
-            categories = {each["id"]: str(each["name"]) for each in content["categories"]}
-            images = {each["id"]: str(each["file_name"]) for each in content["images"]}
-            marks = [(each["image_id"], categories[each["category_id"]]) for each in content["annotations"]]
-            prefix = "" if folder == "." else f"{folder}/"
-            found = files.resolve(name, list(images.values()), prefix=prefix, split=split)
-            by_id = dict(zip(images, found, strict=True))
-            for image, label in marks:
-                labels[by_id[image]].add(label)
+            marks += _marks_of(files, name, _coco(tree, name))
         except (KeyError, TypeError) as error:
             raise UsageError(
                 f"'{name}' is not as COCO's format describes it: {error!r} is missing."
             ) from error
-        splits |= dict.fromkeys(found, split)
-    labels.pop("", None)
-    if not labels:
+    if not marks:
         raise UsageError(
             f"{listed(names)} of '{tree.name}' is in COCO's format but gives none of these pictures a "
             "category. Expected images, annotations and categories that belong together; or sort the "
             "pictures into one folder per class."
         )
-    return _listing(tree, lazy_gettext("COCO annotations %(names)s", names=listed(names)), labels, splits)
+    return marks
+
+
+def _marks_of(files: FileNames, name: str, content: dict[str, Any]) -> Iterator[Mark]:
+    """The annotations in one file of COCO's; [x, y, width, height] as sides."""
+    folder = PurePosixPath(name).parent.as_posix()
+    split = split_of(PurePosixPath(name).stem) or split_of(folder)
+    categories = {each["id"]: str(each["name"]) for each in content["categories"]}
+    images = {each["id"]: each for each in content["images"]}
+    file_names = [str(each["file_name"]) for each in images.values()]
+    prefix = "" if folder == "." else f"{folder}/"
+    found = files.resolve(name, file_names, prefix=prefix, split=split)
+    by_id = dict(zip(images, found, strict=True))
+    for each in content["annotations"]:
+        image = images[each["image_id"]]
+        box, size = each.get("bbox"), (image.get("width"), image.get("height"))
+        sides: tuple[float, ...] = ()
+        if isinstance(box, list) and len(box) == 4 and all(type(side) in (int, float) for side in box):
+            sides = (box[0], box[1], box[0] + box[2], box[1] + box[3])
+        label, file = categories[each["category_id"]], by_id[each["image_id"]]
+        if file:
+            drawn_on = size if all(type(side) is int and side > 0 for side in size) else (0, 0)
+            yield Mark(file, label, split, sides, drawn_on, crowd=bool(each.get("iscrowd")))
 
 
 def voc_files(tree: Tree) -> list[str]:
@@ -74,21 +116,46 @@ def voc_files(tree: Tree) -> list[str]:
 
 def list_voc(tree: Tree, names: list[str]) -> RawListing:
     """The pictures with the name of the objects on them. Raises UsageError where that is not one each."""
-    labels: dict[str, set[str]] = defaultdict(set)
-    files = FileNames(tree)
+    return _listing(tree, lazy_gettext("Pascal VOC annotations"), voc_marks(tree, names))
+
+
+def voc_marks(tree: Tree, names: list[str]) -> list[Mark]:
+    """The objects on the pictures that are there. Raises UsageError when there is none.
+
+    Read by patterns, not by a parser: of an XML file from anywhere, no entity is ever expanded.
+    """
+    files, marks = FileNames(tree), list[Mark]()
     stems = [PurePosixPath(name).stem for name in names]
     for name, file in zip(names, files.resolve(names[0], stems), strict=True):
+        if not file:
+            continue
         text = tree.read(name)[:MAX_XML_BYTES].decode(errors="replace")
-        for label in re.findall(r"<object>.*?<name>\s*(.*?)\s*</name>", text, re.DOTALL):
-            labels[file].add(label)
-    labels.pop("", None)
-    if not labels:
+        text = re.sub(r"<part>.*?</part>", "", text, flags=re.DOTALL)  # a person's head has a box, too
+        head = re.search(r"<size>.*?</size>", text, re.DOTALL)
+        width, height = _numbers(head[0] if head else "", "width", "height") or (0, 0)
+        for found in re.findall(r"<object>.*?</object>", text, re.DOTALL):
+            if label := re.search(r"<name>\s*(.*?)\s*</name>", found, re.DOTALL):
+                sides = _numbers(found, "xmin", "ymin", "xmax", "ymax")
+                if sides:  # counted from 1, the last included
+                    sides = (sides[0] - 1, sides[1] - 1, sides[2], sides[3])
+                size = (int(width), int(height)) if width > 0 and height > 0 else (0, 0)
+                marks.append(Mark(file, label[1], split_of(file.split("/")[0]), sides, size))
+    if not marks:
         raise UsageError(f"The XML files of '{tree.name}' name no object of its pictures.")
-    layout = lazy_gettext("Pascal VOC annotations")
-    return _listing(tree, layout, labels, {file: split_of(file.split("/")[0]) for file in labels})
+    return marks
 
 
-def _listing(tree: Tree, layout: Message, labels: dict[str, set[str]], splits: dict[str, str]) -> RawListing:
+def _numbers(text: str, *tags: str) -> tuple[float, ...]:
+    """The numbers in these tags; empty unless each has one."""
+    found = [re.search(rf"<{tag}>{NUMBER}</{tag}>", text) for tag in tags]
+    return tuple(float(match[1]) for match in found if match) if all(found) else ()
+
+
+def _listing(tree: Tree, layout: Message, marks: Sequence[Mark]) -> RawListing:
+    labels: dict[str, set[str]] = defaultdict(set)
+    for mark in marks:
+        labels[mark.file].add(mark.label)
+    splits = {mark.file: mark.split for mark in marks}
     several = [file for file, names in labels.items() if len(names) > 1]
     if several:
         raise UsageError(
@@ -96,20 +163,26 @@ def _listing(tree: Tree, layout: Message, labels: dict[str, set[str]], splits: d
             f"{len(several):,} of {len(labels):,} pictures show several classes. {SEVERAL}"
         )
     pictures = [
-        Picture(file, next(iter(labels[file])), splits.get(file, ""))
-        for file in tree.pictures()
-        if file in labels
+        Picture(file, next(iter(labels[file])), splits[file]) for file in tree.pictures() if file in labels
     ]
     raw = raw_listing(tree, layout, pictures)
-    notes = (*tree.notes, lazy_gettext("each picture is read as a whole, with the one class marked on it"))
-    if without := len(tree.pictures()) - len(pictures):
-        note = lazy_ngettext(
+    whole = lazy_gettext("each picture is read as a whole, with the one class marked on it")
+    notes = (*tree.notes, whole, *without_annotation(tree, len(pictures)))
+    return RawListing(raw.layout, raw.pictures, raw.read, raw.stamp, notes)
+
+
+def without_annotation(tree: Tree, marked: int) -> tuple[Message, ...]:
+    """A note on the pictures that no annotation speaks of, if there are any."""
+    without = len(tree.pictures()) - marked
+    if not without:
+        return ()
+    return (
+        lazy_ngettext(
             "skipped %(count)s picture without an annotation",
             "skipped %(count)s pictures without an annotation",
             without,
-        )
-        notes = (*notes, note)
-    return RawListing(raw.layout, raw.pictures, raw.read, raw.stamp, notes)
+        ),
+    )
 
 
 def _coco(tree: Tree, name: str) -> dict[str, Any]:

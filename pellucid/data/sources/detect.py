@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pellucid.data.sources.annotations import coco_files, list_coco, list_voc, voc_files
 from pellucid.data.sources.archives import archive_tree, is_archive
 from pellucid.data.sources.arrays import idx_pairs, is_cifar, list_cifar, list_idx, list_npz, list_values
+from pellucid.data.sources.boxes import list_coco_boxes, list_voc_boxes
 from pellucid.data.sources.columns import TABLE_SUFFIXES
 from pellucid.data.sources.file_names import FileNames
 from pellucid.data.sources.folder import (
@@ -19,7 +20,7 @@ from pellucid.data.sources.folder import (
     nothing_found,
     split_folders,
 )
-from pellucid.data.sources.listing import Listing, Picture, RawListing, match_classes, split_of
+from pellucid.data.sources.listing import Listing, RawListing, match_classes, split_of
 from pellucid.data.sources.named import list_by_pattern
 from pellucid.data.sources.parts import list_parts
 from pellucid.data.sources.table_files import metadata_tables, tables
@@ -36,11 +37,13 @@ class Layout(NamedTuple):
     name     of the layout
     matches  what a tree has of this layout; empty or False if it does not have it
     read     the pictures, from the tree, what `matches` returned, and `group_by` and `label_from` by name
+    boxes    the same, with each annotated box as a picture; None for a layout without boxes
     """
 
     name: str
     matches: Callable[[Tree], Any]
     read: Callable[..., RawListing]
+    boxes: Callable[[Tree, Any], RawListing] | None = None
 
 
 # Asked in this order; the first that matches reads the tree. A new layout is a new row.
@@ -54,14 +57,18 @@ LAYOUTS = (
         lambda tree: _npz_file(tree),
         lambda tree, name, **_: list_npz(name, tree.read(name), stamp=tree.stamp(name)),
     ),
-    Layout("COCO annotations", coco_files, lambda tree, names, **_: list_coco(tree, names)),
-    Layout("Pascal VOC annotations", voc_files, lambda tree, names, **_: list_voc(tree, names)),
+    Layout("COCO annotations", coco_files, lambda tree, names, **_: list_coco(tree, names), list_coco_boxes),
+    Layout(
+        "Pascal VOC annotations", voc_files, lambda tree, names, **_: list_voc(tree, names), list_voc_boxes
+    ),
     Layout("one folder per split", split_folders, list_parts),
     Layout("one folder per class", has_class_folders, lambda tree, *_, **__: list_class_folders(tree)),
 )
 
 
-def list_pictures(data: Any, *, group_by: str = "", label_from: str = "") -> Listing:
+def list_pictures(
+    data: Any, *, group_by: str = "", label_from: str = "", crop_boxes: bool = False
+) -> Listing:
     """Every picture of `data` by its source, with label, split and group; nothing is decoded or written.
 
     data      a path: a folder with one folder per class, or with splits such as train and test that have; a
@@ -70,12 +77,16 @@ def list_pictures(data: Any, *, group_by: str = "", label_from: str = "") -> Lis
               Face Dataset.
     group_by  a column of the table, or a regular expression that finds the group in a picture's source
     label_from  the column of labels, or a regular expression that finds the label in a picture's source
+    crop_boxes  of annotations, each box is a picture, and those of one file are a group
 
     A label is a name: numbers become text, the label 3 of an array or a table is the class "3".
 
     Raises UsageError, saying what was found and what was expected, when `data` is none of these or when a
     label is missing or ambiguous.
     """
+    if crop_boxes:
+        raw = _list_boxes(data, label_from)
+        return match_classes(str(data), _with_groups(raw, group_by))
     if isinstance(data, str | Path):
         raw = _list_path(data, group_by, label_from)
         return match_classes(str(data), _with_groups(raw, group_by))
@@ -120,6 +131,31 @@ def _list_path(location: str | Path, group_by: str, label_from: str) -> RawListi
         ".npz, .zip or .tar file"
         + (f"; for idx files, name their folder: '{path.parent}'." if "idx" in path.name else ".")
     )
+
+
+def _list_boxes(data: Any, label_from: str) -> RawListing:
+    """Each annotated box as a picture, from the first layout that matches, as `read_tree` looks for it."""
+    if label_from:
+        raise UsageError("`crop_boxes` takes the classes of the boxes. Leave `label_from` out.")
+    expected = (
+        "`crop_boxes` needs a folder or an archive with annotations of COCO or Pascal VOC, such as "
+        "annotations.json beside the pictures"
+    )
+    if not isinstance(data, str | Path):
+        raise UsageError(f"{expected}; got {type(data).__name__}.")
+    refuse_missing(data)
+    path = Path(data)
+    if not path.is_dir() and not is_archive(path):
+        raise UsageError(f"{expected}; '{path}' is neither.")
+    tree: Tree | None = folder_tree(path) if path.is_dir() else archive_tree(path)
+    while tree is not None:
+        for layout in LAYOUTS:
+            if match := layout.matches(tree):
+                if layout.boxes is None:
+                    raise UsageError(f"{expected}; '{path}' has {layout.name}.")
+                return layout.boxes(tree, match)
+        tree = wrapped_folder(tree)
+    raise UsageError(f"{expected}; '{path}' has none.")
 
 
 def read_tree(tree: Tree, group_by: str = "", label_from: str = "") -> RawListing:
@@ -250,14 +286,18 @@ def _with_groups(raw: RawListing, group_by: str) -> RawListing:
         raise UsageError(
             f"`group_by={group_by}` is neither a column nor a valid pattern: {error}."
         ) from error
-    pictures = [replace(picture, group=_group_in(pattern, picture)) for picture in raw.pictures]
-    ungrouped = sum(not picture.group for picture in pictures)
+    found = [_group_in(pattern, picture.group or picture.source) for picture in raw.pictures]
+    pictures = [
+        replace(picture, group=group or picture.group)  # the boxes of one picture already are one
+        for picture, group in zip(raw.pictures, found, strict=True)
+    ]
+    ungrouped = found.count("")
     if ungrouped == len(pictures):
         example = raw.pictures[0].source
         raise UsageError(
             f"`group_by={group_by}` is neither a column nor found in any name, such as '{example}'."
         )
-    count = len({picture.group for picture in pictures if picture.group})
+    count = len({group for group in found if group})
     note = lazy_ngettext("%(count)s group by '%(by)s'", "%(count)s groups by '%(by)s'", count, by=group_by)
     if ungrouped:
         single = lazy_ngettext(
@@ -269,9 +309,9 @@ def _with_groups(raw: RawListing, group_by: str) -> RawListing:
     return replace(raw, pictures=pictures, notes=(*raw.notes, note))
 
 
-def _group_in(pattern: "re.Pattern[str]", picture: Picture) -> str:
+def _group_in(pattern: "re.Pattern[str]", source: str) -> str:
     """What the pattern's groups captured or, without groups, what it matched; "" if it was not found."""
-    match = pattern.search(picture.source)
+    match = pattern.search(source)
     if match is None:
         return ""
     return "/".join(group or "" for group in match.groups()) or match[0]

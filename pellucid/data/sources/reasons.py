@@ -28,6 +28,11 @@ REASONS = (
         "has 32 bits per pixel, and the file does not say which values are black and white. "
         "Convert it to 8 or 16 bits first."
     ),
+    lazy_gettext("is an empty box."),
+    lazy_gettext("is a box outside of its picture, which has %(size)s pixels."),
+    lazy_gettext("is a box of %(size)s pixels; the least is %(least)s a side."),
+    lazy_gettext("is a box of several classes: %(classes)s."),
+    lazy_gettext("is a box on a picture of %(size)s pixels, as its annotation says; the file has %(found)s."),
     lazy_gettext("has changed while it was being read. Run the command again."),
     lazy_gettext("is an array %(shape)s; expected (H, W), (H, W, 1) or (H, W, 3)."),
     lazy_gettext("'%(name)s' of '%(archive)s' cannot be read: %(why)s."),

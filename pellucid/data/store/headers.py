@@ -28,11 +28,12 @@ from pellucid.data.store.parallel import (
     process_in_batches,
     worker_count,
 )
-from pellucid.decode.images import NEEDS_HEIF, read_header
+from pellucid.decode.images import NEEDS_HEIF, ImageHeader, read_header
 from pellucid.decode.workers import UNNAMED, WorkerResult, file_digest, worker_pool
 from pellucid.errors import PellucidError, UsageError
 
 HEADERS_FILE = "facts.json"
+HEADERS_VERSION = 2  # raise it when more is read from headers, or something else
 MIN_FOR_HEADER_WORKERS = 2000  # pictures for which workers are worth their start
 GRAY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L"})
 
@@ -45,6 +46,7 @@ class FileInfo:
     mode    Pillow's name of the pixel format: "RGB", "L", "P", "CMYK", "I;16"
     bytes   the size of the file
     digest  BLAKE2 of its bytes, 16 bytes in hexadecimal: equal for equal files
+    has_more  whether there are frames or pages after the first, the only one that is read
     """
 
     width: int
@@ -52,6 +54,7 @@ class FileInfo:
     mode: str
     bytes: int
     digest: str
+    has_more: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +186,7 @@ def header_entry(
         return content
     if result:
         stamp = "" if NEEDS_HEIF in result.reason else stamp
-        file = FileInfo(*result.header, len(content), result.digest) if result.header else None
+        file = _file_of(result.header, len(content), result.digest) if result.header else None
         return HeaderEntry(stamp, file, "" if file else error_reason(UsageError(result.reason)))
     digest = content_digest(content)
     try:
@@ -195,17 +198,21 @@ def header_entry(
 
 def _file_info(content: Content, digest: str) -> FileInfo:
     if isinstance(content, bytes):
-        return FileInfo(*read_header(content, name=UNNAMED), len(content), digest)
+        return _file_of(read_header(content, name=UNNAMED), len(content), digest)
     if content.ndim not in (2, 3) or content.shape[2:] not in ((), (1,), (3,)) or 0 in content.shape:
         raise UsageError(f"{UNNAMED} is an array {content.shape}; expected (H, W), (H, W, 1) or (H, W, 3).")
     mode = "L" if content.ndim == 2 or content.shape[2] == 1 else "RGB"
     return FileInfo(content.shape[1], content.shape[0], mode, content.nbytes, digest)
 
 
+def _file_of(header: ImageHeader, size: int, digest: str) -> FileInfo:
+    return FileInfo(header.width, header.height, header.mode, size, digest, header.has_more)
+
+
 def _load(path: Path) -> dict[str, HeaderEntry]:
     """The stored entries by source; none if the file is absent or damaged."""
     record = read_record(path)
-    if record is None:
+    if record is None or record[0].get("version") != HEADERS_VERSION:
         return {}
     return {
         source: HeaderEntry(stamp, FileInfo(*values) if values else None, reason)
@@ -219,10 +226,13 @@ def save_headers(listing: Listing, entries: Sequence[HeaderEntry], cache: Path |
         (picture.source, entry.stamp, astuple(entry.file) if entry.file else None, entry.reason)
         for picture, entry in zip(listing.pictures, entries, strict=True)
     ]
-    folder = store_folder(listing, cache)
+    folder, head = (
+        store_folder(listing, cache),
+        {"name": listing_identity(listing), "version": HEADERS_VERSION},
+    )
     try:
         files.make_folder(folder)
-        write_record(folder / HEADERS_FILE, {"name": listing_identity(listing)}, {"pictures": pictures})
+        write_record(folder / HEADERS_FILE, head, {"pictures": pictures})
     except PellucidError:
         return
 

@@ -84,13 +84,14 @@ def process_in_batches(
 ) -> list[Result]:
     """What `finish` makes of each item, of what was read of it, and of a worker's result if there is one.
 
-    About REQUEST_BYTES of files are in memory at once.
+    About REQUEST_BYTES of files and arrays are in memory at once.
     """
     results = list[Result]()
     contents = list[Read]()
     for count, item in enumerate(items, 1):
         contents.append(read(item))
         size = sum(len(content) for content in contents if isinstance(content, bytes))
+        size += sum(content.nbytes for content in contents if isinstance(content, np.ndarray))
         if size >= REQUEST_BYTES or count == len(items):
             batch = items[len(results) : count]
             results += map(finish, batch, contents, process(contents))

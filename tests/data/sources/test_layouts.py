@@ -464,7 +464,7 @@ CASES: dict[str, Case] = {
     ),
     "COCO, several categories": Case(
         {**numbered("images", 4), "annotations/instances.json": coco({0: [0, 1], 1: [1]})},
-        ("'images/000.jpg' of", "shows 'cat', 'dog'", "cut the objects out"),
+        ("'images/000.jpg' of", "shows 'cat', 'dog'", "`crop_boxes`"),
     ),
     "COCO without annotations": Case(
         {**numbered("images", 4), "annotations/instances.json": coco({}, 0)},

@@ -163,3 +163,19 @@ def test_workers_end_with_whoever_started_them_and_say_nothing(
     assert said.count("Traceback") == (number == signal.SIGINT)  # the builder's own
     assert until(lambda: not workers_of(process.pid))
     assert not list(cache.rglob("*.pixels"))
+
+
+def test_arrays_wait_in_memory_no_more_than_files_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "REQUEST_BYTES", 1000)
+    waiting: list[int] = []
+
+    def process(contents: Sequence[object]) -> list[None]:
+        waiting.append(len(contents))
+        return [None] * len(contents)
+
+    items = list(range(9))
+    found = parallel.process_in_batches(
+        items, lambda item: np.zeros((20, 20), np.uint8), process, lambda item, content, _: item
+    )
+    assert found == items
+    assert waiting == [3, 3, 3]
