@@ -7,7 +7,7 @@ side of a split each belongs (split_by_content).
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import median_low
 from typing import Any, cast, get_args
@@ -98,12 +98,7 @@ def read_own(
     chosen, sized, looked = preprocess, list[Message](), None
     if chosen is None:
         looks = _Looks(listing)
-        looked = scan(
-            listing,
-            lambda seen: _converting(_chosen(seen, choices, looks)[0]),
-            cache=cache,
-            progress=progress,
-        )
+        looked = scan(listing, partial(_reading, choices, looks), cache=cache, progress=progress)
         chosen, sized = _chosen(looked, choices, looks)
     packed = pack(
         listing,
@@ -231,6 +226,11 @@ def _chosen(seen: Headers, choices: Choices, looks: _Looks) -> tuple[Preprocess,
 
 def _height_and_width(size: Size) -> tuple[int, int]:
     return size if isinstance(size, tuple) else (size, size)
+
+
+def _reading(choices: Choices, looks: "_Looks", seen: Headers) -> Preprocess:
+    """How pictures with these headers are to be read."""
+    return _converting(_chosen(seen, choices, looks)[0])
 
 
 def _converting(preprocess: Preprocess) -> Preprocess:

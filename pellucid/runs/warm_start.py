@@ -80,8 +80,8 @@ def preprocess_of(run: Run, size: Size = 0) -> Preprocess:
     sides = size if isinstance(size, tuple) else (size, size)
     if size and sides != (used.height, used.width):
         raise UsageError(
-            f"'{run.folder}' takes pictures of {used.width}x{used.height}; `size={'x'.join(map(str, sides))}` was asked for. "
-            "Leave `size` out."
+            f"'{run.folder}' takes pictures of {used.height}x{used.width} (height x width); "
+            f"`size={'x'.join(map(str, sides))}` was asked for. Leave `size` out."
         )
     return replace(used, fit="stretch") if used.fit == "none" else used
 
