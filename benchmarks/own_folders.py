@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -127,6 +128,7 @@ def written_split(folder: Path, scratch: Path) -> tuple[Path, int, int]:
 def trained(words: list[str], cache: Path, run: Path, *, report: bool) -> dict[str, Any]:
     """`pellucid train` with `words`: what it got right, and how long it took."""
     command = [sys.executable, "-m", "pellucid", "train", *words, "--out", str(run), "--json"]
+    shutil.rmtree(run, ignore_errors=True)  # of a measurement that was stopped
     started = time.perf_counter()
     places = {"PELLUCID_CACHE": str(cache), "PELLUCID_HOME": str(cache / "home")}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | places) as process:
