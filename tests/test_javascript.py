@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.live.app import PAGE_SCRIPTS
 from pellucid.pad import data
-from pellucid.pad.program import Operation
+from pellucid.pad.operations import Operation
 from pellucid.pad.section import SCRIPTS
 from pellucid.pad.strokes import Rule
 from pellucid.report import report

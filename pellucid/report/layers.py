@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from pellucid.errors import PellucidError
 from pellucid.explanation.activations import record
 from pellucid.explanation.explanation import DEFAULT_METHODS
+from pellucid.explanation.layer_names import LayerGroup, grouped, layer_title
 from pellucid.formatting import figure
-from pellucid.inference import scaled
+from pellucid.inference import batch_size, scaled
 from pellucid.language import translate
 from pellucid.plots.images import (
     SIGNED,
@@ -57,6 +58,7 @@ class ChannelGrid:
 class LayerPicture:
     """One layer as a page draws it: all channels of all examples on one colour scale.
 
+    title        its name as a person reads it
     shape        of the output for one picture, as text
     kind         "maps", "units", or "numbers" for what cannot be drawn
     description  number and size of the channels or units, as text
@@ -70,6 +72,7 @@ class LayerPicture:
     """
 
     name: str
+    title: str
     shape: str
     kind: str = "numbers"
     description: str = ""
@@ -98,6 +101,7 @@ class FirstKernels:
 
     atlas: Atlas
     name: str
+    title: str
     number: int
     shape: str
     colours: tuple[str, ...]
@@ -111,6 +115,7 @@ class SilentLayer:
     """A layer with channels that no picture activates: their number, of all its `channels`."""
 
     name: str
+    title: str
     silent: int
     channels: int
 
@@ -141,12 +146,16 @@ class LayersExample:
 
 @dataclass(frozen=True)
 class LayersSection:
-    """The outputs of every layer for the example pictures, the first kernels and the silent channels."""
+    """The outputs of every layer for the example pictures, the first kernels and the silent channels.
+
+    groups  the indices of layers that belong together: of several, all but the last are folded
+    """
 
     atlases: Mapping[str, Atlas]
     large_zoom: int
     examples: list[LayersExample]
     layers: list[LayerPicture]
+    groups: list[LayerGroup]
     kernels: FirstKernels | None
     silent: SilentChannels
 
@@ -187,6 +196,7 @@ def gather(context: ReportContext) -> LayersSection:
             for number, example in enumerate(context.examples)
         ],
         layers=layers,
+        groups=grouped([layer.name for layer in layers]),
         kernels=kernels,
         silent=silent,
     )
@@ -211,23 +221,33 @@ def distinct(layers: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
 def pictured_layers(
     network: nn.Module, layers: list[tuple[str, Tensor]], *, budget: int
 ) -> tuple[list[LayerPicture], dict[str, Atlas]]:
-    """The layers as they are drawn, with their images up to `budget` characters; the rest by name alone."""
-    drawn, atlases, characters_left = [], {}, budget
-    for number, (name, outputs) in enumerate(layers):
+    """The layers as they are drawn, with their images up to `budget` characters; the rest by name alone.
+
+    The last layer of each stage comes first, then those inside.
+    """
+    drawn: dict[int, LayerPicture] = {}
+    atlases, characters_left = {}, budget
+    groups = grouped([name for name, _ in layers])
+    last, inner = (
+        [group.indices[-1] for group in groups],
+        [at for group in groups for at in group.indices[:-1]],
+    )
+    for number in [*last, *inner]:
+        name, outputs = layers[number]
         layer, atlas = _pictured(name, outputs, learned=_has_weights(network, name))
         if atlas is not None and len(atlas.address) <= characters_left:
             characters_left -= len(atlas.address)
             atlases[f"layer{number}"] = atlas
             layer = replace(layer, atlas=f"layer{number}")
-        drawn.append(layer)
-    return drawn, atlases
+        drawn[number] = layer
+    return [drawn[number] for number in range(len(layers))], atlases
 
 
 def _pictured(name: str, outputs: Tensor, *, learned: bool) -> tuple[LayerPicture, Atlas | None]:
     """All channels of one layer for all examples (B, C, H, W) or (B, F) on one colour scale."""
     shape = " × ".join(str(number) for number in outputs.shape[1:])
     if outputs.dim() not in (2, 4) or not outputs.numel():
-        return LayerPicture(name, shape), None
+        return LayerPicture(name, layer_title(name), shape), None
     flat = outputs.dim() == 2
     shown = outputs[:, :MAX_UNITS, None, None] if flat else outputs[:, :MAX_CHANNELS]  # (B, C, H, W)
     low, high = scale_of(outputs)
@@ -242,6 +262,7 @@ def _pictured(name: str, outputs: Tensor, *, learned: bool) -> tuple[LayerPictur
     count, size_text = f"{outputs.shape[1]:,}", f"{size[1]} × {size[0]}"
     layer = LayerPicture(
         name=name,
+        title=layer_title(name),
         shape=shape,
         kind="units" if flat else "maps",
         description=translate("%(count)s units", count=count)
@@ -301,6 +322,7 @@ def first_kernels(network: nn.Module) -> FirstKernels | None:
     return FirstKernels(
         atlas=atlas,
         name=name,
+        title=layer_title(name.removesuffix(".weight")),
         number=len(weight),
         shape=f"{weight.shape[3]} × {weight.shape[2]}",
         colours=colours if kernels.shape[1] == 3 else ("",),
@@ -324,11 +346,14 @@ def silent_channels(network: nn.Module, images: Tensor) -> SilentChannels:
     affordable = MAX_SILENT_VALUES // sum(maps.numel() for maps in first.values())
     checked = min(len(images), max(3, min(MAX_SILENT_PICTURES, affordable)))
     highest: dict[str, Tensor] = {}
-    for part in torch.split(images[:checked], 50):
+    for part in torch.split(images[:checked], batch_size(network, images)):
         recorded = record(network, scaled(part))
         for name in layers:
             peak = recorded[name].amax(dim=(0, 2, 3))  # (C,)
             highest[name] = torch.maximum(highest[name], peak) if name in highest else peak
-    counted = [SilentLayer(name, int((peak <= 0).sum()), len(peak)) for name, peak in highest.items()]
+    counted = [
+        SilentLayer(name, layer_title(name), int((peak <= 0).sum()), len(peak))
+        for name, peak in highest.items()
+    ]
     channels = sum(layer.channels for layer in counted)
     return SilentChannels(checked, [layer for layer in counted if layer.silent], channels)

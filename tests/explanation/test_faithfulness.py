@@ -18,7 +18,9 @@ from pellucid.explanation.faithfulness import (
     Lead,
     _faults,
     _lead,
+    _Tester,
     edges,
+    empty_picture,
     evaluate_maps,
     randomised,
     rank_correlation,
@@ -62,6 +64,34 @@ def test_a_method_that_does_not_ask_the_network_is_stamped(trained: Classifier) 
     assert [test.supported for test in result.tests] == [False]
     assert result.tests[0].correlation == pytest.approx(1)
     assert "not to be believed" in result.tests[0].sentence
+
+
+def test_each_method_is_tested_on_its_own_number_of_pictures(trained: Classifier) -> None:
+    methods = {name: EXPLAINERS[name] for name in ("gradient x activation", "grad-cam", "smoothgrad")}
+    counts = {"gradient x activation": 16, "grad-cam": 8, "smoothgrad": 0}
+    result = evaluate_maps(trained, SPLITS.test, methods, pictures=counts, seed=3)
+    assert {test.method: test.pictures for test in result.tests} == {
+        name: counts[name] for name in counts if counts[name]
+    }
+    assert (result.pictures, result.left_out) == (16, ("smoothgrad",))
+    assert " passed on up to 16 pictures: " in result.verdict
+    alone = evaluate_maps(trained, SPLITS.test, methods, pictures={**counts, "grad-cam": 0}, seed=3)
+    assert alone.tests[0] == result.tests[0]
+
+
+def test_deletion_and_insertion_count_the_whole_and_the_empty_picture(trained: Classifier) -> None:
+    images = SPLITS.test.images[:6].float() / 255
+    targets = trained.logits(SPLITS.test.images[:6]).argmax(dim=1)
+    tester = _Tester(trained.network, images, targets, 0)
+    deletion, insertion = tester.deletion_and_insertion(torch.zeros(6, 16, 16))
+    whole, empty = (trained.predict(part) for part in (images, empty_picture(images).expand_as(images)))
+    assert torch.allclose(
+        tester.ends, torch.stack([whole, empty]).gather(2, targets.expand(2, -1)[..., None])[..., 0]
+    )
+    assert (
+        (deletion >= tester.ends.sum(dim=0) / 13) & (deletion <= (tester.ends.sum(dim=0) + 11) / 13)
+    ).all()
+    assert torch.isfinite(insertion).all()
 
 
 def test_the_same_seed_gives_the_same_verdict_and_leaves_everything_as_it_was(trained: Classifier) -> None:

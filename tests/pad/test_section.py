@@ -181,6 +181,15 @@ def test_a_network_too_large_for_a_page_is_told_so(limit, said, subject: Subject
     assert said in drawing_section(subject).refusal
 
 
+def test_a_page_of_a_slow_network_runs_fewer_pictures_as_it_opens(subject: Subject, monkeypatch) -> None:
+    quick = drawing_section(subject).pad
+    assert len(quick.check.scores) == len(quick.check.labels) == 16
+    monkeypatch.setattr("pellucid.pad.section.QUICK", 10)
+    slow = drawing_section(subject).pad
+    assert (len(slow.check.scores), len(slow.check.labels)) == (4, 16)
+    assert slow.check.scores == quick.check.scores[:4]
+
+
 def test_an_unknown_language_is_refused(subject: Subject) -> None:
     with pytest.raises(UsageError, match=r"Unknown language 'fr'\. Known: en, ko\."):
         drawing_section(subject, language="fr")

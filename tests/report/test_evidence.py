@@ -10,8 +10,9 @@ import pytest
 from pellucid.data.dataset import Splits
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.explanation.attribution import EXPLAINERS
+from pellucid.report import evidence as evidence_module
 from pellucid.report import report
-from pellucid.report.evidence import read_verdicts
+from pellucid.report.evidence import count_affordable_pictures, read_verdicts
 from pellucid.runs.run import Run
 
 
@@ -43,3 +44,22 @@ def test_the_run_keeps_how_its_evidence_maps_fared_until_its_weights_change(
     assert read_verdicts(run.folder) == {}
     (run.folder / "faithfulness.json").write_text("[1]")
     assert read_verdicts(run.folder) == {}
+
+
+def test_a_large_network_has_fewer_pictures_and_methods_and_the_page_says_which(
+    monkeypatch: pytest.MonkeyPatch, made: tuple[Run, Splits, Evaluation]
+) -> None:
+    run, splits, _ = made
+    assert set(count_affordable_pictures(run.classifier, splits.test).values()) == {len(splits.test)}
+    work = evidence_module.MAX_MULTIPLY_ADDS // evidence_module.passes_affordable(
+        run.classifier, splits.test, evidence_module.MAX_MULTIPLY_ADDS
+    )
+    monkeypatch.setattr(evidence_module, "MAX_MULTIPLY_ADDS", 400 * work)
+    counts = count_affordable_pictures(run.classifier, splits.test)
+    left_out = ("integrated gradients", "smoothgrad", "occlusion")
+    assert counts == {"gradient x activation": 15, "grad-cam": 15, **dict.fromkeys(left_out, 0)}
+    page = report.render(report.ReportContext(*made))
+    assert "could not be made" not in page
+    assert f"takes too long on a network of this size: {', '.join(left_out)}" in page
+    monkeypatch.setattr(evidence_module, "MAX_MULTIPLY_ADDS", work)
+    assert count_affordable_pictures(run.classifier, splits.test)["gradient x activation"] == 8

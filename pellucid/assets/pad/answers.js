@@ -117,7 +117,7 @@ const PellucidAnswers = (() => {
         make("p", {}, bar),
         total,
         label,
-        quiet(say("evidence.how", { layer: layer.name })),
+        quiet(say("evidence.how", { layer: PellucidLayerNames.title(say, layer.name) })),
       ),
     ];
   }
