@@ -32,7 +32,8 @@ MAX_LAYERS_CHARACTERS, MAX_RECEIVED_CHARACTERS = 1_000_000, 300_000  # of data U
 MAX_NAMED_CLASSES = 12  # of a last layer whose units are named
 MAX_SILENT_PICTURES = 500  # that silent channels are counted on
 MAX_SILENT_VALUES = 300_000_000  # layer outputs computed for that
-MAX_CHANNELS = 64  # shown of a layer with maps
+MAX_CHANNELS, MAX_FOLDED_CHANNELS = 64, 16  # shown of a layer with maps; fewer where there are many layers
+MAX_GRID_SIDE = 372  # pixels of one example's channels, three of which stand side by side
 MAX_UNITS = 256  # shown of a layer without
 MAX_MAP_SIDE = 56  # cells; a larger map is averaged down
 
@@ -232,9 +233,10 @@ def pictured_layers(
         [group.indices[-1] for group in groups],
         [at for group in groups for at in group.indices[:-1]],
     )
+    channels = MAX_FOLDED_CHANNELS if inner else MAX_CHANNELS
     for number in [*last, *inner]:
         name, outputs = layers[number]
-        layer, atlas = _pictured(name, outputs, learned=_has_weights(network, name))
+        layer, atlas = _pictured(name, outputs, channels, learned=_has_weights(network, name))
         if atlas is not None and len(atlas.address) <= characters_left:
             characters_left -= len(atlas.address)
             atlases[f"layer{number}"] = atlas
@@ -243,13 +245,15 @@ def pictured_layers(
     return [drawn[number] for number in range(len(layers))], atlases
 
 
-def _pictured(name: str, outputs: Tensor, *, learned: bool) -> tuple[LayerPicture, Atlas | None]:
-    """All channels of one layer for all examples (B, C, H, W) or (B, F) on one colour scale."""
+def _pictured(
+    name: str, outputs: Tensor, channels: int, *, learned: bool
+) -> tuple[LayerPicture, Atlas | None]:
+    """Up to so many channels of one layer for all examples (B, C, H, W) or (B, F) on one colour scale."""
     shape = " × ".join(str(number) for number in outputs.shape[1:])
     if outputs.dim() not in (2, 4) or not outputs.numel():
         return LayerPicture(name, layer_title(name), shape), None
     flat = outputs.dim() == 2
-    shown = outputs[:, :MAX_UNITS, None, None] if flat else outputs[:, :MAX_CHANNELS]  # (B, C, H, W)
+    shown = outputs[:, :MAX_UNITS, None, None] if flat else outputs[:, :channels]  # (B, C, H, W)
     low, high = scale_of(outputs)
     signed = low < 0
     low, high = (-max(-low, high), max(-low, high)) if signed else (low, high)
@@ -274,7 +278,9 @@ def _pictured(name: str, outputs: Tensor, *, learned: bool) -> tuple[LayerPictur
         high=figure(high),
         scale="signed" if signed else "viridis",
         empty=not high > low,
-        columns=20 if flat else 4 if side == 84 else 8,
+        columns=20
+        if flat
+        else min(4 if side == 84 else 8, MAX_GRID_SIDE // (shown.shape[3] * zoom(atlas, side))),
         zoom=zoom(atlas, side),
         grids=tuple(_grid(maps, signed=signed) for maps in shown),
     )

@@ -18,6 +18,7 @@ from pellucid.pad.data import ChannelData
 from pellucid.pad.program import lower
 from pellucid.pad.section import (
     MAX_SNAPSHOT_BYTES,
+    SAMPLE_PICTURES,
     Section,
     Subject,
     _pictures,
@@ -90,7 +91,7 @@ def test_hangul_class_names_arrive_whole(subject: Subject) -> None:
 
 
 def test_the_scores_to_check_against_are_the_networks_own(subject: Subject, section: Section) -> None:
-    pictures = _pictures(subject, (1, SIZE, SIZE))
+    pictures = _pictures(subject, (1, SIZE, SIZE), SAMPLE_PICTURES)
     check = section.pad.check
     scores = torch.tensor(check.scores)
     assert torch.allclose(scores, subject.classifier.logits(pictures.images[:16]), atol=1e-5)
@@ -99,7 +100,7 @@ def test_the_scores_to_check_against_are_the_networks_own(subject: Subject, sect
 
 
 def test_a_channels_pictures_are_those_that_excite_it_most(subject: Subject, section: Section) -> None:
-    pictures = _pictures(subject, (1, SIZE, SIZE))
+    pictures = _pictures(subject, (1, SIZE, SIZE), SAMPLE_PICTURES)
     program = lower(subject.classifier.network, (1, SIZE, SIZE))
     weights = program.weights(subject.classifier.network.state_dict())
     maps = program.run(pictures.images.float() / 255, weights)[program.layers["conv2"]]
@@ -112,7 +113,7 @@ def test_a_channels_pictures_are_those_that_excite_it_most(subject: Subject, sec
 
 
 def test_what_a_channel_is_worth_is_what_is_lost_without_it(subject: Subject, section: Section) -> None:
-    pictures = _pictures(subject, (1, SIZE, SIZE))
+    pictures = _pictures(subject, (1, SIZE, SIZE), SAMPLE_PICTURES)
     made, labels = subject.classifier.network, pictures.labels
     assert section.pad.ablation_pictures == len(pictures)
 
@@ -143,7 +144,7 @@ def test_the_past_is_thinned_out_to_fit_and_keeps_both_ends(subject: Subject) ->
     program = lower(subject.classifier.network, (1, SIZE, SIZE))
     state = subject.classifier.network.state_dict()
     past = [(f"epoch {number}", number, _shaken(state, 0.1 * number)) for number in range(9)]
-    pictures = _pictures(subject, (1, SIZE, SIZE))
+    pictures = _pictures(subject, (1, SIZE, SIZE), SAMPLE_PICTURES)
     whole = _snapshots(program, past, pictures, MAX_SNAPSHOT_BYTES)
     assert (whole.count, whole.total, whole.bits) == (9, 9, 8)
     packed = len(base64.b64decode(whole.data))
@@ -222,6 +223,6 @@ def test_every_word_the_page_asks_for_is_there_and_asked_for() -> None:
     asked = set(re.findall(r"""say\(\s*["'`]([a-z][\w. ]*)["'`]""", script))
     asked |= {text for text in re.findall(r'"([a-z][\w. ]*)"', script) if text in WORDS["en"]}
     assert asked - WORDS["en"].keys() == set()
-    built = re.compile(r"(gap|width|scale)\.")
+    built = re.compile(r"(gap|width|scale|name)\.")
     unused = [key for key in WORDS["en"] if key not in asked and not built.match(key)]
     assert unused == ["noscript"]  # said by Python

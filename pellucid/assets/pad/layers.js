@@ -4,7 +4,7 @@ const PellucidLayers = (() => {
   const { COLOURS, argmax } = PellucidImages;
   const { number } = PellucidFormatting;
   const { button, choice, contextOf, heading, make, quiet, scaleBar } = PellucidParts;
-  const { channels: CHANNELS } = PellucidConstants.layers; // shown of a layer, at most
+  const { channels: CHANNELS, folded_channels: FEWER, folded_from: FOLDED } = PellucidConstants.layers; // shown at most
   const [HATCH, DARK] = [0xff888888, 0xff303030]; // of a channel that is switched off
 
   /** @param {Page} page @param {Run} run @param {HTMLElement} section */
@@ -86,7 +86,7 @@ const PellucidLayers = (() => {
   /** @param {Page} page @param {Run} run @param {Layer} layer */
   function layerFigure(page, run, layer) {
     const [channels, height = 1, width = 1] = layer.shape,
-      count = Math.min(channels, CHANNELS);
+      count = Math.min(channels, run.answerer.layers.length < FOLDED ? CHANNELS : FEWER);
     const { bar, low, high } = scaleBar();
     const canvas = make("canvas"),
       mark = make("span", { class: "live-mark", hidden: true });
@@ -101,6 +101,7 @@ const PellucidLayers = (() => {
     const sheet = make("div", { class: "live-sheet", tabindex: 0, ...slider }, canvas, mark);
     const read = make("p", { class: "live-read" });
     const size = make("span", { class: "live-quiet" }, kindOf(page.say, layer.shape));
+    if (count < channels) size.append(page.say("layer.first", { count }));
     const caption = make("figcaption", { class: "live-layer-head" }, make("b", { title: layer.name }, title), size, bar);
     const figure = make("figure", { class: "live-layer" }, caption, sheet, read);
     /** @type {LayerView} */

@@ -123,10 +123,7 @@ const PellucidOperations = (() => {
       forward() {
         const input = net.values[from],
           output = net.values[index];
-        for (let at = 0; at < output.length; at++) {
-          const value = input[at];
-          output[at] = value < low ? low : value > high ? high : value;
-        }
+        for (let at = 0; at < output.length; at++) output[at] = Math.min(high, Math.max(low, input[at]));
       },
       backward(to) {
         if (from < to) return;

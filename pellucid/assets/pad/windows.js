@@ -25,6 +25,7 @@ const PellucidWindows = (() => {
       wide: Math.max(pw + width, (columns - 1) * sw + (kw - 1) * dw + 1),
       high: Math.max(ph + height, (rows - 1) * sh + (kh - 1) * dh + 1),
       plain: kh === 3 && kw === 3 && single,
+      lines: (kw === 3 || kw === 5) && dw === 1,
       pointwise: kh === 1 && kw === 1 && single && !ph && !pw && operation.groups === 1,
     };
   }
@@ -64,6 +65,7 @@ const PellucidWindows = (() => {
             const w = (filter * share + channel) * kh * kw,
               base = (first + channel) * high * wide;
             if (plain) addNine(weight, w, input, base, output, start, rows, columns);
+            else if (geometry.lines) addLines(weight, w, input, base, output, start, geometry);
             else addTaps(weight, w, input, base, output, start, geometry);
           }
         }
@@ -201,6 +203,34 @@ const PellucidWindows = (() => {
           g * input[bottom] +
           h * input[bottom + 1] +
           i * input[bottom + 2];
+      }
+    }
+  }
+
+  /**
+   * The three or five taps of a kernel's line at once, line by line.
+   * @param {Float32Array} weight @param {number} w @param {Float32Array} input @param {number} base
+   * @param {Float32Array} output @param {number} start @param {Geometry} geometry
+   */
+  function addLines(weight, w, input, base, output, start, { kh, kw, sh, sw, dh, rows, columns, wide }) {
+    for (let line = 0; line < kh; line++, w += kw) {
+      const a = weight[w],
+        b = weight[w + 1],
+        c = weight[w + 2],
+        d = kw === 5 ? weight[w + 3] : 0,
+        e = kw === 5 ? weight[w + 4] : 0;
+      for (let row = 0; row < rows; row++) {
+        let from = base + (row * sh + line * dh) * wide,
+          to = start + row * columns;
+        const end = to + columns;
+        if (kw === 3) {
+          for (; to < end; to++, from += sw) output[to] += a * input[from] + b * input[from + 1] + c * input[from + 2];
+        } else {
+          for (; to < end; to++, from += sw) {
+            output[to] +=
+              a * input[from] + b * input[from + 1] + c * input[from + 2] + d * input[from + 3] + e * input[from + 4];
+          }
+        }
       }
     }
   }
