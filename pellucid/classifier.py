@@ -77,7 +77,7 @@ class Classifier:
             keep_memory()
         scores = torch.empty(len(images), len(self.classes))  # (N, K)
         with evaluation_mode(self.network), fast_path(), torch.inference_mode():
-            for start, batch, filled in fixed_batches(images):
+            for start, batch, filled in fixed_batches(images, network=self.network):
                 scores[start : start + filled] = self.network(batch)[:filled]
         return scores
 

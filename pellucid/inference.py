@@ -1,5 +1,6 @@
 """Inference: pictures scaled to floats, in batches of one shape, through a network in evaluation mode."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,14 +23,27 @@ def scaled(images: Tensor) -> Tensor:
     return floats if images.is_floating_point() else floats.div_(255)
 
 
-def fixed_batches(images: Tensor, most: int = PICTURES_PER_BATCH) -> Iterator[tuple[int, Tensor, int]]:
+def batch_size(network: nn.Module | None, images: Tensor, most: int = PICTURES_PER_BATCH) -> int:
+    """How many of `images` (B, C, H, W) run at once through `network`: about as many as are fastest.
+
+    A pretrained network brings them to the size `resize_to` first, often a larger one.
+    """
+    inside = math.prod(getattr(network, "resize_to", (0,)))  # a pixel, not a value: its stem halves the sides
+    return max(1, min(most, VALUES_PER_BATCH // max(1, images[0].numel(), inside)))
+
+
+def fixed_batches(
+    images: Tensor, most: int = PICTURES_PER_BATCH, *, network: nn.Module | None = None
+) -> Iterator[tuple[int, Tensor, int]]:
     """(start, batch, count): scaled batches (B, C, H, W) of one shape, whose first `count` pictures are those
     from `start` on; the last batch is padded with black pictures.
+
+    network  that the batches are for, see `batch_size`
 
     One shape and one memory format mean one order of summation, so a picture's scores depend neither on the
     rest of its batch nor on how it was read.
     """
-    size = max(1, min(most, VALUES_PER_BATCH // max(1, images[0].numel()))) if len(images) else 1
+    size = batch_size(network, images, most) if len(images) else 1
     for start in range(0, len(images), size):
         pictures = images[start : start + size]
         count = len(pictures)

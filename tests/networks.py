@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
-from pellucid.models import build
+from pellucid.models import build, lite0
 
 
 class Block(nn.Module):
@@ -76,6 +76,23 @@ class Mixed(nn.Module):
         return functional.softmax(self.fc2(functional.dropout(features, training=self.training)), dim=1)
 
 
+class Lite(nn.Module):
+    """lite0's parts in small: pictures brought to its size, unevenly padded and depthwise convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resize = lite0.Resize((19, 24))
+        self.stem = lite0.Convolution(3, 8, 3, stride=2)
+        self.block1 = lite0.Block(8, 8, 5, 1, 2)
+        self.block2 = lite0.Block(8, 11, 3, 2, 3)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(11, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.block2(self.block1(self.stem(self.resize(images))))
+        return self.fc(self.pool(maps).flatten(1))
+
+
 class Sorting(nn.Module):
     """It uses what no page can run."""
 
@@ -91,6 +108,8 @@ SHAPES: dict[str, tuple[int, int, int]] = {
     "tutorial": (1, 28, 28),
     "residual": (3, 21, 18),
     "mixed": (1, 19, 23),
+    "enlarged": (1, 11, 13),
+    "reduced": (3, 40, 31),
 }
 
 
@@ -100,12 +119,17 @@ def network(name: str) -> nn.Module:
         return build("tutorial", 1, 10, (28, 28), seed=3).eval()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        made: nn.Module = {"residual": Residual, "mixed": Mixed}[name]()
+        kinds = {"residual": Residual, "mixed": Mixed, "enlarged": Lite, "reduced": Lite}
+        made: nn.Module = kinds[name]()
         for module in made.modules():
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
                 nn.init.uniform_(module.running_mean, -0.5, 0.5)
                 nn.init.uniform_(module.running_var, 0.5, 2)
                 nn.init.uniform_(module.weight, 0.5, 1.5)
+            elif isinstance(module, lite0.Convolution):
+                nn.init.uniform_(module.mean, -0.5, 0.5)
+                nn.init.uniform_(module.variance, 0.5, 2)
+                nn.init.uniform_(module.scale, 0.5, 1.5)
     return made.eval()
 
 

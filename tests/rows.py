@@ -94,6 +94,7 @@ explanation/counterfactual.py
 explanation/neighbours.py
 explanation/layer_stats.py
 explanation/trace.py
+explanation/layer_names.py
 explanation/similarity.py
 explanation/embedding.py
 runs/__init__.py
@@ -113,6 +114,7 @@ prediction.py
 comparison.py
 pad/__init__.py
 pad/strokes.py
+pad/operations.py
 pad/program.py
 pad/data.py
 pad/section.py

@@ -5,8 +5,15 @@ import itertools
 import pytest
 import torch
 
-from pellucid.inference import VALUES_PER_BATCH, evaluation_mode, fixed_batches, restored_modes, scaled
-from pellucid.models import build
+from pellucid.inference import (
+    VALUES_PER_BATCH,
+    batch_size,
+    evaluation_mode,
+    fixed_batches,
+    restored_modes,
+    scaled,
+)
+from pellucid.models import build, lite0
 
 
 def test_modes_come_back_whatever_happens_inside() -> None:
@@ -40,3 +47,11 @@ def test_batches_have_one_shape_and_miss_no_picture(count: int, side: int) -> No
     assert [start for start, _, _ in batches] == list(
         itertools.accumulate([f for *_, f in batches], initial=0)
     )[: len(batches)]
+
+
+def test_batches_are_smaller_for_a_network_that_enlarges_its_pictures() -> None:
+    images = torch.zeros(200, 3, 32, 32)
+    enlarging = lite0.Lite0(3, 4, (32, 32))
+    assert batch_size(None, images) == 128
+    assert batch_size(enlarging, images) == VALUES_PER_BATCH // (160 * 160)
+    assert {len(batch) for _, batch, _ in fixed_batches(images, network=enlarging)} == {20}

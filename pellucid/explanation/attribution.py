@@ -24,15 +24,27 @@ from pellucid.explanation.activations import (
     preserved_state,
     uncompiled,
 )
-from pellucid.inference import PICTURES_PER_BATCH, VALUES_PER_BATCH
+from pellucid.inference import batch_size
 
 Target = int | Tensor  # one class for all pictures, or one per picture: int64 (B,)
-Score = Callable[[Tensor], Tensor]  # pictures (N, C, H, W), N a multiple of B -> scores (N,)
 
 STEPS, PIECES, MAX_STEPS = 32, 16, 512  # of integrated gradients
 TOLERANCE = 0.01  # of the difference of scores, by which a complete map may miss it
 MARGIN = 0.9  # of the tolerance, so that it still holds when summed in another order
 NOISY_COPIES, NOISE = 24, 0.15
+
+
+class Score(NamedTuple):
+    """The function that is explained: the score of `target`, or its lead over `against`."""
+
+    network: nn.Module
+    target: Target
+    against: Target | None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Pictures (N, C, H, W), N a multiple of the number of targets -> scores (N,)"""
+        scores = scores_of(self.network, images)  # (N, K)
+        return _column(scores, self.target) - (0 if self.against is None else _column(scores, self.against))
 
 
 class Evidence(NamedTuple):
@@ -94,12 +106,12 @@ def integrated_gradients(
     network = uncompiled(network)
     with preserved_state(network), torch.enable_grad():
         images = network_input(network, images)
-        heat = _path(_scorer(network, target, against), images, STEPS if steps is None else steps)
+        heat = _path(Score(network, target, against), images, STEPS if steps is None else steps)
         if steps is None:
             difference = _difference_from_black(network, images, target, against)
             for index in torch.nonzero(_off(heat.sum(dim=(1, 2)), difference)).cpu():  # (1,)
                 other = None if against is None else _part(against, index)
-                score = _scorer(network, _part(target, index), other)
+                score = Score(network, _part(target, index), other)
                 heat[index] = _adaptive_path(score, images[index]).to(heat)
     return heat.cpu()
 
@@ -123,8 +135,8 @@ def smoothgrad(
         images = network_input(network, images)
         noise = torch.normal(0.0, NOISE, (NOISY_COPIES, *images.shape[1:]), generator=generator).to(images)
         total = torch.zeros_like(images)
-        score = _scorer(network, target, against)
-        for part in torch.split(noise, _copies_per_batch(images)):
+        score = Score(network, target, against)
+        for part in torch.split(noise, _copies_per_batch(network, images)):
             noisy = images + part[:, None]  # (S, B, C, H, W)
             total += _gradient(score, noisy.flatten(0, 1)).reshape(noisy.shape).sum(dim=0)
     return (total / NOISY_COPIES * images).sum(dim=1).float().cpu()  # (B, H, W)
@@ -146,9 +158,9 @@ def occlusion(
         images = network_input(network, images)
         windows = _windows(images.shape[2], images.shape[3]).to(images.device)  # (P, H, W)
         heat = images.new_zeros(len(images), *images.shape[2:], dtype=torch.float32)
-        score = _scorer(network, target, against)
+        score = Score(network, target, against)
         uncovered = score(images)  # (B,)
-        for part in torch.split(windows, _copies_per_batch(images)):
+        for part in torch.split(windows, _copies_per_batch(network, images)):
             covered = images * ~part[:, None, None]  # (P, B, C, H, W)
             fall = uncovered - score(covered.flatten(0, 1)).reshape(covered.shape[:2])  # (P, B)
             heat += torch.einsum("pb,phw->bhw", fall, part.float())
@@ -175,6 +187,7 @@ class Explainer(NamedTuple):
     additive: bool = False  # whether the sum of a map can be compared with the score
     complete: bool = False  # whether a map must add up to the score less the score of a black picture
     approximate: Callable[..., Tensor] | None = None  # nearly the same map in less time, for many
+    passes: int = 4  # of the network for one map, about; a gradient counts as three
 
     def __call__(
         self,
@@ -207,7 +220,7 @@ def evidence_at(
         return captured[0].clone()
 
     with preserved_state(network), torch.enable_grad(), forward_hooks(module, capture):
-        scores = _scorer(network, target, against)(network_input(network, images))
+        scores = Score(network, target, against)(network_input(network, images))
         if not captured:
             raise UsageError(f"Layer '{layer}' did not run for these pictures.")
         grid = grid_of(tuple(captured[0].shape), size)
@@ -245,16 +258,6 @@ def channels_last(images: Tensor) -> Tensor:
     return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
 
 
-def _scorer(network: nn.Module, target: Target, against: Target | None) -> Score:
-    """The function that is explained: the score of `target`, or its lead over `against`."""
-
-    def score(images: Tensor) -> Tensor:
-        scores = scores_of(network, images)  # (N, K)
-        return _column(scores, target) - (0 if against is None else _column(scores, against))
-
-    return score
-
-
 def _column(scores: Tensor, target: Target) -> Tensor:
     if isinstance(target, int):
         if not 0 <= target < scores.shape[1]:
@@ -283,7 +286,7 @@ def _path(score: Score, images: Tensor, steps: int) -> Tensor:
     nodes = torch.from_numpy((roots + 1) / 2).to(images)  # (S,), from 0, black, to 1, the picture
     weights = torch.from_numpy(shares / 2).to(images)
     mean = torch.zeros_like(images)
-    size = _copies_per_batch(images)
+    size = _copies_per_batch(score.network, images)
     for position, weight in zip(torch.split(nodes, size), torch.split(weights, size), strict=True):
         between = position[:, None, None, None, None] * images  # (S, B, C, H, W)
         gradient = _gradient(score, between.flatten(0, 1)).reshape(between.shape)
@@ -326,19 +329,19 @@ def _integrated(score: Score, image: Tensor, ends: Tensor) -> Tensor:
     """The evidence (P, H, W) along each piece of the path, by two gradients (Gauss-Legendre)."""
     lengths = (ends[:, 1] - ends[:, 0])[:, None]  # (P, 1)
     nodes = ends.mean(dim=1, keepdim=True) + lengths * torch.tensor([-0.5, 0.5]) / 3**0.5  # (P, 2)
-    gradients = [_gradient(score, part) for part in _along(image, nodes.flatten())]
+    gradients = [_gradient(score, part) for part in _along(score, image, nodes.flatten())]
     products = (torch.cat(gradients) * image).sum(dim=1).float().cpu()  # (2P, H, W)
     return products.reshape(len(ends), 2, *products.shape[1:]).mean(dim=1) * lengths[..., None]
 
 
 def _scores_along(score: Score, image: Tensor, positions: Tensor) -> Tensor:
     """The score (S,) at each position on the path from black, 0, to the picture, 1."""
-    return torch.cat([score(part) for part in _along(image, positions)]).float().cpu()
+    return torch.cat([score(part) for part in _along(score, image, positions)]).float().cpu()
 
 
-def _along(image: Tensor, positions: Tensor) -> Iterator[Tensor]:
+def _along(score: Score, image: Tensor, positions: Tensor) -> Iterator[Tensor]:
     """The pictures (S, C, H, W) at those positions on the path, in batches."""
-    for part in torch.split(positions.to(image), _copies_per_batch(image)):
+    for part in torch.split(positions.to(image), _copies_per_batch(score.network, image)):
         yield part[:, None, None, None] * image
 
 
@@ -357,13 +360,13 @@ def _difference_from_black(
     network: nn.Module, images: Tensor, target: Target, against: Target | None
 ) -> Tensor:
     with torch.no_grad():
-        score = _scorer(network, target, against)
+        score = Score(network, target, against)
         return (score(images) - score(torch.zeros_like(images))).float()
 
 
-def _copies_per_batch(images: Tensor) -> int:
-    """How many copies of `images` run at once: the fastest number."""
-    return max(1, min(PICTURES_PER_BATCH // max(1, len(images)), VALUES_PER_BATCH // max(1, images.numel())))
+def _copies_per_batch(network: nn.Module, images: Tensor) -> int:
+    """How many copies of `images` run at once: about as many as are fastest."""
+    return max(1, batch_size(network, images) // max(1, len(images)))
 
 
 def _windows(height: int, width: int) -> Tensor:
@@ -400,16 +403,19 @@ EXPLAINERS: dict[str, Explainer] = {
         additive=True,
         complete=True,
         approximate=partial(integrated_gradients, steps=STEPS),
+        passes=400,  # photographs take some 120 gradients or more
     ),
     "smoothgrad": Explainer(
         smoothgrad,
         "Reflects only small changes of the picture, and gives black pixels no credit.",
         "Smilkov et al., arXiv:1706.03825; times the picture",
         additive=True,
+        passes=3 * NOISY_COPIES,
     ),
     "occlusion": Explainer(
         occlusion,
         "A black window is itself a shape: the network may respond to the window.",
         "Zeiler and Fergus, arXiv:1311.2901",
+        passes=200,
     ),
 }

@@ -19,7 +19,7 @@ from pellucid.explanation.activations import preserved_state
 from pellucid.explanation.attribution import scores_of
 from pellucid.explanation.faithfulness import empty_picture
 from pellucid.formatting import percent
-from pellucid.inference import VALUES_PER_BATCH, scaled
+from pellucid.inference import batch_size, scaled
 from pellucid.language import lazy_ngettext, translate
 
 _LIMITS = constants("counterfactual")  # those of assets/pad/counterfactual.js, too
@@ -280,7 +280,7 @@ class _Search:
     def _leads(self, images: Tensor, targets: Tensor) -> Tensor:
         """The score of the target less that of the best other class, (N,)."""
         with torch.no_grad():
-            size = max(1, VALUES_PER_BATCH // images[0].numel())
+            size = batch_size(self.network, images)
             parts = [scores_of(self.network, part) for part in torch.split(images, size)]
         return _lead(torch.cat(parts), targets)
 

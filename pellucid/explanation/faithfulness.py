@@ -22,13 +22,14 @@ from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
 from pellucid.explanation.attribution import TOLERANCE, channels_last
 from pellucid.formatting import percent
-from pellucid.inference import VALUES_PER_BATCH, evaluation_mode, scaled
+from pellucid.inference import batch_size, evaluation_mode, scaled
 from pellucid.language import translate
 
 Method = Callable[[nn.Module, Tensor, Any], Tensor]
 
 PICTURES = 128  # on which maps are tested; with 64 the verdict depended on the sample
 LEVELS = tuple(step / 12 for step in range(13))  # shares of the ink removed or added
+TEST_PASSES = 2 * (len(LEVELS) - 2)  # of the network, for a map of one picture: the ends are the same for all
 RANDOM_NETWORKS, COMPARED = 2, 8  # networks with shuffled weights, and pictures whose maps are compared
 MAX_CORRELATION = 0.5  # with the map of shuffled weights, above which a map shows only the picture
 MIN_LEAD = 0.02  # of mean probability: less is invisible
@@ -72,6 +73,7 @@ class MapTest:
     gap          largest difference of a map's sum from what it must add up to, as a share of it; None where
                  the method promises no sum
     supported    whether the maps may be shown; `sentence` says why or why not
+    pictures     on how many the method was tested
     """
 
     method: str
@@ -82,13 +84,15 @@ class MapTest:
     gap: float | None
     supported: bool
     sentence: str
+    pictures: int
 
 
 @dataclass(frozen=True)
 class Faithfulness:
     """The test results of a network's maps.
 
-    pictures  on how many the maps were tested
+    pictures  on how many the maps were tested, at most
+    left_out  methods that were not tested, because that takes too long on this network
     checked   on how many `accuracy` was measured, to decide whether the network guesses
     chance    the accuracy of always predicting the most common class
     """
@@ -98,6 +102,7 @@ class Faithfulness:
     accuracy: float
     chance: float
     tests: tuple[MapTest, ...]
+    left_out: tuple[str, ...] = ()
     caveat: str = CAVEAT
 
     @property
@@ -119,7 +124,9 @@ class Faithfulness:
         if not passed:
             return translate("Not to be believed: no method passed its tests.")
         return translate(
-            "%(passed)s of %(all)s methods passed on %(pictures)s pictures: %(names)s.",
+            "%(passed)s of %(all)s methods passed on up to %(pictures)s pictures: %(names)s."
+            if len({test.pictures for test in self.tests}) > 1
+            else "%(passed)s of %(all)s methods passed on %(pictures)s pictures: %(names)s.",
             passed=len(passed), all=len(self.tests), pictures=self.pictures,
             names=", ".join(translate(name) for name in passed),
         )  # fmt: skip
@@ -134,11 +141,13 @@ def evaluate_maps(
     dataset: Dataset,
     methods: Mapping[str, Method],
     *,
-    pictures: int = PICTURES,
+    pictures: int | Mapping[str, int] = PICTURES,
     seed: int = 0,
 ) -> Faithfulness:
     """The test results of each of `methods` on `pictures` of `dataset`, which should not be training
     pictures.
+
+    pictures  on how many; or on how many by method, where 0 leaves a method out
 
     The class explained is the predicted one. The same seed draws the same pictures, random places and
     shuffled weights. Raises UsageError when the data set is empty.
@@ -146,16 +155,22 @@ def evaluate_maps(
     if not len(dataset):
         raise UsageError("No pictures to test maps on. Expected at least one.")
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
-    checked, sample = order[:CHECKED], order[:pictures]
-    labels = dataset.labels[checked]
-    accuracy = float((classifier.logits(dataset.images[checked]).argmax(dim=1) == labels).double().mean())
+    counts = dict.fromkeys(methods, pictures) if isinstance(pictures, int) else dict(pictures)
+    most = max(counts.values(), default=1)
+    predictions = classifier.logits(dataset.images[order[: max(CHECKED, most)]]).argmax(dim=1)
+    labels = dataset.labels[order[:CHECKED]]
+    accuracy = float((predictions[:CHECKED] == labels).double().mean())
     chance = float(labels.bincount().max()) / len(labels)
-    images = scaled(dataset.images[sample])  # (N, C, H, W)
-    targets = classifier.logits(dataset.images[sample]).argmax(dim=1)
-    tester = _Tester(classifier.network, images, targets, seed)
+    images = scaled(dataset.images[order[:most]])  # (N, C, H, W)
+    tester = _Tester(classifier.network, images, predictions[:most], seed)
     guesses = _guesses(accuracy, chance, len(labels))
-    tests = tuple(tester.test(name, method, guesses=guesses) for name, method in methods.items())
-    return Faithfulness(len(images), len(labels), accuracy, chance, tests)
+    tests = tuple(
+        tester.test(name, method, pictures=counts[name], guesses=guesses)
+        for name, method in methods.items()
+        if counts[name]
+    )
+    left_out = tuple(name for name in methods if not counts[name])
+    return Faithfulness(len(images), len(labels), accuracy, chance, tests, left_out)
 
 
 def randomised(network: nn.Module, *, seed: int) -> nn.Module:
@@ -209,26 +224,29 @@ class _Tester:
         self.random_networks = [randomised(network, seed=seed + number) for number in range(RANDOM_NETWORKS)]
         noise = torch.rand(len(images), *images.shape[2:], generator=self.generator)
         baselines = {"random": noise, "edges": edges(images), "ink": ink(images)}
+        self.ends = self.probabilities(
+            torch.stack([images, empty_picture(images).expand_as(images)])
+        )  # (2, B)
         self.baselines = {name: self.deletion_and_insertion(maps) for name, maps in baselines.items()}
 
-    def test(self, name: str, method: Method, *, guesses: bool) -> MapTest:
-        """The results of a method: three tests, or four where its maps must add up."""
-        maps = method(self.network, self.images, self.targets)  # (B, h, w)
+    def test(self, name: str, method: Method, *, pictures: int, guesses: bool) -> MapTest:
+        """The results of a method on the first pictures: three tests, or four where its maps must add up."""
+        maps = method(self.network, self.images[:pictures], self.targets[:pictures])  # (B, h, w)
         correlation = self.correlation(method, maps)
         deletion, insertion = self.deletion_and_insertion(maps)
         leads = tuple(
-            Lead.measured(rival, insertion - deletion - (theirs[1] - theirs[0]))
+            Lead.measured(rival, insertion - deletion - (theirs[1] - theirs[0])[: len(maps)])
             for rival, theirs in self.baselines.items()
         )
         gap = self.gap(maps) if getattr(method, "complete", False) else None
         faults = find_faults(maps, correlation, leads, gap, guesses=guesses)
         means = float(deletion.mean()), float(insertion.mean())
         sentence = _sentence(name, faults, correlation, leads)
-        return MapTest(name, correlation, *means, leads, gap, not faults, sentence)
+        return MapTest(name, correlation, *means, leads, gap, not faults, sentence, len(maps))
 
     def correlation(self, method: Method, maps: Tensor) -> float:
         """Mean rank correlation with the maps of networks with shuffled weights for the same classes."""
-        number = max(2, min(COMPARED, len(self.images) // 4))
+        number = max(2, min(COMPARED, len(maps) // 4))
         images, targets = self.images[:number], self.targets[:number]
         method = getattr(method, "approximate", None) or method  # these maps need not add up
         theirs = torch.stack([method(network, images, targets) for network in self.random_networks])
@@ -238,14 +256,15 @@ class _Tester:
     def deletion_and_insertion(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Mean probability of the class, (B,) each, while the pixels a map ranks highest are removed first,
         and while they are added first to an empty picture."""
-        size = (self.images.shape[2], self.images.shape[3])
+        images, size = self.images[: len(maps)], (self.images.shape[2], self.images.shape[3])
         fine = functional.interpolate(maps[:, None].float(), size, mode="bilinear", align_corners=False)
         share = self.ink_shares(fine.flatten(1)).reshape(len(maps), 1, *size)  # (B, 1, H, W)
-        empty = empty_picture(self.images).expand_as(self.images)
-        removed = torch.stack([torch.where(share <= level, empty, self.images) for level in LEVELS])
-        added = torch.stack([torch.where(share <= level, self.images, empty) for level in LEVELS])
-        probabilities = self.probabilities(torch.cat([removed, added]))  # (2L, B)
-        return probabilities[: len(LEVELS)].mean(dim=0), probabilities[len(LEVELS) :].mean(dim=0)
+        empty, between = empty_picture(images).expand_as(images), LEVELS[1:-1]
+        removed = torch.stack([torch.where(share <= level, empty, images) for level in between])
+        added = torch.stack([torch.where(share <= level, images, empty) for level in between])
+        sums = self.probabilities(torch.cat([removed, added])).reshape(2, len(between), -1).sum(dim=1)
+        deletion, insertion = (sums + self.ends[:, : len(maps)].sum(dim=0)) / len(LEVELS)  # (B,) each
+        return deletion, insertion
 
     def ink_shares(self, values: Tensor) -> Tensor:
         """The share of the ink removed once a pixel is removed, largest values first, (B, H*W) 0..1."""
@@ -253,7 +272,9 @@ class _Tester:
             dim=1
         )  # equal values in random order
         order = ties.gather(1, values.gather(1, ties).argsort(dim=1, descending=True, stable=True))
-        removed = ink(self.images).flatten(1).double().gather(1, order).cumsum(dim=1)  # (B, H*W)
+        removed = (
+            ink(self.images[: len(values)]).flatten(1).double().gather(1, order).cumsum(dim=1)
+        )  # (B, H*W)
         shares = (removed / removed[:, -1:].clamp_min(1e-12)).clamp_max(1).float()
         return torch.zeros_like(shares).scatter(1, order, shares)
 
@@ -261,17 +282,19 @@ class _Tester:
         """The probability (S, B) of each picture's class in S changed copies (S, B, C, H, W)."""
         flat = images.flatten(0, 1)
         with evaluation_mode(self.network), torch.inference_mode():
-            parts = torch.split(flat, max(1, VALUES_PER_BATCH // flat[0].numel()))
+            parts = torch.split(flat, batch_size(self.network, flat))
             scores = torch.cat([self.network(channels_last(part)) for part in parts])
         chosen = scores.float().softmax(dim=1).reshape(*images.shape[:2], -1)
-        return chosen.gather(2, self.targets.expand(len(images), -1)[..., None])[..., 0]
+        targets = self.targets[: images.shape[1]].expand(len(images), -1)
+        return chosen.gather(2, targets[..., None])[..., 0]
 
     def gap(self, maps: Tensor) -> float:
         """The largest difference of a map's sum from the score less that of a black picture, as a share of
         it."""
         with evaluation_mode(self.network), torch.inference_mode():
-            black = self.network(torch.zeros_like(self.images)).float()
-            rise = (self.network(self.images).float() - black).gather(1, self.targets[:, None])[:, 0]
+            images, targets = self.images[: len(maps)], self.targets[: len(maps), None]
+            black = self.network(torch.zeros_like(images)).float()
+            rise = (self.network(images).float() - black).gather(1, targets)[:, 0]
         least = float(rise.abs().mean()) / 10  # a score that hardly differs from black says little
         return float(((maps.sum(dim=(1, 2)) - rise).abs() / rise.abs().clamp_min(max(least, 1e-6))).max())
 

@@ -40,7 +40,9 @@ PROBE_TRAINING = 2 / 3  # the share of the sample a probe is trained on
 RIDGE = 10.0
 PROBES_PER_SIDE = 32  # rows and columns tried for the receptive field; larger pictures are tried in strips
 EFFECTIVE = 0.0455  # of the peak: two standard deviations, after Luo et al.
-BATCH = 64
+BATCH = 16
+FIELD_PICTURES = 16  # over which an effective field is averaged; fewer for a large network
+FIELD_MULTIPLY_ADDS = 80_000_000_000  # of all effective fields
 TIMED_RUNS = 5
 
 CAVEATS = {
@@ -140,9 +142,11 @@ def layer_statistics(
     untrained = _summaries(_untrained(classifier), sample.images, seed)
     labels, count = sample.labels, len(sample.classes)
     costs, seconds = multiply_adds(network, images[:1]), layer_seconds(network, images[:1])
+    gradients = 2 * len(summaries) * max(1, sum(costs.values()))  # of one picture, from every layer
+    shared = max(1, min(FIELD_PICTURES, FIELD_MULTIPLY_ADDS // gradients))
     theoretical, effective = (
         receptive_fields(network, images[:1]),
-        effective_receptive_fields(network, images),
+        effective_receptive_fields(network, images[:shared]),
     )
     modules = layers_of(network)
     layers = []
@@ -244,8 +248,12 @@ def probe_accuracy(features: Tensor, labels: Tensor, classes: int) -> float:
     features = functional.pad((features - mean) / std.clamp_min(1e-6), (0, 1), value=1.0)
     targets = functional.one_hot(labels[:count], classes).double()
     training = features[:count]
-    penalty = RIDGE * torch.eye(training.shape[1], dtype=torch.float64)
-    weights = torch.linalg.solve(training.T @ training + penalty, training.T @ targets)  # (F + 1, K)
+    if count < training.shape[1]:  # the same weights by a smaller system
+        penalty = RIDGE * torch.eye(count, dtype=torch.float64)
+        weights = training.T @ torch.linalg.solve(training @ training.T + penalty, targets)  # (F + 1, K)
+    else:
+        penalty = RIDGE * torch.eye(training.shape[1], dtype=torch.float64)
+        weights = torch.linalg.solve(training.T @ training + penalty, training.T @ targets)  # (F + 1, K)
     predictions = (features[count:] @ weights).argmax(dim=1)
     return float((predictions == labels[count:]).double().mean()) if len(predictions) else 0.0
 

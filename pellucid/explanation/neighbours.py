@@ -11,6 +11,8 @@ from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import layers_of, preserved_state, uncompiled
 from pellucid.inference import fixed_batches
+from pellucid.models import PretrainedNetwork
+from pellucid.training.transfer import embeddings
 
 NOVELTY_NEIGHBOURS = 5  # over whose distances novelty is averaged
 REFERENCES = 1000  # pictures whose distances are the reference for novelty, at most
@@ -60,10 +62,10 @@ def index_pictures(classifier: Classifier, training: Dataset, held_out: Dataset 
         raise UsageError(
             f"Expected more than {NOVELTY_NEIGHBOURS} training pictures to compare with; got {len(training)}."
         )
-    features = functional.normalize(hidden_features(classifier, training.images), dim=1)
+    features = functional.normalize(_features_of(classifier, training), dim=1)
     if held_out is not None and len(held_out):
-        references = held_out.images[_evenly_spaced(len(held_out))]
-        distances = _distances(functional.normalize(hidden_features(classifier, references), dim=1), features)
+        references = _features_of(classifier, held_out.subset(_evenly_spaced(len(held_out))))
+        distances = _distances(functional.normalize(references, dim=1), features)
     else:
         sample = features[_evenly_spaced(len(training))]
         distances = _distances(sample, features, leave_out_self=True)
@@ -103,6 +105,15 @@ def novelty(index: Index, images: Tensor, *, leave_out_self: bool = False) -> Te
     return torch.searchsorted(index.distances, distances).float() * 100 / len(index.distances)
 
 
+def _features_of(classifier: Classifier, dataset: Dataset) -> Tensor:
+    """`hidden_features` of a data set; of a pretrained network they are kept from training."""
+    network = uncompiled(classifier.network)
+    if isinstance(network, PretrainedNetwork):
+        with torch.no_grad():
+            return network.head.normalized(embeddings(network, dataset))
+    return hidden_features(classifier, dataset.images)
+
+
 def hidden_features(classifier: Classifier, images: Tensor) -> Tensor:
     """The last hidden layer for uint8 pictures (N, C, H, W): the input of the last layer with weights.
 
@@ -111,11 +122,13 @@ def hidden_features(classifier: Classifier, images: Tensor) -> Tensor:
     network = uncompiled(classifier.network)
     rows: list[Tensor] = []
     with preserved_state(network), torch.no_grad():
-        last = _last_with_weights(network, next(batch for _, batch, _ in fixed_batches(images)))
+        last = _last_with_weights(
+            network, next(batch for _, batch, _ in fixed_batches(images, network=network))
+        )
         captured: list[Tensor] = []
         handle = last.register_forward_pre_hook(lambda module, inputs: captured.append(inputs[0].detach()))
         try:
-            for _, batch, count in fixed_batches(images):
+            for _, batch, count in fixed_batches(images, network=network):
                 captured.clear()
                 network(batch)
                 rows.append(_flat(captured[-1][:count]))

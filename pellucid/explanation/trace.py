@@ -27,6 +27,7 @@ ARGUMENTS = {
     "mean": ("input", "dim", "keepdim"),
     "layer_norm": ("input", "normalized_shape"),
     "cat": ("tensors", "dim"),
+    "pad": ("input", "pad", "mode", "value"),
 }
 WEIGHTED = ("conv2d", "linear")
 POOLS = ("max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d")
@@ -35,7 +36,7 @@ MIXING = ("scaled_dot_product_attention", "multi_head_attention_forward")  # eve
 POINTWISE = frozenset(
     "add sub mul div truediv pow neg sqrt rsqrt abs exp log maximum minimum clamp batch_norm relu relu6 "
     "leaky_relu elu selu gelu silu mish sigmoid logsigmoid tanh softplus hardtanh hardsigmoid hardswish "
-    "dropout clone contiguous detach to float cat".split()
+    "dropout clone contiguous detach to float cat expand".split()
 )
 
 
@@ -384,6 +385,8 @@ def _output_reach(call: Call, inputs: list[Reach | str]) -> Reach | str:
     if call.name in (*POOLS, "conv2d"):
         rows, columns = _windows(call, [len(first.rows), len(first.columns)])
         return Reach(_through(first.rows, rows), _through(first.columns, columns))
+    if call.name in ("pad", "interpolate") and last == 3 and first.axes == (2, 3):
+        return _resized_reach(call, first)
     if call.name == "permute" and isinstance(call.arguments.get("dims"), list | tuple):
         dims = [dim % (last + 1) for dim in call.arguments["dims"]]
         return first._replace(axes=(dims.index(first.axes[0]), dims.index(first.axes[1])))
@@ -392,6 +395,28 @@ def _output_reach(call: Call, inputs: list[Reach | str]) -> Reach | str:
     if call.name == "linear" or (call.name == "layer_norm" and len(call.arguments["normalized_shape"]) == 1):
         return UNKNOWN if last in first.axes else first
     return UNKNOWN
+
+
+def _resized_reach(call: Call, reach: Reach) -> Reach:
+    """Of a padding, whose zeros see what the nearest cell does, and of a bilinear interpolation."""
+    before = [0, 0]
+    if call.name == "pad":
+        left, _, top, _ = (*call.arguments["pad"], 0, 0, 0, 0)[:4]
+        before = [top, left]
+    sides: list[Side] = []
+    for side, cells, skipped in zip((reach.rows, reach.columns), call.output.shape[2:], before, strict=True):
+        scale = 1.0 if call.name == "pad" else len(side) / cells
+        spans = []
+        for cell in range(cells):
+            centre = (cell + 0.5) * scale
+            ends = (cell - skipped, cell - skipped)
+            if call.name == "interpolate":
+                width = max(1.0, scale)  # without antialiasing fewer are read
+                ends = int(centre - width + 0.5), int(centre + width + 0.5) - 1
+            first, last = (min(len(side) - 1, max(0, end)) for end in ends)
+            spans.append(_union(side[first : last + 1]))
+        sides.append(spans)
+    return Reach(sides[0], sides[1])
 
 
 def _mean_reach(call: Call, reach: Reach, last: int) -> Reach | str:

@@ -74,7 +74,7 @@ class Lite0(nn.Module):
         super().__init__()
         if channels not in (1, 3):
             raise UsageError(f"lite0 takes gray or colour pictures; got {channels} channels.")
-        self.resize_to = resized(size)
+        self.resize = Resize(resized(size))
         self.backbone = Backbone()
         self.head = Head(FEATURES, num_classes)
 
@@ -85,18 +85,35 @@ class Lite0(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """(B, C, H, W), float 0..1 -> (B, 1280), the mean of each of the last maps"""
-        images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
-        if images.shape[2:] != self.resize_to:
-            images = functional.interpolate(
-                images, self.resize_to, mode="bilinear", antialias=True, align_corners=False
-            )
-        images = images.contiguous(memory_format=torch.channels_last)  # in which convolutions are fastest
-        features: Tensor = self.backbone((images * 255 - 127) / 128)
+        features: Tensor = self.backbone(self.resize(images))
         return features
+
+    @property
+    def resize_to(self) -> tuple[int, int]:
+        """The size (h, w) that pictures are brought to."""
+        return self.resize.size
 
     def to_json(self) -> dict[str, Any]:
         """What tells a reader how to build it again: its name; the weights are loaded."""
         return {"network": NAME}
+
+
+class Resize(nn.Module):
+    """Pictures in colour, of the size and on the scale that the network was trained on."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 1 or 3, H, W), float 0..1 -> (B, 3, h, w), about -1..1"""
+        images = images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+        if images.shape[2:] != self.size:
+            images = functional.interpolate(
+                images, self.size, mode="bilinear", antialias=True, align_corners=False
+            )
+        images = images.contiguous(memory_format=torch.channels_last)  # in which convolutions are fastest
+        return (images * 255 - 127) / 128
 
 
 class Backbone(nn.Module):
@@ -133,13 +150,24 @@ class Block(nn.Module):
         self.expand = Convolution(channels, wide, 1) if expansion > 1 else None
         self.depthwise = Convolution(wide, wide, kernel, stride=stride, groups=wide)
         self.project = Convolution(wide, filters, 1, rectified=False)
-        self.adds = stride == 1 and channels == filters
+        self.sum = Sum() if stride == 1 and channels == filters else None
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, channels, H, W) -> (B, filters, H/stride, W/stride)"""
         wide = maps if self.expand is None else self.expand(maps)
         narrow: Tensor = self.project(self.depthwise(wide))
-        return narrow + maps if self.adds else narrow
+        if self.sum is None:
+            return narrow
+        output: Tensor = self.sum(narrow, maps)
+        return output
+
+
+class Sum(nn.Module):
+    """What a block found, added to what came into it."""
+
+    def forward(self, narrow: Tensor, shortcut: Tensor) -> Tensor:
+        """(B, F, H, W) twice -> (B, F, H, W)"""
+        return narrow + shortcut
 
 
 class Convolution(nn.Module):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 from pellucid.data.preprocess import Fit
-from pellucid.pad.program import Operation
+from pellucid.pad.operations import Operation
 from pellucid.pad.strokes import Rule
 
 ReceptiveField = Sequence[Sequence[Sequence[int]]] | Literal["whole"] | None
@@ -39,7 +39,7 @@ class CheckData:
 
     pictures     uint8 (n, C, H, W)
     labels       None where the pictures are noise
-    scores       (n, K), as PyTorch computes them
+    scores       (m, K), of the first m, as PyTorch computes them; fewer than n of a network that is slow
     tolerance    the largest difference allowed between a score of the page and PyTorch's
     rounding     the largest change of a score that rounding the weights causes
     sample_size  the number of pictures on which `rounding` was measured

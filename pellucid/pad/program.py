@@ -5,46 +5,22 @@ refused by name, with the line that calls it.
 """
 
 import math
-import operator
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pellucid.errors import UsageError
 from pellucid.inference import evaluation_mode
-from pellucid.models.kernels.fused import max_pool_2x2
+from pellucid.pad.operations import KINDS, Operation
 
 State = Mapping[str, Tensor]
-
-HALVING = {"kernel": [2, 2], "stride": [2, 2], "padding": [0, 0], "dilation": [1, 1], "ceil": False}
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One operation: values in, one value out.
-
-    kind        a name of `KINDS`
-    layer       the layer it belongs to, as `explanation.record` names it; a function outside of any layer
-                is named "<module>.<function>"
-    inputs      which values it reads: 0 is the picture, n + 1 the output of operation n
-    tensors     which tensors of the program it uses, in the order its kind expects
-    shape       of its output, without the batch: (C, H, W) or (F,)
-    attributes  its numbers: stride, padding, ...
-    """
-
-    kind: str
-    layer: str
-    inputs: tuple[int, ...]
-    shape: tuple[int, ...]
-    tensors: tuple[int, ...] = ()
-    attributes: dict[str, Any] = field(default_factory=dict)
+Source = Callable[[State], Tensor]  # looks a tensor up in a state_dict, or computes it from one
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +34,7 @@ class Program:
     shape: tuple[int, ...]
     operations: tuple[Operation, ...]
     output: str
-    lookups: tuple[Callable[[State], Tensor], ...]
+    lookups: tuple[Source, ...]
 
     def weights(self, state: State) -> list[Tensor]:
         """The program's tensors, float32, out of a `state_dict` of the network it was lowered from."""
@@ -153,9 +129,10 @@ class _Lowering:
         constants = {name: value for name, value in exported.constants.items() if isinstance(value, Tensor)}
         self.fixed: dict[str, Tensor] = {**constants, **own}  # what a state_dict does not hold
         self.values: dict[Any, int] = {}
-        self.sources: dict[Any, Callable[[State], Tensor]] = {}
+        self.sources: dict[Any, Source] = {}
+        self.padded: dict[Any, tuple[Any, list[int]]] = {}  # what is padded, and by how much above and left
         self.operations: list[Operation] = []
-        self.lookups: list[Callable[[State], Tensor]] = []
+        self.lookups: list[Source] = []
         self.runs: dict[str, int] = {}  # how often each layer has begun
         self.last_layer: tuple[str, str] | None = None
 
@@ -186,8 +163,8 @@ class _Lowering:
 
     def _call(self, node: Any) -> None:
         name = _function_name(node)
-        if name in SAME and node.args[0] in self.sources:
-            self.sources[node] = self.sources[node.args[0]]
+        if node.all_input_nodes and all(source in self.sources for source in node.all_input_nodes):
+            self.sources[node] = self._computed(node)
         elif name == "getitem" and node.args[1] == 0:
             self.values[node] = self.values[node.args[0]]
         elif name == "aten.sym_size":
@@ -199,6 +176,20 @@ class _Lowering:
             )
         else:
             LOWERED[name](self, node)
+
+    def _computed(self, node: Any) -> Source:
+        """A tensor that depends on weights alone, such as those of a folded normalisation."""
+        sources = {source: self.sources[source] for source in node.all_input_nodes}
+
+        def value(state: State) -> Tensor:
+            given = {source: lookup(state) for source, lookup in sources.items()}
+            tensor: Tensor = node.target(
+                *torch.fx.map_arg(node.args, given.__getitem__),
+                **torch.fx.map_arg(node.kwargs, given.__getitem__),
+            )
+            return tensor
+
+        return value
 
     def _can_take(self, node: Any) -> bool:
         """Whether the input depends on the picture, and the output has the shape of one picture's value."""
@@ -216,7 +207,7 @@ class _Lowering:
         kind: str,
         *,
         inputs: Sequence[Any] | None = None,
-        tensors: Sequence[Callable[[State], Tensor]] = (),
+        tensors: Sequence[Source] = (),
         **attributes: Any,
     ) -> None:
         """Append one operation that stands for `node`."""
@@ -285,22 +276,52 @@ def _conv2d(lowering: _Lowering, node: Any) -> None:
     kernel = list(weight.meta["val"].shape[2:])
     dilation = _pair(_argument(node, 5, "dilation", [1, 1]))
     padding = _argument(node, 4, "padding", [0, 0])
-    if isinstance(padding, str):
+    if isinstance(padding, str):  # of an odd number of pixels the larger half is added at the end
         spans = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
-        if padding == "same" and any(span % 2 for span in spans):
-            raise UsageError(f"The page's engine cannot pad one side more than the other: {_where(node)}.")
         padding = [span // 2 for span in spans] if padding == "same" else [0, 0]
+    image, first = lowering.padded.get(node.args[0], (node.args[0], [0, 0]))
     sources = [lowering.sources[tensor] for tensor in (weight, bias) if tensor is not None]
     lowering.put(
         node,
         "conv2d",
+        inputs=[image],
         tensors=sources,
         kernel=kernel,
         stride=_pair(_argument(node, 3, "stride", [1, 1])),
-        padding=_pair(padding),
+        padding=[own + before for own, before in zip(_pair(padding), first, strict=True)],
         dilation=dilation,
         groups=_argument(node, 6, "groups", 1),
     )
+
+
+def _pad(lowering: _Lowering, node: Any) -> None:
+    """Zeros before a convolution become its own padding: its output's shape tells how many follow."""
+    left, _, top, _ = (*_argument(node, 1, "pad", []), 0, 0, 0, 0)[:4]
+    zeros = _argument(node, 2, "mode", "constant") == "constant" and not _argument(node, 3, "value", 0)
+    readers = {_function_name(reader) for reader in node.users}
+    if not zeros or readers != {"aten.conv2d"} or len(node.args[1]) > 4 or min(node.args[1]) < 0:
+        raise UsageError(f"The page's engine pads with zeros, and before a convolution only: {_where(node)}.")
+    lowering.padded[node] = node.args[0], [top, left]
+
+
+def _expand(lowering: _Lowering, node: Any) -> None:
+    """One channel as several: a gray picture as one in colour."""
+    before, after = node.args[0].meta["val"].shape, node.meta["val"].shape
+    if before == after:
+        _same(lowering, node)
+    elif len(after) == 4 and before[1] == 1 and before[2:] == after[2:]:
+        lowering.put(node, "cat", inputs=[node.args[0]] * after[1])
+    else:
+        raise UsageError(f"The page's engine repeats a map as channels, nothing else: {_where(node)}.")
+
+
+def _resize(*, antialias: bool) -> Callable[[_Lowering, Any], None]:
+    def resize(lowering: _Lowering, node: Any) -> None:
+        if _argument(node, 2, "align_corners", False):
+            raise UsageError(f"The page's engine resizes without aligned corners only: {_where(node)}.")
+        lowering.put(node, "resize", antialias=antialias)
+
+    return resize
 
 
 def _linear(lowering: _Lowering, node: Any) -> None:
@@ -433,6 +454,10 @@ SAME = (
 
 LOWERED: dict[str, Callable[[_Lowering, Any], None]] = {
     "aten.conv2d": _conv2d,
+    "aten.pad": _pad,
+    "aten.expand": _expand,
+    "aten.upsample_bilinear2d": _resize(antialias=False),
+    "aten._upsample_bilinear2d_aa": _resize(antialias=True),
     "aten.linear": _linear,
     "aten._native_batch_norm_legit_no_training": _batch_norm,
     "aten.max_pool2d": _pool("max_pool2d"),
@@ -463,83 +488,4 @@ LOWERED: dict[str, Callable[[_Lowering, Any], None]] = {
     "aten.log_softmax": _softmax("log_softmax"),
     "aten._log_softmax": _softmax("log_softmax"),
     **dict.fromkeys(SAME, _same),
-}
-
-Kind = Callable[[list[Tensor], list[Tensor], Operation], Tensor]
-
-
-def _run_conv2d(inputs: list[Tensor], tensors: list[Tensor], operation: Operation) -> Tensor:
-    given = operation.attributes
-    bias = tensors[1] if len(tensors) > 1 else None
-    return functional.conv2d(
-        inputs[0], tensors[0], bias, given["stride"], given["padding"], given["dilation"], given["groups"]
-    )
-
-
-def _run_affine(inputs: list[Tensor], tensors: list[Tensor], operation: Operation) -> Tensor:
-    shape = (-1, *[1] * (inputs[0].dim() - 2))
-    return inputs[0] * tensors[0].reshape(shape) + tensors[1].reshape(shape)
-
-
-def _run_max_pool2d(inputs: list[Tensor], tensors: list[Tensor], operation: Operation) -> Tensor:
-    a = operation.attributes
-    if a == HALVING and not torch.is_grad_enabled():
-        return max_pool_2x2(inputs[0])
-    return functional.max_pool2d(inputs[0], a["kernel"], a["stride"], a["padding"], a["dilation"], a["ceil"])
-
-
-def _run_avg_pool2d(inputs: list[Tensor], tensors: list[Tensor], operation: Operation) -> Tensor:
-    a = operation.attributes
-    count, divisor = a["count_padding"], a["divisor"] or None
-    return functional.avg_pool2d(inputs[0], a["kernel"], a["stride"], a["padding"], a["ceil"], count, divisor)
-
-
-def _run_arithmetic(function: Callable[[Any, Any], Tensor]) -> Kind:
-    def run(inputs: list[Tensor], tensors: list[Tensor], operation: Operation) -> Tensor:
-        other: Any = operation.attributes["number"]
-        second = inputs[1] if len(inputs) > 1 else tensors[0] if tensors else other
-        return function(second, inputs[0]) if operation.attributes["swapped"] else function(inputs[0], second)
-
-    return run
-
-
-def _run_function(function: Callable[..., Tensor], *names: str) -> Kind:
-    def run(inputs: list[Tensor], tensors: list[Tensor], operation: Operation) -> Tensor:
-        return function(inputs[0], *[operation.attributes[name] for name in names])
-
-    return run
-
-
-KINDS: dict[str, Kind] = {
-    "conv2d": _run_conv2d,
-    "linear": lambda inputs, tensors, operation: functional.linear(inputs[0], *tensors),
-    "affine": _run_affine,
-    "max_pool2d": _run_max_pool2d,
-    "avg_pool2d": _run_avg_pool2d,
-    "adaptive_avg_pool2d": lambda inputs, tensors, operation: functional.adaptive_avg_pool2d(
-        inputs[0],
-        operation.shape[1:] if len(operation.shape) == 3 else 1,
-    ).reshape(len(inputs[0]), *operation.shape),
-    "adaptive_max_pool2d": lambda inputs, tensors, operation: functional.adaptive_max_pool2d(
-        inputs[0], list(operation.shape[1:])
-    ),
-    "relu": _run_function(functional.relu),
-    "leaky_relu": _run_function(functional.leaky_relu, "slope"),
-    "gelu": lambda inputs, tensors, operation: functional.gelu(
-        inputs[0], approximate=operation.attributes["approximate"]
-    ),
-    "silu": _run_function(functional.silu),
-    "sigmoid": _run_function(torch.sigmoid),
-    "tanh": _run_function(torch.tanh),
-    "hardsigmoid": _run_function(functional.hardsigmoid),
-    "hardswish": _run_function(functional.hardswish),
-    "clamp": _run_function(torch.clamp, "low", "high"),
-    "add": _run_arithmetic(operator.add),
-    "sub": _run_arithmetic(operator.sub),
-    "mul": _run_arithmetic(operator.mul),
-    "div": _run_arithmetic(operator.truediv),
-    "cat": lambda inputs, tensors, operation: torch.cat(inputs, dim=1),
-    "view": lambda inputs, tensors, operation: inputs[0].reshape(len(inputs[0]), *operation.shape),
-    "softmax": _run_function(torch.softmax, "dim"),
-    "log_softmax": _run_function(torch.log_softmax, "dim"),
 }

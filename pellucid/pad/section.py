@@ -5,6 +5,7 @@
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
 from pellucid.explanation.channels import accuracies, accuracy_changes, channel_maxima, rank_pictures
-from pellucid.inference import scaled
+from pellucid.inference import batch_size, scaled
 from pellucid.pad.data import (
     ChannelData,
     CheckData,
@@ -42,17 +43,24 @@ MAX_POOL_PICTURES = 500  # test pictures inside the page, among which a channel'
 SAMPLE_PICTURES = 1000  # test pictures from which channel statistics are computed
 SNAPSHOT_PICTURES = 300  # test pictures on which each snapshot of training is evaluated
 STROKE_PICTURES = 10_000  # training pictures measured, to compare a drawing's strokes, size and centre with
-MAX_MULTIPLY_ADDS = 30_000_000  # with more, a stroke takes longer than a frame
-MAX_PAGE_WEIGHTS = 4_000_000
+MAX_MULTIPLY_ADDS = 300_000_000  # with more, an answer takes longer than a fifth of a second
+MAX_PAGE_WEIGHTS = 4_000_000  # 11 MB of a page
+MAX_SAMPLE_VALUES = 200_000_000  # of all layers, kept at once: fewer pictures for a large network
+QUICK, CHECK_SLOW = (
+    30_000_000,
+    4,
+)  # multiply-adds of a network that runs many pictures as the page opens; else so few
 MAX_POOL_BYTES = 160_000  # of the pool, compressed
 MAX_SNAPSHOT_BYTES = 1_900_000  # of all snapshots, compressed
 BITS = (8, 7, 6)  # per weight of a snapshot, the first that fits
 MAX_ABLATION_MULTIPLY_ADDS = 20_000_000_000  # of all runs with a channel switched off
 PAD_METHOD = "gradient x activation"  # of the evidence: what a page computes between two strokes
+MAX_CHANNELS = constants("layers")["channels"]  # shown of a layer, at most
 MAX_CHANNEL_LAYERS = 40  # with channel statistics; the last ones of a deeper network
 # In the order in which they need each other.
 SCRIPTS = (
     "windows.js",
+    "resize.js",
     "operations.js",
     "program.js",
     "trace.js",
@@ -60,6 +68,7 @@ SCRIPTS = (
     "strokes.js",
     "preprocess.js",
     "formatting.js",
+    "layer_names.js",
     "images.js",
     "parts.js",
     "drawing.js",
@@ -177,7 +186,9 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
     program = lower(classifier.network, shape)
     weights = program.weights(classifier.network.state_dict())
     _refuse_large(program, weights)
-    pictures = _pictures(subject, shape)
+    stored = sum(math.prod(operation.shape) for operation in program.operations)
+    affordable = max(CHECK_PICTURES, min(SAMPLE_PICTURES, MAX_SAMPLE_VALUES // max(1, stored)))
+    pictures = _pictures(subject, shape, affordable)
     with torch.inference_mode():
         values = program.run(scaled(pictures.images), weights)
     pool = _pool(pictures) if pictures.sources[0] else None
@@ -219,21 +230,21 @@ def _refuse_large(program: Program, weights: Sequence[Tensor]) -> None:
     count = sum(weight.numel() for weight in weights)
     if program.multiply_adds > MAX_MULTIPLY_ADDS:
         raise UsageError(
-            f"This network needs {program.multiply_adds:,} multiply-adds a picture; up to "
-            f"{MAX_MULTIPLY_ADDS:,} a page keeps up with a pen."
+            f"This network needs {program.multiply_adds:,} multiply-adds a picture; with up to "
+            f"{MAX_MULTIPLY_ADDS:,} a page answers within a fifth of a second."
         )
     if count > MAX_PAGE_WEIGHTS:
         raise UsageError(f"This network has {count:,} weights; up to {MAX_PAGE_WEIGHTS:,} fit into a page.")
 
 
-def _pictures(subject: Subject, shape: tuple[int, ...]) -> Dataset:
-    """Up to SAMPLE_PICTURES test pictures, mixed, beginning with one of each class; noise without any."""
+def _pictures(subject: Subject, shape: tuple[int, ...], count: int) -> Dataset:
+    """Up to `count` test pictures, mixed, beginning with one of each class; noise without any."""
     test, classes = subject.test, subject.classifier.classes
     if test is None or not len(test):
         generator = torch.Generator().manual_seed(0)
         noise = torch.randint(0, 256, (CHECK_PICTURES, *shape), generator=generator).to(torch.uint8)
         return Dataset(noise, torch.zeros(CHECK_PICTURES, dtype=torch.int64), classes, [""] * CHECK_PICTURES)
-    return class_balanced_sample(test, SAMPLE_PICTURES)
+    return class_balanced_sample(test, count)
 
 
 def class_balanced_sample(dataset: Dataset, count: int) -> Dataset:
@@ -263,13 +274,17 @@ def _check(
     with torch.inference_mode():
         images = scaled(pictures.images)
         rounded = torch.cat(
-            [program.run(part, halved)[-1] for part in torch.split(images, SNAPSHOT_PICTURES)]
+            [
+                program.run(part, halved)[-1]
+                for part in torch.split(images, batch_size(classifier.network, images))
+            ]
         )
     difference = float((rounded - scores).abs().max())
+    checked = CHECK_PICTURES if program.multiply_adds <= QUICK else CHECK_SLOW
     return CheckData(
         pictures=base64_of(pictures.images[:CHECK_PICTURES].numpy().tobytes()),
         labels=pictures.labels[:CHECK_PICTURES].tolist() if pictures.sources[0] else None,
-        scores=[[round(score, 5) for score in row] for row in scores[:CHECK_PICTURES].tolist()],
+        scores=[[round(score, 5) for score in row] for row in scores[:checked].tolist()],
         tolerance=round(2 * difference + 1e-3, 5),
         rounding=round(difference, 6),
         sample_size=len(pictures),
@@ -320,7 +335,7 @@ def _channels(
             if ablation_pictures
             else None
         )
-        table = rank_pictures(channel_maxima(values[last]), pool)
+        table = rank_pictures(channel_maxima(values[last])[:, :MAX_CHANNELS], pool)
         tables[name] = ChannelData(None, table["top"], table["low"], table["excited"], accuracy_change)
         before = name
     return tables

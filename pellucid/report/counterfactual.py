@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from pellucid.explanation.counterfactual import CAVEAT, Counterfactual, counterfactuals
-from pellucid.explanation.faithfulness import PICTURES
 from pellucid.language import translate
 from pellucid.plots import images
 from pellucid.plots.images import Atlas, Cell, zoom
 from pellucid.report.context import MAX_FURTHER_EXAMPLES, JudgedPicture, ReportContext, judged_picture
-from pellucid.report.evidence import count_affordable_pictures
+from pellucid.report.evidence import passes_affordable
 
-MAX_CLASSES, MIN_CLASSES = 9, 4  # target classes per picture, the likeliest; fewer for a large network
+MAX_CLASSES, MIN_CLASSES = 9, 3  # target classes per picture, the likeliest; fewer for a large network
+MAX_MULTIPLY_ADDS = 330_000_000_000  # of all searches together, at most
+PASSES_PER_CLASS = 280  # of the network, to search for a change to one class, at most
 MAX_ATLAS_CHARACTERS = 200_000  # of the data URL of the changed pictures
 
 
@@ -78,9 +79,9 @@ class CounterfactualSection:
 def gather(context: ReportContext) -> CounterfactualSection:
     """The smallest change that turns each of some predictions into another, to each of the other classes."""
     classifier, test = context.run.classifier, context.splits.test
-    share = count_affordable_pictures(classifier, test) / PICTURES
-    chosen = context.further_examples[: max(2, int(MAX_FURTHER_EXAMPLES * share))]
-    number = max(MIN_CLASSES, int(MAX_CLASSES * share))
+    searches = passes_affordable(classifier, test, MAX_MULTIPLY_ADDS) // PASSES_PER_CLASS
+    chosen = context.further_examples[: max(2, min(MAX_FURTHER_EXAMPLES, searches // MAX_CLASSES))]
+    number = max(MIN_CLASSES, min(MAX_CLASSES, searches // max(1, len(chosen))))
     found = []
     for example in chosen:
         order = context.evaluation.probabilities[example.index].argsort(descending=True).tolist()

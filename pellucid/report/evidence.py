@@ -10,8 +10,8 @@ from torch import Tensor
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.explanation.attribution import EXPLAINERS
-from pellucid.explanation.explanation import explain
-from pellucid.explanation.faithfulness import PICTURES, Faithfulness, Method, evaluate_maps
+from pellucid.explanation.explanation import DEFAULT_METHODS, explain
+from pellucid.explanation.faithfulness import PICTURES, TEST_PASSES, Faithfulness, Method, evaluate_maps
 from pellucid.explanation.layer_stats import multiply_adds
 from pellucid.formatting import figure
 from pellucid.inference import scaled
@@ -19,8 +19,8 @@ from pellucid.language import translate
 from pellucid.plots import images
 from pellucid.runs.verdicts import Verdict, preferred_method, remark
 
-MIN_PICTURES = 8  # that the maps are tested on, however large the network
-MAX_MULTIPLY_ADDS = 600_000_000  # of one pass over the pictures; every method takes some hundred passes
+MIN_PICTURES = 8  # with fewer a test shows nothing: a method that takes too long for them is left out
+MAX_MULTIPLY_ADDS = 130_000_000_000  # of one method's tests
 LARGE_WIDTH, SMALL_WIDTH = 168, 112  # pixels of a map beside its picture and in a row, roughly
 
 
@@ -51,6 +51,7 @@ class EvidenceMap:
 class MethodEvidence:
     """The test results of one method, and its map of each example.
 
+    pictures  on how many it was tested
     finding  why it is supported or not, in words
     margins  the name of each rival map, and by how much the method beats it, in mean probability
     """
@@ -58,6 +59,7 @@ class MethodEvidence:
     name: str
     title: str
     supported: bool
+    pictures: int
     finding: str
     deletion: float
     insertion: float
@@ -70,7 +72,7 @@ class MethodEvidence:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The test results of every method of EXPLAINERS, and their maps."""
+    """The test results of the methods of EXPLAINERS that could be tested, and their maps."""
 
     faithfulness: Faithfulness
     caveat: str
@@ -102,7 +104,8 @@ def gather_evidence(classifier: Classifier, dataset: Dataset, examples: Sequence
     tested = evaluate_maps(
         classifier, dataset, methods, pictures=count_affordable_pictures(classifier, dataset)
     )
-    explained = [explain(classifier, dataset.images[index], methods=EXPLAINERS) for index in examples]
+    names = [test.method for test in tested.tests]
+    explained = [explain(classifier, dataset.images[index], methods=names) for index in examples]
     found = []
     for test in tested.tests:
         title = translate(test.method)
@@ -118,6 +121,7 @@ def gather_evidence(classifier: Classifier, dataset: Dataset, examples: Sequence
                 name=test.method,
                 title=title,
                 supported=test.supported,
+                pictures=test.pictures,
                 finding=test.sentence.partition(": ")[2],
                 deletion=test.deletion,
                 insertion=test.insertion,
@@ -131,10 +135,22 @@ def gather_evidence(classifier: Classifier, dataset: Dataset, examples: Sequence
     return Evidence(tested, translate(tested.caveat), tuple(found))
 
 
-def count_affordable_pictures(classifier: Classifier, dataset: Dataset) -> int:
-    """The number of pictures to test maps on within the work allowed: fewer for a large network."""
+def count_affordable_pictures(classifier: Classifier, dataset: Dataset) -> dict[str, int]:
+    """By method, the number of pictures to test its maps on within the work allowed: fewer for a large
+    network, and 0 where that would be too few. The default method is always tested."""
+    passes = passes_affordable(classifier, dataset, MAX_MULTIPLY_ADDS)
+    counts = {
+        name: min(PICTURES, passes // (method.passes + TEST_PASSES)) for name, method in EXPLAINERS.items()
+    }
+    default = DEFAULT_METHODS[0]
+    counts[default] = max(MIN_PICTURES, counts[default])
+    return {name: min(count, len(dataset)) if count >= MIN_PICTURES else 0 for name, count in counts.items()}
+
+
+def passes_affordable(classifier: Classifier, dataset: Dataset, budget: int) -> int:
+    """How many pictures the network can run within a number of multiply-adds."""
     work = sum(multiply_adds(classifier.network, scaled(dataset.images[:1])).values())
-    return max(MIN_PICTURES, min(PICTURES, MAX_MULTIPLY_ADDS // max(1, work)))
+    return budget // max(1, work)
 
 
 def evidence_map(heat: Tensor, title: str) -> EvidenceMap:

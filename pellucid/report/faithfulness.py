@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pellucid.language import translate
 from pellucid.plots.images import Atlas
 from pellucid.report.context import ReportContext
 from pellucid.report.evidence import MethodEvidence
@@ -12,14 +13,14 @@ from pellucid.report.evidence import MethodEvidence
 class FaithfulnessSection:
     """What the tests say of every method, and its map of each example.
 
-    pictures  how many the methods were tested on
+    left_out  the methods that were not tested, as that would take too long on this network
     examples  what each example is one of, in the order of the maps
     """
 
     verdict: str
     caveat: str
-    pictures: int
     methods: tuple[MethodEvidence, ...]
+    left_out: list[str]
     examples: list[str]
     atlases: Mapping[str, Atlas] = field(default_factory=dict)
 
@@ -30,7 +31,7 @@ def gather(context: ReportContext) -> FaithfulnessSection:
     return FaithfulnessSection(
         verdict=evidence.faithfulness.verdict,
         caveat=evidence.caveat,
-        pictures=evidence.faithfulness.pictures,
         methods=evidence.methods,
+        left_out=[translate(name) for name in evidence.faithfulness.left_out],
         examples=[example.kind for example in context.examples],
     )

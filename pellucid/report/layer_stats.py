@@ -5,15 +5,18 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from pellucid.explanation.layer_names import layer_title
 from pellucid.explanation.layer_stats import CAVEATS, LayerStats, layer_statistics
 from pellucid.formatting import figure
 from pellucid.language import translate
 from pellucid.plots.charts import log_chart
 from pellucid.plots.images import Atlas
 from pellucid.report.context import ReportContext
+from pellucid.report.evidence import passes_affordable
 from pellucid.training.diagnostics import LayerDiagnostics
 
-MAX_PICTURES = 512  # test pictures that statistics are computed on
+MAX_PICTURES, MIN_PICTURES = 512, 60  # test pictures that statistics are computed on
+MAX_MULTIPLY_ADDS = 16_000_000_000  # of the network over these pictures
 MAX_CHANNELS_NAMED = 8  # per layer and kind
 MAX_CURVES = 9  # layers drawn by epoch
 
@@ -38,6 +41,7 @@ class LayerRow:
     """
 
     name: str
+    title: str
     shape: str
     parameters: int
     multiply_adds: int
@@ -50,6 +54,11 @@ class LayerRow:
     twins: ChannelList
     probe: float | None
     untrained_probe: float | None
+
+    @property
+    def named(self) -> bool:
+        """Whether the page names some of its channels."""
+        return bool(self.dead.count or self.always_on.count or self.twins.count)
 
 
 @dataclass(frozen=True)
@@ -87,10 +96,12 @@ class LayerStatsSection:
 
 def gather(context: ReportContext) -> LayerStatsSection:
     """Every layer: shape, cost, receptive field, wasted channels, probe; gradient and update by epoch."""
-    run = context.run
-    found = layer_statistics(run.classifier, context.splits.test, pictures=MAX_PICTURES, seed=run.recipe.seed)
+    run, test = context.run, context.splits.test
+    affordable = passes_affordable(run.classifier, test, MAX_MULTIPLY_ADDS)
+    pictures = max(MIN_PICTURES, min(MAX_PICTURES, affordable))
+    found = layer_statistics(run.classifier, test, pictures=pictures, seed=run.recipe.seed)
     judged = [layer for layer in found.layers if layer.judged]
-    probes = [(layer.name, layer.probe) for layer in judged if layer.probe is not None]
+    probes = [(layer_title(layer.name), layer.probe) for layer in judged if layer.probe is not None]
     return LayerStatsSection(
         layers=[_row(layer) for layer in found.layers],
         pictures=found.pictures,
@@ -113,6 +124,7 @@ def gather(context: ReportContext) -> LayerStatsSection:
 def _row(layer: LayerStats) -> LayerRow:
     return LayerRow(
         name=layer.name,
+        title=layer_title(layer.name),
         shape=" × ".join(str(number) for number in layer.shape),
         parameters=layer.parameters,
         multiply_adds=layer.multiply_adds,

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
-from pellucid.explanation.activations import record, recordable
+from pellucid.explanation.activations import record
+from pellucid.explanation.layer_names import LayerGroup, grouped, layer_title
 from pellucid.formatting import figure
-from pellucid.inference import scaled
+from pellucid.inference import batch_size, scaled
 from pellucid.language import translate
 from pellucid.plots.images import (
     SIGNED,
@@ -30,7 +31,8 @@ MAX_LAYERS_CHARACTERS, MAX_RECEIVED_CHARACTERS = 1_000_000, 300_000  # of data U
 MAX_NAMED_CLASSES = 12  # of a last layer whose units are named
 MAX_SILENT_PICTURES = 500  # that silent channels are counted on
 MAX_SILENT_VALUES = 300_000_000  # layer outputs computed for that
-MAX_CHANNELS = 64  # shown of a layer with maps
+MAX_CHANNELS, MAX_FOLDED_CHANNELS = 64, 16  # shown of a layer with maps; fewer where there are many layers
+MAX_GRID_SIDE = 372  # pixels of one example's channels, three of which stand side by side
 MAX_UNITS = 256  # shown of a layer without
 MAX_MAP_SIDE = 56  # cells; a larger map is averaged down
 
@@ -56,6 +58,7 @@ class ChannelGrid:
 class LayerPicture:
     """One layer as a page draws it: all channels of all examples on one colour scale.
 
+    title        its name as a person reads it
     shape        of the output for one picture, as text
     kind         "maps", "units", or "numbers" for what cannot be drawn
     description  number and size of the channels or units, as text
@@ -69,6 +72,7 @@ class LayerPicture:
     """
 
     name: str
+    title: str
     shape: str
     kind: str = "numbers"
     description: str = ""
@@ -97,6 +101,7 @@ class FirstKernels:
 
     atlas: Atlas
     name: str
+    title: str
     number: int
     shape: str
     colours: tuple[str, ...]
@@ -110,6 +115,7 @@ class SilentLayer:
     """A layer with channels that no picture activates: their number, of all its `channels`."""
 
     name: str
+    title: str
     silent: int
     channels: int
 
@@ -143,12 +149,14 @@ class LayersSection:
     """The outputs of every layer for the example pictures, the first kernels and the silent channels.
 
     method  of the evidence maps; "" where none can be made. `remark` says how it fared in its tests
+    groups  the indices of layers that belong together: of several, all but the last are folded
     """
 
     atlases: Mapping[str, Atlas]
     large_zoom: int
     examples: list[LayersExample]
     layers: list[LayerPicture]
+    groups: list[LayerGroup]
     kernels: FirstKernels | None
     silent: SilentChannels
     method: str
@@ -192,6 +200,7 @@ def gather(context: ReportContext) -> LayersSection:
             for number, example in enumerate(context.examples)
         ],
         layers=layers,
+        groups=grouped([layer.name for layer in layers]),
         kernels=kernels,
         silent=silent,
         method=method,
@@ -218,25 +227,38 @@ def distinct(layers: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
 def pictured_layers(
     network: nn.Module, layers: list[tuple[str, Tensor]], *, budget: int
 ) -> tuple[list[LayerPicture], dict[str, Atlas]]:
-    """The layers as they are drawn, with their images up to `budget` characters; the rest by name alone."""
-    drawn, atlases, characters_left = [], {}, budget
-    for number, (name, outputs) in enumerate(layers):
-        layer, atlas = _pictured(name, outputs, learned=_has_weights(network, name))
+    """The layers as they are drawn, with their images up to `budget` characters; the rest by name alone.
+
+    The last layer of each stage comes first, then those inside.
+    """
+    drawn: dict[int, LayerPicture] = {}
+    atlases, characters_left = {}, budget
+    groups = grouped([name for name, _ in layers])
+    last, inner = (
+        [group.indices[-1] for group in groups],
+        [at for group in groups for at in group.indices[:-1]],
+    )
+    channels = MAX_FOLDED_CHANNELS if inner else MAX_CHANNELS
+    for number in [*last, *inner]:
+        name, outputs = layers[number]
+        layer, atlas = _pictured(name, outputs, channels, learned=_has_weights(network, name))
         if atlas is not None and len(atlas.address) <= characters_left:
             characters_left -= len(atlas.address)
             atlases[f"layer{number}"] = atlas
             layer = replace(layer, atlas=f"layer{number}")
-        drawn.append(layer)
-    return drawn, atlases
+        drawn[number] = layer
+    return [drawn[number] for number in range(len(layers))], atlases
 
 
-def _pictured(name: str, outputs: Tensor, *, learned: bool) -> tuple[LayerPicture, Atlas | None]:
-    """All channels of one layer for all examples (B, C, H, W) or (B, F) on one colour scale."""
+def _pictured(
+    name: str, outputs: Tensor, channels: int, *, learned: bool
+) -> tuple[LayerPicture, Atlas | None]:
+    """Up to so many channels of one layer for all examples (B, C, H, W) or (B, F) on one colour scale."""
     shape = " × ".join(str(number) for number in outputs.shape[1:])
     if outputs.dim() not in (2, 4) or not outputs.numel():
-        return LayerPicture(name, shape), None
+        return LayerPicture(name, layer_title(name), shape), None
     flat = outputs.dim() == 2
-    shown = outputs[:, :MAX_UNITS, None, None] if flat else outputs[:, :MAX_CHANNELS]  # (B, C, H, W)
+    shown = outputs[:, :MAX_UNITS, None, None] if flat else outputs[:, :channels]  # (B, C, H, W)
     low, high = scale_of(outputs)
     signed = low < 0
     low, high = (-max(-low, high), max(-low, high)) if signed else (low, high)
@@ -249,6 +271,7 @@ def _pictured(name: str, outputs: Tensor, *, learned: bool) -> tuple[LayerPictur
     count, size_text = f"{outputs.shape[1]:,}", f"{size[1]} × {size[0]}"
     layer = LayerPicture(
         name=name,
+        title=layer_title(name),
         shape=shape,
         kind="units" if flat else "maps",
         description=translate("%(count)s units", count=count)
@@ -260,7 +283,9 @@ def _pictured(name: str, outputs: Tensor, *, learned: bool) -> tuple[LayerPictur
         high=figure(high),
         scale="signed" if signed else "viridis",
         empty=not high > low,
-        columns=20 if flat else 4 if side == 84 else 8,
+        columns=20
+        if flat
+        else min(4 if side == 84 else 8, MAX_GRID_SIDE // (shown.shape[3] * zoom(atlas, side))),
         zoom=zoom(atlas, side),
         grids=tuple(_grid(maps, signed=signed) for maps in shown),
     )
@@ -308,6 +333,7 @@ def first_kernels(network: nn.Module) -> FirstKernels | None:
     return FirstKernels(
         atlas=atlas,
         name=name,
+        title=layer_title(name.removesuffix(".weight")),
         number=len(weight),
         shape=f"{weight.shape[3]} × {weight.shape[2]}",
         colours=colours if kernels.shape[1] == 3 else ("",),
@@ -331,12 +357,14 @@ def silent_channels(network: nn.Module, images: Tensor) -> SilentChannels:
     affordable = MAX_SILENT_VALUES // sum(maps.numel() for maps in first.values())
     checked = min(len(images), max(3, min(MAX_SILENT_PICTURES, affordable)))
     highest: dict[str, Tensor] = {}
-    size = recordable(network, images, 50)
-    for start in range(0, checked, size):
-        recorded = record(network, scaled(images[start : min(start + size, checked)]))
+    for part in torch.split(images[:checked], batch_size(network, images)):
+        recorded = record(network, scaled(part))
         for name in layers:
             peak = recorded[name].amax(dim=(0, 2, 3))  # (C,)
             highest[name] = torch.maximum(highest[name], peak) if name in highest else peak
-    counted = [SilentLayer(name, int((peak <= 0).sum()), len(peak)) for name, peak in highest.items()]
+    counted = [
+        SilentLayer(name, layer_title(name), int((peak <= 0).sum()), len(peak))
+        for name, peak in highest.items()
+    ]
     channels = sum(layer.channels for layer in counted)
     return SilentChannels(checked, [layer for layer in counted if layer.silent], channels)

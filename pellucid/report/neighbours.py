@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pellucid.explanation.faithfulness import PICTURES
 from pellucid.explanation.neighbours import CAVEAT, index_sample, nearest, novelty
 from pellucid.language import translate
 from pellucid.plots.images import Atlas, Cell, fitted_atlas, zoom
-from pellucid.report.context import MAX_FURTHER_EXAMPLES, JudgedPicture, ReportContext, judged_picture
-from pellucid.report.evidence import count_affordable_pictures
+from pellucid.report.context import JudgedPicture, ReportContext, judged_picture
 
 NEIGHBOURS_PER_PICTURE = 8
 MAX_ATLAS_CHARACTERS = 130_000  # of the data URL of the neighbours
@@ -65,8 +63,7 @@ class NeighboursSection:
 def gather(context: ReportContext) -> NeighboursSection:
     """Some test pictures with the training pictures most similar to them."""
     classifier, splits = context.run.classifier, context.splits
-    share = count_affordable_pictures(classifier, splits.test) / PICTURES
-    chosen = context.further_examples[: max(2, int(MAX_FURTHER_EXAMPLES * share))]
+    chosen = context.further_examples
     # In a run by folds the pictures are among those learned from: they are no neighbours of themselves.
     among, held_out = splits.train is splits.test, None if context.run.all_pictures else splits.validation
     index = index_sample(classifier, splits.train, held_out)

@@ -35,6 +35,7 @@ def write_verdicts(folder: Path, faithfulness: Faithfulness) -> None:
             "deletion": test.deletion,
             "insertion": test.insertion,
             "leads": {lead.rival: lead.mean for lead in test.leads},
+            "pictures": test.pictures,
         }
         for test in faithfulness.tests
     }

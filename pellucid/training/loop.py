@@ -317,7 +317,7 @@ def loss_and_accuracy(network: nn.Module, dataset: Dataset) -> tuple[float, floa
     """Mean cross-entropy in nats and accuracy 0..1 of `network` on `dataset`, in evaluation mode, float32."""
     total, correct = 0.0, 0
     with evaluation_mode(network), fast_path(), torch.inference_mode():
-        for start, batch, count in fixed_batches(dataset.images):
+        for start, batch, count in fixed_batches(dataset.images, network=network):
             logits = network(batch)[:count].float()  # (B, K)
             labels = dataset.labels[start : start + count]
             total += float(functional.cross_entropy(logits, labels, reduction="sum"))

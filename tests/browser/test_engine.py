@@ -104,7 +104,8 @@ def test_every_value_is_torchs(engine, name: str) -> None:
     with torch.no_grad():
         for index, values in enumerate(program.run(images, weights)):
             mine = floats([one[index] for one in found], values.shape)
-            assert (mine - values).abs().max() < 1e-4, (index, program.operations[index - 1])
+            near = 1e-4 * max(1.0, float(values.abs().max()) / 10)  # of numbers up to 255, less in proportion
+            assert (mine - values).abs().max() < near, (index, program.operations[index - 1])
 
 
 @pytest.mark.parametrize("name", SHAPES)

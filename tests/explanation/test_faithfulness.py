@@ -17,6 +17,7 @@ from pellucid.explanation.faithfulness import (
     PICTURES,
     Lead,
     edges,
+    empty_picture,
     evaluate_maps,
     find_faults,
     randomised,
@@ -61,6 +62,32 @@ def test_a_method_that_does_not_ask_the_network_is_stamped(trained: Classifier) 
     assert [test.supported for test in result.tests] == [False]
     assert result.tests[0].correlation == pytest.approx(1)
     assert "not to be believed" in result.tests[0].sentence
+
+
+def test_each_method_is_tested_on_its_own_number_of_pictures(trained: Classifier) -> None:
+    methods = {name: EXPLAINERS[name] for name in ("gradient x activation", "grad-cam", "smoothgrad")}
+    counts = {"gradient x activation": 16, "grad-cam": 8, "smoothgrad": 0}
+    result = evaluate_maps(trained, SPLITS.test, methods, pictures=counts, seed=3)
+    assert {test.method: test.pictures for test in result.tests} == {
+        name: counts[name] for name in counts if counts[name]
+    }
+    assert (result.pictures, result.left_out) == (16, ("smoothgrad",))
+    passed = replace(result, tests=tuple(replace(test, supported=True) for test in result.tests))
+    assert " passed on up to 16 pictures: " in passed.verdict
+    alone = evaluate_maps(trained, SPLITS.test, methods, pictures={**counts, "grad-cam": 0}, seed=3)
+    assert alone.tests[0] == result.tests[0]
+
+
+def test_deletion_and_insertion_count_the_whole_and_the_empty_picture(trained: Classifier) -> None:
+    six = SPLITS.test.subset(list(range(6)))
+    result = evaluate_maps(trained, six, {"no map": lambda _, images, __: images[:, 0] * 0})
+    whole = six.images.float() / 255
+    empty = empty_picture(whole).expand_as(whole)
+    answers = trained.predict(whole)
+    ends = torch.stack([answers, trained.predict(empty)])[:, range(6), answers.argmax(dim=1)].sum(dim=0)
+    least, most = float(ends.mean()) / 13, (float(ends.mean()) + 11) / 13
+    assert least <= result.tests[0].deletion <= most
+    assert least <= result.tests[0].insertion <= most
 
 
 def test_the_same_seed_gives_the_same_verdict_and_leaves_everything_as_it_was(trained: Classifier) -> None:

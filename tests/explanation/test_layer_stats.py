@@ -126,6 +126,21 @@ def test_probes_are_scikit_learns_ridge_regression() -> None:
     )
 
 
+def test_a_probe_with_more_features_than_pictures_is_the_same_regression() -> None:
+    generator = torch.Generator().manual_seed(6)
+    labels = torch.arange(30) % 3
+    features = torch.randn(30, 80, generator=generator)
+    features[:, 0] += labels
+    training = features[:20].double()
+    known = (training - training.mean(dim=0)) / training.std(dim=0, correction=0)
+    asked = (features[20:].double() - training.mean(dim=0)) / training.std(dim=0, correction=0)
+    known, asked = (functional.pad(part, (0, 1), value=1.0) for part in (known, asked))
+    system = known.T @ known + 10 * torch.eye(81, dtype=torch.float64)
+    weights = torch.linalg.solve(system, known.T @ functional.one_hot(labels[:20], 3).double())
+    right = ((asked @ weights).argmax(dim=1) == labels[20:]).double().mean()
+    assert probe_accuracy(features, labels, 3) == pytest.approx(float(right))
+
+
 def test_changes_of_weights_and_gradients_are_measured(reader: Classifier, digits: Splits) -> None:
     before = {"weight": torch.tensor([3.0, 4.0]), "count": torch.tensor(1)}
     after = {"weight": torch.tensor([3.0, 4.5]), "count": torch.tensor(2)}

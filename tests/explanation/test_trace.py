@@ -219,3 +219,27 @@ def test_after_attention_everything_is_seen_and_before_it_tokens_are_not_guessed
                                  [(4 * at, 4 * at + 3) for at in range(6)], (1, 2))  # fmt: skip
     assert found["head"] == WHOLE
     assert "block.norm1" not in found
+
+
+@pytest.mark.parametrize("name", ["enlarged", "reduced"])
+@pytest.mark.parametrize("layer", ["resize", "stem", "block1.depthwise"])
+def test_fields_are_followed_through_resizing_and_uneven_padding(name: str, layer: str) -> None:
+    net, image = network(name), pictures(name, 1)
+    reach = cell_fields(net, image, {layer: net.get_submodule(layer)})[layer]
+    assert isinstance(reach, Reach)
+    outputs: list[torch.Tensor] = []
+    handle = net.get_submodule(layer).register_forward_hook(
+        lambda module, given, output: outputs.append(output.clone())
+    )
+    net(image.requires_grad_())
+    handle.remove()
+    height, width = outputs[0].shape[2:]
+    assert (len(reach.rows), len(reach.columns)) == (height, width)
+    for row, column in ((0, 0), (height // 2, width // 3), (height - 1, width - 1)):
+        cell = outputs[0][0, :, row, column].sum()
+        (gradient,) = torch.autograd.grad(cell, image, retain_graph=True)
+        seen = torch.nonzero(gradient[0].abs().sum(dim=0))
+        (top, bottom), (left, right) = reach.rows[row], reach.columns[column]
+        assert (seen >= torch.tensor([top, left])).all()
+        assert (seen <= torch.tensor([bottom, right])).all()
+        assert layer != "resize" or (bottom - top <= 4 and right - left <= 4)

@@ -183,6 +183,15 @@ def test_a_network_too_large_for_a_page_is_told_so(limit, said, subject: Subject
     assert said in drawing_section(subject).refusal
 
 
+def test_a_page_of_a_slow_network_runs_fewer_pictures_as_it_opens(subject: Subject, monkeypatch) -> None:
+    quick = drawing_section(subject).pad
+    assert len(quick.check.scores) == len(quick.check.labels) == 16
+    monkeypatch.setattr("pellucid.pad.section.QUICK", 10)
+    slow = drawing_section(subject).pad
+    assert (len(slow.check.scores), len(slow.check.labels)) == (4, 16)
+    assert slow.check.scores == quick.check.scores[:4]
+
+
 def test_an_unknown_language_is_refused(subject: Subject) -> None:
     with pytest.raises(UsageError, match=r"Unknown language 'fr'\. Known: en, ko\."):
         drawing_section(subject, language="fr")
@@ -215,6 +224,6 @@ def test_every_word_the_page_asks_for_is_there_and_asked_for() -> None:
     asked = set(re.findall(r"""say\(\s*["'`]([a-z][\w. ]*)["'`]""", script))
     asked |= {text for text in re.findall(r'"([a-z][\w. ]*)"', script) if text in WORDS["en"]}
     assert asked - WORDS["en"].keys() == set()
-    built = re.compile(r"(gap|width|scale|method)\.")
+    built = re.compile(r"(gap|width|scale|method|name)\.")
     unused = [key for key in WORDS["en"] if key not in asked and not built.match(key)]
     assert unused == ["noscript"]  # said by Python

@@ -7,7 +7,9 @@ import pytest
 
 from pellucid.data.dataset import Splits
 from pellucid.evaluation.evaluation import Evaluation
+from pellucid.report import evidence as evidence_module
 from pellucid.report import report
+from pellucid.report.evidence import count_affordable_pictures
 from pellucid.runs.run import Run
 
 
@@ -54,3 +56,22 @@ def test_where_no_method_passed_the_report_says_so_beside_its_maps(
 def section_data(page: str) -> str:
     """What the pad's scripts read, out of a report."""
     return page.split('id="live-data">', 1)[1].split("</script>", 1)[0]
+
+
+def test_a_large_network_has_fewer_pictures_and_methods_and_the_page_says_which(
+    monkeypatch: pytest.MonkeyPatch, made: tuple[Run, Splits, Evaluation]
+) -> None:
+    run, splits, _ = made
+    assert set(count_affordable_pictures(run.classifier, splits.test).values()) == {len(splits.test)}
+    work = evidence_module.MAX_MULTIPLY_ADDS // evidence_module.passes_affordable(
+        run.classifier, splits.test, evidence_module.MAX_MULTIPLY_ADDS
+    )
+    monkeypatch.setattr(evidence_module, "MAX_MULTIPLY_ADDS", 400 * work)
+    counts = count_affordable_pictures(run.classifier, splits.test)
+    left_out = ("integrated gradients", "smoothgrad", "occlusion")
+    assert counts == {"gradient x activation": 15, "grad-cam": 15, **dict.fromkeys(left_out, 0)}
+    page = report.render(report.ReportContext(*made))
+    assert "could not be made" not in page
+    assert f"takes too long on a network of this size: {', '.join(left_out)}" in page
+    monkeypatch.setattr(evidence_module, "MAX_MULTIPLY_ADDS", work)
+    assert count_affordable_pictures(run.classifier, splits.test)["gradient x activation"] == 8

@@ -22,7 +22,8 @@ def test_every_method_has_its_tests_and_a_map_of_each_example(context: ReportCon
     assert [method.name for method in section.methods] == list(EXPLAINERS)
     assert section.examples == [example.kind for example in context.examples]
     assert {len(method.maps) for method in section.methods} == {len(section.examples)}
-    assert section.pictures == len(context.splits.test)
+    assert {method.pictures for method in section.methods} == {len(context.splits.test)}
+    assert section.left_out == []
     assert all(len(method.margins) == 3 for method in section.methods)
 
 

@@ -100,7 +100,7 @@ def test_channels_that_no_picture_excites_are_counted(network: nn.Module) -> Non
     images = torch.randint(0, 256, (120, 1, 16, 16), dtype=torch.uint8)
     found = silent_channels(network, images)
     assert (found.checked, found.channels) == (120, 48)
-    assert SilentLayer("conv1", 2, 16) in found.layers
+    assert SilentLayer("conv1", "conv1", 2, 16) in found.layers
 
 
 def test_kernels_are_drawn_only_when_they_are_pictures_of_the_input(network: nn.Module) -> None:

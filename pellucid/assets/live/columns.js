@@ -158,7 +158,6 @@ const PellucidColumns = (() => {
       for (const layer of [first, evidenceLayer]) if (layer) open.add(layer.value);
     }
     const bodies = layers.map((layer) => closedLayer(page, run, open, layer));
-    section.append(...bodies, quiet(say("layer.hint")));
     run.view.reveal = ({ value }) => {
       const body = bodies[value];
       body.open = true;
@@ -166,12 +165,13 @@ const PellucidColumns = (() => {
       const summary = body.querySelector("summary");
       if (summary) summary.focus();
     };
+    section.append(...PellucidLayers.folded(page, run, layers, ({ value }) => bodies[value]), quiet(say("layer.hint")));
   }
 
   /** @param {Page} page @param {Run} run @param {Set<number>} open @param {Layer} layer */
   function closedLayer(page, run, open, layer) {
     const kind = make("span", { class: "live-quiet" }, PellucidLayers.kindOf(page.say, layer.whole));
-    const body = make("details", { class: "side-layer" }, make("summary", {}, make("b", {}, layer.name), kind));
+    const body = make("details", { class: "side-layer" }, make("summary", {}, make("b", { title: layer.name }, PellucidLayerNames.title(page.say, layer.name)), kind));
     const less = layer.whole.some((side, axis) => side !== layer.shape[axis]);
     const fill = () => {
       if (body.childElementCount > 1) return;

@@ -118,7 +118,7 @@ const PellucidAnswers = (() => {
         total,
         label,
         testedLine(page, run),
-        quiet(say("evidence.how", { layer: layer.name })),
+        quiet(say("evidence.how", { layer: PellucidLayerNames.title(say, layer.name) })),
       ),
     ];
   }

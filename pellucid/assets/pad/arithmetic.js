@@ -8,7 +8,7 @@ const PellucidArithmetic = (() => {
     TAPS = 25; // of the largest kernel written out
 
   /** Names of layers, the picture among them. @param {Say} say @param {string[]} names */
-  const namesOf = (say, names) => names.map((name) => name || say("sum.picture")).join(", ");
+  const namesOf = (say, names) => names.map((name) => (name ? PellucidLayerNames.title(say, name) : say("sum.picture"))).join(", ");
 
   /** @param {Page} page @param {Run} run @param {boolean} flat @param {Trace | null} trace  null while torch is asked */
   function arithmetic({ say }, run, flat, trace) {
@@ -45,7 +45,7 @@ const PellucidArithmetic = (() => {
   function block(say, run, trace) {
     const value = number(trace.value);
     if (!trace.inside.length) return [make("p", {}, say("sum.several", { value }))];
-    const buttons = trace.inside.map((layer) => button(layer.name, () => run.view.reveal(layer)));
+    const buttons = trace.inside.map((layer) => button(PellucidLayerNames.title(say, layer.name), () => run.view.reveal(layer)));
     return [make("p", {}, say("sum.block", { value })), make("p", { class: "live-tools" }, ...buttons)];
   }
 

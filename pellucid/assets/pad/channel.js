@@ -10,11 +10,13 @@ const PellucidChannel = (() => {
   function open(page, run) {
     const { chosen } = run.choices,
       { say } = page;
-    const view = chosen && run.view.layers.find((each) => each.layer === chosen.layer);
+    const find = () => run.view.layers.find((each) => chosen && each.layer === chosen.layer);
+    if (chosen && !find()) run.view.reveal(chosen.layer);
+    const view = find();
     if (!chosen || !view) return;
     if (run.view.panel) run.view.panel.element.remove();
     const { layer, channel } = chosen,
-      title = say("channel", { layer: layer.name, channel: channel + 1 });
+      title = say("channel", { layer: PellucidLayerNames.title(say, layer.name), channel: channel + 1 });
     const close = () => {
       run.choices.chosen = null;
       shut(run);

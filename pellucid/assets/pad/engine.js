@@ -6,7 +6,8 @@ const PellucidEngine = (() => {
   const { bytesOf, inflate, unpack, unpackSnapshots } = PellucidSnapshots;
   const { size } = PellucidOperations;
   const { random: RANDOM, channel_step: CHANNEL, picture_step: PICTURE, offset: OFFSET } = PellucidConstants.pictures;
-  const WARMING = 12; // the first passes are slow: they are not a person's
+  const WARMING = 12, // the first passes are slow: they are not a person's
+    WARMED = 300; // milliseconds, after which a large network has been compiled
 
   /** @typedef {{count: number, at: (index: number) => Uint8Array}} Pool */
 
@@ -101,7 +102,8 @@ const PellucidEngine = (() => {
   /** @param {Net} net @param {Layer | null} layer @param {PadData} data */
   function warm(net, layer, { classes }) {
     const gray = new Float32Array(size(net.program.shape)).fill(0.3);
-    for (let turn = 0; turn < WARMING; turn++) {
+    const begun = performance.now();
+    for (let turn = 0; turn < WARMING && performance.now() - begun < WARMED; turn++) {
       net.run(gray);
       P.evidence(net, layer, new Float32Array(classes.length).fill(1));
     }

@@ -4,7 +4,7 @@ const PellucidLayers = (() => {
   const { COLOURS, argmax } = PellucidImages;
   const { number } = PellucidFormatting;
   const { button, choice, contextOf, heading, make, quiet, scaleBar } = PellucidParts;
-  const { channels: CHANNELS } = PellucidConstants.layers; // shown of a layer, at most
+  const { channels: CHANNELS, folded_channels: FEWER, folded_from: FOLDED } = PellucidConstants.layers; // shown at most
   const [HATCH, DARK] = [0xff888888, 0xff303030]; // of a channel that is switched off
 
   /** @param {Page} page @param {Run} run @param {HTMLElement} section */
@@ -12,7 +12,7 @@ const PellucidLayers = (() => {
     const { say } = page,
       { off } = run.choices;
     section.append(heading(run.view.heads, say("layers")), scaleChoice(page, run));
-    for (const layer of run.answerer.layers) section.append(layerFigure(page, run, layer));
+    section.append(...folded(page, run, run.answerer.layers, (layer) => layerFigure(page, run, layer)));
     section.append(quiet(say("layer.hint")));
     const note = make("span");
     const back = button(say("off.back"), () => {
@@ -27,6 +27,38 @@ const PellucidLayers = (() => {
       all.hidden = !count;
       note.textContent = say("off.all", { count });
     });
+  }
+
+  /**
+   * What shows each layer, that of the inner layers of a stage to be opened; filled when it is.
+   * @param {Page} page @param {Run} run @param {Layer[]} layers @param {(layer: Layer) => HTMLElement} shown
+   */
+  function folded({ say, changed }, run, layers, shown) {
+    const groups = PellucidLayerNames.grouped(layers),
+      parts = groups.flatMap(({ stage, layers: own }) => {
+        if (own.length === 1) return [shown(own[0])];
+        const inner = own.slice(0, -1),
+          summary = make("summary", {}, say("layer.inside", { stage, count: inner.length })),
+          body = make("details", { class: "live-stage" }, summary);
+        const fill = () => {
+          if (body.childElementCount === 1) body.append(...inner.map(shown));
+        };
+        body.addEventListener("toggle", () => {
+          if (!body.open) return;
+          fill();
+          changed();
+        });
+        const before = run.view.reveal;
+        run.view.reveal = (layer) => {
+          if (inner.includes(layer)) {
+            body.open = true;
+            fill();
+          }
+          before(layer);
+        };
+        return [body, shown(own[own.length - 1])];
+      });
+    return groups.length < layers.length ? [quiet(say("layer.stages")), ...parts] : parts;
   }
 
   /** @param {Page} page @param {Run} run */
@@ -54,13 +86,14 @@ const PellucidLayers = (() => {
   /** @param {Page} page @param {Run} run @param {Layer} layer */
   function layerFigure(page, run, layer) {
     const [channels, height = 1, width = 1] = layer.shape,
-      count = Math.min(channels, CHANNELS);
+      count = Math.min(channels, run.answerer.layers.length < FOLDED ? CHANNELS : FEWER);
     const { bar, low, high } = scaleBar();
     const canvas = make("canvas"),
       mark = make("span", { class: "live-mark", hidden: true });
+    const title = PellucidLayerNames.title(page.say, layer.name);
     const slider = {
       role: "slider",
-      "aria-label": page.say("layer.slider", { layer: layer.name }),
+      "aria-label": page.say("layer.slider", { layer: title }),
       "aria-valuemin": 1,
       "aria-valuemax": count,
       "aria-valuenow": 1,
@@ -68,7 +101,8 @@ const PellucidLayers = (() => {
     const sheet = make("div", { class: "live-sheet", tabindex: 0, ...slider }, canvas, mark);
     const read = make("p", { class: "live-read" });
     const size = make("span", { class: "live-quiet" }, kindOf(page.say, layer.shape));
-    const caption = make("figcaption", { class: "live-layer-head" }, make("b", {}, layer.name), size, bar);
+    if (count < channels) size.append(page.say("layer.first", { count }));
+    const caption = make("figcaption", { class: "live-layer-head" }, make("b", { title: layer.name }, title), size, bar);
     const figure = make("figure", { class: "live-layer" }, caption, sheet, read);
     /** @type {LayerView} */
     const view = {
@@ -308,5 +342,5 @@ const PellucidLayers = (() => {
     placeMark(view, channel);
   }
 
-  return { kindOf, layerFigure, layersRoom, scaleChoice, showMarks };
+  return { folded, kindOf, layerFigure, layersRoom, scaleChoice, showMarks };
 })();

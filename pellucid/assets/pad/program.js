@@ -175,6 +175,22 @@ const PellucidProgram = (() => {
         adaptive(right, shape[2], columns)[1] - 1,
       ];
     }
+    if (operation.kind === "resize") {
+      /** @param {number} first @param {number} last @param {number} axis @returns {Span} */
+      const read = (first, last, axis) => {
+        const taken = PellucidResize.readings(shape[axis], operation.shape[axis], operation.antialias),
+          end = taken[last];
+        return [taken[first].first, end.first + end.shares.length - 1];
+      };
+      // a window's zeros lie outside of the picture
+      const side = (/** @type {number} */ at, /** @type {number} */ axis) =>
+        Math.min(operation.shape[axis] - 1, Math.max(0, at));
+      const [rows, columns] = [
+        read(side(top, 1), side(bottom, 1), 1),
+        read(side(left, 2), side(right, 2), 2),
+      ];
+      return [rows[0], columns[0], rows[1], columns[1]];
+    }
     const spreads = shape[1] === 1 && shape[2] === 1; // one number for the whole map
     return spreads ? [0, 0, 0, 0] : [top, left, bottom, right];
   }

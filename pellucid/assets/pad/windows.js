@@ -16,20 +16,24 @@ const PellucidWindows = (() => {
       [sh, sw] = operation.stride,
       [ph, pw] = operation.padding,
       [dh, dw] = operation.dilation;
+    const single = sh === 1 && sw === 1 && dh === 1 && dw === 1;
     return {
       channels, height, width, filters, rows, columns, kh, kw, sh, sw, ph, pw, dh, dw,
       share: channels / operation.groups, // input channels that a filter reads
       filtersEach: filters / operation.groups,
-      wide: width + 2 * pw,
-      high: height + 2 * ph,
-      plain: kh === 3 && kw === 3 && sh === 1 && sw === 1 && dh === 1 && dw === 1,
+      // the zeros below and to the right are as many as the outcome needs
+      wide: Math.max(pw + width, (columns - 1) * sw + (kw - 1) * dw + 1),
+      high: Math.max(ph + height, (rows - 1) * sh + (kh - 1) * dh + 1),
+      plain: kh === 3 && kw === 3 && single,
+      lines: (kw === 3 || kw === 5) && dw === 1,
+      pointwise: kh === 1 && kw === 1 && single && !ph && !pw && operation.groups === 1,
     };
   }
   /** @typedef {ReturnType<typeof geometryOf>} Geometry */
 
   /** @param {Float32Array} input @param {Float32Array} padded @param {Geometry} geometry */
   function pad(input, padded, { channels, height, width, ph, pw, high, wide }) {
-    if (!ph && !pw) return input;
+    if (high === height && wide === width) return input;
     for (let line = 0; line < channels * height; line++) {
       const channel = Math.floor(line / height),
         row = line % height;
@@ -43,6 +47,7 @@ const PellucidWindows = (() => {
     const from = operation.inputs[0],
       geometry = geometryOf(operation, net);
     const { channels, high, wide, filters, rows, columns, kh, kw, share, filtersEach, plain } = geometry;
+    if (geometry.pointwise) return pointwise(operation, index, net);
     const padded = new Float32Array(channels * high * wide),
       plane = rows * columns;
     const [weightIndex, biasIndex] = operation.tensors;
@@ -60,6 +65,7 @@ const PellucidWindows = (() => {
             const w = (filter * share + channel) * kh * kw,
               base = (first + channel) * high * wide;
             if (plain) addNine(weight, w, input, base, output, start, rows, columns);
+            else if (geometry.lines) addLines(weight, w, input, base, output, start, geometry);
             else addTaps(weight, w, input, base, output, start, geometry);
           }
         }
@@ -71,6 +77,98 @@ const PellucidWindows = (() => {
         unpad(back, net.gradients[from], geometry);
       },
     };
+  }
+
+  /** A 1 x 1 convolution: a product of matrices, and most of the work of a network of blocks. @type {Kind} */
+  function pointwise(operation, index, net) {
+    const from = operation.inputs[0],
+      [channels, height, width] = net.shapes[from],
+      filters = operation.shape[0],
+      plane = height * width;
+    const [weightIndex, biasIndex] = operation.tensors;
+    return {
+      forward() {
+        const bias = biasIndex === undefined ? null : net.weights[biasIndex],
+          output = net.values[index];
+        for (let filter = 0; filter < filters; filter++) {
+          output.fill(bias ? bias[filter] : 0, filter * plane, (filter + 1) * plane);
+        }
+        addProduct(net.weights[weightIndex], net.values[from], output, { filters, channels, plane });
+      },
+      backward(to) {
+        if (from < to) return;
+        const weight = net.weights[weightIndex],
+          turned = new Float32Array(weight.length);
+        for (let at = 0; at < weight.length; at++) {
+          turned[(at % channels) * filters + Math.floor(at / channels)] = weight[at];
+        }
+        addProduct(turned, net.gradients[index], net.gradients[from], { filters: channels, channels: filters, plane });
+      },
+    };
+  }
+
+  /**
+   * Adds weight (filters, channels) x input (channels, plane) to output, four filters and four channels at a time:
+   * each number is then read once for sixteen products.
+   * @param {Float32Array} weight @param {Float32Array} input @param {Float32Array} output
+   * @param {{filters: number, channels: number, plane: number}} sides
+   */
+  function addProduct(weight, input, output, { filters, channels, plane }) {
+    for (let filter = 0; filter < filters; filter += 4) {
+      for (let channel = 0; channel < channels; channel += 4) {
+        const from = channel * plane,
+          to = filter * plane,
+          w = filter * channels + channel;
+        if (filter + 4 <= filters && channel + 4 <= channels) {
+          addSixteen(weight, w, channels, input, from, output, to, plane);
+        } else {
+          for (let row = 0; row < Math.min(4, filters - filter); row++) {
+            for (let column = 0; column < Math.min(4, channels - channel); column++) {
+              const factor = weight[w + row * channels + column];
+              const start = to + row * plane,
+                shift = from + column * plane;
+              for (let cell = 0; cell < plane; cell++) output[start + cell] += factor * input[shift + cell];
+            }
+          }
+        }
+      }
+    }
+  }
+
+  /**
+   * @param {Float32Array} weight @param {number} w @param {number} channels @param {Float32Array} input
+   * @param {number} from @param {Float32Array} output @param {number} to @param {number} plane
+   */
+  function addSixteen(weight, w, channels, input, from, output, to, plane) {
+    const x = w + channels,
+      y = x + channels,
+      z = y + channels;
+    const a0 = weight[w],
+      a1 = weight[w + 1],
+      a2 = weight[w + 2],
+      a3 = weight[w + 3],
+      b0 = weight[x],
+      b1 = weight[x + 1],
+      b2 = weight[x + 2],
+      b3 = weight[x + 3],
+      c0 = weight[y],
+      c1 = weight[y + 1],
+      c2 = weight[y + 2],
+      c3 = weight[y + 3],
+      d0 = weight[z],
+      d1 = weight[z + 1],
+      d2 = weight[z + 2],
+      d3 = weight[z + 3];
+    for (let end = to + plane; to < end; to++, from++) {
+      const p = input[from],
+        q = input[from + plane],
+        r = input[from + 2 * plane],
+        s = input[from + 3 * plane];
+      output[to] += a0 * p + a1 * q + a2 * r + a3 * s;
+      output[to + plane] += b0 * p + b1 * q + b2 * r + b3 * s;
+      output[to + 2 * plane] += c0 * p + c1 * q + c2 * r + c3 * s;
+      output[to + 3 * plane] += d0 * p + d1 * q + d2 * r + d3 * s;
+    }
   }
 
   /**
@@ -105,6 +203,34 @@ const PellucidWindows = (() => {
           g * input[bottom] +
           h * input[bottom + 1] +
           i * input[bottom + 2];
+      }
+    }
+  }
+
+  /**
+   * The three or five taps of a kernel's line at once, line by line.
+   * @param {Float32Array} weight @param {number} w @param {Float32Array} input @param {number} base
+   * @param {Float32Array} output @param {number} start @param {Geometry} geometry
+   */
+  function addLines(weight, w, input, base, output, start, { kh, kw, sh, sw, dh, rows, columns, wide }) {
+    for (let line = 0; line < kh; line++, w += kw) {
+      const a = weight[w],
+        b = weight[w + 1],
+        c = weight[w + 2],
+        d = kw === 5 ? weight[w + 3] : 0,
+        e = kw === 5 ? weight[w + 4] : 0;
+      for (let row = 0; row < rows; row++) {
+        let from = base + (row * sh + line * dh) * wide,
+          to = start + row * columns;
+        const end = to + columns;
+        if (kw === 3) {
+          for (; to < end; to++, from += sw) output[to] += a * input[from] + b * input[from + 1] + c * input[from + 2];
+        } else {
+          for (; to < end; to++, from += sw) {
+            output[to] +=
+              a * input[from] + b * input[from + 1] + c * input[from + 2] + d * input[from + 3] + e * input[from + 4];
+          }
+        }
       }
     }
   }
