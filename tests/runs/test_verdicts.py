@@ -22,7 +22,7 @@ def verdicts(**scores: float) -> dict[str, Verdict]:
 
 
 def result(name: str, *, supported: bool) -> MapTest:
-    return MapTest(name, 0.1, 0.3, 0.75, (Lead("edges", 0.2, 0.1),), None, supported, f"{name}: so")
+    return MapTest(name, 0.1, 0.3, 0.75, (Lead("edges", 0.2, 0.1),), None, supported, f"{name}: so", 128)
 
 
 @pytest.fixture
