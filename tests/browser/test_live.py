@@ -327,13 +327,13 @@ def test_a_picture_that_excites_a_channel_can_be_started_from(formed, subject) -
 
 
 def test_a_layer_of_torch_says_what_follows_its_sum_and_what_a_sum_adds(formed) -> None:
-    chosen(formed, 2, "stage2.0.conv1")
+    chosen(formed, 2, "stage 2, block 1: first convolution")
     panel = formed.locator(".side-run").nth(2).locator(".live-channel")
     assert "Then batch norm" in panel.inner_text()
     assert "relu" in panel.inner_text()
-    chosen(formed, 2, "stage2.0.sum")
-    assert "from stage2.0.conv2" in panel.inner_text()
-    assert "from stage2.0.shortcut" in panel.inner_text()
+    chosen(formed, 2, "stage 2, block 1: sum with what came in")
+    assert "from stage 2, block 1: second convolution" in panel.inner_text()
+    assert "from stage 2, block 1: shortcut" in panel.inner_text()
     formed.locator(".side-run").nth(2).locator(".live-sheet").first.hover(position={"x": 12, "y": 12})
     assert "It sees rows" in formed.locator(".side-run").nth(2).locator(".live-read").first.inner_text()
 
