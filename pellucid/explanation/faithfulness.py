@@ -24,6 +24,7 @@ from pellucid.explanation.attribution import TOLERANCE, channels_last
 from pellucid.formatting import percent
 from pellucid.inference import VALUES_PER_BATCH, evaluation_mode, scaled
 from pellucid.language import translate
+from pellucid.task import shares_of, shows
 
 Method = Callable[[nn.Module, Tensor, Any], Tensor]
 
@@ -90,6 +91,7 @@ class Faithfulness:
 
     pictures  on how many the maps were tested
     checked   on how many `accuracy` was measured, to decide whether the network guesses
+    accuracy  the share of them that show the most probable class
     chance    the accuracy of always predicting the most common class
     """
 
@@ -140,7 +142,7 @@ def evaluate_maps(
     """The test results of each of `methods` on `pictures` of `dataset`, which should not be training
     pictures.
 
-    The class explained is the predicted one. The same seed draws the same pictures, random places and
+    The class explained is the most probable one. The same seed draws the same pictures, random places and
     shuffled weights. Raises UsageError when the data set is empty.
     """
     if not len(dataset):
@@ -148,11 +150,12 @@ def evaluate_maps(
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
     checked, sample = order[:CHECKED], order[:pictures]
     labels = dataset.labels[checked]
-    accuracy = float((classifier.logits(dataset.images[checked]).argmax(dim=1) == labels).double().mean())
-    chance = float(labels.bincount().max()) / len(labels)
+    likeliest = classifier.logits(dataset.images[checked]).argmax(dim=1)
+    accuracy = float(shows(labels, likeliest).double().mean())
+    chance = float(shares_of(labels, len(dataset.classes)).sum(dim=0).max()) / len(labels)
     images = scaled(dataset.images[sample])  # (N, C, H, W)
     targets = classifier.logits(dataset.images[sample]).argmax(dim=1)
-    tester = _Tester(classifier.network, images, targets, seed)
+    tester = _Tester(classifier, images, targets, seed)
     guesses = _guesses(accuracy, chance, len(labels))
     tests = tuple(tester.test(name, method, guesses=guesses) for name, method in methods.items())
     return Faithfulness(len(images), len(labels), accuracy, chance, tests)
@@ -203,8 +206,9 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
 class _Tester:
     """Pictures with the classes to be explained, and the results of simple maps to compare with."""
 
-    def __init__(self, network: nn.Module, images: Tensor, targets: Tensor, seed: int) -> None:
-        self.network, self.images, self.targets = network, images, targets
+    def __init__(self, classifier: Classifier, images: Tensor, targets: Tensor, seed: int) -> None:
+        network = classifier.network
+        self.network, self.task, self.images, self.targets = network, classifier.task, images, targets
         self.generator = torch.Generator().manual_seed(seed)
         self.random_networks = [randomised(network, seed=seed + number) for number in range(RANDOM_NETWORKS)]
         noise = torch.rand(len(images), *images.shape[2:], generator=self.generator)
@@ -263,7 +267,7 @@ class _Tester:
         with evaluation_mode(self.network), torch.inference_mode():
             parts = torch.split(flat, max(1, VALUES_PER_BATCH // flat[0].numel()))
             scores = torch.cat([self.network(channels_last(part)) for part in parts])
-        chosen = scores.float().softmax(dim=1).reshape(*images.shape[:2], -1)
+        chosen = self.task.probabilities(scores.float()).reshape(*images.shape[:2], -1)
         return chosen.gather(2, self.targets.expand(len(images), -1)[..., None])[..., 0]
 
     def gap(self, maps: Tensor) -> float:

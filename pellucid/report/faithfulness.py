@@ -14,6 +14,7 @@ class FaithfulnessSection:
 
     pictures  how many the methods were tested on
     examples  what each example is one of, in the order of the maps
+    several_labels  whether pictures can have several labels; the maps are then of the most probable one
     """
 
     verdict: str
@@ -21,6 +22,7 @@ class FaithfulnessSection:
     pictures: int
     methods: tuple[MethodEvidence, ...]
     examples: list[str]
+    several_labels: bool
     atlases: Mapping[str, Atlas] = field(default_factory=dict)
 
 
@@ -33,4 +35,5 @@ def gather(context: ReportContext) -> FaithfulnessSection:
         pictures=evidence.faithfulness.pictures,
         methods=evidence.methods,
         examples=[example.kind for example in context.examples],
+        several_labels=context.splits.test.multi_label,
     )

@@ -1,13 +1,13 @@
 """The section on the training pictures most similar to some test pictures, as the network sees them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pellucid.explanation.faithfulness import PICTURES
 from pellucid.explanation.neighbours import CAVEAT, index_sample, nearest, novelty
 from pellucid.language import translate
 from pellucid.plots.images import Atlas, Cell, fitted_atlas, zoom
-from pellucid.report.context import MAX_FURTHER_EXAMPLES, JudgedPicture, ReportContext, judged_picture
+from pellucid.report.context import MAX_FURTHER_EXAMPLES, JudgedPicture, ReportContext, judged_picture, named
 from pellucid.report.evidence import count_affordable_pictures
 
 NEIGHBOURS_PER_PICTURE = 8
@@ -49,6 +49,7 @@ class NeighboursSection:
     highest_novelty  of the pictures shown, a percentile 0..100
     searched_count   number of training pictures searched, of `training_count`
     held_out         whether the distances to compare with are those of pictures held out of training
+    several_labels   whether pictures can have several labels; then all must be the same to agree
     """
 
     atlases: Mapping[str, Atlas]
@@ -60,6 +61,7 @@ class NeighboursSection:
     highest_novelty: int
     held_out: bool
     caveat: str
+    several_labels: bool
 
 
 def gather(context: ReportContext) -> NeighboursSection:
@@ -70,6 +72,10 @@ def gather(context: ReportContext) -> NeighboursSection:
     index = index_sample(classifier, splits.train, splits.validation)
     images = splits.test.images[[example.index for example in chosen]]
     found, novelties = nearest(index, images, NEIGHBOURS_PER_PICTURE), novelty(index, images)
+    if splits.train.multi_label:
+        found = [
+            [replace(near, label=named(filter(None, near.label.split("|")))) for near in row] for row in found
+        ]
     positions = [neighbour.index for row in found for neighbour in row]
     atlas = fitted_atlas(index.dataset.images[positions], budget=MAX_ATLAS_CHARACTERS, side=64)
     rows = []
@@ -106,4 +112,5 @@ def gather(context: ReportContext) -> NeighboursSection:
         highest_novelty=max((row.novelty for row in rows), default=0),
         held_out=index.held_out,
         caveat=translate(CAVEAT),
+        several_labels=splits.train.multi_label,
     )

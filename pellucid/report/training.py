@@ -20,6 +20,7 @@ class TrainingSection:
     """Loss and accuracy by epoch, and which epoch's weights the network has.
 
     augmentation  what augmentation made of the first pictures; None where there was none
+    several_labels  whether pictures can have several labels, so that accuracy means every label of a picture
     candidates    the networks that were tried before this one was chosen; none where it was asked for
     best          the epoch with the lowest validation loss; None when training stopped before the first
     """
@@ -34,6 +35,7 @@ class TrainingSection:
     weights: int
     pictures: int
     candidates: list[Candidate]
+    several_labels: bool
 
 
 def gather(context: ReportContext) -> TrainingSection:
@@ -44,7 +46,12 @@ def gather(context: ReportContext) -> TrainingSection:
     drawn = [
         charts.line_chart(translate("Loss by epoch, nats"), history, ("loss", "val_loss"), unit="nats"),
         charts.line_chart(
-            translate("Accuracy by epoch"), history, ("accuracy", "val_accuracy"), unit="share"
+            translate("Share of pictures with every label right, by epoch")
+            if context.splits.train.multi_label
+            else translate("Accuracy by epoch"),
+            history,
+            ("accuracy", "val_accuracy"),
+            unit="share",
         ),
     ]
     return TrainingSection(
@@ -58,4 +65,5 @@ def gather(context: ReportContext) -> TrainingSection:
         weights=sum(weight.numel() for weight in run.classifier.network.parameters()),
         pictures=len(context.splits.train),
         candidates=[Candidate.from_json(values) for values in run.environment.get("candidates", [])],
+        several_labels=context.splits.train.multi_label,
     )

@@ -17,6 +17,7 @@ from pellucid.data import load_again, load_by
 from pellucid.data.dataset import Choices, Dataset, Origin, Splits
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
+from pellucid.evaluation.precision_recall import chosen_thresholds
 from pellucid.files import (
     claim_empty_folder,
     claim_numbered_folder,
@@ -53,6 +54,7 @@ from pellucid.runs.tables import (
     write_diagnostics,
     write_history,
 )
+from pellucid.task import task_of
 from pellucid.training.augment import default_augmentations
 from pellucid.training.loop import (
     Epoch,
@@ -63,6 +65,7 @@ from pellucid.training.loop import (
     resolved_precision,
 )
 from pellucid.training.memory import check_memory
+from pellucid.training.sampling import NO_SAMPLER
 from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, SnapshotRecorder
 from pellucid.training.transfer import train_network
 
@@ -141,7 +144,7 @@ def fit(
     resolved_recipe = resolved(chosen, train, origin)
     network = _network(resolved_recipe, train, None if isinstance(model, str) else model)
     preprocess = origin.preprocess or Preprocess(train.channels, *train.size)
-    classifier = Classifier(network, train.classes, preprocess, resolved_recipe.model)
+    classifier = Classifier(network, train.classes, preprocess, resolved_recipe.model, task_of(train.labels))
     _check_machine(network, train, resolved_recipe)
     place = _claimed(folder, origin, resolved_recipe)
     environment = {"origin": origin.to_json(), **environment_of(train, held_out, resolved_recipe)}
@@ -211,7 +214,7 @@ def resume(
     whole = any(name.startswith("backbone.") for name in reached.weights)
     network = _network(recipe, train, model, description=manifest.get("network") if whole else None)
     preprocess = Preprocess(**manifest["preprocess"])
-    classifier = Classifier(network, train.classes, preprocess, recipe.model)
+    classifier = Classifier(network, train.classes, preprocess, recipe.model, task_of(train.labels))
     done = (reached.epoch - 1) * math.ceil(len(train) / recipe.batch_size) + reached.step
     recorder = SnapshotRecorder.resume(folder / SNAPSHOTS, network, done)
     session = _Session(folder, classifier, recipe, environment, origin, train, held_out, reached, recorder)
@@ -230,6 +233,8 @@ def resolved(recipe: Recipe, train: Dataset, origin: Origin) -> Recipe:
             f"`fine_tune` goes on with a pretrained network, such as lite0 or hf:NAME; '{recipe.model}' is "
             "trained as a whole from the start."
         )
+    if train.multi_label and recipe.balance == "sampler":
+        raise UsageError(NO_SAMPLER)
     if recipe.model in PRETRAINED:  # its last layer is solved at once, on the pictures as they are
         recipe = replace(recipe, epochs=1, augment=recipe.augment if recipe.fine_tune else "none")
     if recipe.augment == "auto":
@@ -394,7 +399,7 @@ def _trained(session: _Session, callbacks: Sequence[Callback], activity: Activit
             events.close()  # type: ignore[attr-defined]
             _save(session)
             raise
-        _save(session, ended=ended)
+        classifier = _save(session, ended=ended)
         remove(folder / CHECKPOINT)
         if requests:
             raise Stopped(folder, requests[0])
@@ -416,13 +421,19 @@ def _write_optional(session: _Session) -> None:
             warnings.warn(f"Training goes on, but what pages show of it is incomplete: {error}", stacklevel=3)
 
 
-def _save(session: _Session, *, ended: str = "") -> None:
+def _save(session: _Session, *, ended: str = "") -> Classifier:
+    """The classifier, with the thresholds of its labels chosen on validation pictures, and its files."""
+    classifier = session.classifier
+    if classifier.multi_label:
+        thresholds = chosen_thresholds(classifier.predict(session.validation), session.validation.labels)
+        classifier = replace(classifier, task=thresholds)
     best = session.progress.best
     why = "lowest validation loss" if best else "training stopped before its first epoch was judged"
     figures = {name: value for name, value in asdict(best).items() if name != "seconds"} if best else {}
     write_history(session.folder, session.progress.history)
     training = {"why": why, "epochs": len(session.progress.history), "best": figures}
-    session.classifier.save(session.folder, training={**training, **({"ended": ended} if ended else {})})
+    classifier.save(session.folder, training={**training, **({"ended": ended} if ended else {})})
+    return classifier
 
 
 @contextmanager

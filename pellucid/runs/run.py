@@ -14,7 +14,8 @@ from pellucid.classifier import MANIFEST, Classifier
 from pellucid.data import load_again
 from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.errors import PellucidError, UsageError
-from pellucid.evaluation.evaluation import EVALUATION, PREDICTIONS, Evaluation, evaluate
+from pellucid.evaluation.evaluation import EVALUATION, PREDICTIONS, AnyEvaluation, Evaluation, evaluate
+from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import read_csv, read_object, write_csv
 from pellucid.models import Build
 from pellucid.public import public
@@ -22,6 +23,7 @@ from pellucid.recipe import Recipe, read_recipe
 from pellucid.runs.checkpoint import CHECKPOINT
 from pellucid.runs.history import History
 from pellucid.runs.tables import DIAGNOSTICS, SPLIT, SPLIT_HEADER, read_history, read_split, split_rows
+from pellucid.task import SeveralLabels
 from pellucid.training.diagnostics import LayerDiagnostics
 from pellucid.training.loop import Epoch
 from pellucid.training.snapshots import SNAPSHOTS, Snapshot, read_snapshots
@@ -125,7 +127,8 @@ class Run:
 
         Raises PellucidError when snapshots.safetensors is damaged.
         """
-        steps = math.ceil(sum(self.environment["pictures"]["train"].values()) / self.recipe.batch_size)
+        rows = read_split(self.folder / SPLIT)
+        steps = math.ceil(sum(row[2] == "train" for row in rows) / self.recipe.batch_size)
         before = self.best.epoch * steps if self.best else None
         return read_snapshots(self.folder / SNAPSHOTS, self.classifier.network, before=before)
 
@@ -189,7 +192,7 @@ class Run:
         path: Path = public("write_report")(self, splits, language=language, progress=progress)
         return path
 
-    def evaluation(self) -> Evaluation | None:
+    def evaluation(self) -> AnyEvaluation | None:
         """The evaluation that `evaluate` saved; None if the run was never evaluated, or with other weights.
 
         Raises PellucidError when evaluation.json or predictions.csv is damaged.
@@ -199,7 +202,12 @@ class Run:
         facts = read_object(self.folder / EVALUATION)
         if facts.get("weights") != self._weights:
             return None
-        evaluation = Evaluation.load(self.folder, self.classifier.classes)
+        classes, task = self.classifier.classes, self.classifier.task
+        evaluation: AnyEvaluation = (
+            MultiLabelEvaluation.load(self.folder, classes, task)
+            if isinstance(task, SeveralLabels)
+            else Evaluation.load(self.folder, classes)
+        )
         if (facts.get("count"), facts.get("correct")) != (evaluation.count, evaluation.correct):
             raise PellucidError(
                 f"'{self.folder / PREDICTIONS}' has {evaluation.correct} of {evaluation.count} right, "
@@ -208,7 +216,7 @@ class Run:
             )
         return evaluation
 
-    def evaluate(self, test_set: Dataset | None = None) -> Evaluation:
+    def evaluate(self, test_set: Dataset | None = None) -> AnyEvaluation:
         """Evaluate the classifier on the test set and save the result and the number of evaluations so far.
 
         test_set  the run's own, loaded again, when omitted
@@ -277,7 +285,7 @@ def origin_in(environment: dict[str, Any], folder: Path) -> Origin:
         ) from error
 
 
-def _summary(evaluation: Evaluation | None) -> dict[str, Any] | None:
+def _summary(evaluation: AnyEvaluation | None) -> dict[str, Any] | None:
     if evaluation is None:
         return None
     values = evaluation.to_json()

@@ -1,7 +1,8 @@
-"""A last layer solved rather than trained: multinomial logistic regression on features computed once.
+"""A last layer solved rather than trained: logistic regression on features computed once.
 
-Its one choice, how strongly large weights are penalised, is made on validation pictures, or by folds where
-these are too few to choose by.
+Multinomial where a picture shows one class; where it can have several labels, one regression for each. Its
+one choice, how strongly large weights are penalised, is made on validation pictures, or by folds where these
+are too few to choose by.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from scipy.optimize import minimize  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional
 
+from pellucid.task import shares_of, task_of
 from pellucid.training.sampling import class_weights, generator_for
 
 # Of half the squared weights, beside the mean cross-entropy of a picture; from the strongest on, so that each
@@ -32,7 +34,7 @@ def chosen_penalty(
     """The penalty of the lowest cross-entropy on pictures that were not learned.
 
     features  (N, D) of the training pictures, standardised, and (M, D) of the validation pictures, likewise
-    labels    (N,) and (M,)
+    labels    (N,) and (M,), or bool (N, K) and (M, K)
     balanced  whether each class counts the same
     """
     with _one_thread():
@@ -76,7 +78,8 @@ def _losses(
     """The mean cross-entropy on the second part for each penalty, until it rises."""
     losses: list[float] = []
     for weights in _path(features[0], labels[0], classes, PENALTIES, balanced=balanced):
-        losses.append(float(functional.cross_entropy(_scores(features[1].double(), weights), labels[1])))
+        scores = _scores(features[1].double(), weights)
+        losses.append(float(task_of(labels[1]).loss(scores, labels[1])))
         if len(losses) - 1 - losses.index(min(losses)) >= PATIENCE:
             break
     return losses
@@ -92,17 +95,27 @@ def _path(
     features = features.double()
     basis = torch.linalg.qr(features.T).Q if len(features) < features.shape[1] else None  # (D, N)
     features = features if basis is None else features @ basis  # (N, N)
-    shares = functional.one_hot(labels, classes).double()  # (N, K)
+    shares = shares_of(labels, classes).double()  # (N, K)
     if balanced:
         shares *= class_weights(labels, classes)
-    shares /= shares.sum()  # how much each picture counts, in the column of its class
+    several = labels.dim() == 2
+    shares /= (
+        len(labels) if several else shares.sum()
+    )  # how much each picture counts, for each class it shows
+    absent = (~labels).double() / len(labels) if several else None
     weights = torch.zeros(classes, features.shape[1] + 1, dtype=torch.float64)
 
     def loss(flat: NDArray[np.float64], penalty: float) -> tuple[float, NDArray[np.float64]]:
         trial = torch.from_numpy(flat).view_as(weights)
-        logs = _scores(features, trial).log_softmax(dim=1)  # (N, K)
-        value = -(shares * logs).sum() + penalty / 2 * trial[:, :-1].square().sum()
-        errors = logs.exp() * shares.sum(dim=1, keepdim=True) - shares  # (N, K)
+        scores = _scores(features, trial)  # (N, K)
+        if absent is None:
+            logs = scores.log_softmax(dim=1)
+            value = -(shares * logs).sum()
+            errors = logs.exp() * shares.sum(dim=1, keepdim=True) - shares
+        else:
+            value = (shares * functional.softplus(-scores) + absent * functional.softplus(scores)).sum()
+            errors = scores.sigmoid() * (shares + absent) - shares
+        value = value + penalty / 2 * trial[:, :-1].square().sum()
         gradient = torch.cat(
             [errors.T @ features + penalty * trial[:, :-1], errors.sum(dim=0)[:, None]], dim=1
         )
@@ -128,6 +141,8 @@ def folds(labels: Tensor, seed: int) -> Iterator[Tensor]:
     Each picture is held out once; a class is dealt out in turn, so that it is in as many folds as it can be.
     """
     order = torch.randperm(len(labels), generator=generator_for(seed, "folds"))
+    if labels.dim() == 2:  # pictures with the same labels are a class
+        labels = torch.unique(labels, dim=0, return_inverse=True)[1]
     dealt = order[labels[order].argsort(stable=True)]
     fold = torch.empty(len(labels), dtype=torch.int64)
     fold[dealt] = torch.arange(len(labels)) % FOLDS

@@ -1,4 +1,4 @@
-"""Annotations of detection data sets, read as one label per picture: COCO's JSON, Pascal VOC's XML."""
+"""Annotations of detection data sets, read as the labels of whole pictures: COCO's JSON, Pascal VOC's XML."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any
 from pellucid.data.sources.columns import MAX_TABLE_BYTES
 from pellucid.data.sources.file_names import FileNames
 from pellucid.data.sources.folder import names_classes, raw_listing
-from pellucid.data.sources.listing import Picture, RawListing, split_of
+from pellucid.data.sources.listing import Picture, RawListing, joined, split_of
 from pellucid.data.sources.tree import Tree, wrapped_folder
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
@@ -17,10 +17,6 @@ from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
 COCO_KEYS = ("images", "annotations", "categories")
 MAX_XML_BYTES = 1 << 20
-SEVERAL = (
-    "Each picture is read as a whole and needs one label: cut the objects out into one folder per class, or "
-    "keep the pictures of a single class."
-)
 
 
 def coco_files(tree: Tree) -> list[str]:
@@ -32,7 +28,7 @@ def coco_files(tree: Tree) -> list[str]:
 
 
 def list_coco(tree: Tree, names: list[str]) -> RawListing:
-    """The pictures with the category of their annotations. Raises UsageError where that is not one each."""
+    """The pictures with the categories of their annotations: one each, or several."""
     labels: dict[str, set[str]] = defaultdict(set)
     splits: dict[str, str] = {}
     files = FileNames(tree)
@@ -73,7 +69,7 @@ def voc_files(tree: Tree) -> list[str]:
 
 
 def list_voc(tree: Tree, names: list[str]) -> RawListing:
-    """The pictures with the name of the objects on them. Raises UsageError where that is not one each."""
+    """The pictures with the names of the objects on them: one each, or several."""
     labels: dict[str, set[str]] = defaultdict(set)
     files = FileNames(tree)
     stems = [PurePosixPath(name).stem for name in names]
@@ -89,19 +85,17 @@ def list_voc(tree: Tree, names: list[str]) -> RawListing:
 
 
 def _listing(tree: Tree, layout: Message, labels: dict[str, set[str]], splits: dict[str, str]) -> RawListing:
-    several = [file for file, names in labels.items() if len(names) > 1]
-    if several:
-        raise UsageError(
-            f"'{several[0]}' of '{tree.name}' shows {listed(sorted(labels[several[0]]))}, and "
-            f"{len(several):,} of {len(labels):,} pictures show several classes. {SEVERAL}"
-        )
+    several = any(len(names) > 1 for names in labels.values())
     pictures = [
-        Picture(file, next(iter(labels[file])), splits.get(file, ""))
+        Picture(file, joined(labels[file]), splits.get(file, ""))
         for file in tree.pictures()
         if file in labels
     ]
     raw = raw_listing(tree, layout, pictures)
-    notes = (*tree.notes, lazy_gettext("each picture is read as a whole, with the one class marked on it"))
+    whole = lazy_gettext("each picture is read as a whole, with the one class marked on it")
+    if several:
+        whole = lazy_gettext("each picture is read as a whole, with every class that is marked on it")
+    notes = (*tree.notes, whole)
     if without := len(tree.pictures()) - len(pictures):
         note = lazy_ngettext(
             "skipped %(count)s picture without an annotation",
