@@ -121,6 +121,11 @@ def shares_of(labels: Tensor, classes: int) -> Tensor:
     return (functional.one_hot(labels, classes) if labels.dim() == 1 else labels).float()
 
 
+def label_sets(labels: Tensor) -> Tensor:
+    """A number for what each picture shows, int64 (N,): its class, or one for each set of labels there is."""
+    return labels if labels.dim() == 1 else torch.unique(labels, dim=0, return_inverse=True)[1]
+
+
 def shows(labels: Tensor, chosen: Tensor | int) -> Tensor:
     """Whether each picture shows a class, bool (N,): one and the same, or for each picture its own (N,)."""
     if labels.dim() == 1:

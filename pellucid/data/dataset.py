@@ -18,6 +18,7 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.language import Message, message_from_json
 from pellucid.recipe import refuse_unknown_keywords
+from pellucid.task import label_sets
 
 Indices = Tensor | Sequence[int] | slice
 
@@ -309,6 +310,8 @@ class Split(NamedTuple):
 def split(dataset: Dataset, *, fraction: float = 0.2, seed: int = 42) -> Split:
     """Part a data set in two, every class by the same fraction; identical pictures stay on one side.
 
+    Where pictures have several labels, those with the same ones are a class.
+
     The order in which pictures are picked is a hash of their pixels and the seed, so it does not depend on
     names or on the order of files. Both sides keep the order of the original. A class of one distinct
     picture stays in the rest.
@@ -321,9 +324,8 @@ def split(dataset: Dataset, *, fraction: float = 0.2, seed: int = 42) -> Split:
     twins: dict[bytes, list[int]] = defaultdict(list)
     for index, digest in enumerate(content_hashes(dataset, key=key)):
         twins[digest].append(index)
-    # Where pictures have several labels, those with the same ones are a class.
-    labels = dataset.labels.tolist()
-    groups_by_class: dict[Any, list[list[int]]] = defaultdict(list)
+    labels = label_sets(dataset.labels).tolist()
+    groups_by_class: dict[int, list[list[int]]] = defaultdict(list)
     for _, indices in sorted(twins.items()):
         label = min(labels[index] for index in indices)  # whatever the order, twins of two labels count once
         groups_by_class[label].append(indices)

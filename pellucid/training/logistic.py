@@ -15,7 +15,7 @@ from scipy.optimize import minimize  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional
 
-from pellucid.task import shares_of, task_of
+from pellucid.task import label_sets, shares_of, task_of
 from pellucid.training.sampling import class_weights, generator_for
 
 # Of half the squared weights, beside the mean cross-entropy of a picture; from the strongest on, so that each
@@ -141,8 +141,7 @@ def folds(labels: Tensor, seed: int) -> Iterator[Tensor]:
     Each picture is held out once; a class is dealt out in turn, so that it is in as many folds as it can be.
     """
     order = torch.randperm(len(labels), generator=generator_for(seed, "folds"))
-    if labels.dim() == 2:  # pictures with the same labels are a class
-        labels = torch.unique(labels, dim=0, return_inverse=True)[1]
+    labels = label_sets(labels)
     dealt = order[labels[order].argsort(stable=True)]
     fold = torch.empty(len(labels), dtype=torch.int64)
     fold[dealt] = torch.arange(len(labels)) % FOLDS

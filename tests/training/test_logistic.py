@@ -51,3 +51,18 @@ def test_a_class_without_a_training_picture_is_never_the_answer() -> None:
     weights = logistic.solved(features, labels.where(labels < 2, 0), 3, 0.1, balanced=False)
     scores = features.double() @ weights[:, :-1].T + weights[:, -1]
     assert not (scores.argmax(dim=1) == 2).any()
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_several_labels_are_solved_one_by_one_as_scikit_learn_does(balanced: bool) -> None:
+    features, classes = clouds(90)
+    labels = torch.stack([classes == 0, classes != 1, torch.arange(90) % 4 == 0], dim=1)
+    weights = logistic.solved(features, labels, 3, 0.03, balanced=balanced)
+    for k in range(3):
+        present = labels[:, k].numpy()
+        more = {True: (len(present) - present.sum()) / present.sum(), False: 1.0} if balanced else None
+        oracle = LogisticRegression(C=1 / (0.03 * 90), class_weight=more, tol=1e-8, max_iter=2000)
+        oracle.fit(features.double().numpy(), present)
+        assert np.allclose(weights[k, :-1].numpy(), oracle.coef_[0], atol=2e-3)
+    penalty = logistic.chosen_penalty((features, features), (labels, labels), 3, seed=0, balanced=balanced)
+    assert penalty in logistic.PENALTIES
