@@ -209,8 +209,9 @@ def _counts_note(layout: Message, pictures: Sequence[Picture], classes: tuple[st
 
 def _refuse_bars(pictures: Sequence[Picture]) -> None:
     """Refuse a bar in the name of one of several labels: tables of ours join the names by it."""
+    several = any(JOINT in picture.label for picture in pictures)
     for picture in pictures:
-        if JOINT in picture.label and "|" in picture.label:
+        if several and "|" in picture.label:
             raise UsageError(
                 f"'{picture.source}' has the labels {listed(picture.labels)}. Expected names without a bar, "
                 "which joins labels in tables. Rename them."
