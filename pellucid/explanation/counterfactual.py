@@ -146,8 +146,8 @@ def counterfactuals(
     if classifier.multi_label:
         raise UsageError(
             "This network gives each label a probability of its own, so no smallest change turns its answer "
-            "into another class. Look at a label's evidence instead: explain(..., target='"
-            f"{classifier.classes[0]}')."
+            "into another class. Look at the evidence for one label instead, as with "
+            f"`target={classifier.classes[0]}`."
         )
     before = classifier.predict(image[None])[0]  # (K,)
     answer = int(before.argmax())

@@ -127,8 +127,10 @@ class Run:
 
         Raises PellucidError when snapshots.safetensors is damaged.
         """
-        rows = read_split(self.folder / SPLIT)
-        steps = math.ceil(sum(row[2] == "train" for row in rows) / self.recipe.batch_size)
+        pictures = sum(self.environment["pictures"]["train"].values())
+        if self.classifier.multi_label:  # there a picture counts once for each of its labels
+            pictures = sum(row[2] == "train" for row in read_split(self.folder / SPLIT))
+        steps = math.ceil(pictures / self.recipe.batch_size)
         before = self.best.epoch * steps if self.best else None
         return read_snapshots(self.folder / SNAPSHOTS, self.classifier.network, before=before)
 
