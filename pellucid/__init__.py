@@ -31,6 +31,7 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "History",
+    "MultiLabelEvaluation",
     "Origin",
     "PellucidError",
     "Preprocess",
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from pellucid.data.preprocess import Preprocess
     from pellucid.errors import PellucidError, UsageError
     from pellucid.evaluation.evaluation import Evaluation, evaluate
+    from pellucid.evaluation.multi_label import MultiLabelEvaluation
     from pellucid.explanation.activations import record
     from pellucid.explanation.explanation import Explanation, explain, explain_each
     from pellucid.exporters import export

@@ -1,7 +1,7 @@
 """A network with everything that must travel with it: its classes and how pictures reach it."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pellucid.machine import keep_memory
 from pellucid.models import MODELS, OWN, Build, build, description_of, is_pretrained, own_network
 from pellucid.models.kernels.build import prepare
 from pellucid.models.kernels.fused import fast_path
+from pellucid.task import OneClass, SeveralLabels, Task, answer_names
 
 FORMAT = 1
 WEIGHTS, MANIFEST = "model.safetensors", "model.json"
@@ -38,24 +39,33 @@ class Classifier:
     classes     K names: column k of every answer speaks of `classes[k]`
     preprocess  how a picture becomes what the network receives
     model       the name of the architecture, as `pellucid models` lists it
+    task        OneClass, or SeveralLabels with the threshold of each label: how scores become answers
     """
 
     network: nn.Module
     classes: tuple[str, ...]
     preprocess: Preprocess
     model: str
+    task: Task = field(default_factory=OneClass)
 
     def __post_init__(self) -> None:
-        if fault := _fault(self.classes, self.preprocess):
+        if fault := _fault(self.classes, self.preprocess, self.task):
             raise UsageError(f"This classifier could not be saved and loaded again: {fault}")
 
     def __repr__(self) -> str:
         size = f"{self.preprocess.width}x{self.preprocess.height}"
         kind = "gray" if self.preprocess.channels == 1 else "colour"
-        return f"Classifier({self.model}, {size} {kind}, {len(self.classes)} classes)"
+        classes = f"{len(self.classes)} {'labels' if self.multi_label else 'classes'}"
+        return f"Classifier({self.model}, {size} {kind}, {classes})"
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a picture can have several labels, or none."""
+        return self.task.multi_label
 
     def predict(self, pictures: Any) -> Tensor:
-        """Probabilities (N, K), float32, of one picture or many.
+        """Probabilities (N, K), float32, of one picture or many. A row adds up to 1, unless pictures can have
+        several labels: then each label has a probability of its own.
 
         pictures  uint8 (N, C, H, W), or float 0..1 of that shape, as the network receives them; or one
                   picture, or a list of any: a path, the bytes of an image file, a PIL image, a uint8
@@ -67,10 +77,15 @@ class Classifier:
         works on batches of one shape. Raises UsageError, naming the picture, for one that cannot be read or
         does not fit.
         """
-        return self.logits(pictures).softmax(dim=1)
+        return self.task.probabilities(self.logits(pictures))
+
+    def names(self, probabilities: Tensor) -> tuple[str, ...]:
+        """The answer to one picture by name, from its probabilities (K,): the most probable class, or every
+        label whose probability reaches its threshold, the most probable first."""
+        return answer_names(self.task, probabilities, self.classes)
 
     def logits(self, pictures: Any) -> Tensor:
-        """Scores (N, K) before the softmax, float32, of what `predict` takes."""
+        """Scores (N, K) before the softmax or sigmoid, float32, of what `predict` takes."""
         images = self.received(pictures)
         prepare()
         if len(images) >= MANY:
@@ -130,6 +145,8 @@ class Classifier:
             "sha256": hashlib.sha256(weights).hexdigest(),
             "training": training or {},
         }
+        if isinstance(self.task, SeveralLabels):
+            manifest["thresholds"] = list(self.task.thresholds)
         if (description := description_of(self.network)) is not None:
             manifest["network"] = description
         write_json(folder / MANIFEST, manifest)
@@ -151,7 +168,7 @@ class Classifier:
                 f"'{folder}' holds no {MANIFEST}. Expected a run's folder, such as 'runs/latest'."
             )
         manifest = read_object(folder / MANIFEST)
-        classes, preprocess = _understood(manifest, folder / MANIFEST)
+        classes, preprocess, task = _understood(manifest, folder / MANIFEST)
         tensors = _verified(folder / WEIGHTS, manifest["sha256"])
         shape = (preprocess.channels, len(classes), (preprocess.height, preprocess.width))
         if manifest["model"].startswith(OWN):
@@ -172,7 +189,7 @@ class Classifier:
         if not manifest["model"].startswith(OWN):
             network = build(manifest["model"], *shape, seed=0, description=manifest.get("network"))
         network.load_state_dict(tensors)
-        return Classifier(network.eval(), classes, preprocess, manifest["model"])
+        return Classifier(network.eval(), classes, preprocess, manifest["model"], task)
 
     @property
     def _shape(self) -> tuple[int, int, int]:
@@ -198,8 +215,8 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
-def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], Preprocess]:
-    """The classes and preprocessing of a manifest whose every entry is of the kind and size expected."""
+def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], Preprocess, Task]:
+    """Classes, preprocessing and task of a manifest whose every entry is of the kind and size expected."""
     try:
         if manifest["format"] != FORMAT:
             raise PellucidError(
@@ -207,9 +224,10 @@ def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], 
                 "Open it with the version that wrote it."
             )
         classes, preprocess = manifest["classes"], Preprocess(**manifest["preprocess"])
+        task = SeveralLabels(tuple(manifest["thresholds"])) if "thresholds" in manifest else OneClass()
         sound = (
             isinstance(classes, list)
-            and not _fault(tuple(classes), preprocess)
+            and not _fault(tuple(classes), preprocess, task)
             and _is_known(manifest["model"], manifest.get("network"))
             and isinstance(manifest["sha256"], str)
             and isinstance(manifest["training"], dict)
@@ -224,10 +242,10 @@ def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], 
             f"'{path}' is damaged: model, classes, preprocess or sha256 is not of the kind expected. "
             "Train again, or restore the file."
         )
-    return tuple(classes), preprocess
+    return tuple(classes), preprocess, task
 
 
-def _fault(classes: tuple[object, ...], preprocess: Preprocess) -> str:
+def _fault(classes: tuple[object, ...], preprocess: Preprocess, task: Task) -> str:
     """What stands against saving these and loading them again; "" where nothing does."""
     if not 1 < len(classes) <= MOST_CLASSES:
         return f"expected from 2 to {MOST_CLASSES:,} classes; got {len(classes):,}."
@@ -238,6 +256,10 @@ def _fault(classes: tuple[object, ...], preprocess: Preprocess) -> str:
             return f"the class name {name!r} is not valid Unicode. Rename its folder in UTF-8."
     if len(set(classes)) != len(classes):
         return "expected class names that differ."
+    if isinstance(task, SeveralLabels):
+        sound = all(type(number) is float and 0 < number < 1 for number in task.thresholds)
+        if not sound or len(task.thresholds) != len(classes):
+            return f"expected {len(classes)} thresholds between 0 and 1; got {task.thresholds}."
     numbers = (preprocess.channels, preprocess.height, preprocess.width)
     if not all(type(number) is int and 0 < number <= MOST_PIXELS for number in numbers):
         return f"expected sizes from 1 to {MOST_PIXELS:,} pixels; got {numbers[1:]}."

@@ -79,7 +79,7 @@ class Comparison:
 
     def label(self, disagreement: Disagreement) -> str:
         """The label of a picture they disagree on."""
-        return self.dataset.classes[int(self.dataset.labels[disagreement.index])]
+        return self.dataset.label_names[disagreement.index]
 
     def to_json(self) -> dict[str, Any]:
         """Every figure as plain values."""
@@ -114,7 +114,7 @@ def compare(
     _refuse_different(first, second)
     different = disagreements(first, second, dataset.images)
     hits, other_hits = (
-        each.predict(dataset.images).argmax(dim=1) == dataset.labels for each in (first, second)
+        each.task.right(each.logits(dataset.images), dataset.labels) for each in (first, second)
     )
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
     sample = dataset.images[order[:COMPARED]]
@@ -132,6 +132,10 @@ def compare(
 
 def _refuse_different(first: Classifier, second: Classifier) -> None:
     forms = [each.preprocess.form for each in (first, second)]
+    if first.multi_label != second.multi_label:
+        raise UsageError(
+            "Expected two networks of the same kind; one of them gives several labels per picture."
+        )
     if first.classes != second.classes or forms[0] != forms[1]:
         raise UsageError(
             f"Expected two networks of the same classes and pictures; got {len(first.classes)} classes "

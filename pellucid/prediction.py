@@ -1,7 +1,7 @@
 """Any number of picture files through a classifier: rows as they are ready, one for every file."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.tree import folder_tree
 from pellucid.errors import UsageError
 from pellucid.recipe import refuse_unknown_keywords
+from pellucid.task import OneClass, Task, answer_names
 
 READ_AT_ONCE = 1024  # files read before they go through the network
 
@@ -25,12 +26,14 @@ class FilePrediction:
     classes        K names
     probabilities  float32 (K,); None where the file cannot be read
     error          why not; None where it can
+    task           how probabilities become an answer: the most probable class, or any number of labels
     """
 
     source: str
     classes: tuple[str, ...]
     probabilities: Tensor | None
     error: UsageError | None = None
+    task: Task = field(default_factory=OneClass)
 
     def __repr__(self) -> str:
         if self.probabilities is None:
@@ -39,13 +42,21 @@ class FilePrediction:
 
     @property
     def prediction(self) -> str:
-        """The most probable class; "" where there is no answer."""
-        return "" if self.probabilities is None else self.classes[int(self.probabilities.argmax())]
+        """The most probable class, or all labels given: "cat|red"; "" where there is no answer."""
+        return "|".join(self.predictions)
+
+    @property
+    def predictions(self) -> tuple[str, ...]:
+        """The most probable class alone; of several labels those given, the most probable first."""
+        if self.probabilities is None:
+            return ()
+        return answer_names(self.task, self.probabilities, self.classes)
 
     @property
     def confidence(self) -> float:
-        """Its probability, 0..1; 0 where there is no answer."""
-        return 0.0 if self.probabilities is None else float(self.probabilities.max())
+        """The probability of the prediction, 0..1, of several labels that of the least certain decision; 0
+        where there is no answer."""
+        return 0.0 if self.probabilities is None else float(self.task.confidence(self.probabilities))
 
 
 @refuse_unknown_keywords
@@ -76,7 +87,8 @@ def predict_files(
         answers = iter(classifier.predict(torch.stack(pictures)) if pictures else ())
         for file, picture in zip(some, read, strict=True):
             failed = picture if isinstance(picture, UsageError) else None
-            yield FilePrediction(str(file), classifier.classes, None if failed else next(answers), failed)
+            answer = None if failed else next(answers)
+            yield FilePrediction(str(file), classifier.classes, answer, failed, classifier.task)
 
 
 def picture_files(path: Path) -> list[Path]:

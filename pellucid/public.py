@@ -10,6 +10,7 @@ HOMES = {
     "Evaluation": "evaluation.evaluation",
     "Explanation": "explanation.explanation",
     "History": "runs.history",
+    "MultiLabelEvaluation": "evaluation.multi_label",
     "Origin": "data.dataset",
     "PellucidError": "errors",
     "Preprocess": "data.preprocess",

@@ -11,6 +11,7 @@ cache.py
 machine.py
 recipe.py
 inference.py
+task.py
 decode/__init__.py
 decode/images.py
 decode/boxes.py
@@ -79,6 +80,8 @@ training/estimate.py
 training/snapshots.py
 evaluation/__init__.py
 evaluation/metrics.py
+evaluation/precision_recall.py
+evaluation/multi_label.py
 evaluation/evaluation.py
 plots/__init__.py
 plots/images.py
@@ -130,6 +133,7 @@ report/data.py
 report/training.py
 report/predictions.py
 report/mistakes.py
+report/labels.py
 report/calibration.py
 report/layers.py
 report/faithfulness.py

@@ -30,6 +30,7 @@ TEMPLATES = sorted(PAGES.rglob("*.html"))
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TABLES = [  # said by name: what the code looks up is not written where it is said
     *(title for _, title, _ in report.SECTIONS),
+    *(title for _, title, _ in report.SEVERAL_LABELS.values()),
     *(says for _, says in FILES),
     *EXPLAINERS,
     *(explainer.caveat for explainer in EXPLAINERS.values()),

@@ -149,3 +149,36 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 HISTORY = [Epoch(n, n * 1.0, 1e-3, 1 / n, 1 - 0.3 / n, 1.1 / n, 1 - 0.4 / n, n == 3) for n in range(1, 5)]
+
+
+LABELS = ("blue", "box", "post", "red")
+
+
+def toys_of_several_labels(count: int = 240, *, seed: int = 0) -> Dataset:
+    """`count` noisy 16x16 colour pictures of one or two figures, a box or a post each, red or blue each."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 41, (count, 3, SIZE, SIZE), generator=generator).to(torch.uint8)
+    labels = torch.zeros(count, len(LABELS), dtype=torch.bool)
+    for image, row in zip(images, labels, strict=True):
+        drawn = torch.randint(0, 2, (2, 3), generator=generator).tolist()
+        for half, (shape, colour, both) in enumerate(drawn):
+            if half and not both:
+                continue
+            figure = torch.zeros(1, 8, 8, dtype=torch.uint8)
+            _draw(figure, ("box", "post")[shape])
+            channel = (0, 2)[colour]
+            image[channel, 4:12, 8 * half : 8 * half + 8] |= figure[0]
+            row[[LABELS.index(("box", "post")[shape]), LABELS.index(("red", "blue")[colour])]] = True
+    return Dataset(images, labels, LABELS, [f"toys/{index}" for index in range(count)])
+
+
+def write_several_labels(folder: Path, count: int = 240, *, seed: int = 0) -> Path:
+    """Such toys as PNG files in a folder, with a table that names their labels: "blue|box"."""
+    toys = toys_of_several_labels(count, seed=seed)
+    (folder / "images").mkdir(parents=True)
+    rows = ["file,labels"]
+    for index, (image, label) in enumerate(zip(toys.images, toys.label_names, strict=True)):
+        write_picture(folder / "images" / f"{index:03}.png", image)
+        rows.append(f"images/{index:03}.png,{label}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    return folder

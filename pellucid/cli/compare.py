@@ -53,7 +53,7 @@ def _print(comparison: "Comparison", output: Output) -> None:
     test = comparison.dataset
     output.line(comparison.sentence)
     for each in comparison.disagreements[:DISAGREEMENTS_SHOWN]:
-        label, source = test.classes[int(test.labels[each.index])], test.sources[each.index]
+        label, source = comparison.label(each), test.sources[each.index]
         answers = " and ".join(
             f"'{prediction}' ({percent(confidence)})"
             for prediction, confidence in (

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from pellucid.data.audit.findings import Audit
     from pellucid.data.dataset import Dataset, Origin, Splits
-    from pellucid.evaluation.evaluation import Evaluation
+    from pellucid.evaluation.evaluation import AnyEvaluation
+    from pellucid.evaluation.multi_label import MultiLabelEvaluation
     from pellucid.runs.run import Run
     from pellucid.runs.warm_start import WarmStart
     from pellucid.training.loop import Epoch, Step
@@ -104,7 +105,8 @@ class Output:
         hidden = len(facts["classes"]) - len(shown)
         more = f"; and {plural(hidden, 'class', 'classes')} more" if hidden else ""
         counts = "; ".join(f"'{name}' {splits.train.counts[name]:,}" for name in shown)
-        self.line(f"{len(facts['classes'])} classes, training pictures of each: {counts}{more}")
+        kind_of_classes = "labels" if splits.train.multi_label else "classes"
+        self.line(f"{len(facts['classes'])} {kind_of_classes}, training pictures of each: {counts}{more}")
         if found and found.findings:
             self.findings(found)
             self.line(f"Look at them with: pellucid check {shlex.quote(name)}")
@@ -217,7 +219,7 @@ class Output:
             problem("The program that read this output has ended, so training stops.")
             signal.raise_signal(signal.SIGINT)  # the loop finishes its step and saves
 
-    def evaluation(self, run: "Run", evaluation: "Evaluation") -> None:
+    def evaluation(self, run: "Run", evaluation: "AnyEvaluation") -> None:
         """The verdict on the test set."""
         if self.as_json and not self.quiet:
             figures = evaluation.to_json()
@@ -243,6 +245,23 @@ class Output:
             self.line(f"Without test pictures that were also used in training or validation: {without}")
         if evaluation.uneven:
             self.line(evaluation.uneven)
+        from pellucid.evaluation.multi_label import MultiLabelEvaluation
+
+        if isinstance(evaluation, MultiLabelEvaluation):
+            self._labels(evaluation)
+
+    def _labels(self, evaluation: "MultiLabelEvaluation") -> None:
+        """The scores of each label, in lines."""
+        self.line("Label by label: average precision with its 95 % interval, F1, threshold:")
+        for each in evaluation.per_label[:CLASSES_SHOWN]:
+            precision = "no test picture has it"
+            if each.average_precision is not None and each.average_precision_interval is not None:
+                low, high = each.average_precision_interval
+                precision = f"{each.average_precision:.3f} ({low:.3f} to {high:.3f})"
+            self.line(f"  {each.name:<16} {precision}  F1 {each.f1:.3f}  from {each.threshold:.2f}")
+        hidden = len(evaluation.classes) - CLASSES_SHOWN
+        if hidden > 0:
+            self.line(f"  and {plural(hidden, 'label', 'labels')} more, in evaluation.json")
 
     @contextmanager
     def _until_the_reader_leaves(self) -> Iterator[None]:

@@ -1,13 +1,16 @@
 """The command that asks a trained network: predict."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pellucid.cli.options import AsJson, FitOfRun, Quiet, RunArgument, refuse_streams_and_addresses
 from pellucid.cli.output import Output, problem
 from pellucid.formatting import digits, percent
+
+if TYPE_CHECKING:
+    from pellucid.prediction import FilePrediction
 
 EXAMPLES = """\
 Examples:
@@ -28,7 +31,7 @@ def predict(
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Predict what each FILE shows, with the probability of every class."""
+    """Predict what each FILE shows, one class or several labels, with the probability of every class."""
     from pellucid.classifier import Classifier
     from pellucid.files import write_csv
     from pellucid.prediction import predict_files
@@ -43,20 +46,19 @@ def predict(
             problem(each.error)
             continue
         texts = digits(each.probabilities)
-        best = each.probabilities.argsort(descending=True).tolist()[:3]
-        rows.append([each.source, each.prediction, texts[best[0]], *texts])
+        confidence = f"{each.confidence:.9g}"
+        rows.append([each.source, each.prediction, confidence, *texts])
         output.object(
             {
                 "source": each.source,
-                "prediction": each.prediction,
-                "confidence": float(texts[best[0]]),
+                "prediction": list(each.predictions) if classifier.multi_label else each.prediction,
+                "confidence": float(confidence),
                 "probabilities": dict(zip(classifier.classes, map(float, texts), strict=True)),
             }
         )
         if csv is None:
             name = each.source.replace("\n", "\\n")  # one line per file, whatever it is called
-            first, *rest = (f"{classifier.classes[k]} {percent(float(each.probabilities[k]))}" for k in best)
-            output.line(f"{name}: {first}" + (f" (then {', '.join(rest)})" if rest else ""))
+            output.line(f"{name}: {_answer(each)}")
         if output.reader_left and csv is None:
             raise typer.Exit(1)  # nobody reads what else would be computed
     if csv is not None:
@@ -65,3 +67,16 @@ def predict(
         output.line(f"Predictions: {csv}")
     if failed:
         raise typer.Exit(2)
+
+
+def _answer(found: "FilePrediction") -> str:
+    """What a file shows in one line: the likeliest classes, or the labels given and the likeliest others."""
+    assert found.probabilities is not None  # of a picture that was read
+    shares = {
+        found.classes[k]: percent(float(found.probabilities[k]))
+        for k in found.probabilities.argsort(descending=True).tolist()
+    }
+    given = [f"{name} {shares.pop(name)}" for name in found.predictions]
+    others = [f"{name} {share}" for name, share in shares.items()][:2]
+    first = ", ".join(given) or "no label"
+    return f"{first} (then {', '.join(others)})" if others else first

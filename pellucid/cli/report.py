@@ -9,7 +9,7 @@ from pellucid.cli.pictures import splits_of
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Splits
-    from pellucid.evaluation.evaluation import Evaluation
+    from pellucid.evaluation.evaluation import AnyEvaluation
     from pellucid.runs.run import Run
 
 EXAMPLES = """\
@@ -38,7 +38,7 @@ def report(
 
 
 def write_and_name(
-    run: "Run", splits: "Splits", evaluation: "Evaluation", output: Output, language: str
+    run: "Run", splits: "Splits", evaluation: "AnyEvaluation", output: Output, language: str
 ) -> None:
     """Write a run's report and print its path."""
     from pellucid.report.report import write_report

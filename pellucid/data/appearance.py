@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pellucid.data.dataset import Dataset
+from pellucid.data.dataset import Dataset, joined_names
 from pellucid.data.sources.listing import Content, Listing
 from pellucid.data.store.parallel import READ_ERRORS
 from pellucid.decode.images import WHITE, Ink, decode_image, ink_of
@@ -142,9 +142,12 @@ def mirrored_classes(dataset: Dataset) -> tuple[str, str] | None:
     that are nearest to their own class's mean count, and only a class of which most are: where means say
     nothing, neither does this.
     """
-    count = len(dataset.classes)
+    names, count = list(dataset.classes), len(dataset.classes)
     chosen = torch.arange(0, len(dataset), max(1, len(dataset) // 2000))
     labels = dataset.labels[chosen]
+    if dataset.multi_label:  # pictures with the same labels are a class
+        sets, labels = torch.unique(labels, dim=0, return_inverse=True)
+        names, count = [joined_names(row, names) for row in sets.tolist()], len(sets)
     known = torch.bincount(labels, minlength=count) >= FEW  # (K,)
     if known.sum() < 2:
         return None
@@ -167,5 +170,5 @@ def mirrored_classes(dataset: Dataset) -> tuple[str, str] | None:
         others = torch.bincount(mirrored[right], minlength=count)
         others[label] = 0
         if right.sum() >= MOST * own.sum() and others.max() > MOST * right.sum():
-            return dataset.classes[label], dataset.classes[int(others.argmax())]
+            return names[label], names[int(others.argmax())]
     return None

@@ -5,7 +5,7 @@ Decoded and resized once, a data set is an index away from a batch: no workers, 
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, overload
@@ -19,15 +19,19 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.language import Message, message_from_json
 from pellucid.recipe import Size, checked_size, refuse_unknown_keywords
+from pellucid.task import label_sets
 
 Indices = Tensor | Sequence[int] | slice
 
 
 class Example(NamedTuple):
-    """One picture of a Dataset: uint8 (C, H, W), its label as an index into `classes`, and its source."""
+    """One picture of a Dataset: uint8 (C, H, W), its label as an index into `classes`, and its source.
+
+    Where pictures have several labels, `label` is a tuple of such indices.
+    """
 
     image: Tensor
-    label: int
+    label: int | tuple[int, ...]
     source: str
 
 
@@ -36,7 +40,7 @@ class Dataset:
     """Pictures with their labels: picture n shows `classes[labels[n]]` and came from `sources[n]`.
 
     images   uint8 (N, C, H, W), 0..255; in memory, or read from a file when indexed (MappedImages)
-    labels   int64 (N,)
+    labels   int64 (N,); or bool (N, K), where a picture can have several labels, or none
     classes  K names; every label is smaller than K
     sources  N names that identify each picture in its data set: "cat/001.jpg", "mnist/test/17"
 
@@ -54,10 +58,14 @@ class Dataset:
                 f"Expected images as uint8 (N, C, H, W); got {_described(self.images)}. "
                 "Scale to 0..255, convert with .to(torch.uint8) and add the missing dimension."
             )
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+        several = (torch.bool, (len(self.images), len(self.classes)))
+        if (self.labels.dtype, tuple(self.labels.shape)) not in (
+            (torch.int64, (len(self.images),)),
+            several,
+        ):
             raise UsageError(
                 f"Expected labels as int64 ({len(self.images)},), one a picture; "
-                f"got {_described(self.labels)}."
+                f"got {_described(self.labels)}. Several labels per picture are bool {several[1]}."
             )
         if len(self.sources) != len(self.images):
             raise UsageError(f"Expected {len(self.images)} sources, one a picture; got {len(self.sources)}.")
@@ -66,7 +74,9 @@ class Dataset:
                 raise UsageError(f"Expected class names as text; got {name!r}. Write str({name!r}).")
         if len(set(self.classes)) != len(self.classes):
             raise UsageError(f"Expected class names that differ; got {', '.join(self.classes)}.")
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+        if self.multi_label or not len(self.labels):
+            return
+        if not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
             raise UsageError(
                 f"Expected labels from 0 to {len(self.classes) - 1} for {len(self.classes)} classes; "
                 f"got {int(self.labels.min())} to {int(self.labels.max())}."
@@ -79,7 +89,8 @@ class Dataset:
         kind = {1: "gray", 3: "colour"}.get(self.channels, f"{self.channels} channels")
         height, width = self.size
         pictures = "picture" if len(self) == 1 else "pictures"
-        return f"Dataset({len(self):,} {pictures}, {width}x{height} {kind}, {len(self.classes)} classes)"
+        classes = f"{len(self.classes)} {'labels' if self.multi_label else 'classes'}"
+        return f"Dataset({len(self):,} {pictures}, {width}x{height} {kind}, {classes})"
 
     @overload
     def __getitem__(self, index: int) -> Example: ...
@@ -91,7 +102,9 @@ class Dataset:
             return self.subset(index)
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range for {len(self)} pictures")
-        return Example(self.images[index], int(self.labels[index]), self.sources[index])
+        label = self.labels[index]
+        numbers = tuple(torch.nonzero(label)[:, 0].tolist()) if self.multi_label else int(label)
+        return Example(self.images[index], numbers, self.sources[index])
 
     def __iter__(self) -> Iterator[Example]:
         return (self[index] for index in range(len(self)))
@@ -107,10 +120,24 @@ class Dataset:
         return self.images.shape[2], self.images.shape[3]
 
     @property
+    def multi_label(self) -> bool:
+        """Whether a picture can have several labels, or none."""
+        return self.labels.dim() == 2
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many pictures show each class, in the order of `classes`."""
+        if self.multi_label:
+            return dict(zip(self.classes, self.labels.sum(dim=0).tolist(), strict=True))
         counts = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
         return dict(zip(self.classes, counts, strict=True))
+
+    @cached_property
+    def label_names(self) -> Sequence[str]:
+        """The label of each picture by name; where it can have several, all of them: "cat|red", or ""."""
+        if not self.multi_label:
+            return [self.classes[label] for label in self.labels.tolist()]
+        return [joined_names(row, self.classes) for row in self.labels.tolist()]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -136,7 +163,7 @@ class Dataset:
         if isinstance(indices, slice):
             return torch.arange(len(self))[indices]
         positions = torch.as_tensor(indices)
-        if positions.dtype == torch.bool and positions.shape == self.labels.shape:
+        if positions.dtype == torch.bool and positions.shape == self.labels.shape[:1]:
             return torch.nonzero(positions)[:, 0]
         if positions.dim() != 1 or (positions.is_floating_point() and len(positions)):
             raise UsageError(
@@ -299,6 +326,8 @@ class Split(NamedTuple):
 def split(dataset: Dataset, *, fraction: float = 0.2, seed: int = 42) -> Split:
     """Part a data set in two, every class by the same fraction; identical pictures stay on one side.
 
+    Where pictures have several labels, those with the same ones are a class.
+
     The order in which pictures are picked is a hash of their pixels and the seed, so it does not depend on
     names or on the order of files. Both sides keep the order of the original. A class of one distinct
     picture stays in the rest.
@@ -311,7 +340,7 @@ def split(dataset: Dataset, *, fraction: float = 0.2, seed: int = 42) -> Split:
     twins: dict[bytes, list[int]] = defaultdict(list)
     for index, digest in enumerate(content_hashes(dataset, key=key)):
         twins[digest].append(index)
-    labels = dataset.labels.tolist()
+    labels = label_sets(dataset.labels).tolist()
     groups_by_class: dict[int, list[list[int]]] = defaultdict(list)
     for _, indices in sorted(twins.items()):
         label = min(labels[index] for index in indices)  # whatever the order, twins of two labels count once
@@ -349,6 +378,11 @@ def joined(datasets: Sequence[Dataset]) -> Dataset:
         images = torch.cat(parts)
     labels = torch.cat([each.labels for each in datasets])
     return Dataset(images, labels, first.classes, [source for each in datasets for source in each.sources])
+
+
+def joined_names(chosen: Iterable[bool], classes: Sequence[str]) -> str:
+    """The names of the classes chosen, as a table has them: "cat|red"; "" for none."""
+    return "|".join(name for name, is_chosen in zip(classes, chosen, strict=True) if is_chosen)
 
 
 def content_hashes(dataset: Dataset, *, key: bytes = b"") -> list[bytes]:

@@ -242,7 +242,12 @@ def _whole(listing: Listing, packed: PackedImages) -> Dataset:
     """Every picture that was read, in the order of the listing."""
     numbers = {name: number for number, name in enumerate(listing.classes)}
     pictures = [listing.pictures[number] for number in packed.indices]
-    labels = torch.tensor([numbers[picture.label] for picture in pictures], dtype=torch.int64)  # (M,)
+    if listing.multi_label:
+        labels = torch.zeros(len(pictures), len(numbers), dtype=torch.bool)  # (M, K)
+        for row, picture in zip(labels, pictures, strict=True):
+            row[[numbers[label] for label in picture.labels]] = True
+    else:
+        labels = torch.tensor([numbers[picture.label] for picture in pictures], dtype=torch.int64)  # (M,)
     return Dataset(packed.images, labels, listing.classes, [picture.source for picture in pictures])
 
 
@@ -333,12 +338,12 @@ def _of_first_frames(headers: Sequence[FileHeader]) -> list[Message]:
 
 
 def _refuse_unreadable_classes(listing: Listing, packed: PackedImages) -> None:
-    left = {listing.pictures[number].label for number in packed.indices}
+    left = {label for number in packed.indices for label in listing.pictures[number].labels}
     lost = [label for label in listing.classes if label not in left]
     if not lost:
         return
-    labels = {picture.source: picture.label for picture in listing.pictures}
-    first = next(each for each in packed.unreadable if labels[each.source] in lost)
+    labels = {picture.source: picture.labels for picture in listing.pictures}
+    first = next(each for each in packed.unreadable if not set(lost).isdisjoint(labels[each.source]))
     raise UsageError(
         f"Not one picture of {listed(lost)} can be read: '{first.source}' {first.reason} "
         "Mend them or take the class out."

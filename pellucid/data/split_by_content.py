@@ -13,10 +13,10 @@ moved, by a new one that is indistinguishable from it at that size.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from pellucid.data.sources.listing import SPLITS, Picture, natural_key
+from pellucid.data.sources.listing import JOINT, SPLITS, Picture, natural_key
 from pellucid.errors import UsageError
 from pellucid.formatting import listed, plural
 from pellucid.language import Message, comma_joined, lazy_gettext, lazy_ngettext
@@ -158,7 +158,9 @@ def _choose_held_out(
             ):
                 chosen |= dict.fromkeys(indices, split)
                 break
-    if at_least_one and "test" in wanted:
+    if at_least_one and any(JOINT in pictures[index].label for index in free):
+        _represent_labels(pictures, anchors, chosen, {split: keys[split] for split in wanted})
+    elif at_least_one and "test" in wanted:
         _represent_classes(pictures, anchors, chosen)
     for split in wanted if at_least_one else ():
         left = [anchor for anchor, indices in anchors.items() if indices[0] not in chosen]
@@ -178,7 +180,7 @@ def _represent_classes(
     """
     by_label: dict[str, list[str]] = defaultdict(list)
     for anchor, indices in anchors.items():
-        for label in {pictures[index].label for index in indices}:
+        for label in {label for index in indices for label in pictures[index].labels}:
             by_label[label].append(anchor)
     for label in sorted(by_label, key=natural_key):
         if len(by_label[label]) < MIN_FOR_TEST:
@@ -190,6 +192,51 @@ def _represent_classes(
             released = [each for each in others if chosen[anchors[each][0]] == "validation"] or others
             for index in (index for anchor in released for index in anchors[anchor]):
                 del chosen[index]
+
+
+def _represent_labels(
+    pictures: Sequence[Picture],
+    anchors: dict[str, list[int]],
+    chosen: dict[int, str],
+    keys: Mapping[str, bytes],
+) -> None:
+    """Give every label of three contents or more one in each part that is held out, and one to learn from.
+
+    Where pictures have several labels, moving one for the sake of a label can take another label's only one:
+    such a picture stays. The rarest label comes first. The one moved is the nearest to the part's threshold.
+    """
+    parts = {anchor: chosen.get(indices[0], "train") for anchor, indices in anchors.items()}
+    by_label: dict[str, list[str]] = defaultdict(list)
+    for anchor, indices in anchors.items():
+        for label in {label for index in indices for label in pictures[index].labels}:
+            by_label[label].append(anchor)
+    guaranteed = [label for label in by_label if len(by_label[label]) >= MIN_FOR_TEST]
+    counts = {label: Counter(parts[anchor] for anchor in by_label[label]) for label in guaranteed}
+    labels_of: dict[str, list[str]] = defaultdict(list)
+    for label in guaranteed:
+        for anchor in by_label[label]:
+            labels_of[anchor].append(label)
+    for label in sorted(guaranteed, key=lambda label: (len(by_label[label]), natural_key(label))):
+        for part in (*keys, "train"):
+            spare = [
+                anchor
+                for anchor in by_label[label]
+                if all(counts[other][parts[anchor]] > 1 for other in labels_of[anchor])
+            ]
+            if counts[label][part] or not spare:
+                continue
+            key = keys.get(part, TEST_KEY)
+            by_hash = sorted(spare, key=lambda anchor: hash_fraction(anchor, key))
+            nearest = by_hash[-1 if part == "train" else 0]
+            for other in labels_of[nearest]:
+                counts[other].subtract({parts[nearest]: 1, part: -1})
+            parts[nearest] = part
+    for anchor, indices in anchors.items():
+        for index in indices:
+            if parts[anchor] == "train":
+                chosen.pop(index, None)
+            else:
+                chosen[index] = parts[anchor]
 
 
 def _units(
@@ -208,12 +255,17 @@ def _restore_lost_classes(
     pictures: Sequence[Picture], splits: list[str], free: set[int], contents: Sequence[Hashes]
 ) -> list[Message]:
     """Move a class without training pictures back into training, with everything that must stay with it."""
-    learned = {picture.label for picture, split in zip(pictures, splits, strict=True) if split == "train"}
-    lost = {pictures[index].label for index in free} - learned
+    learned = {
+        label
+        for picture, split in zip(pictures, splits, strict=True)
+        if split == "train"
+        for label in picture.labels
+    }
+    lost = {label for index in free for label in pictures[index].labels} - learned
     if not lost:
         return []
     for indices in _units(pictures, contents, sorted(free)).values():
-        if any(pictures[index].label in lost for index in indices):
+        if any(not lost.isdisjoint(pictures[index].labels) for index in indices):
             for index in indices:
                 splits[index] = "train"
     names = listed(sorted(lost, key=natural_key))
@@ -241,8 +293,10 @@ def _held_out_notes(splits: list[str], held_out: list[str], fractions: Fractions
 
 def _small_class_notes(pictures: Sequence[Picture], splits: list[str], held_out: list[str]) -> list[Message]:
     """A note on the classes of which a held-out split has no picture."""
-    counts = Counter((split, picture.label) for picture, split in zip(pictures, splits, strict=True))
-    labels = sorted({picture.label for picture in pictures}, key=natural_key)
+    counts = Counter(
+        (split, label) for picture, split in zip(pictures, splits, strict=True) for label in picture.labels
+    )
+    labels = sorted({label for _, label in counts}, key=natural_key)
     notes = []
     for split in held_out:
         missing = [label for label in labels if not counts[split, label]]

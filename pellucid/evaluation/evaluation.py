@@ -13,11 +13,21 @@ from torch import Tensor
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
-from pellucid.evaluation.metrics import Bin, ClassScore, Confusion, FoldScore, dispersion, wilson
+from pellucid.evaluation.metrics import (
+    Bin,
+    ClassScore,
+    Confusion,
+    FoldScore,
+    bins_of_equal_number,
+    dispersion,
+    wilson,
+)
+from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import read_csv, write_csv, write_json
 from pellucid.formatting import digits, percent, times
 from pellucid.language import translate
 from pellucid.recipe import refuse_unknown_keywords
+from pellucid.task import SeveralLabels
 
 EVALUATION, PREDICTIONS = "evaluation.json", "predictions.csv"
 BINS = 10
@@ -70,9 +80,19 @@ class Evaluation:
         return self.probabilities.amax(dim=1)
 
     @cached_property
+    def label_probability(self) -> Tensor:
+        """The probability of the label, float32 (N,)."""
+        return self.probabilities.gather(1, self.labels[:, None])[:, 0]
+
+    @cached_property
+    def right(self) -> Tensor:
+        """Whether each picture was predicted correctly, bool (N,)."""
+        return self.predictions == self.labels
+
+    @cached_property
     def correct(self) -> int:
         """How many pictures were predicted correctly."""
-        return int((self.predictions == self.labels).sum())
+        return int(self.right.sum())
 
     @property
     def accuracy(self) -> float:
@@ -173,12 +193,7 @@ class Evaluation:
     def reliability(self) -> list[Bin]:
         """Predictions in up to ten bins of equal number, from the least to the most confident (Nguyen and
         O'Connor, arXiv:1508.05154)."""
-        order = self.confidence.sort(stable=True).indices
-        right = (self.predictions == self.labels).double()
-        return [
-            Bin(float(self.confidence[part].double().mean()), float(right[part].mean()), len(part))
-            for part in order.tensor_split(min(BINS, self.count))
-        ]
+        return bins_of_equal_number(self.confidence, self.right, BINS)
 
     @property
     def calibration_error(self) -> float:
@@ -190,9 +205,8 @@ class Evaluation:
     @cached_property
     def mistakes(self) -> Tensor:
         """Indices of the pictures predicted wrongly, the least probable label first, int64."""
-        of_labels = self.probabilities.gather(1, self.labels[:, None])[:, 0]  # (N,)
-        wrong = torch.nonzero(self.predictions != self.labels)[:, 0]
-        return wrong[of_labels[wrong].sort(stable=True).indices]
+        wrong = torch.nonzero(~self.right)[:, 0]
+        return wrong[self.label_probability[wrong].sort(stable=True).indices]
 
     @property
     def verdict(self) -> str:
@@ -277,11 +291,16 @@ class Evaluation:
             ) from error
 
 
+AnyEvaluation = Evaluation | MultiLabelEvaluation
+
+
 @refuse_unknown_keywords
-def evaluate(classifier: Classifier, dataset: Dataset) -> Evaluation:
+def evaluate(classifier: Classifier, dataset: Dataset) -> AnyEvaluation:
     """How `classifier` predicts every picture of `dataset`, its labels matched by class name.
 
-    Raises UsageError when the data set has no pictures or names a class the classifier does not know.
+    An Evaluation; where pictures have several labels, a MultiLabelEvaluation. Raises UsageError when the data
+    set has no pictures, names a class the classifier does not know, or has one label per picture where the
+    classifier gives several, or the other way round.
     """
     if not len(dataset):
         raise UsageError("No pictures to evaluate on. Expected at least one.")
@@ -292,5 +311,17 @@ def evaluate(classifier: Classifier, dataset: Dataset) -> Evaluation:
             f"{', '.join(classifier.classes)}."
         )
     renumbered = torch.tensor([classifier.classes.index(name) for name in dataset.classes], dtype=torch.int64)
+    if classifier.multi_label != dataset.multi_label:
+        expected, got = ("any number", "one") if classifier.multi_label else ("one", "any number")
+        raise UsageError(
+            f"The classifier was trained on pictures with {expected} of its labels each; these have {got}. "
+            "Expected pictures labelled in the same way."
+        )
     probabilities = classifier.predict(dataset.images)
+    if isinstance(classifier.task, SeveralLabels):
+        labels = torch.zeros(len(dataset), len(classifier.classes), dtype=torch.bool)
+        labels[:, renumbered] = dataset.labels
+        return MultiLabelEvaluation(
+            probabilities, labels, classifier.classes, dataset.sources, classifier.task
+        )
     return Evaluation(probabilities, renumbered[dataset.labels], classifier.classes, dataset.sources)

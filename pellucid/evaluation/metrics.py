@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
+
 Z_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
 
@@ -28,12 +30,45 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
+class LabelScore:
+    """One of several labels: how many pictures have it, and its scores 0..1, 0 where undefined.
+
+    threshold          the probability from which it is given
+    average_precision  with its 95 % interval; None for a label that does not occur
+    missed, mistaken   how many pictures have it without being given it, and the other way round
+    """
+
+    name: str
+    support: int
+    threshold: float
+    average_precision: float | None
+    average_precision_interval: tuple[float, float] | None
+    precision: float
+    recall: float
+    f1: float
+    f1_interval: tuple[float, float]
+    missed: int
+    mistaken: int
+
+
+@dataclass(frozen=True)
 class Bin:
     """Predictions of like confidence: the mean confidence, the accuracy, how many there are."""
 
     confidence: float
     accuracy: float
     count: int
+
+
+def bins_of_equal_number(confidence: Tensor, right: Tensor, number: int) -> list[Bin]:
+    """Predictions in up to `number` bins of as many each, from the least to the most confident (Nguyen and
+    O'Connor, arXiv:1508.05154). Both (N,)."""
+    order = confidence.sort(stable=True).indices
+    right = right.double()
+    return [
+        Bin(float(confidence[part].double().mean()), float(right[part].mean()), len(part))
+        for part in order.tensor_split(min(number, len(order)))
+    ]
 
 
 @dataclass(frozen=True)

@@ -140,8 +140,15 @@ def counterfactuals(
     image    uint8 (C, H, W)
     targets  indices of the classes wanted; without them, all but the predicted one
 
-    Raises UsageError for an index that is no class, and for a picture that does not fit the classifier.
+    Raises UsageError for an index that is no class, for a picture that does not fit the classifier, and for a
+    classifier whose pictures have several labels: there one label does not take another's place.
     """
+    if classifier.multi_label:
+        raise UsageError(
+            "This network gives each label a probability of its own, so no smallest change turns its answer "
+            "into another class. Look at the evidence for one label instead, as with "
+            f"`target={classifier.classes[0]}`."
+        )
     before = classifier.predict(image[None])[0]  # (K,)
     answer = int(before.argmax())
     indices = range(len(classifier.classes)) if targets is None else targets

@@ -41,6 +41,7 @@ class Explanation:
     against        the class `target` was compared with, or None
     scores         the network's output before any softmax, float32 (K,)
     notes          what a reader of the maps must know about this network, in sentences
+    given          where pictures can have several labels: those given, the most probable first; else None
     """
 
     image: Tensor
@@ -53,6 +54,7 @@ class Explanation:
     against: int | None = None
     scores: Tensor = field(default_factory=lambda: torch.empty(0))
     notes: tuple[Message, ...] = ()
+    given: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         return f"Explanation({self.sentence})"
@@ -76,6 +78,14 @@ class Explanation:
             "share": percent(float(self.probabilities[best])),
             "name": self.classes[self.target],
         }
+        if self.given is not None:
+            shares = {name: percent(float(self.probabilities[k])) for k, name in enumerate(self.classes)}
+            labels = ", ".join(f"{name} {shares[name]}" for name in self.given)
+            values["answer"] = labels or translate("none of its labels")
+            if self.against is None:
+                return translate("answers %(answer)s; evidence for %(name)s", **values)
+            values["other"] = self.classes[self.against]
+            return translate("answers %(answer)s; evidence for %(name)s and not %(other)s", **values)
         if self.against is None:
             return translate("answers %(answer)s with %(share)s; evidence for %(name)s", **values)
         return translate(
@@ -118,6 +128,7 @@ class Explanation:
             "target": self.classes[self.target],
             "against": None if self.against is None else self.classes[self.against],
             "layer": self.layer,
+            **({} if self.given is None else {"predictions": list(self.given)}),
             "probabilities": dict(zip(self.classes, self.probabilities.tolist(), strict=True)),
             "scores": dict(zip(self.classes, self.scores.tolist(), strict=True)),
             "layers": [{"name": name, "shape": list(maps.shape)} for name, maps in self.feature_maps.items()],
@@ -147,7 +158,7 @@ def explain(
                 a bare module are named by their numbers
     image       one picture: for a Classifier whatever its `predict` takes; for a bare module a tensor
                 (C, H, W), uint8 or float, exactly as it takes it
-    target      the class to explain, its number or name; without one, the predicted class
+    target      the class to explain, its number or name; without one, the most probable class
     methods     keys of EXPLAINERS
     layer       where the methods of a layer look; without it, the last spatial layer
     against     a second class: then the evidence is for `target` and not for this one
@@ -188,8 +199,9 @@ def explain(
     maps = {name: output[0] for name, output in outputs.items()}
     notes = (*_notes(scores, image), *_token_note(network, images, chosen))
     return Explanation(
-        _as_bytes(image), probabilities, number, classes, maps, heatmaps, chosen, other, scores, notes
-    )
+        _as_bytes(image), probabilities, number, classes, maps, heatmaps, chosen, other, scores, notes,
+        given=_given(classifier, probabilities),
+    )  # fmt: skip
 
 
 def explain_each(
@@ -221,12 +233,19 @@ def _prediction(
     """The network, its scores (K,) and probabilities (K,) for the picture, and its class names."""
     if isinstance(classifier, Classifier):
         scores = classifier.logits(image[None])[0]
-        return classifier.network, scores, scores.softmax(dim=0), classifier.classes
+        return classifier.network, scores, classifier.task.probabilities(scores), classifier.classes
     network = uncompiled(classifier)
     with preserved_state(network), torch.no_grad():
         scores = scores_of(network, network_input(network, image[None]))[0].cpu()
     probabilities = scores if _are_probabilities(scores) else scores.softmax(dim=0)
     return network, scores, probabilities, tuple(str(number) for number in range(len(scores)))
+
+
+def _given(classifier: Classifier | nn.Module, probabilities: Tensor) -> tuple[str, ...] | None:
+    """The labels given where there can be several; else None."""
+    if isinstance(classifier, Classifier) and classifier.multi_label:
+        return classifier.names(probabilities)
+    return None
 
 
 def _class_number(name: int | str, classes: tuple[str, ...]) -> int:

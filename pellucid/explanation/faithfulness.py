@@ -24,6 +24,7 @@ from pellucid.explanation.attribution import TOLERANCE, channels_last
 from pellucid.formatting import percent
 from pellucid.inference import batch_size, evaluation_mode, scaled
 from pellucid.language import translate
+from pellucid.task import shares_of, shows
 
 Method = Callable[[nn.Module, Tensor, Any], Tensor]
 
@@ -94,6 +95,7 @@ class Faithfulness:
     pictures  on how many the maps were tested, at most
     left_out  methods that were not tested, because that takes too long on this network
     checked   on how many `accuracy` was measured, to decide whether the network guesses
+    accuracy  the share of them that show the most probable class
     chance    the accuracy of always predicting the most common class
     """
 
@@ -149,7 +151,7 @@ def evaluate_maps(
 
     pictures  on how many; or on how many by method, where 0 leaves a method out
 
-    The class explained is the predicted one. The same seed draws the same pictures, random places and
+    The class explained is the most probable one. The same seed draws the same pictures, random places and
     shuffled weights. Raises UsageError when the data set is empty.
     """
     if not len(dataset):
@@ -157,12 +159,12 @@ def evaluate_maps(
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
     counts = dict.fromkeys(methods, pictures) if isinstance(pictures, int) else dict(pictures)
     most = max(counts.values(), default=1)
-    predictions = classifier.logits(dataset.images[order[: max(CHECKED, most)]]).argmax(dim=1)
+    likeliest = classifier.logits(dataset.images[order[: max(CHECKED, most)]]).argmax(dim=1)
     labels = dataset.labels[order[:CHECKED]]
-    accuracy = float((predictions[:CHECKED] == labels).double().mean())
-    chance = float(labels.bincount().max()) / len(labels)
+    accuracy = float(shows(labels, likeliest[:CHECKED]).double().mean())
+    chance = float(shares_of(labels, len(dataset.classes)).sum(dim=0).max()) / len(labels)
     images = scaled(dataset.images[order[:most]])  # (N, C, H, W)
-    tester = _Tester(classifier.network, images, predictions[:most], seed)
+    tester = _Tester(classifier, images, likeliest[:most], seed)
     guesses = _guesses(accuracy, chance, len(labels))
     tests = tuple(
         tester.test(name, method, pictures=counts[name], guesses=guesses)
@@ -218,8 +220,9 @@ def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
 class _Tester:
     """Pictures with the classes to be explained, and the results of simple maps to compare with."""
 
-    def __init__(self, network: nn.Module, images: Tensor, targets: Tensor, seed: int) -> None:
-        self.network, self.images, self.targets = network, images, targets
+    def __init__(self, classifier: Classifier, images: Tensor, targets: Tensor, seed: int) -> None:
+        network = classifier.network
+        self.network, self.task, self.images, self.targets = network, classifier.task, images, targets
         self.generator = torch.Generator().manual_seed(seed)
         self.random_networks = [randomised(network, seed=seed + number) for number in range(RANDOM_NETWORKS)]
         noise = torch.rand(len(images), *images.shape[2:], generator=self.generator)
@@ -284,7 +287,7 @@ class _Tester:
         with evaluation_mode(self.network), torch.inference_mode():
             parts = torch.split(flat, batch_size(self.network, flat))
             scores = torch.cat([self.network(channels_last(part)) for part in parts])
-        chosen = scores.float().softmax(dim=1).reshape(*images.shape[:2], -1)
+        chosen = self.task.probabilities(scores.float()).reshape(*images.shape[:2], -1)
         targets = self.targets[: images.shape[1]].expand(len(images), -1)
         return chosen.gather(2, targets[..., None])[..., 0]
 

@@ -32,6 +32,7 @@ from pellucid.explanation.activations import (
 from pellucid.explanation.faithfulness import randomised
 from pellucid.inference import scaled
 from pellucid.models import MODELS, build
+from pellucid.task import DECIDED_AT, shares_of, task_of
 
 DUPLICATE = 0.95  # correlation of two channels above which one of them is hardly needed
 CELLS_PER_PICTURE = 16
@@ -240,13 +241,13 @@ def probe_accuracy(features: Tensor, labels: Tensor, classes: int) -> float:
     """The accuracy on the last third of the pictures of a ridge regression trained on the others.
 
     features  (N, F)
-    labels    int64 (N,)
+    labels    int64 (N,); or bool (N, K), where a picture is right when exactly its labels are found
     """
     count = max(1, round(len(features) * PROBE_TRAINING))
     features = features.double()
     mean, std = features[:count].mean(dim=0), features[:count].std(dim=0, correction=0)
     features = functional.pad((features - mean) / std.clamp_min(1e-6), (0, 1), value=1.0)
-    targets = functional.one_hot(labels[:count], classes).double()
+    targets = shares_of(labels[:count], classes).double()
     training = features[:count]
     if count < training.shape[1]:  # the same weights by a smaller system
         penalty = RIDGE * torch.eye(count, dtype=torch.float64)
@@ -254,8 +255,12 @@ def probe_accuracy(features: Tensor, labels: Tensor, classes: int) -> float:
     else:
         penalty = RIDGE * torch.eye(training.shape[1], dtype=torch.float64)
         weights = torch.linalg.solve(training.T @ training + penalty, training.T @ targets)  # (F + 1, K)
-    predictions = (features[count:] @ weights).argmax(dim=1)
-    return float((predictions == labels[count:]).double().mean()) if len(predictions) else 0.0
+    scores = features[count:] @ weights
+    if labels.dim() == 2:
+        right = ((scores >= DECIDED_AT) == labels[count:]).all(dim=1)
+    else:
+        right = scores.argmax(dim=1) == labels[count:]
+    return float(right.double().mean()) if len(right) else 0.0
 
 
 def weight_changes(states: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
@@ -277,7 +282,8 @@ def gradient_norms(classifier: Classifier, dataset: Dataset, *, pictures: int = 
     weights = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
     with preserved_state(network), torch.enable_grad():
         logits = network(network_input(network, dataset.images[:pictures]))
-        loss = functional.cross_entropy(logits.float(), dataset.labels[:pictures].to(logits.device))
+        labels = dataset.labels[:pictures].to(logits.device)
+        loss = task_of(labels).loss(logits.float(), labels)
         gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
     return {
         name: 0.0 if gradient is None else float(gradient.norm())

@@ -24,7 +24,10 @@ CAVEAT = "Similar to the network, not the cause of its prediction; and a familia
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A training picture: its index in the data set, cosine similarity -1..1, class name and source."""
+    """A training picture: its index in the data set, cosine similarity -1..1, class name and source.
+
+    Several labels are one text, as in Dataset.label_names.
+    """
 
     index: int
     similarity: float
@@ -88,7 +91,7 @@ def nearest(index: Index, images: Tensor, count: int = 8) -> list[list[Neighbour
         pairs = zip(similarities.tolist(), indices.tolist(), strict=True)
         result.append(
             [
-                Neighbour(at, similarity, dataset.classes[int(dataset.labels[at])], dataset.sources[at])
+                Neighbour(at, similarity, dataset.label_names[at], dataset.sources[at])
                 for similarity, at in pairs
             ]
         )

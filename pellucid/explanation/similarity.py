@@ -44,7 +44,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """A picture on which two classifiers disagree: its index, both predictions and both confidences."""
+    """A picture on which two classifiers disagree: its index, both predictions and both confidences.
+
+    Of several labels a prediction is "cat|red", its confidence that of the least certain decision.
+    """
 
     index: int
     first: str
@@ -100,18 +103,19 @@ def disagreements(first: Classifier, second: Classifier, images: Tensor) -> list
             f"Expected two classifiers of the same classes; got {', '.join(first.classes)} and "
             f"{', '.join(second.classes)}."
         )
-    ours, theirs = first.predict(images).max(dim=1), second.predict(images).max(dim=1)
-    confidence = torch.minimum(ours.values, theirs.values)
-    differing = torch.nonzero(ours.indices != theirs.indices)[:, 0]
+    ours, theirs = first.predict(images), second.predict(images)
+    confidences = first.task.confidence(ours), second.task.confidence(theirs)
+    confidence = torch.minimum(*confidences)
+    apart = first.task.predictions(ours) != second.task.predictions(theirs)  # (N,) or (N, K)
+    differing = torch.nonzero(apart.reshape(len(images), -1).any(dim=1))[:, 0]
     differing = differing[confidence[differing].argsort(descending=True, stable=True)]
-    names = first.classes
     return [
         Disagreement(
             index,
-            names[int(ours.indices[index])],
-            names[int(theirs.indices[index])],
-            float(ours.values[index]),
-            float(theirs.values[index]),
+            "|".join(first.names(ours[index])),
+            "|".join(second.names(theirs[index])),
+            float(confidences[0][index]),
+            float(confidences[1][index]),
         )
         for index in differing.tolist()
     ]

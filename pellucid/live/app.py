@@ -42,6 +42,7 @@ from pellucid.pad.section import (
     constants_script,
     evidence_data,
     pad_data,
+    refuse_several_labels,
     style,
     texts,
 )
@@ -102,7 +103,11 @@ class Served:
 
 
 def served(name: str, subject: Subject, *, accuracy: float | None = None, torch_only: bool = False) -> Served:
-    """A run, answered in the page where its engine keeps up with a pen, by torch on this machine else."""
+    """A run, answered in the page where its engine keeps up with a pen, by torch on this machine else.
+
+    Raises UsageError for a network that gives several labels per picture.
+    """
+    refuse_several_labels(subject.classifier)
     reason = ""
     if not torch_only:
         try:

@@ -181,6 +181,7 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
 
     Raises UsageError for a network that its engine cannot run, or not quickly enough.
     """
+    refuse_several_labels(subject.classifier)
     classifier, rule = subject.classifier, RULES.get(subject.data)
     shape = (classifier.preprocess.channels, classifier.preprocess.height, classifier.preprocess.width)
     program = lower(classifier.network, shape)
@@ -224,6 +225,15 @@ def evidence_data(verdicts: Verdicts) -> EvidenceData:
     """How the pad's own kind of evidence map fared in its tests."""
     found = verdicts.get(PAD_METHOD)
     return EvidenceData(None if found is None else found.supported, passed(verdicts))
+
+
+def refuse_several_labels(classifier: Classifier) -> None:
+    """Raises UsageError for a network that gives several labels: the pad shows one answer among classes."""
+    if classifier.multi_label:
+        raise UsageError(
+            "The drawing pad shows one answer among classes; this network gives each of its labels a "
+            "probability of its own. Ask it with 'pellucid predict' and 'pellucid explain'."
+        )
 
 
 def _refuse_large(program: Program, weights: Sequence[Tensor]) -> None:

@@ -66,8 +66,11 @@ def line_chart(title: str, history: Sequence[Epoch], names: tuple[str, str], *, 
     return _chart(title, width, height, parts)
 
 
-def reliability_chart(bins: list[Bin]) -> str:
+def reliability_chart(bins: list[Bin], *, several_labels: bool = False) -> str:
     """Accuracy by confidence with 95 % intervals, and the diagonal of perfect calibration, as SVG.
+
+    several_labels  names the axes by what bins of several labels hold: how often a label is there, by its
+                    probability
 
     Both axes begin at the lowest confidence or accuracy of a bin.
     """
@@ -80,7 +83,10 @@ def reliability_chart(bins: list[Bin]) -> str:
         across, up = ((max(low, value) - low) / (1 - low) for value in (confidence, accuracy))
         return left + across * span_x, top + (1 - up) * span_y
 
-    parts = [_text(0, 14, translate("Accuracy by confidence"), "start", "name")]
+    name, axis = translate("Accuracy by confidence"), translate("confidence")
+    if several_labels:
+        name, axis = translate("How often the label is there, by its probability"), translate("probability")
+    parts = [_text(0, 14, name, "start", "name")]
     for share in _ticks(low, 1.0):
         across, up = at(share, share)
         parts.append(f'<path class="grid" d="M{left} {up:.1f}H{size - right}"/>')
@@ -93,13 +99,18 @@ def reliability_chart(bins: list[Bin]) -> str:
         across, up = at(part.confidence, part.accuracy)
         interval = f"M{across:.1f} {at(0, below)[1]:.1f}V{at(0, above)[1]:.1f}"
         parts.append(f'<path class="whisker" d="{interval}"/>')
-        description = translate(
-            "%(count)s predictions: confidence %(confidence)s, accuracy %(accuracy)s",
-            count=f"{part.count:,}", confidence=percent(part.confidence), accuracy=percent(part.accuracy),
-        )  # fmt: skip
+        values = {"confidence": percent(part.confidence), "accuracy": percent(part.accuracy)}
+        values["count"] = f"{part.count:,}"
+        description = (
+            translate("%(count)s labels: probability %(confidence)s, there in %(accuracy)s", **values)
+            if several_labels
+            else translate(
+                "%(count)s predictions: confidence %(confidence)s, accuracy %(accuracy)s", **values
+            )
+        )
         parts.append(_dot((across, up), 4.5, "validation", description))
-    parts.append(_text(left + span_x / 2, size - 8, translate("confidence"), "middle"))
-    return _chart(translate("Confidence and accuracy"), size, size, parts)
+    parts.append(_text(left + span_x / 2, size - 8, axis, "middle"))
+    return _chart(name if several_labels else translate("Confidence and accuracy"), size, size, parts)
 
 
 def distribution_chart(title: str, values_by_split: dict[str, Tensor], *, top: float = 255.0) -> str:
@@ -131,8 +142,11 @@ def distribution_chart(title: str, values_by_split: dict[str, Tensor], *, top: f
     return _chart(title, width, height, drawn)
 
 
-def interval_strip(low: float, share: float, high: float) -> str:
-    """A share 0..1 with its interval on a scale up to 100 %, as SVG."""
+def interval_strip(low: float, share: float, high: float, *, score: str = "") -> str:
+    """A share 0..1 with its interval on a scale up to 100 %, as SVG.
+
+    score  what it is when it is no share, such as "mAP": then the scale is one of plain numbers, up to 1
+    """
     width, height, edge = 260, 44, 6
     floor = min(0.9, max(0.0, math.floor((low - 0.02) * 10) / 10)) if low < 0.98 else 0.95
 
@@ -142,12 +156,17 @@ def interval_strip(low: float, share: float, high: float) -> str:
     parts = [f'<path class="axis" d="M{edge} 14H{width - edge}"/>']
     for value, anchor in ((floor, "start"), ((floor + 1) / 2, "middle"), (1.0, "end")):
         parts.append(f'<path class="axis" d="M{x(value):.1f} 10V18"/>')
-        parts.append(_text(x(value), 36, f"{value * 100:.3g} %", anchor))
+        parts.append(_text(x(value), 36, f"{value:.3g}" if score else f"{value * 100:.3g} %", anchor))
     parts.append(f'<path class="range" d="M{x(low):.1f} 14H{x(high):.1f}"/>')
     description = translate(
         "%(share)s right, 95 %% interval %(low)s to %(high)s",
         share=percent(share, count=10_000), low=percent(low, count=10_000), high=percent(high, count=10_000),
     )  # fmt: skip
+    if score:
+        description = translate(
+            "%(score)s %(value)s, 95 %% interval %(low)s to %(high)s",
+            score=score, value=f"{share:.3f}", low=f"{low:.3f}", high=f"{high:.3f}",
+        )  # fmt: skip
     parts.append(_dot((x(share), 14), 5, "share", description))
     return _chart(description, width, height, parts)
 

@@ -52,7 +52,7 @@ def preview(context: ReportContext) -> AugmentationPreview | None:
     )
     if atlas.count < 2 * shown:
         return None
-    labels = [[train.classes[label]] for label in train.labels[batch[:MAX_PICTURES]].tolist()]
+    labels = [_labels_of(train.classes, label) for label in train.labels[batch[:MAX_PICTURES]]]
     mixed = [_labels_of(train.classes, target) for target in targets[:MAX_PICTURES]]
     return AugmentationPreview(
         atlas=atlas,
@@ -66,8 +66,10 @@ def preview(context: ReportContext) -> AugmentationPreview | None:
 
 
 def _labels_of(classes: tuple[str, ...], target: torch.Tensor) -> list[str]:
-    """The class of a picture; of a mixed one each class with its share, from half a percent."""
+    """The class of a picture, or all its labels; of a mixed one each with its share, from half a percent."""
     if target.dim() == 0:
         return [classes[int(target)]]
+    if target.dtype == torch.bool:
+        return [name for name, present in zip(classes, target.tolist(), strict=True) if present]
     shares = sorted(((round(share * 100), k) for k, share in enumerate(target.tolist())), reverse=True)
     return [f"{share} % {classes[k]}" for share, k in shares if share]

@@ -1,5 +1,6 @@
 """What a report is made from, and the one image that holds every test picture it shows."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -7,7 +8,8 @@ import torch
 
 from pellucid.data.dataset import Splits
 from pellucid.errors import PellucidError
-from pellucid.evaluation.evaluation import Evaluation
+from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation
+from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.formatting import chance
 from pellucid.language import translate
 from pellucid.plots import images
@@ -18,6 +20,7 @@ from pellucid.runs.run import Run
 MAX_ATLAS_CHARACTERS = 2_400_000  # of the data URL that holds the test pictures
 FIRST_PICTURES = 20  # test pictures shown in the order of the test set
 MAX_PICTURES_PER_CONFUSION = 10
+MIN_DECISIONS = 4  # labels shown of a picture with several, at least
 MAX_MATRIX_CLASSES = 30  # more classes become a list of confusions
 MAX_FURTHER_EXAMPLES = 6  # the three examples, then the worst mistakes; fewer for a large network
 
@@ -43,13 +46,25 @@ class PictureAtlas:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """One label of a picture: its probability, whether the picture has it, and whether it was given it."""
+
+    name: str
+    probability: float
+    present: bool
+    given: bool
+
+
+@dataclass(frozen=True)
 class JudgedPicture:
     """One test picture with its label and its prediction.
 
     cell               column and row in the atlas; None where it did not fit
-    confidence         the probability of the prediction
-    label_probability  the probability of the label
+    label, prediction  by name; of several labels all of them: "cat, red"
+    confidence         the probability of the prediction; of several labels, of the least certain decision
+    label_probability  the probability of the label; of several, of what was least expected of them
     top                the likeliest classes with their probabilities
+    decisions          of several labels: those that it has, that it was given, and the likeliest others
     """
 
     index: int
@@ -62,6 +77,7 @@ class JudgedPicture:
     top: list[tuple[str, float]]
     source: str
     description: str
+    decisions: tuple[Decision, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +86,22 @@ class ReportContext:
 
     run: Run
     splits: Splits
-    evaluation: Evaluation
+    evaluation: AnyEvaluation
     language: str = "en"
+
+    @property
+    def one_class(self) -> Evaluation:
+        """The evaluation, of pictures that show one class each. Raises PellucidError where they do not."""
+        if isinstance(self.evaluation, MultiLabelEvaluation):
+            raise PellucidError("This part is for pictures of one class each; these have several labels.")
+        return self.evaluation
+
+    @property
+    def several_labels(self) -> MultiLabelEvaluation:
+        """The evaluation, of pictures with several labels. Raises PellucidError where they have one class."""
+        if isinstance(self.evaluation, Evaluation):
+            raise PellucidError("This part is for pictures with several labels; these show one class each.")
+        return self.evaluation
 
     @cached_property
     def evidence(self) -> Evidence:
@@ -107,7 +137,7 @@ class ReportContext:
     def hardest_correct(self) -> list[int]:
         """Test pictures predicted correctly, the least confident first."""
         evaluation = self.evaluation
-        right = torch.nonzero(evaluation.predictions == evaluation.labels)[:, 0]
+        right = torch.nonzero(evaluation.right)[:, 0]
         order: list[int] = right[evaluation.confidence[right].sort(stable=True).indices].tolist()
         return order
 
@@ -115,6 +145,8 @@ class ReportContext:
     def correct_by_class(self) -> dict[int, list[int]]:
         """The least confident correct pictures of each class, which the diagonal of the matrix opens."""
         hardest: dict[int, list[int]] = {}
+        if isinstance(self.evaluation, MultiLabelEvaluation):
+            return hardest
         for index in self.hardest_correct if len(self.evaluation.classes) <= MAX_MATRIX_CLASSES else []:
             indices = hardest.setdefault(int(self.evaluation.labels[index]), [])
             if len(indices) < MAX_PICTURES_PER_CONFUSION:
@@ -137,10 +169,12 @@ class ReportContext:
 def judged_picture(context: ReportContext, index: int) -> JudgedPicture:
     """The test picture at `index` with its label, prediction and probabilities, for a page."""
     evaluation = context.evaluation
+    if isinstance(evaluation, MultiLabelEvaluation):
+        return _picture_of_several_labels(context, evaluation, index)
     label = evaluation.classes[int(evaluation.labels[index])]
     top = evaluation.top(index)
     prediction, confidence = top[0]
-    label_probability = float(evaluation.probabilities[index, evaluation.labels[index]])
+    label_probability = float(evaluation.label_probability[index])
     values = {
         "source": evaluation.sources[index],
         "label": label,
@@ -170,3 +204,40 @@ def judged_picture(context: ReportContext, index: int) -> JudgedPicture:
         source=evaluation.sources[index],
         description=description,
     )
+
+
+def _picture_of_several_labels(
+    context: ReportContext, evaluation: MultiLabelEvaluation, index: int
+) -> JudgedPicture:
+    probabilities = evaluation.probabilities[index].tolist()
+    present, given = evaluation.labels[index].tolist(), evaluation.predictions[index].tolist()
+    every = [
+        Decision(*values) for values in zip(evaluation.classes, probabilities, present, given, strict=True)
+    ]
+    every.sort(key=lambda decision: -decision.probability)
+    needed = [decision for decision in every if decision.present or decision.given]
+    others = [decision for decision in every if decision not in needed][: max(0, MIN_DECISIONS - len(needed))]
+    label, prediction = (
+        named(evaluation.classes[k] for k, chosen in enumerate(flags) if chosen) for flags in (present, given)
+    )
+    return JudgedPicture(
+        index=index,
+        cell=context.pictures.cell(index),
+        correct=present == given,
+        label=label,
+        prediction=prediction,
+        confidence=float(evaluation.confidence[index]),
+        label_probability=float(evaluation.label_probability[index]),
+        top=evaluation.top(index),
+        source=evaluation.sources[index],
+        description=translate(
+            "%(source)s: labelled %(label)s, predicted %(prediction)s",
+            source=evaluation.sources[index], label=label, prediction=prediction,
+        ),
+        decisions=tuple(decision for decision in every if decision in needed or decision in others),
+    )  # fmt: skip
+
+
+def named(labels: Iterable[str]) -> str:
+    """Several labels as a page names them: "cat, red"."""
+    return ", ".join(labels) or translate("no label")

@@ -7,13 +7,14 @@ import torch
 
 from pellucid.data.dataset import Dataset, Origin
 from pellucid.data.sources.reasons import translate_reason
-from pellucid.evaluation.evaluation import Evaluation
+from pellucid.evaluation.evaluation import AnyEvaluation
 from pellucid.files import read_json
 from pellucid.formatting import percent
 from pellucid.language import Message, translate
 from pellucid.plots import images
 from pellucid.plots.images import Atlas, Cell, zoom
 from pellucid.report.context import ReportContext
+from pellucid.task import shows
 
 MAX_SHEET_CHARACTERS = 500_000  # of the data URL of the contact sheet
 PICTURES_PER_CLASS = 10  # on the contact sheet
@@ -40,6 +41,7 @@ class ContactSheet:
 
     parts             names of the splits
     zoom, small_zoom  of the pictures on a wide and on a narrow screen
+    several_labels    whether pictures can have several labels, and so be in several rows
     """
 
     parts: list[str]
@@ -47,6 +49,7 @@ class ContactSheet:
     zoom: int
     small_zoom: int
     remark: str
+    several_labels: bool
 
 
 @dataclass(frozen=True)
@@ -162,12 +165,13 @@ def contact_sheet(
         )
         for name in train.classes
     ]
-    return atlas, ContactSheet(list(parts), rows, zoom(atlas, 64), zoom(atlas, small_width), atlas.remark)
+    zooms = zoom(atlas, 64), zoom(atlas, small_width)
+    return atlas, ContactSheet(list(parts), rows, *zooms, atlas.remark, train.multi_label)
 
 
 def evenly_chosen(dataset: Dataset, label: int, number: int) -> list[int]:
     """Up to `number` pictures of a class, taken at even distances through the data set."""
-    indices = torch.nonzero(dataset.labels == label)[:, 0]
+    indices = torch.nonzero(shows(dataset.labels, label))[:, 0]
     steps = torch.linspace(0, max(0, len(indices) - 1), min(number, len(indices))).round().long()
     chosen: list[int] = indices[steps].tolist()
     return chosen
@@ -181,7 +185,7 @@ def _reading(origin: Origin) -> ReadingSummary | None:
     return ReadingSummary(origin.found, origin.found - len(unreadable), origin.notes, unreadable)
 
 
-def _unseen_score(evaluation: Evaluation | None) -> UnseenScore | None:
+def _unseen_score(evaluation: AnyEvaluation | None) -> UnseenScore | None:
     if evaluation is None:
         return None
     share, low, high = (

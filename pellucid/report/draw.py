@@ -19,6 +19,7 @@ class DrawSection:
 
     drawing    the drawing pad, or the reason why it cannot run the network
     refusal    why the page cannot run the network; "" when it can
+    several_labels  whether that is because its pictures can have several labels: then nothing can be served
     folder     the run's folder, for the command that serves the network instead
     snapshots  the number of snapshots in the page, of `recorded` in the run
     """
@@ -28,6 +29,7 @@ class DrawSection:
     folder: str
     snapshots: int
     recorded: int
+    several_labels: bool = False
     atlases: Mapping[str, Atlas] = field(default_factory=dict)
 
 
@@ -46,4 +48,5 @@ def gather(context: ReportContext) -> DrawSection:
         folder=run.folder.name,
         snapshots=past.count if past else 0,
         recorded=past.total if past else 0,
+        several_labels=run.classifier.multi_label,
     )

@@ -51,6 +51,7 @@ class EmbeddingSection:
     pixel_zoom      of a selected thumbnail
     count           number of pictures shown, of `total` test pictures
     mistakes        number of mistakes shown, of `total_mistakes`
+    several_labels  whether pictures can have several labels; the report then has no gallery of mistakes
     """
 
     atlases: Mapping[str, Atlas]
@@ -62,6 +63,7 @@ class EmbeddingSection:
     total: int
     total_mistakes: int
     remark: str
+    several_labels: bool
 
     def to_json(self) -> dict[str, Any]:
         """What why.js needs of each thumbnail, as columns."""
@@ -110,4 +112,5 @@ def gather(context: ReportContext) -> EmbeddingSection:
         total=evaluation.count,
         total_mistakes=len(evaluation.mistakes),
         remark=atlas.remark,
+        several_labels=test.multi_label,
     )

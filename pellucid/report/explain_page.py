@@ -266,7 +266,10 @@ def _section(explained: Explained) -> ExplainedSection:
         novelty=round(explained.novelty or 0),
         neighbours=[
             PageNeighbour(
-                near.label, f"{near.similarity:.3f}", near.source, _picture(image, PICTURE_SIDE // 3)
+                near.label if explanation.given is None else near.label.replace("|", ", "),
+                f"{near.similarity:.3f}",
+                near.source,
+                _picture(image, PICTURE_SIDE // 3),
             )
             for near, image in explained.neighbours
         ],

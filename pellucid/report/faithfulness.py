@@ -15,6 +15,7 @@ class FaithfulnessSection:
 
     left_out  the methods that were not tested, as that would take too long on this network
     examples  what each example is one of, in the order of the maps
+    several_labels  whether pictures can have several labels; the maps are then of the most probable one
     """
 
     verdict: str
@@ -22,6 +23,7 @@ class FaithfulnessSection:
     methods: tuple[MethodEvidence, ...]
     left_out: list[str]
     examples: list[str]
+    several_labels: bool
     atlases: Mapping[str, Atlas] = field(default_factory=dict)
 
 
@@ -34,4 +36,5 @@ def gather(context: ReportContext) -> FaithfulnessSection:
         methods=evidence.methods,
         left_out=[translate(name) for name in evidence.faithfulness.left_out],
         examples=[example.kind for example in context.examples],
+        several_labels=context.splits.test.multi_label,
     )

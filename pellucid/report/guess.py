@@ -43,7 +43,7 @@ class GuessSection:
 
 def gather(context: ReportContext) -> GuessSection:
     """Test pictures whose prediction a reader guesses, before and after seeing a map of its evidence."""
-    test, evaluation, pictures = context.splits.test, context.evaluation, context.pictures
+    test, evaluation, pictures = context.splits.test, context.one_class, context.pictures
     mistakes = [i for i in evaluation.mistakes[: MAX_QUESTIONS // 2].tolist() if i in pictures.positions]
     right = [i for i in context.hardest_correct if i in pictures.positions][: MAX_QUESTIONS - len(mistakes)]
     generator = torch.Generator().manual_seed(context.run.recipe.seed)

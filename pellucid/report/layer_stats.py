@@ -77,6 +77,7 @@ class LayerStatsSection:
 
     best_probe   the layer whose probe is most accurate, with that accuracy
     caveats      by what they are about: channels, probe, field
+    several_labels  whether pictures can have several labels; a probe is right when all of them are
     """
 
     layers: list[LayerRow]
@@ -91,6 +92,7 @@ class LayerStatsSection:
     charts: list[Markup]
     diagnostics: list[DiagnosticsRow]
     caveats: Mapping[str, str]
+    several_labels: bool
     atlases: Mapping[str, Atlas] = field(default_factory=dict)
 
 
@@ -118,6 +120,7 @@ def gather(context: ReportContext) -> LayerStatsSection:
             for entry in run.diagnostics()
         ],
         caveats={name: translate(caveat) for name, caveat in CAVEATS.items()},
+        several_labels=context.splits.test.multi_label,
     )
 
 

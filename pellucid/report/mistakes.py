@@ -123,7 +123,7 @@ class MistakesSection:
 
 def gather(context: ReportContext) -> MistakesSection:
     """Compute the section from the evaluation; pictures that did not fit into the atlas are left out."""
-    evaluation, pictures = context.evaluation, context.pictures
+    evaluation, pictures = context.one_class, context.pictures
     mistakes = evaluation.mistakes.tolist()  # the worst first
     opened = _confusion_pictures(context)
     scored = [score for score in evaluation.per_class if score.support]
@@ -151,7 +151,7 @@ def gather(context: ReportContext) -> MistakesSection:
 
 def _confusion_pictures(context: ReportContext) -> list[ConfusionPictures]:
     """The commonest confusions with their worst pictures, then each class with its hardest correct ones."""
-    evaluation = context.evaluation
+    evaluation = context.one_class
     label_of = {name: label for label, name in enumerate(evaluation.classes)}
     mistakes: dict[tuple[int, int], list[int]] = {}
     for index in evaluation.mistakes.tolist():
@@ -214,7 +214,7 @@ def _description(label: str, prediction: str, count: int) -> str:
 
 def _table(context: ReportContext, mistakes: list[int]) -> MistakeTable:
     """Every mistake that has a picture, for the page to sort and filter; sources up to MAX_SOURCE_BYTES."""
-    evaluation, pictures = context.evaluation, context.pictures
+    evaluation, pictures = context.one_class, context.pictures
     indices = [index for index in mistakes if index in pictures.positions]
     rows = torch.tensor(indices, dtype=torch.int64)
     labels = evaluation.labels[rows]

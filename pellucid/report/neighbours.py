@@ -1,12 +1,12 @@
 """The section on the training pictures most similar to some test pictures, as the network sees them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pellucid.explanation.neighbours import CAVEAT, index_sample, nearest, novelty
 from pellucid.language import translate
 from pellucid.plots.images import Atlas, Cell, fitted_atlas, zoom
-from pellucid.report.context import JudgedPicture, ReportContext, judged_picture
+from pellucid.report.context import JudgedPicture, ReportContext, judged_picture, named
 
 NEIGHBOURS_PER_PICTURE = 8
 MAX_ATLAS_CHARACTERS = 130_000  # of the data URL of the neighbours
@@ -47,6 +47,7 @@ class NeighboursSection:
     highest_novelty  of the pictures shown, a percentile 0..100
     searched_count   number of training pictures searched, of `training_count`
     held_out         whether the distances to compare with are those of pictures held out of training
+    several_labels   whether pictures can have several labels; then all must be the same to agree
     """
 
     atlases: Mapping[str, Atlas]
@@ -58,6 +59,7 @@ class NeighboursSection:
     highest_novelty: int
     held_out: bool
     caveat: str
+    several_labels: bool
 
 
 def gather(context: ReportContext) -> NeighboursSection:
@@ -73,6 +75,10 @@ def gather(context: ReportContext) -> NeighboursSection:
         [each for each in row if not among or each.source != splits.test.sources[example.index]]
         for example, row in zip(chosen, nearest(index, images, NEIGHBOURS_PER_PICTURE + among), strict=True)
     ]
+    if splits.train.multi_label:
+        found = [
+            [replace(near, label=named(filter(None, near.label.split("|")))) for near in row] for row in found
+        ]
     positions = [neighbour.index for row in found for neighbour in row]
     atlas = fitted_atlas(index.dataset.images[positions], budget=MAX_ATLAS_CHARACTERS, side=64)
     rows = []
@@ -109,4 +115,5 @@ def gather(context: ReportContext) -> NeighboursSection:
         highest_novelty=max((row.novelty for row in rows), default=0),
         held_out=index.held_out,
         caveat=translate(CAVEAT),
+        several_labels=splits.train.multi_label,
     )

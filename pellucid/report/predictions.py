@@ -15,6 +15,7 @@ class PredictionsSection:
     zoom: int
     pictures: list[JudgedPicture]
     correct: int
+    several_labels: bool
 
 
 def gather(context: ReportContext) -> PredictionsSection:
@@ -28,4 +29,5 @@ def gather(context: ReportContext) -> PredictionsSection:
         zoom=zoom(atlas, 84),
         pictures=[picture for picture in pictures if picture.cell],
         correct=sum(picture.correct for picture in pictures),
+        several_labels=context.splits.test.multi_label,
     )

@@ -5,18 +5,19 @@ A section is a module with a record and the function `gather` that fills it, a t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from jinja2 import Environment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pellucid.assets import asset
 from pellucid.data.dataset import Splits
 from pellucid.data.folds import everything
-from pellucid.evaluation.evaluation import Evaluation
+from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation
 from pellucid.evaluation.metrics import Confusion
+from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import write_text
 from pellucid.formatting import percent
 from pellucid.language import translate, use_language
@@ -33,6 +34,7 @@ from pellucid.report import (
     embedding,
     faithfulness,
     guess,
+    labels,
     layer_stats,
     layers,
     mistakes,
@@ -88,6 +90,43 @@ OF_THE_NETWORK = (
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A section that cannot be where pictures have several labels, and why."""
+
+    reason: str
+    atlases: Mapping[str, Atlas] = field(default_factory=dict)
+
+
+# Sections of another kind where pictures can have several labels.
+SEVERAL_LABELS: Mapping[str, tuple[str, str, Gather]] = {
+    "mistakes": ("labels", "Label by label", labels.gather),
+    "guess": (
+        "guess",
+        "Guess first",
+        lambda context: LeftOut(
+            translate("Left out: a picture with several labels has no single prediction to guess.")
+        ),
+    ),
+    "counterfactual": (
+        "counterfactual",
+        "What would change it",
+        lambda context: LeftOut(
+            translate(
+                "Left out: each label is decided on its own, so no change turns one answer into another."
+            )
+        ),
+    ),
+}
+
+
+def sections_for(evaluation: AnyEvaluation) -> list[tuple[str, str, Gather]]:
+    """The sections of a report: SECTIONS, some of another kind where pictures can have several labels."""
+    if isinstance(evaluation, Evaluation):
+        return list(SECTIONS)
+    return [SEVERAL_LABELS.get(entry[0], entry) for entry in SECTIONS]
+
+
+@dataclass(frozen=True)
 class RenderedSection:
     """A section as the page shows it; where it failed, `record` is None and `body` the error message.
 
@@ -112,7 +151,7 @@ class Verdict:
     balanced             the scores that count every class equally, where classes are uneven
     worst                the commonest confusion; None without mistakes
     worst_id             the HTML id of the block with its pictures
-    points               difference of mean confidence and accuracy, in percentage points
+    points               difference of mean confidence and accuracy, in percentage points; "" where several
     overconfident        whether mean confidence is above accuracy
     silent               number of channels that none of `checked` test pictures activates, of `channels`
     leaking              number of test pictures that are also in the training or validation set
@@ -121,6 +160,9 @@ class Verdict:
     stopped              why training ended before its last epoch, in English; "" when it did not
     folds                number of folds whose networks judged; 0 where the network itself did
     training             what else is to be known of how the network was trained and judged; "" for nothing
+    several_labels       whether pictures can have several labels; accuracy is then that of all together
+    mean_average_precision, precision_low, precision_high  mAP with its 95 % interval; "" for one class
+    wrong                share of all decisions that are wrong, in percent; "" for one class
     """
 
     accuracy: str
@@ -141,6 +183,11 @@ class Verdict:
     stopped: str
     folds: int
     training: str
+    several_labels: bool = False
+    mean_average_precision: str = ""
+    precision_low: str = ""
+    precision_high: str = ""
+    wrong: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,7 +199,7 @@ class ReportPage:
     title: str
     folder: str
     begun: str
-    evaluation: Evaluation
+    evaluation: AnyEvaluation
     verdict: Verdict
     about: list[str]
     sections: list[RenderedSection]
@@ -174,7 +221,7 @@ BLANKS = (
 def write_report(
     run: Run,
     splits: Splits | None = None,
-    evaluation: Evaluation | None = None,
+    evaluation: AnyEvaluation | None = None,
     *,
     language: str = "en",
     progress: Progress | None = None,
@@ -209,9 +256,10 @@ def render(context: ReportContext, progress: Progress | None = None) -> str:
     with use_language(context.language):
         environment = environment_of_pages()
         sections = []
-        for number, entry in enumerate(SECTIONS, 1):
+        entries = sections_for(context.evaluation)
+        for number, entry in enumerate(entries, 1):
             if progress is not None:
-                progress(entry[0], number, len(SECTIONS))
+                progress(entry[0], number, len(entries))
             sections.append(render_section(environment, number, entry, context))
         page = report_page(context, sections)
         return environment.get_template("report/report.html").render(page=page)
@@ -225,6 +273,10 @@ def render_section(
     record: SectionRecord | None
     try:
         record = gather(context)
+        if isinstance(record, LeftOut):
+            return RenderedSection(
+                name, translate(title), number, record, Markup(escape(record.reason)), Markup()
+            )
         macros: Any = environment.get_template(f"report/sections/{name}.html").module
         answer, body = macros.answer(record), macros.body(record)
     except Exception as error:  # noqa: BLE001  # a report must not fail a training for one picture
@@ -266,23 +318,24 @@ def report_page(context: ReportContext, sections: Sequence[RenderedSection]) -> 
 def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]) -> Verdict:
     evaluation = context.evaluation
     low, high = evaluation.interval
+    several = evaluation if isinstance(evaluation, MultiLabelEvaluation) else None
     gap = float(evaluation.confidence.mean()) - evaluation.accuracy
-    worst = evaluation.confusions[0] if evaluation.confusions else None
-    confused, inside, pictures = records["mistakes"], records["layers"], records["data"]
+    worst = evaluation.confusions[0] if evaluation.confusions and several is None else None
+    confused, inside, pictures = records.get("mistakes"), records["layers"], records["data"]
     ids = {}
     if isinstance(confused, mistakes.MistakesSection):
         ids = {(pair.label, pair.prediction): pair.id for pair in confused.confusion_pictures}
     silent = inside.silent if isinstance(inside, layers.LayersSection) else layers.SilentChannels(0, [], 0)
     known = pictures if isinstance(pictures, data.DataSection) else None
-    return Verdict(
+    verdict = Verdict(
         accuracy=percent(evaluation.accuracy, count=evaluation.count),
         low=percent(low, count=evaluation.count),
         high=percent(high, count=evaluation.count),
         strip=Markup(charts.interval_strip(low, evaluation.accuracy, high)),
-        balanced=evaluation.balanced if evaluation.uneven else "",
+        balanced=evaluation.balanced if isinstance(evaluation, Evaluation) and evaluation.uneven else "",
         worst=worst,
         worst_id=ids.get((worst.label, worst.prediction), "mistakes") if worst else "",
-        points=f"{abs(gap) * 100:.1f}",
+        points="" if several else f"{abs(gap) * 100:.1f}",
         overconfident=gap > 0,
         silent=sum(layer.silent for layer in silent.layers),
         channels=silent.channels,
@@ -293,6 +346,18 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
         stopped=context.run.ended,
         folds=len(evaluation.fold_scores),
         training=remark_on_training(context),
+    )
+    if several is None:
+        return verdict
+    bottom, top = several.mean_average_precision_interval
+    return replace(
+        verdict,
+        strip=Markup(charts.interval_strip(bottom, several.mean_average_precision, top, score="mAP")),
+        several_labels=True,
+        mean_average_precision=f"{several.mean_average_precision:.3f}",
+        precision_low=f"{bottom:.3f}",
+        precision_high=f"{top:.3f}",
+        wrong=percent(several.hamming_loss),
     )
 
 

@@ -23,6 +23,7 @@ class TrainingSection:
     """Loss and accuracy by epoch, and which epoch's weights the network has.
 
     augmentation  what augmentation made of the first pictures; None where there was none
+    several_labels  whether pictures can have several labels, so that accuracy means every label of a picture
     candidates    the networks that were tried before this one was chosen; none where it was asked for
     again         the training on all pictures that gave the weights; None where some are held out
     folds         the number of folds before that; 0 for none
@@ -45,6 +46,7 @@ class TrainingSection:
     folds: int
     head: HeadSettings | None
     warm_start: WarmStart | None
+    several_labels: bool
 
 
 def gather(context: ReportContext) -> TrainingSection:
@@ -55,7 +57,12 @@ def gather(context: ReportContext) -> TrainingSection:
     drawn = [
         charts.line_chart(translate("Loss by epoch, nats"), history, ("loss", "val_loss"), unit="nats"),
         charts.line_chart(
-            translate("Accuracy by epoch"), history, ("accuracy", "val_accuracy"), unit="share"
+            translate("Share of pictures with every label right, by epoch")
+            if context.splits.train.multi_label
+            else translate("Accuracy by epoch"),
+            history,
+            ("accuracy", "val_accuracy"),
+            unit="share",
         ),
     ]
     return TrainingSection(
@@ -73,4 +80,5 @@ def gather(context: ReportContext) -> TrainingSection:
         folds=run.recipe.folds,
         head=run.head,
         warm_start=WarmStart.from_json(taken) if taken else None,
+        several_labels=context.splits.train.multi_label,
     )

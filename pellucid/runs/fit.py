@@ -65,6 +65,7 @@ from pellucid.runs.warm_start import (
     refuse_other_pictures,
     take_weights,
 )
+from pellucid.task import task_of
 from pellucid.training.augment import default_augmentations
 from pellucid.training.loop import (
     check_trainable,
@@ -72,6 +73,7 @@ from pellucid.training.loop import (
     resolved_precision,
 )
 from pellucid.training.memory import check_memory
+from pellucid.training.sampling import NO_SAMPLER
 from pellucid.training.snapshots import MAX_SNAPSHOTS
 
 AnyRecipe = Recipe | NamedRecipe | str
@@ -183,7 +185,7 @@ def _begun(
     network = _network(recipe, train, model)
     preprocess = origin.preprocess or Preprocess(train.channels, *train.size)
     warm = _warm(network, splits, source, preprocess) if source is not None else None
-    classifier = Classifier(network, train.classes, preprocess, recipe.model)
+    classifier = Classifier(network, train.classes, preprocess, recipe.model, task_of(train.labels))
     _check_machine(network, train, recipe)
     place = _claimed(folder, origin, recipe)
     environment = {"origin": origin.to_json(), **environment_of(train, validation, recipe)}
@@ -198,7 +200,14 @@ def _begun(
 
 
 def _warm(network: nn.Module, splits: Splits, source: Run, preprocess: Preprocess) -> WarmStart:
-    """Puts the weights of a run into the network. Warns where validation pictures are no longer new to it."""
+    """Puts the weights of a run into the network. Warns where validation pictures are no longer new to it.
+
+    Raises UsageError where pictures have several labels, and what `refuse_other_pictures` raises.
+    """
+    if splits.train.multi_label or source.classifier.multi_label:
+        raise UsageError(
+            "Training does not begin from a run where pictures have several labels. Leave `warm_start` out."
+        )
     refuse_other_pictures(source, splits.train, preprocess)
     seen = learned_in_validation(source, splits)
     if seen:
@@ -265,7 +274,9 @@ def resume(
     whole = any(name.startswith("backbone.") for name in (*state.progress.weights, *state.initial))
     description = manifest.get("network") if whole and state.stage == len(stages) - 1 else None
     network = _network(recipe, train, model, description=description)
-    classifier = Classifier(network, train.classes, Preprocess(**manifest["preprocess"]), recipe.model)
+    classifier = Classifier(
+        network, train.classes, Preprocess(**manifest["preprocess"]), recipe.model, task_of(train.labels)
+    )
     initial = (state.initial or copied_weights(network)) if len(stages) > 1 else {}
     session = Session(
         folder, classifier, recipe, environment, origin, stages, state, folds=folds, initial=initial
@@ -285,6 +296,13 @@ def resolved(recipe: Recipe, train: Dataset, origin: Origin) -> Recipe:
         raise UsageError(
             f"`fine_tune` goes on with a pretrained network, such as lite0 or hf:NAME; '{recipe.model}' is "
             "trained as a whole from the start."
+        )
+    if train.multi_label and recipe.balance == "sampler":
+        raise UsageError(NO_SAMPLER)
+    if train.multi_label and (recipe.folds or recipe.use_all):
+        raise UsageError(
+            "Pictures with several labels need validation pictures, by which the threshold of each label is "
+            "chosen: leave `folds` and `use_all` out."
         )
     if is_pretrained(recipe.model):  # its last layer is solved at once, on the pictures as they are
         recipe = replace(recipe, epochs=1, augment=recipe.augment if recipe.fine_tune else "none")

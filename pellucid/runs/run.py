@@ -15,7 +15,8 @@ from pellucid.data import load_again
 from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.data.folds import everything
 from pellucid.errors import PellucidError, UsageError
-from pellucid.evaluation.evaluation import EVALUATION, PREDICTIONS, Evaluation, evaluate
+from pellucid.evaluation.evaluation import EVALUATION, PREDICTIONS, AnyEvaluation, Evaluation, evaluate
+from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import read_csv, read_object, write_csv
 from pellucid.formatting import plural
 from pellucid.models import Build
@@ -33,6 +34,7 @@ from pellucid.runs.tables import (
     seen_contents,
     split_rows,
 )
+from pellucid.task import SeveralLabels
 from pellucid.training.diagnostics import LayerDiagnostics
 from pellucid.training.loop import Epoch
 from pellucid.training.snapshots import SNAPSHOTS, Snapshot, read_snapshots
@@ -173,6 +175,8 @@ class Run:
         Raises PellucidError when snapshots.safetensors is damaged.
         """
         pictures = sum(self.environment["pictures"]["train"].values())
+        if self.classifier.multi_label:  # there a picture counts once for each of its labels
+            pictures = sum(row[2] == "train" for row in read_split(self.folder / SPLIT))
         if self.all_pictures:
             pictures = self.all_pictures.pictures
         steps = math.ceil(pictures / self.recipe.batch_size)
@@ -241,7 +245,7 @@ class Run:
         path: Path = public("write_report")(self, splits, language=language, progress=progress)
         return path
 
-    def evaluation(self) -> Evaluation | None:
+    def evaluation(self) -> AnyEvaluation | None:
         """The evaluation that `evaluate` saved; None if the run was never evaluated, or with other weights.
 
         Raises PellucidError when evaluation.json or predictions.csv is damaged.
@@ -251,7 +255,12 @@ class Run:
         facts = read_object(self.folder / EVALUATION)
         if facts.get("weights") != self._weights:
             return None
-        evaluation = Evaluation.load(self.folder, self.classifier.classes)
+        classes, task = self.classifier.classes, self.classifier.task
+        evaluation: AnyEvaluation = (
+            MultiLabelEvaluation.load(self.folder, classes, task)
+            if isinstance(task, SeveralLabels)
+            else Evaluation.load(self.folder, classes)
+        )
         if (facts.get("count"), facts.get("correct")) != (evaluation.count, evaluation.correct):
             raise PellucidError(
                 f"'{self.folder / PREDICTIONS}' has {evaluation.correct} of {evaluation.count} right, "
@@ -260,7 +269,7 @@ class Run:
             )
         return evaluation
 
-    def evaluate(self, test_set: Dataset | None = None) -> Evaluation:
+    def evaluate(self, test_set: Dataset | None = None) -> AnyEvaluation:
         """Evaluate the classifier on the test set and save the result and the number of evaluations so far.
 
         test_set  the run's own, loaded again, when omitted
@@ -291,7 +300,7 @@ class Run:
         )
         return evaluation
 
-    def _out_of_fold(self) -> Evaluation:
+    def _out_of_fold(self) -> AnyEvaluation:
         evaluation = self.evaluation()
         if evaluation is None:
             raise UsageError(
@@ -359,7 +368,7 @@ def origin_in(environment: dict[str, Any], folder: Path) -> Origin:
         ) from error
 
 
-def _summary(evaluation: Evaluation | None) -> dict[str, Any] | None:
+def _summary(evaluation: AnyEvaluation | None) -> dict[str, Any] | None:
     if evaluation is None:
         return None
     values = evaluation.to_json()

@@ -16,6 +16,7 @@ from pellucid.classifier import MANIFEST, Classifier
 from pellucid.data.dataset import Origin
 from pellucid.errors import PellucidError
 from pellucid.evaluation.evaluation import Evaluation
+from pellucid.evaluation.precision_recall import chosen_thresholds
 from pellucid.files import read_object, remove
 from pellucid.models import PretrainedNetwork, description_of
 from pellucid.recipe import Recipe
@@ -220,11 +221,18 @@ def _write_optional(session: Session) -> None:
 
 
 def _save(session: Session, *, ended: str = "") -> None:
-    """The run's weights, and how they came about; those of a second training only when it is complete."""
+    """The run's weights, and how they came about; those of a second training only when it is complete.
+
+    Of several labels, the threshold of each is chosen on the validation pictures.
+    """
     state, network = session.state, session.classifier.network
     shown, again = session.shown, session.again
     if state.first is not None and again is None:
         network.load_state_dict({**session.initial, **_prefixed(network, state.first.best_weights)})
+    validation = session.stage.validation
+    if session.classifier.multi_label and validation is not None:
+        thresholds = chosen_thresholds(session.classifier.predict(validation), validation.labels)
+        session.classifier = replace(session.classifier, task=thresholds)
     write_history(session.folder, shown.history)
     training: dict[str, Any] = {"why": _why(session), "epochs": len(shown.history)}
     training["best"] = _figures(shown.best) if shown.best else {}

@@ -28,9 +28,9 @@ DIAGNOSTICS_HEADER = ("epoch", "layer", "gradient_norm", "update_ratio")
 
 def split_rows(name: str, dataset: Dataset) -> Iterator[tuple[str, str, str, str]]:
     """A row of split.csv for each picture of the part called `name`."""
-    labels = dataset.labels.tolist()
+    labels = dataset.label_names
     for source, label, digest in zip(dataset.sources, labels, content_hashes(dataset), strict=True):
-        yield source, dataset.classes[label], name, digest.hex()
+        yield source, label, name, digest.hex()
 
 
 def read_split(path: Path) -> list[tuple[str, ...]]:

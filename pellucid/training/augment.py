@@ -15,6 +15,7 @@ from torch import Generator, Tensor
 from torch.nn import functional
 
 from pellucid.errors import UsageError, did_you_mean
+from pellucid.task import shares_of
 
 Change = Callable[[Tensor, Generator], Tensor]
 Mix = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
@@ -48,7 +49,8 @@ def apply_augmentations(
     """Pictures changed by the named augmentations, and their targets.
 
     images   (B, C, H, W), float 0..1 or uint8; the result has the same type
-    labels   int64 (B,); returned as they are, or, of mixed pictures, as shares (B, `classes`)
+    labels   int64 (B,), or bool (B, `classes`); returned as they are, or, of mixed pictures, as shares
+             (B, `classes`)
     names    keys of AUGMENTATIONS, applied in the order of that table; of "mixup" and "cutmix" one is drawn
 
     The batch passed in is not changed. Raises UsageError for an unknown name.
@@ -64,7 +66,7 @@ def apply_augmentations(
         floats = floats if each.change is None else each.change(floats, generator)
     targets, mixes = labels, [each.mix for each in chosen if each.mix is not None]
     if mixes:
-        shares = functional.one_hot(labels, classes).float()  # (B, K)
+        shares = shares_of(labels, classes)  # (B, K)
         drawn = int(torch.randint(len(mixes), (), generator=generator))
         floats, targets = mixes[drawn](floats, shares, generator)
     if images.dtype == torch.uint8:

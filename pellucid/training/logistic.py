@@ -1,6 +1,7 @@
-"""A last layer solved rather than trained: multinomial logistic regression on features computed once.
+"""A last layer solved rather than trained: logistic regression on features computed once.
 
-Its two choices, how strongly large weights are penalised and whether every class counts the same, are made on
+Multinomial where a picture shows one class; where it can have several labels, one regression for each. Its
+two choices, how strongly large weights are penalised and whether every class counts the same, are made on
 validation pictures, or by folds where these are too few to choose by.
 """
 
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 from pellucid.models.head import HeadSettings
 from pellucid.recipe import Balance
+from pellucid.task import label_sets, shares_of, task_of
 from pellucid.training.sampling import class_weights, generator_for
 
 Part = tuple[Tensor, Tensor]  # features (N, D) of some pictures, and their labels (N,)
@@ -49,11 +51,18 @@ def choose_settings(parts: Sequence[Part], classes: int, *, seed: int, balance: 
         pieces = torch.split(coordinates, [len(labels) for _, labels in parts])
         reduced = [(piece, labels) for piece, (_, labels) in zip(pieces, parts, strict=True)]
         trials = list(_trials(reduced, seed))
-        counts = torch.bincount(parts[0][1])
-        if balance != "auto" or int(counts.max()) <= UNEVEN * int(counts[counts > 0].min()):
+        if balance != "auto" or not _uneven(parts[0][1]):
             return _best(trials, classes, balanced=balance not in ("auto", "none")).settings
         plain, balanced = (_best(trials, classes, balanced=each) for each in (False, True))
         return (balanced if balanced.score >= plain.score else plain).settings
+
+
+def _uneven(labels: Tensor) -> bool:
+    """Whether one class has over UNEVEN times as many pictures as another; not asked of several labels."""
+    if labels.dim() == 2:
+        return False
+    counts = torch.bincount(labels)
+    return int(counts.max()) > UNEVEN * int(counts[counts > 0].min())
 
 
 def solve(features: Tensor, labels: Tensor, classes: int, settings: HeadSettings) -> Tensor:
@@ -114,7 +123,7 @@ def _best(trials: Sequence[tuple[Part, Part]], classes: int, *, balanced: bool) 
     labels = torch.cat([held_out[1] for _, held_out in trials])
     weight = class_weights(labels, classes).double() if balanced else None
     tried = [torch.cat(scores) for scores in zip(*paths, strict=False)]  # (N, K) for each penalty
-    losses = [float(functional.cross_entropy(scores, labels, weight)) for scores in tried]
+    losses = [float(task_of(labels).loss(scores, labels, weight)) for scores in tried]
     best = losses.index(min(losses))
     return _Candidate(HeadSettings(PENALTIES[best], balanced), macro_f1(tried[best], labels, classes))
 
@@ -127,15 +136,16 @@ def _held_out_scores(trial: tuple[Part, Part], classes: int, *, balanced: bool) 
     for weights in _path(learned, classes, PENALTIES, balanced=balanced):
         scores = _scores(features.double(), weights)
         yield scores
-        losses.append(float(functional.cross_entropy(scores, labels, weight)))
+        losses.append(float(task_of(labels).loss(scores, labels, weight)))
         if len(losses) - 1 - losses.index(min(losses)) >= PATIENCE:
             break
 
 
 def macro_f1(scores: Tensor, labels: Tensor, classes: int) -> float:
     """The mean F1 of the classes that occur or are predicted."""
-    predicted = functional.one_hot(scores.argmax(dim=1), classes).double()  # (N, K)
-    actual = functional.one_hot(labels, classes).double()
+    task = task_of(labels)
+    predicted = shares_of(task.predictions(task.probabilities(scores)), classes).double()  # (N, K)
+    actual = shares_of(labels, classes).double()
     counts = predicted.sum(dim=0) + actual.sum(dim=0)
     return float((2 * (predicted * actual).sum(dim=0) / counts)[counts > 0].mean())
 
@@ -143,17 +153,25 @@ def macro_f1(scores: Tensor, labels: Tensor, classes: int) -> float:
 def _path(learned: Part, classes: int, penalties: Sequence[float], *, balanced: bool) -> Iterator[Tensor]:
     """The solution (K, D + 1) for each penalty in turn."""
     features, labels = learned[0].double(), learned[1]
-    shares = functional.one_hot(labels, classes).double()  # (N, K)
+    shares = shares_of(labels, classes).double()  # (N, K)
     if balanced:
         shares *= class_weights(labels, classes)
-    shares /= shares.sum()  # how much each picture counts, in the column of its class
+    several = labels.dim() == 2
+    shares /= len(labels) if several else shares.sum()  # how much a picture counts, for each class it shows
+    absent = (~labels).double() / len(labels) if several else None
     weights = torch.zeros(classes, features.shape[1] + 1, dtype=torch.float64)
 
     def loss(flat: NDArray[np.float64], penalty: float) -> tuple[float, NDArray[np.float64]]:
         trial = torch.from_numpy(flat).view_as(weights)
-        logs = _scores(features, trial).log_softmax(dim=1)  # (N, K)
-        value = -(shares * logs).sum() + penalty / 2 * trial[:, :-1].square().sum()
-        errors = logs.exp() * shares.sum(dim=1, keepdim=True) - shares  # (N, K)
+        scores = _scores(features, trial)  # (N, K)
+        if absent is None:
+            logs = scores.log_softmax(dim=1)
+            value = -(shares * logs).sum()
+            errors = logs.exp() * shares.sum(dim=1, keepdim=True) - shares
+        else:
+            value = (shares * functional.softplus(-scores) + absent * functional.softplus(scores)).sum()
+            errors = scores.sigmoid() * (shares + absent) - shares
+        value = value + penalty / 2 * trial[:, :-1].square().sum()
         gradient = torch.cat(
             [errors.T @ features + penalty * trial[:, :-1], errors.sum(dim=0)[:, None]], dim=1
         )
@@ -179,6 +197,7 @@ def folds(labels: Tensor, seed: int) -> Iterator[Tensor]:
     Each picture is held out once; a class is dealt out in turn, so that it is in as many folds as it can be.
     """
     order = torch.randperm(len(labels), generator=generator_for(seed, "folds"))
+    labels = label_sets(labels)
     dealt = order[labels[order].argsort(stable=True)]
     fold = torch.empty(len(labels), dtype=torch.int64)
     fold[dealt] = torch.arange(len(labels)) % FOLDS

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
@@ -23,6 +22,7 @@ from pellucid.models.head import HeadSettings
 from pellucid.models.kernels.build import prepare
 from pellucid.models.kernels.fused import fast_path
 from pellucid.recipe import DEFAULT, Precision, Recipe, refuse_unknown_keywords
+from pellucid.task import task_of
 from pellucid.training.augment import apply_augmentations, default_augmentations, parse_augmentations
 from pellucid.training.diagnostics import LayerDiagnostics, diagnostics, weights_now
 from pellucid.training.memory import pictures_at_once
@@ -44,7 +44,8 @@ TRAINING_SAMPLE = 5_000  # training pictures on which the training loss and accu
 class Step:
     """One update of the weights: the `step`th of `steps` in this epoch, both counted from 1.
 
-    loss               mean cross-entropy in nats on the batch, before the update
+    loss               mean cross-entropy in nats on the batch, before the update; of several labels per
+                       picture, binary cross-entropy, its mean over labels
     images_per_second  of this step alone
     stage              which training of a run of several: "fold 2 of 5", "first training", "all pictures"
     """
@@ -64,7 +65,9 @@ class Epoch:
 
     seconds             since training began, evaluation included
     loss, accuracy      on the training pictures (on a fixed sample of 5,000 where there are more)
-    val_loss, val_accuracy  on the validation pictures; nan where none were held out
+    val_loss, val_accuracy  on the validation pictures, nan where none were held out; where these have several
+                        labels, a picture counts as right when each is given that has a probability of one
+                        half, and no other
     best                whether `val_loss` is the lowest so far: these weights are kept. Without validation
                         pictures always True: the weights kept are the last
     stage               which training of a run of several, as in Step
@@ -249,6 +252,7 @@ def _backward(
     """
     network.train()
     images, targets = _batch(train_set, indices, recipe, progress)
+    task = task_of(train_set.labels)
     weight = class_weights(train_set.labels, len(train_set.classes)) if recipe.balance == "weights" else None
     buffers_before = [buffer.clone() for buffer in network.buffers()]  # batch norm changes them in `forward`
     network.zero_grad()
@@ -260,9 +264,7 @@ def _backward(
         for part, labels, share in zip(*pieces, strict=True):
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
                 logits = network(part).float()  # (B, K)
-                loss = functional.cross_entropy(
-                    logits, labels, weight, label_smoothing=recipe.label_smoothing
-                )
+                loss = task.loss(logits, labels, weight, smoothing=recipe.label_smoothing)
             if parts > 1:  # the mean over a part, as it counts in that over all
                 loss = loss * (share.sum() / counted.sum())
             loss.backward()  # type: ignore[no-untyped-call]
@@ -314,14 +316,14 @@ def _diverged(what: str, rate: float, progress: Progress) -> PellucidError:
 
 
 def loss_and_accuracy(network: nn.Module, dataset: Dataset) -> tuple[float, float]:
-    """Mean cross-entropy in nats and accuracy 0..1 of `network` on `dataset`, in evaluation mode, float32."""
-    total, correct = 0.0, 0
+    """Mean loss in nats and accuracy 0..1 of `network` on `dataset`, in evaluation mode, float32."""
+    total, correct, task = 0.0, 0, task_of(dataset.labels)
     with evaluation_mode(network), fast_path(), torch.inference_mode():
         for start, batch, count in fixed_batches(dataset.images, network=network):
             logits = network(batch)[:count].float()  # (B, K)
             labels = dataset.labels[start : start + count]
-            total += float(functional.cross_entropy(logits, labels, reduction="sum"))
-            correct += int((logits.argmax(dim=1) == labels).sum())
+            total += float(task.total_loss(logits, labels))
+            correct += int(task.right(logits, labels).sum())
     return total / len(dataset), correct / len(dataset)
 
 
@@ -350,7 +352,8 @@ def resolved_precision(recipe: Recipe) -> Precision:
 
 
 def check_trainable(train_set: Dataset, validation_set: Dataset | None) -> None:
-    """Raises UsageError when the two sets differ in classes or shape, or when either has too few pictures.
+    """Raises UsageError when the two sets differ in classes, kind of labels or shape, or when either has too
+    few pictures.
 
     Without validation pictures (None) nothing is asked of them.
     """
@@ -374,6 +377,11 @@ def _check_alike(train_set: Dataset, validation_set: Dataset) -> None:
         raise UsageError(
             f"Expected the same classes in training and validation; got {', '.join(train_set.classes)} "
             f"and {', '.join(validation_set.classes)}."
+        )
+    if train_set.labels.dim() != validation_set.labels.dim():
+        raise UsageError(
+            "Expected several labels per picture in both training and validation, or one in both; got "
+            f"labels {tuple(train_set.labels.shape)} and {tuple(validation_set.labels.shape)}."
         )
     if train_set.images.shape[1:] != validation_set.images.shape[1:]:
         raise UsageError(

@@ -7,6 +7,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from pellucid.errors import UsageError
+
+NO_SAMPLER = (
+    "`balance=sampler` shows pictures of rare classes more often, and these pictures have several labels "
+    "each. Expected `balance=weights`, which counts a rare label more."
+)
+
 
 def sample_order(count: int, seed: int, epoch: int) -> Tensor:
     """The order, int64 (N,), in which an epoch sees the pictures: a function of (seed, epoch) alone."""
@@ -17,8 +24,10 @@ def balanced_order(labels: Tensor, seed: int, epoch: int) -> Tensor:
     """Shuffled indices, int64 (N,), in which every class of `labels` (N,) occurs equally often.
 
     Pictures of a rare class are repeated in turn; of a common class some wait for another epoch. A function
-    of the labels, seed and epoch alone.
+    of the labels, seed and epoch alone. Raises UsageError for pictures with several labels.
     """
+    if labels.dim() == 2:
+        raise UsageError(NO_SAMPLER)
     generator = generator_for(seed, "balanced", epoch)
     present = torch.bincount(labels).nonzero()[:, 0].tolist()
     chosen: list[Tensor] = []
@@ -35,8 +44,12 @@ def balanced_order(labels: Tensor, seed: int, epoch: int) -> Tensor:
 def class_weights(labels: Tensor, classes: int) -> Tensor:
     """The weight of a picture of each class, float32 (K,): all classes count the same, pictures 1 on average.
 
-    `labels` int64 (N,); 0 for a class without pictures.
+    `labels` int64 (N,); 0 for a class without pictures. Of several labels, bool (N, K), the weight of each
+    where it is present beside 1 where it is not: both count the same.
     """
+    if labels.dim() == 2:
+        present = labels.sum(dim=0)
+        return (len(labels) - present).clamp_min(1) / present.clamp_min(1)
     counts = torch.bincount(labels, minlength=classes)
     weights = len(labels) / (counts.count_nonzero() * counts.clamp_min(1))
     return torch.where(counts > 0, weights, 0.0)

@@ -12,7 +12,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pellucid.cache import cache_folder
 from pellucid.classifier import Classifier
@@ -23,6 +22,7 @@ from pellucid.inference import evaluation_mode, fixed_batches
 from pellucid.models import PretrainedNetwork
 from pellucid.models.head import Head
 from pellucid.recipe import Recipe
+from pellucid.task import task_of
 from pellucid.training.logistic import choose_settings, solve
 from pellucid.training.loop import NOT_HELD_OUT, Epoch, Progress, Step, check_trainable, train
 
@@ -161,11 +161,11 @@ def _solve_head(
 
 
 def _loss_and_accuracy(head: Head, normalized: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Mean cross-entropy in nats and accuracy 0..1 of the last layer on normalised features (N, D)."""
+    """Mean loss in nats and accuracy 0..1 of the last layer on normalised features (N, D)."""
+    task = task_of(labels)
     with torch.inference_mode():
         logits = head.dense(normalized)  # (N, K)
-        loss = float(functional.cross_entropy(logits, labels))
-        return loss, int((logits.argmax(dim=1) == labels).sum()) / len(labels)
+        return float(task.loss(logits, labels)), int(task.right(logits, labels).sum()) / len(labels)
 
 
 def embeddings(

@@ -10,6 +10,7 @@ from sklearn.model_selection import StratifiedShuffleSplit
 
 from pellucid.data.dataset import Dataset, Splits, content_hashes, split
 from pellucid.errors import UsageError
+from tests.toys import toys_of_several_labels
 
 CLASSES = ("cat", "dog", "owl")
 
@@ -277,3 +278,28 @@ def test_the_split_does_not_depend_on_the_order_of_files(
         for order in (drawn, shuffled)
     ]
     assert held_out[0] == held_out[1]
+
+
+def test_a_dataset_of_several_labels_counts_names_and_parts_them_by_their_sets() -> None:
+    dataset = toys_of_several_labels(80)
+    assert repr(dataset) == "Dataset(80 pictures, 16x16 colour, 4 labels)"
+    assert dataset.multi_label
+    assert dataset.counts == {
+        name: sum(name in names.split("|") for names in dataset.label_names) for name in dataset.classes
+    }
+    example = dataset[3]
+    assert isinstance(example.label, tuple)
+    assert "|".join(dataset.classes[k] for k in example.label) == dataset.label_names[3]
+    rest, held_out = split(dataset, fraction=0.25, seed=3)
+    assert len(held_out) == 20
+    assert set(held_out.label_names) <= set(rest.label_names)
+    part = dataset.subset(dataset.labels[:, 0])
+    assert part.counts[dataset.classes[0]] == len(part)
+
+
+def test_several_labels_count_in_the_fingerprint() -> None:
+    dataset = toys_of_several_labels(8)
+    changed = Dataset(dataset.images, ~dataset.labels, dataset.classes, dataset.sources)
+    assert changed.fingerprint != dataset.fingerprint
+    with pytest.raises(UsageError, match=r"Several labels per picture are bool \(8, 4\)\."):
+        Dataset(dataset.images, dataset.labels[:, :3], dataset.classes, dataset.sources)

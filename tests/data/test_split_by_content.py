@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from pellucid.data.sources.listing import Picture
+from pellucid.data.sources.listing import Picture, joined
 from pellucid.data.split_by_content import Fractions, Hashes, assign_splits, connected
 from pellucid.errors import UsageError
 
@@ -196,3 +196,17 @@ def test_of_very_few_that_share_a_sketch_all_are_held_out_together() -> None:
         parts = assign_splits(pictures, contents, SHARES).splits
         assert set(parts) == {"train", "validation", "test"}
         assert parts[:20] == parts[20:]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_label_of_three_pictures_is_in_every_part_though_pictures_have_several(seed: int) -> None:
+    generator = random.Random(seed)
+    chances = {f"label {k}": generator.uniform(0.02, 0.5) for k in range(12)}
+    sets = [[name for name, chance in chances.items() if generator.random() < chance] for _ in range(60)]
+    pictures = [Picture(f"{n}.png", joined(labels)) for n, labels in enumerate(sets)]
+    contents = [hashes(f"{seed}-{n}") for n in range(60)]
+    found = assign_splits(pictures, contents, Fractions(0.2, seed)).splits
+    assert found == assign_splits(pictures, contents, Fractions(0.2, seed)).splits
+    for name in chances:
+        parts = [part for part, labels in zip(found, sets, strict=True) if name in labels]
+        assert len(parts) < 3 or set(parts) == {"train", "validation", "test"}, (name, parts)

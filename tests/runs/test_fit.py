@@ -11,12 +11,13 @@ import threading
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from pellucid.classifier import Classifier
-from pellucid.data.dataset import Dataset, Origin
+from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_json, sha256
@@ -27,7 +28,7 @@ from pellucid.runs.run import Run
 from pellucid.runs.session import Callback
 from pellucid.training.loop import Epoch, Step
 from tests.runs.toy_runs import EVENTS, SHORT, SPLITS, names_in, resumed, started
-from tests.toys import at, left, only_class, surroundings, toy_dataset, toy_splits
+from tests.toys import at, left, only_class, surroundings, toy_dataset, toy_splits, toys_of_several_labels
 
 
 def test_same_seed_gives_the_same_bytes(finished: Path, tmp_path: Path) -> None:
@@ -267,3 +268,19 @@ def test_more_threads_than_cores_and_kernels_that_fail_to_compile_are_warned_of(
     messages = [str(warning.message) for warning in caught]
     assert any("2 threads slow each other down on 1 cores" in message for message in messages)
     assert any("could not be compiled" in message and "no space left" in message for message in messages)
+
+
+@pytest.mark.parametrize("settings", [{"folds": 3}, {"use_all": True}, {"balance": "sampler"}])
+def test_what_several_labels_do_not_go_with_is_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    several = toys_of_several_labels(60)
+    parts = Splits(several.subset(slice(0, 40)), several.subset(slice(40, 50)), several.subset(slice(50, 60)))
+    with pytest.raises(UsageError, match="several labels"):
+        fit(parts, replace(SHORT, **settings), folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_on_several_labels_does_not_begin_from_a_run(finished: Path, tmp_path: Path) -> None:
+    several = toys_of_several_labels(60)
+    parts = Splits(several.subset(slice(0, 40)), several.subset(slice(40, 50)), several.subset(slice(50, 60)))
+    with pytest.raises(UsageError, match="several labels"):
+        fit(parts, SHORT, folder=tmp_path / "run", warm_start=finished)

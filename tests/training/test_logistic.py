@@ -80,3 +80,20 @@ def test_the_score_that_decides_is_that_of_scikit_learn() -> None:
     scores, labels = torch.randn(50, 4, generator=torch.Generator().manual_seed(3)), torch.arange(50) % 3
     oracle = f1_score(labels.numpy(), scores.argmax(dim=1).numpy(), average="macro")
     assert logistic.macro_f1(scores, labels, 4) == pytest.approx(oracle)
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_several_labels_are_solved_one_by_one_as_scikit_learn_does(balanced: bool) -> None:
+    features, classes = clouds(90)
+    labels = torch.stack([classes == 0, classes != 1, torch.arange(90) % 4 == 0], dim=1)
+    weights = logistic.solve(features, labels, 3, logistic.HeadSettings(0.03, balanced))
+    for k in range(3):
+        present = labels[:, k].numpy()
+        more = {True: (len(present) - present.sum()) / present.sum(), False: 1.0} if balanced else None
+        oracle = LogisticRegression(C=1 / (0.03 * 90), class_weight=more, tol=1e-8, max_iter=2000)
+        oracle.fit(features.double().numpy(), present)
+        assert np.allclose(weights[k, :-1].numpy(), oracle.coef_[0], atol=2e-3)
+    balance: Any = "weights" if balanced else "auto"
+    chosen = logistic.choose_settings([(features, labels)] * 2, 3, seed=0, balance=balance)
+    assert chosen.balanced is balanced
+    assert chosen.penalty in logistic.PENALTIES

@@ -10,6 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
 from pellucid.data.dataset import Dataset
+from pellucid.errors import UsageError
 from pellucid.models import build
 from pellucid.recipe import Recipe
 from pellucid.training.loop import loss_and_accuracy, train
@@ -136,3 +137,14 @@ def test_random_numbers_drawn_from_a_seed_leave_the_others_alone_even_after_an_e
     assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(drawn[0], drawn[1])
     assert len({tuple(values.tolist()) for values in drawn}) == 3
+
+
+def test_a_rare_label_weighs_as_much_where_it_is_present_as_where_it_is_not() -> None:
+    labels = torch.tensor([[True, True], [False, True], [False, False], [False, False]])
+    weights = class_weights(labels, 2)
+    assert (weights * labels.sum(dim=0)).tolist() == (~labels).sum(dim=0).tolist()
+
+
+def test_classes_are_not_dealt_out_where_pictures_have_several() -> None:
+    with pytest.raises(UsageError, match="Expected `balance=weights`, which counts a rare label more"):
+        balanced_order(torch.ones(4, 2, dtype=torch.bool), 0, 1)

@@ -207,11 +207,9 @@ class _Auditor:
     def __init__(self, splits: Splits) -> None:
         self.splits = splits
         self.pictures = [
-            PictureReference(name, index, source, dataset.classes[label])
+            PictureReference(name, index, source, label)
             for name, dataset in splits.items()
-            for index, (source, label) in enumerate(
-                zip(dataset.sources, dataset.labels.tolist(), strict=True)
-            )
+            for index, (source, label) in enumerate(zip(dataset.sources, dataset.label_names, strict=True))
         ]
         self.twins = _twins(splits)
         self.tones = {name: _tones(dataset) for name, dataset in splits.items()}

@@ -1,4 +1,4 @@
-"""Annotations of detection data sets, read as one label per picture: COCO's JSON, Pascal VOC's XML."""
+"""Annotations of detection data sets, read as the labels of whole pictures: COCO's JSON, Pascal VOC's XML."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pellucid.data.sources.columns import MAX_TABLE_BYTES
 from pellucid.data.sources.file_names import FileNames
 from pellucid.data.sources.folder import names_classes, raw_listing
-from pellucid.data.sources.listing import Picture, RawListing, split_of
+from pellucid.data.sources.listing import Picture, RawListing, joined, split_of
 from pellucid.data.sources.tree import Tree, wrapped_folder
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
@@ -19,10 +19,6 @@ from pellucid.language import Message, lazy_gettext, lazy_ngettext
 COCO_KEYS = ("images", "annotations", "categories")
 MAX_XML_BYTES = 1 << 20
 NUMBER = r"\s*(-?[0-9]{1,9}(?:\.[0-9]*)?)\s*"
-SEVERAL = (
-    "Each picture is read as a whole and needs one label. Have each box read as a picture of its own with "
-    "`crop_boxes`, or keep the pictures of a single class."
-)
 
 
 class Mark(NamedTuple):
@@ -53,7 +49,7 @@ def coco_files(tree: Tree) -> list[str]:
 
 
 def list_coco(tree: Tree, names: list[str]) -> RawListing:
-    """The pictures with the category of their annotations. Raises UsageError where that is not one each."""
+    """The pictures with the categories of their annotations: one each, or several."""
     return _listing(tree, coco_layout(names), coco_marks(tree, names))
 
 
@@ -115,7 +111,7 @@ def voc_files(tree: Tree) -> list[str]:
 
 
 def list_voc(tree: Tree, names: list[str]) -> RawListing:
-    """The pictures with the name of the objects on them. Raises UsageError where that is not one each."""
+    """The pictures with the names of the objects on them: one each, or several."""
     return _listing(tree, lazy_gettext("Pascal VOC annotations"), voc_marks(tree, names))
 
 
@@ -156,17 +152,14 @@ def _listing(tree: Tree, layout: Message, marks: Sequence[Mark]) -> RawListing:
     for mark in marks:
         labels[mark.file].add(mark.label)
     splits = {mark.file: mark.split for mark in marks}
-    several = [file for file, names in labels.items() if len(names) > 1]
-    if several:
-        raise UsageError(
-            f"'{several[0]}' of '{tree.name}' shows {listed(sorted(labels[several[0]]))}, and "
-            f"{len(several):,} of {len(labels):,} pictures show several classes. {SEVERAL}"
-        )
+    several = any(len(names) > 1 for names in labels.values())
     pictures = [
-        Picture(file, next(iter(labels[file])), splits[file]) for file in tree.pictures() if file in labels
+        Picture(file, joined(labels[file]), splits[file]) for file in tree.pictures() if file in labels
     ]
     raw = raw_listing(tree, layout, pictures)
     whole = lazy_gettext("each picture is read as a whole, with the one class marked on it")
+    if several:
+        whole = lazy_gettext("each picture is read as a whole, with every class that is marked on it")
     notes = (*tree.notes, whole, *without_annotation(tree, len(pictures)))
     return RawListing(raw.layout, raw.pictures, raw.read, raw.stamp, notes)
 

@@ -8,13 +8,13 @@ import zipfile
 import zlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.data.sources.listing import SPLIT_NAMES, Content, Picture, RawListing
+from pellucid.data.sources.listing import SPLIT_NAMES, Content, Picture, RawListing, joined
 from pellucid.data.sources.tree import Tree
 from pellucid.errors import PellucidError, UsageError
 from pellucid.formatting import listed
@@ -229,10 +229,17 @@ def _array_split(
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 2 and labels.shape[1] > 1:
-        one_hot = bool(np.isin(labels, (0, 1)).all() and (labels.sum(axis=1) == 1).all())
-        if one_hot:
+        flags = bool(np.isin(labels, (0, 1)).all()) and len(labels) == len(pixels)
+        if flags and bool((labels.sum(axis=1) == 1).all()):
             labels = labels.argmax(axis=1)
             notes.append(lazy_gettext("%(name)s: labels were one-hot", name=name))
+        elif flags:
+            names = classes or [str(number) for number in range(labels.shape[1])]
+            if len(names) == labels.shape[1]:
+                notes.append(lazy_gettext("%(name)s: a picture has a 1 for each of its labels", name=name))
+                return ArraySplit(
+                    split, name, pixels, [joined(compress(names, row)) for row in labels.tolist()]
+                )
     if labels.shape != pixels.shape[:1]:
         raise UsageError(
             f"Expected {len(pixels):,} labels of {name}, one per picture; got shape {labels.shape}."

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from pellucid.data.sources.listing import joined
 from pellucid.errors import UsageError
 from pellucid.language import Message, lazy_gettext
 
@@ -123,11 +124,11 @@ def _json_columns(name: str, text: str, *, lines: bool) -> dict[str, list[str]]:
 
 
 def _cell(value: Any) -> str:
-    """A value as text; the members of a list are joined by a bar, as in "cat|red"."""
+    """A value as text; the members of a list are joined as several labels are."""
     if value is None:
         return ""
     if isinstance(value, list):
-        return "|".join(map(str, value))
+        return joined(map(str, value)) if value else ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value).strip()

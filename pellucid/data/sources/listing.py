@@ -7,7 +7,7 @@ same position in a list, where a missing folder would shift every label after it
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +43,8 @@ FILLERS = frozenset(
 )
 UNLABELLED = frozenset("pred predict prediction predictions unlabeled unlabelled".split())
 
+JOINT = "\x1f"  # between the names of several labels of a picture; alone: it has none of them
+
 Content = bytes | NDArray[np.uint8]
 
 
@@ -51,7 +53,7 @@ class Picture:
     """One picture by name.
 
     source  identifies the picture: "train/cat/001.jpg", or "train/17" of an array
-    label   the name of its class, in Unicode NFC
+    label   the name of its class, in Unicode NFC; of several labels their names, as `joined` puts them
     split   "train", "validation" or "test"; "" if the data do not say
     group   pictures of one group are never split up; "" for a picture without a group
     """
@@ -60,6 +62,21 @@ class Picture:
     label: str
     split: str = ""
     group: str = ""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of all its labels: one, unless the data give several."""
+        return names_in(self.label)
+
+
+def names_in(label: str) -> tuple[str, ...]:
+    """The names that `joined` put together; of any other text that text."""
+    return tuple(filter(None, label.split(JOINT))) if JOINT in label else (label,)
+
+
+def joined(labels: Iterable[str]) -> str:
+    """Several labels of one picture as one text, each once and in an order that depends on nothing else."""
+    return JOINT.join(sorted(set(labels), key=natural_key)) or JOINT
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +97,11 @@ class Listing:
     notes: tuple[Message, ...]
     read: Callable[[int], Content]
     stamp: Callable[[int], str]
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether some picture has several labels, or none."""
+        return any(JOINT in picture.label for picture in self.pictures)
 
 
 @dataclass(frozen=True)
@@ -147,24 +169,21 @@ def match_classes(name: str, raw: RawListing) -> Listing:
         Picture(picture.source, _class_name(picture.label), picture.split, picture.group)
         for picture in raw.pictures
     ]
-    classes = tuple(sorted({picture.label for picture in pictures}, key=natural_key))
+    classes = tuple(sorted({label for picture in pictures for label in picture.labels}, key=natural_key))
     by_split: dict[str, Counter[str]] = defaultdict(Counter)
     for picture in pictures:
-        by_split[picture.split or "train"][picture.label] += 1
+        by_split[picture.split or "train"].update(picture.labels)
     _refuse_without_training(name, by_split)
     _refuse_unencodable(pictures)
     _refuse_ambiguous(classes, by_split)
     _refuse_untrained(by_split)
     if len(classes) < 2:
         raise UsageError(
-            f"'{name}' holds pictures of one class, '{classes[0]}'. Expected two or more, such as "
+            f"'{name}' holds pictures of one class, {listed(classes)}. Expected two or more, such as "
             "'pets/cat/1.jpg' and 'pets/dog/1.jpg'."
         )
-    counts = {"pictures": len(pictures), "classes": len(classes)}
-    notes = [
-        lazy_gettext("%(layout)s: %(pictures)s pictures of %(classes)s classes", layout=raw.layout, **counts)
-    ]
-    notes += [*raw.notes, *_spelling_notes(raw.pictures)]
+    _refuse_bars(pictures)
+    notes = [_counts_note(raw.layout, pictures, classes), *raw.notes, *_spelling_notes(raw.pictures)]
     notes += [
         lazy_gettext(
             "%(part)s has no pictures of %(classes)s", part=lazy_gettext(split), classes=listed(missing)
@@ -176,6 +195,29 @@ def match_classes(name: str, raw: RawListing) -> Listing:
     return Listing(name, pictures, classes, tuple(notes), raw.read, raw.stamp)
 
 
+def _counts_note(layout: Message, pictures: Sequence[Picture], classes: tuple[str, ...]) -> Message:
+    counts = {"layout": layout, "pictures": len(pictures), "classes": len(classes)}
+    if not any(JOINT in picture.label for picture in pictures):
+        return lazy_gettext("%(layout)s: %(pictures)s pictures of %(classes)s classes", **counts)
+    mean = sum(len(picture.labels) for picture in pictures) / len(pictures)
+    return lazy_gettext(
+        "%(layout)s: %(pictures)s pictures, each with any of %(classes)s labels, %(mean)s on average",
+        **counts,
+        mean=f"{mean:.1f}",
+    )
+
+
+def _refuse_bars(pictures: Sequence[Picture]) -> None:
+    """Refuse a bar in the name of one of several labels: tables of ours join the names by it."""
+    several = any(JOINT in picture.label for picture in pictures)
+    for picture in pictures:
+        if several and "|" in picture.label:
+            raise UsageError(
+                f"'{picture.source}' has the labels {listed(picture.labels)}. Expected names without a bar, "
+                "which joins labels in tables. Rename them."
+            )
+
+
 def _class_name(label: str) -> str:
     """The label in Unicode NFC: Hangul composed on one system and decomposed on another is the same name."""
     return unicodedata.normalize("NFC", label)
@@ -184,8 +226,8 @@ def _class_name(label: str) -> str:
 def _spelling_notes(pictures: Sequence[Picture]) -> list[Message]:
     """A note on the classes that are written both with composed and with decomposed letters."""
     spellings: dict[str, set[str]] = defaultdict(set)
-    for picture in pictures:
-        spellings[_class_name(picture.label)].add(picture.label)
+    for label in (label for picture in pictures for label in picture.labels):
+        spellings[_class_name(label)].add(label)
     merged = [name for name, forms in spellings.items() if len(forms) > 1]
     if not merged:
         return []

@@ -1,4 +1,4 @@
-"""The label of every row of a table: one column of names, or one column per class with ones and zeros."""
+"""The labels of every row of a table: one column of names, or one column per class with ones and zeros."""
 
 import re
 from collections import Counter
@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pellucid.data.sources.columns import GROUP_COLUMN, LABEL_COLUMNS, SPLIT_COLUMNS, Table
+from pellucid.data.sources.listing import JOINT, joined, names_in
 from pellucid.data.sources.tree import Tree
 from pellucid.errors import UsageError
-from pellucid.formatting import listed
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
 NAME_FILES = ("classes.txt", "class_names.txt", "classnames.txt", "labels.txt", "names.txt", "categories.txt")
 FLAGS = frozenset({"0", "1", "0.0", "1.0"})
-LEADS_ON = (
-    "Training on several labels per picture is not possible yet. Keep the rows with one label, or give every "
-    "combination a name of its own, such as 'cat-red'."
-)
+BARS = "|;"  # that separate labels wherever they do so once; a comma or a space may belong to a name
+COLUMNS_OF_SEVERAL = ("labels", "tags")
 
 
 class Labels(NamedTuple):
-    """A label per row, "" where there is none, and a sentence on how they were found."""
+    """A label per row, "" where there is none, and a sentence on how they were found.
+
+    Several labels of a row are one text, as `listing.joined` puts them.
+    """
 
     values: list[str]
     notes: tuple[Message, ...] = ()
@@ -31,7 +32,7 @@ def labels_of(table: Table, pictures: str, label_from: str = "", group_by: str =
 
     label_from  the column, where it has no name that is known
 
-    Raises UsageError when it is not clear which column it is, and when rows hold several labels.
+    Raises UsageError when it is not clear which column it is, or whether a row has several labels.
     """
     aside = {pictures, group_by}
     others = [
@@ -71,21 +72,71 @@ def class_names(tree: Tree) -> list[str]:
 
 def named_labels(labels: Sequence[str], names: Sequence[str]) -> Labels | None:
     """The names that numbers as labels stand for, counted from 0 or 1; None if they do not fit the names."""
-    if len(names) < 2 or not labels or not all(re.fullmatch(r"\d{1,9}", label) for label in labels):
+    parts = [names_in(label) for label in labels]
+    every = [part for row in parts for part in row]
+    if len(names) < 2 or not every or not all(re.fullmatch(r"\d{1,9}", part) for part in every):
         return None
-    numbers = [int(label) for label in labels]
+    numbers = [int(part) for part in every]
     first = 1 if max(numbers) == len(names) and min(numbers) == 1 else 0
     if max(numbers) - first >= len(names):
         return None
     note = lazy_gettext(
         "label %(number)s is the name '%(name)s', and so on in order", number=first, name=names[0]
     )
-    return Labels([names[number - first] for number in numbers], (note,))
+    return Labels([joined(names[int(part) - first] for part in row) for row in parts], (note,))
+
+
+def separated_labels(values: Sequence[str], column: str, name: str, first_row: int = 2) -> Labels:
+    """Labels that are joined in one text, taken apart: "cat|red", or "scab rust" where both are labels.
+
+    column, name  of the column and its table, for messages
+
+    Raises UsageError for a text with commas or spaces of which it is not clear whether it is one label.
+    """
+    distinct = {value for value in values if value}
+    if any(JOINT in value for value in distinct):
+        return Labels(list(values))
+    for mark in "|;, ":
+        parts = {
+            value: [piece.strip() for piece in value.split(mark) if piece.strip()]
+            for value in distinct
+            if mark in value
+        }
+        counts = Counter(piece for some in parts.values() for piece in set(some))
+        known = distinct.union(piece for piece in counts if counts[piece] > 1)
+        strict = mark == " " and column.lower() not in COLUMNS_OF_SEVERAL
+        several = sorted(
+            value
+            for value, some in parts.items()
+            if distinct.issuperset(some)
+            or (mark in BARS and not known.isdisjoint(some))
+            or (not strict and known.issuperset(some))
+        )
+        if not several:
+            continue
+        pieces = distinct.union(*(parts[value] for value in several))
+        for value in sorted(parts):
+            if mark not in BARS and pieces.isdisjoint(parts[value]):
+                row = values.index(value) + first_row
+                raise UsageError(
+                    f"'{name}', row {row}: is the {column} '{value}' one label or several? "
+                    f"'{several[0]}' names several. Separate labels by a bar: "
+                    f"'{'|'.join(several[0].split(mark))}'."
+                )
+        note = lazy_gettext(
+            "the column '%(column)s' of '%(table)s' names several labels, as in '%(example)s'",
+            column=column,
+            table=name,
+            example=several[0],
+        )
+        return Labels([joined(parts[value]) if value in parts else value for value in values], (note,))
+    return Labels(list(values))
 
 
 def _from_column(table: Table, column: str, notes: tuple[Message, ...]) -> Labels:
     values = [value.strip() for value in table.columns[column]]
-    _refuse_several_labels(table, column, values)
+    values, several = separated_labels(values, column, table.name, table.first_row)
+    notes = (*notes, *several)
     empty = [number for number, value in enumerate(values, table.first_row) if not value]
     if empty and len(empty) < len(values):
         note = lazy_ngettext(
@@ -100,16 +151,17 @@ def _from_column(table: Table, column: str, notes: tuple[Message, ...]) -> Label
 
 
 def _from_flags(table: Table, pictures: str, columns: Sequence[str]) -> Labels:
-    """The class whose column holds the 1."""
-    labels = []
-    for row in range(len(table.columns[pictures])):
-        marked = [column for column in columns if float(table.columns[column][row])]
-        if len(marked) > 1:
-            raise UsageError(
-                f"'{table.name}', row {row + table.first_row}: '{table.columns[pictures][row]}' is "
-                f"{listed(marked)} at once. {LEADS_ON}"
-            )
-        labels.append(marked[0] if marked else "")
+    """The classes whose columns hold a 1; a row without any has no label where others have several."""
+    marked = [
+        [column for column in columns if float(table.columns[column][row])]
+        for row in range(len(table.columns[pictures]))
+    ]
+    if any(len(names) > 1 for names in marked):
+        note = lazy_gettext(
+            "'%(table)s' has one column per label, with a 1 for each that a picture has", table=table.name
+        )
+        return Labels([joined(names) for names in marked], (note,))
+    labels = [names[0] if names else "" for names in marked]
     note = lazy_gettext("'%(table)s' has one column per class, with a 1 for each picture's", table=table.name)
     unmarked = labels.count("")
     if not unmarked:
@@ -121,22 +173,3 @@ def _from_flags(table: Table, pictures: str, columns: Sequence[str]) -> Labels:
         table=table.name,
     )
     return Labels(labels, (note, skipped))
-
-
-def _refuse_several_labels(table: Table, column: str, values: Sequence[str]) -> None:
-    """Refuse labels that join others: "cat|red", or "scab rust" where "scab" and "rust" are labels, too."""
-    distinct = {value for value in values if value}
-    for mark in ("|", ";", ",", " "):
-        joined = {
-            value: [piece.strip() for piece in value.split(mark)] for value in distinct if mark in value
-        }
-        pieces = Counter(piece for parts in joined.values() for piece in set(parts))
-        for value, parts in sorted(joined.items()):
-            known = [piece in distinct for piece in parts]
-            strict = all(known)
-            loose = mark in "|;" and (any(known) or any(pieces[piece] > 1 for piece in parts))
-            if strict or loose:
-                row = values.index(value) + table.first_row
-                raise UsageError(
-                    f"'{table.name}', row {row}: the {column} '{value}' names several labels. {LEADS_ON}"
-                )

@@ -22,14 +22,30 @@ from pellucid.data.sources.columns import (
     read_table,
 )
 from pellucid.data.sources.file_names import FileNames, is_absolute, plain_name
-from pellucid.data.sources.listing import SPLIT_NAMES, Content, Picture, RawListing, is_unlabelled, split_of
-from pellucid.data.sources.table_labels import Labels, class_names, labels_of, named_labels
+from pellucid.data.sources.listing import (
+    JOINT,
+    SPLIT_NAMES,
+    Content,
+    Picture,
+    RawListing,
+    is_unlabelled,
+    joined,
+    names_in,
+    split_of,
+)
+from pellucid.data.sources.table_labels import (
+    Labels,
+    class_names,
+    labels_of,
+    named_labels,
+    separated_labels,
+)
 from pellucid.data.sources.tree import Tree, folder_tree, read_file, stamp_of
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
-CONTRADICTIONS = 0.2  # share of pictures with two labels from which the table is refused as a whole
+CONTRADICTIONS = 0.2  # share of pictures with two labels from which they are no mistake: each has several
 PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"})  # what a PNG stores unchanged
 
 Columns = Mapping[str, Sequence[Any]]
@@ -96,8 +112,8 @@ def list_tables(
 
     tables  the names of the tables with their splits: {"train/metadata.csv": "train"}; "" for none
 
-    Raises UsageError when a table cannot be read, when it is not clear which column holds the labels or which
-    files are meant, and when pictures have several labels.
+    Raises UsageError when a table cannot be read, and when it is not clear which column holds the labels or
+    which files are meant.
     """
     rows, notes, without_labels, named = list[TableRow](), list[Message](), set[str](), set[str]()
     columns: Columns = {}
@@ -151,8 +167,9 @@ def is_table(tree: Tree, name: str, files: FileNames) -> bool:
 def list_frame(frame: Any, *, group_by: str = "") -> RawListing:
     """The pictures of a pandas DataFrame: paths, bytes, arrays or Pillow images, with their labels."""
     columns = {str(name): list(frame[name]) for name in frame.columns}
-    rows = _rows_of_values("The DataFrame", columns, group_by=group_by)
-    return _raw_listing(Message("DataFrame"), rows, _files_below(Path()), columns)
+    rows, notes = _without_contradictions(_rows_of_values("The DataFrame", columns, group_by=group_by))
+    raw = _raw_listing(Message("DataFrame"), rows, _files_below(Path()), columns)
+    return replace(raw, notes=(*notes, *raw.notes))
 
 
 def list_datasets(datasets: Mapping[str, Any], *, group_by: str = "") -> RawListing:
@@ -167,8 +184,11 @@ def list_datasets(datasets: Mapping[str, Any], *, group_by: str = "") -> RawList
         image_column = _column("The Dataset", dataset.column_names, PATH_COLUMNS, "pictures")
         others = {name: list(dataset[name]) for name in dataset.column_names if name != image_column}
         label_column = _column("The Dataset", others, LABEL_COLUMNS, "labels")
-        if names := getattr(dataset.features[label_column], "names", None):
+        feature = dataset.features[label_column]
+        if names := getattr(feature, "names", None):
             others[label_column] = [names[n] if n >= 0 else None for n in others[label_column]]
+        elif names := getattr(getattr(feature, "feature", None), "names", None):
+            others[label_column] = [[names[n] for n in several] for several in others[label_column]]
         images = dataset.select_columns([image_column])
         feature = images.features[image_column]
         if getattr(feature, "decode", False) and not getattr(feature, "mode", None):  # a mode is its own task
@@ -291,13 +311,25 @@ def _rows(
 
 
 def _without_contradictions(rows: list[TableRow]) -> tuple[list[TableRow], list[Message]]:
-    """The rows without pictures that have two labels, which a sentence names; many are refused."""
+    """The rows without pictures that have two labels, which a sentence names.
+
+    Where many have, each picture has several labels, one a row: then its rows become one.
+    """
     labels: dict[str, set[str]] = {}
     for row in rows:
         labels.setdefault(row.source, set()).add(row.label)
     several = [source for source, named in labels.items() if len(named) > 1]
-    if not several or len(several) > CONTRADICTIONS * len(labels):
-        return rows, []  # _without_repetitions refuses them
+    if not several or len(labels) == 1:
+        return rows, []  # _without_repetitions refuses a picture that is all there is
+    if len(several) > max(1, CONTRADICTIONS * len(labels)):
+        whole = {
+            source: joined(name for label in named for name in names_in(label))
+            for source, named in labels.items()
+        }
+        note = lazy_gettext(
+            "%(count)s pictures have several labels, each in a row of its own", count=len(several)
+        )
+        return [replace(row, label=whole[row.source]) for row in rows], [note]
     note = lazy_ngettext(
         "%(count)s picture has two labels and is passed over: %(names)s",
         "%(count)s pictures have two labels and are passed over: %(names)s",
@@ -344,8 +376,9 @@ def _rows_of_values(name: str, columns: Columns, *, split: str = "", group_by: s
         (str(value) if isinstance(value, str | Path) else f"{prefix}{index}", value)
         for index, value in enumerate(values)
     ]
-    given = columns[_column(name, columns, LABEL_COLUMNS, "labels")]
-    labels = [_label(name, number, label) for number, label in enumerate(given, 2)]
+    label_column = _column(name, columns, LABEL_COLUMNS, "labels")
+    labels = [_label(name, number, label) for number, label in enumerate(columns[label_column], 2)]
+    labels = separated_labels(labels, label_column, name).values
     return _rows(name, columns, pictures, labels, split=split, group_by=group_by)
 
 
@@ -411,9 +444,9 @@ def _without_repetitions(rows: list[TableRow]) -> list[TableRow]:
         first = first_rows.setdefault(row.source, row)
         if (first.label, first.split) != (row.label, row.split):
             raise UsageError(
-                f"'{row.source}' is named twice: as '{first.label}' {first.split} and as '{row.label}' "
-                f"{row.split}. A picture has one label and one part; several labels per picture cannot be "
-                "trained on yet."
+                f"'{row.source}' is named twice: as '{first.label.replace(JOINT, '|')}' {first.split} and as "
+                f"'{row.label.replace(JOINT, '|')}' {row.split}. Name every picture once, with one part; "
+                "several labels stand in one row, as in 'cat|red'."
             )
     return list(first_rows.values())
 
@@ -429,6 +462,8 @@ def _column(name: str, columns: Iterable[str], known: Sequence[str], what: str) 
 
 
 def _label(name: str, number: int, label: Any) -> str:
+    if isinstance(label, list | tuple | set | np.ndarray):
+        return joined(_label(name, number, one) for one in label)
     if _is_missing(label) or not str(label).strip():
         raise UsageError(f"{name}, row {number}: no label. Add one or remove the row.")
     if isinstance(label, float | np.floating) and float(label).is_integer():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.data.sources.annotations import coco_files, list_coco, list_voc, voc_files
+from pellucid.data.sources.listing import names_in
 from pellucid.data.sources.tree import Tree, folder_tree
 from pellucid.errors import UsageError
 from tests.data.folders import planted
@@ -57,13 +58,11 @@ def test_json_of_another_kind_is_not_coco(tmp_path: Path) -> None:
     assert coco_files(made(tmp_path / "classes", classes)) == []
 
 
-def test_a_picture_of_two_categories_is_refused(tmp_path: Path) -> None:
+def test_a_picture_of_two_categories_has_both(tmp_path: Path) -> None:
     tree = made(tmp_path, {**PICTURES, "a.json": coco([(1, 5), (1, 9), (2, 9)])})
-    with pytest.raises(
-        UsageError,
-        match=r"'images/1\.png' of .* shows 'cat', 'dog', and 1 of 2 pictures show several classes",
-    ):
-        list_coco(tree, ["a.json"])
+    listing = list_coco(tree, ["a.json"])
+    assert [set(names_in(picture.label)) for picture in listing.pictures] == [{"cat", "dog"}, {"cat"}]
+    assert "with every class that is marked on it" in " ".join(map(str, listing.notes))
 
 
 def test_annotations_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
@@ -88,10 +87,10 @@ def test_xml_of_another_kind_is_not_pascal_voc(tmp_path: Path) -> None:
     assert voc_files(made(tmp_path, {**PICTURES, "a.xml": b"<svg></svg>"})) == []
 
 
-def test_objects_of_two_names_and_of_none_are_refused(tmp_path: Path) -> None:
+def test_objects_of_two_names_are_both_read_and_none_is_refused(tmp_path: Path) -> None:
     two = made(tmp_path / "two", {**PICTURES, "a/1.xml": voc("dog", "cat"), "a/2.xml": voc("cat")})
-    with pytest.raises(UsageError, match="show several classes"):
-        list_voc(two, voc_files(two))
+    pictures = list_voc(two, voc_files(two)).pictures
+    assert [set(names_in(picture.label)) for picture in pictures] == [{"cat", "dog"}, {"cat"}]
     none = made(tmp_path / "none", {**PICTURES, "a/1.xml": voc(), "a/2.xml": voc()})
     with pytest.raises(UsageError, match="name no object of its pictures"):
         list_voc(none, voc_files(none))

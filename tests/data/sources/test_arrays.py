@@ -106,3 +106,11 @@ def test_numbers_as_labels_become_names() -> None:
 def test_arrays_of_two_channels_are_refused() -> None:
     with pytest.raises(UsageError, match=r"Expected pictures of train as .*; got \(4, 6, 5, 2\)"):
         list_pictures((np.zeros((4, 6, 5, 2), np.uint8), np.arange(4)))
+
+
+def test_a_one_for_each_of_several_labels_is_read_as_such() -> None:
+    images = np.zeros((4, 8, 8), np.uint8)
+    flags = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 0], [1, 1, 0]])
+    listing = list_pictures({"x_train": images, "y_train": flags, "classes": np.array(["cat", "dog", "red"])})
+    assert listing.classes == ("cat", "dog", "red")
+    assert [picture.labels for picture in listing.pictures] == [("cat", "red"), ("dog",), (), ("cat", "dog")]

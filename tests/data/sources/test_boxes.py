@@ -100,8 +100,9 @@ def test_a_run_finds_its_boxes_again_and_predicts_what_is_cut_out(tmp_path: Path
 
 
 def test_whole_pictures_stay_the_default(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"show several classes.*`crop_boxes`"):
-        list_pictures(coco_folder(tmp_path / "coco", 4))
+    listing = list_pictures(coco_folder(tmp_path / "coco", 4))
+    assert len({picture.source for picture in listing.pictures}) == len(listing.pictures) == 4
+    assert not any("#" in picture.source for picture in listing.pictures)
 
 
 def test_where_there_are_no_boxes_it_is_said_what_was_expected(tmp_path: Path) -> None:

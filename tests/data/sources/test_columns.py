@@ -7,6 +7,7 @@ import pytest
 
 from pellucid.data.sources import columns
 from pellucid.data.sources.columns import delimiter_of, read_table
+from pellucid.data.sources.listing import joined
 from pellucid.errors import UsageError
 
 EXPECTED = {"path": ["1.png", "2.png"], "label": ["cat", "dog"]}
@@ -71,7 +72,7 @@ def test_json_values_become_text() -> None:
     rows = [{"path": "1.png", "n": 3.0, "tags": ["a", "b"], "x": None}, {"path": "2.png", "n": 2.5}]
     table = read_table("t.json", json.dumps(rows).encode())
     assert table.columns == {
-        "path": ["1.png", "2.png"], "n": ["3", "2.5"], "tags": ["a|b", ""], "x": ["", ""],
+        "path": ["1.png", "2.png"], "n": ["3", "2.5"], "tags": [joined(["a", "b"]), ""], "x": ["", ""],
     }  # fmt: skip
 
 

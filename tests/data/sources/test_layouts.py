@@ -396,18 +396,66 @@ CASES: dict[str, Case] = {
     ),
     "one column per class, and several ones": Case(
         {**numbered("", 6), "t.csv": table("image,cat,dog", lambda n, _: f"{n:03}.jpg,1,{n % 2}")},
-        ("row 3: '001.jpg' is 'cat', 'dog' at once", "not possible yet", "a name of its own"),
+        Read(CATS, SIX, ("one column per label", "each with any of 2 labels, 1.5 on average")),
     ),
     "labels joined by a bar": Case(
         {**numbered("", 6), "t.csv": table("image,label", lambda n, label: f"{n:03}.jpg,{label}|red")},
-        ("names several labels", "not possible yet"),
+        Read(("cat", "dog", "red"), SIX, ("names several labels, as in 'cat|red'", "2.0 on average")),
     ),
     "labels joined by a space": Case(
         {
             **numbered("", 6),
             "t.csv": table("image,labels", lambda n, _: f"{n:03}.jpg,{('scab', 'rust', 'scab rust')[n % 3]}"),
         },
-        ("row 4: the labels 'scab rust' names several labels",),
+        Read(("rust", "scab"), SIX, ("'labels' of 't.csv' names several labels, as in 'scab rust'",)),
+    ),
+    "labels joined by a space, and one of two words": Case(
+        {
+            **numbered("", 6),
+            "t.csv": table(
+                "image,labels", lambda n, _: f"{n:03}.jpg,{('scab', 'rust', 'scab rust', 'all well')[n % 4]}"
+            ),
+        },
+        ("row 5: is the labels 'all well' one label or several?", "Separate labels by a bar: 'scab|rust'"),
+    ),
+    "labels joined by commas": Case(
+        {
+            **numbered("", 6),
+            "t.csv": table(
+                "image,tags",
+                lambda n, _: f'{n:03}.jpg,"{("cat, red", "dog, red", "dog, wet", "cat, wet")[n % 4]}"',
+            ),
+        },
+        Read(("cat", "dog", "red", "wet"), SIX, ("as in 'cat, red'",)),
+    ),
+    "names with commas": Case(
+        {
+            **numbered("", 6),
+            "t.csv": table(
+                "image,label", lambda n, _: f'{n:03}.jpg,"{("Paris, France", "Lyon, France")[n % 2]}"'
+            ),
+        },
+        Read(("Lyon, France", "Paris, France"), SIX),
+    ),
+    "lists of labels in JSON": Case(
+        {
+            **numbered("", 6),
+            "t.json": json.dumps(
+                [
+                    {"image": f"{n:03}.jpg", "labels": [("cat", "dog")[n % 2], *["red"] * (n % 3)]}
+                    for n in range(6)
+                ]
+            ).encode(),
+        },
+        Read(("cat", "dog", "red"), SIX, ("each with any of 3 labels",)),
+    ),
+    "numbers of several labels and their names": Case(
+        {
+            **numbered("", 6),
+            "t.csv": table("image,labels", lambda n, _: f"{n:03}.jpg,{n % 2}|2"),
+            "classes.txt": b"cat\ndog\nred\n",
+        },
+        Read(("cat", "dog", "red"), SIX, ("label 0 is the name 'cat'",)),
     ),
     "labels of two words": Case(
         {
@@ -422,7 +470,7 @@ CASES: dict[str, Case] = {
     ),
     "most pictures with two labels": Case(
         {**numbered("", 6), "t.csv": table("image,label", plain) + table("", lambda n, _: f"{n:03}.jpg,owl")},
-        ("'000.jpg' is named twice", "cannot be trained on yet"),
+        Read(("cat", "dog", "owl"), SIX, ("6 pictures have several labels, each in a row of its own",)),
     ),
     "empty labels": Case(
         {
@@ -464,7 +512,7 @@ CASES: dict[str, Case] = {
     ),
     "COCO, several categories": Case(
         {**numbered("images", 4), "annotations/instances.json": coco({0: [0, 1], 1: [1]})},
-        ("'images/000.jpg' of", "shows 'cat', 'dog'", "`crop_boxes`"),
+        Read(CATS, {"": 2}, ("with every class that is marked on it",)),
     ),
     "COCO without annotations": Case(
         {**numbered("images", 4), "annotations/instances.json": coco({}, 0)},
@@ -480,7 +528,7 @@ CASES: dict[str, Case] = {
     ),
     "Pascal VOC, several names": Case(
         {**numbered("JPEGImages", 1), "Annotations/000.xml": voc("cat", "dog")},
-        ("shows 'cat', 'dog'", "needs one label"),
+        Read(CATS, {"": 1}, ("with every class that is marked on it",)),
     ),
     "GTSRB": Case(
         {
@@ -577,7 +625,7 @@ OF_SHARED: dict[str, int | str] = {
     "T5_txt": 2,
     "T7_jsonl": 2,
     "T8_cp949": 2,
-    "T9_multilabel": "names several labels",
+    "T9_multilabel": 4,
     "T9b_onehot": 2,
     "X1_lfs": "git lfs pull",
     "X2_odd_suffix": 3,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.data.sources.columns import Table
+from pellucid.data.sources.listing import joined, names_in
 from pellucid.data.sources.table_labels import class_names, labels_of, named_labels
 from pellucid.data.sources.tree import folder_tree
 from pellucid.errors import UsageError
@@ -53,31 +54,22 @@ def test_a_column_per_class_names_the_one_that_is_marked() -> None:
         "'t.csv' has one column per class, with a 1 for each picture's",
         "1 row of 't.csv' has a 1 for no class and is passed over",
     ]
-    with pytest.raises(
-        UsageError, match=r"'t\.csv', row 3: '2' is 'cat', 'dog' at once\. Training on several"
-    ):
-        labels_of(table(path="1 2", cat="1 1", dog="0 1"), "path")
+    both = labels_of(table(path="1 2", cat="1 1", dog="0 1"), "path")
+    assert both.values == ["cat", joined(["cat", "dog"])]
 
 
 @pytest.mark.parametrize(
-    ("labels", "refused"),
+    ("labels", "expected"),
     [
-        (["cat|red", "dog"], False),  # a name of its own
-        (["cat|red", "dog|red"], True),
-        (["cat,dog", "cat", "dog"], True),
-        (["scab rust", "scab", "rust"], True),
-        (["scab rust", "scab"], False),
-        (["polar bear", "brown bear"], False),
-        (["cat;dog", "cat"], True),
+        (["cat|red", "dog"], [("cat|red",), ("dog",)]),  # a name of its own
+        (["cat|red", "dog|red"], [("cat", "red"), ("dog", "red")]),
+        (["cat;dog", "cat"], [("cat", "dog"), ("cat",)]),
+        (["polar bear", "brown bear"], [("polar bear",), ("brown bear",)]),
     ],
 )
-def test_labels_that_join_others_are_refused(labels: list[str], refused: bool) -> None:
+def test_labels_that_join_others_are_several(labels: list[str], expected: list[tuple[str, ...]]) -> None:
     rows = Table("t.csv", {"path": [str(n) for n in range(len(labels))], "label": labels})
-    if not refused:
-        assert labels_of(rows, "path").values == labels
-        return
-    with pytest.raises(UsageError, match=r"'t\.csv', row 2: the label '.*' names several labels"):
-        labels_of(rows, "path")
+    assert [tuple(names_in(value)) for value in labels_of(rows, "path").values] == expected
 
 
 def test_rows_without_a_label_are_passed_over_and_counted() -> None:

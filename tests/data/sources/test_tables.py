@@ -56,3 +56,16 @@ def test_a_table_among_classes_is_left_alone(tmp_path: Path) -> None:
     files = {"cat/1.png": b"", "dog/1.png": b"", "guesses.csv": b"file,label\ncat/1.png,dog\ndog/1.png,cat\n"}
     listing = list_pictures(planted(tmp_path, files))
     assert {picture.source: picture.label for picture in listing.pictures}["cat/1.png"] == "cat"
+
+
+def test_a_frame_can_have_several_labels_per_picture() -> None:
+    pandas = pytest.importorskip("pandas")
+    images = [np.full((8, 8), level, np.uint8) for level in range(3)]
+    frame = pandas.DataFrame({"image": images, "labels": [["cat", "red"], ["dog"], ["red"]]})
+    labels = [picture.labels for picture in list_pictures(frame).pictures]
+    assert labels == [("cat", "red"), ("dog",), ("red",)]
+    frame["labels"] = ["cat|red", "dog", "red"]
+    assert [picture.labels for picture in list_pictures(frame).pictures] == labels
+    frame["labels"] = [["cat", "red"], ["dog"], "cat|red"]
+    with pytest.raises(UsageError, match="Expected names without a bar, which joins labels in tables"):
+        list_pictures(frame)

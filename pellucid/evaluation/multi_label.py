@@ -1,0 +1,309 @@
+"""How well a classifier does where a picture can have several labels: label by label, and as a whole."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pellucid.data.dataset import joined_names
+from pellucid.errors import PellucidError
+from pellucid.evaluation.metrics import Bin, Confusion, FoldScore, LabelScore, bins_of_equal_number, wilson
+from pellucid.evaluation.precision_recall import (
+    Drawn,
+    average_precisions,
+    bootstrapped,
+    bounds,
+    f1_scores,
+)
+from pellucid.files import read_csv, write_csv, write_json
+from pellucid.formatting import digits, percent, times
+from pellucid.task import SeveralLabels
+
+BINS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class MultiLabelEvaluation:
+    """What was measured where pictures have several labels; every other figure is a property of it.
+
+    probabilities  float32 (N, K)
+    labels         bool (N, K)
+    classes        K names
+    sources        N names that lead back to the pictures
+    task           with the threshold of each label
+    """
+
+    probabilities: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    sources: Sequence[str]
+    task: SeveralLabels
+
+    def __repr__(self) -> str:
+        return f"MultiLabelEvaluation({self.verdict})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(each.name)}</td><td>{each.support}</td><td>{_short(each.average_precision)}</td>"
+            f"<td>{each.precision:.3f}</td><td>{each.recall:.3f}</td><td>{each.f1:.3f}</td></tr>"
+            for each in self.per_label
+        )
+        heads = ("label", "pictures", "average precision", "precision", "recall", "F1")
+        cells = "".join(f"<th>{head}</th>" for head in heads)
+        return f"<p>{escape(self.verdict)}</p><table><tr>{cells}</tr>{rows}</table>"
+
+    @property
+    def fold_scores(self) -> list[FoldScore]:
+        """None: pictures with several labels are not judged by folds."""
+        return []
+
+    @property
+    def count(self) -> int:
+        """N, the pictures judged."""
+        return len(self.labels)
+
+    @cached_property
+    def predictions(self) -> Tensor:
+        """The labels given, bool (N, K)."""
+        return self.task.predictions(self.probabilities)
+
+    @cached_property
+    def right(self) -> Tensor:
+        """Whether a picture was given exactly its labels, bool (N,)."""
+        return (self.predictions == self.labels).all(dim=1)
+
+    @property
+    def correct(self) -> int:
+        """How many pictures were given exactly their labels."""
+        return int(self.right.sum())
+
+    @property
+    def accuracy(self) -> float:
+        """The share of pictures given exactly their labels, 0..1: subset accuracy."""
+        return self.correct / self.count
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the accuracy (Wilson 1927, JASA 22:209)."""
+        return wilson(self.accuracy, self.count)
+
+    @property
+    def hamming_loss(self) -> float:
+        """The share of all N x K decisions that are wrong, 0..1."""
+        return float((self.predictions != self.labels).double().mean())
+
+    @cached_property
+    def loss(self) -> float:
+        """Mean binary cross-entropy in nats; what had no probability at all counts as 1e-12."""
+        return float(-self._of_truth.double().clamp_min(1e-12).log().mean())
+
+    @cached_property
+    def per_label(self) -> list[LabelScore]:
+        """The scores of each label, in the order of `classes`."""
+        precisions = average_precisions(self.probabilities, self.labels)
+        f1, drawn = f1_scores(self.predictions, self.labels), self._drawn
+        given, present = self.predictions.sum(dim=0), self.labels.sum(dim=0)
+        hits = (self.predictions & self.labels).sum(dim=0)
+        return [
+            LabelScore(
+                name=name,
+                support=int(present[k]),
+                threshold=self.task.thresholds[k],
+                average_precision=float(precisions[k]) if present[k] else None,
+                average_precision_interval=bounds(drawn.average_precision[:, k], int(present[k]))
+                if present[k]
+                else None,
+                precision=int(hits[k]) / max(1, int(given[k])),
+                recall=int(hits[k]) / max(1, int(present[k])),
+                f1=float(f1[k]),
+                f1_interval=bounds(drawn.f1[:, k], int(present[k])),
+                missed=int(present[k] - hits[k]),
+                mistaken=int(given[k] - hits[k]),
+            )
+            for k, name in enumerate(self.classes)
+        ]
+
+    @property
+    def mean_average_precision(self) -> float:
+        """mAP, 0..1: the mean average precision of the labels that occur; 0 where none does."""
+        known = [each.average_precision for each in self.per_label if each.average_precision is not None]
+        return sum(known) / max(1, len(known))
+
+    @property
+    def mean_average_precision_interval(self) -> tuple[float, float]:
+        """The 95 % interval of mAP, by drawing as many test pictures again with replacement."""
+        return bounds(self._drawn.average_precision.nanmean(dim=1), self.count)
+
+    @property
+    def macro_f1(self) -> float:
+        """The mean F1 of the labels that occur or are given: a rare label counts like a common one."""
+        known = [each.f1 for each in self.per_label if each.support or each.mistaken]
+        return sum(known) / max(1, len(known))
+
+    @property
+    def micro_f1(self) -> float:
+        """The F1 of all decisions together."""
+        hits = int((self.predictions & self.labels).sum())
+        return 2 * hits / max(1, int(self.predictions.sum()) + int(self.labels.sum()))
+
+    @cached_property
+    def confusions(self) -> list[Confusion]:
+        """Every label that was missed and the wrong one given to the same pictures, the commonest first."""
+        missed, mistaken = (self.labels & ~self.predictions).long(), (~self.labels & self.predictions).long()
+        counts = missed.T @ mistaken  # (K, K)
+        pairs = [
+            Confusion(self.classes[label], self.classes[given], int(counts[label, given]))
+            for label, given in torch.nonzero(counts).tolist()
+        ]
+        return sorted(pairs, key=lambda pair: -pair.count)
+
+    @cached_property
+    def together(self) -> Tensor:
+        """How many pictures have both labels, int64 (K, K); on the diagonal, how many have the label."""
+        return self.labels.long().T @ self.labels.long()
+
+    @cached_property
+    def given_together(self) -> Tensor:
+        """How many pictures were given both labels, int64 (K, K)."""
+        return self.predictions.long().T @ self.predictions.long()
+
+    @cached_property
+    def reliability(self) -> list[Bin]:
+        """All N x K probabilities in up to ten bins of equal number, from the lowest to the highest: their
+        mean, and the share of them of which the label was there."""
+        return bins_of_equal_number(self.probabilities.flatten(), self.labels.flatten(), BINS)
+
+    @property
+    def calibration_error(self) -> float:
+        """By how much probability and frequency differ, 0..1, averaged over the bins of `reliability`."""
+        gaps = [abs(part.confidence - part.accuracy) * part.count for part in self.reliability]
+        return sum(gaps) / self.labels.numel()
+
+    @property
+    def confidence(self) -> Tensor:
+        """The probability of the least certain decision of each picture, float32 (N,)."""
+        return self.task.confidence(self.probabilities)
+
+    @property
+    def label_probability(self) -> Tensor:
+        """The probability that the network gave to what it least expected of each picture: a label that is
+        there, or one that is not; float32 (N,)."""
+        return self._of_truth.amin(dim=1)
+
+    @property
+    def _of_truth(self) -> Tensor:
+        return torch.where(self.labels, self.probabilities, 1 - self.probabilities)  # (N, K)
+
+    @cached_property
+    def mistakes(self) -> Tensor:
+        """Indices of the pictures with a wrong label or a missed one, the least expected first, int64."""
+        wrong = torch.nonzero(~self.right)[:, 0]
+        return wrong[self.label_probability[wrong].sort(stable=True).indices]
+
+    @property
+    def verdict(self) -> str:
+        """The result in one sentence."""
+        low, high = (f"{bound:.3f}" for bound in self.mean_average_precision_interval)
+        least, most = (percent(bound, count=self.count) for bound in self.interval)
+        share = percent(self.accuracy, count=self.count)
+        text = (
+            f"mAP {self.mean_average_precision:.3f}, 95 % interval {low} to {high}; {self.correct:,} of "
+            f"{self.count:,} with every label right, {share}, 95 % interval {least} to {most}"
+        )
+        if not len(self.mistakes):
+            return f"{text}; no mistakes."
+        if not self.confusions:
+            return f"{text}."
+        worst = self.confusions[0]
+        return f"{text}; most confused: {worst.label} -> {worst.prediction}, {times(worst.count)}."
+
+    @property
+    def uneven(self) -> str:
+        """The scores over all labels in a sentence."""
+        return (
+            f"Over {len(self.classes)} labels: macro F1 {self.macro_f1:.3f}, micro F1 {self.micro_f1:.3f}, "
+            f"{percent(self.hamming_loss)} of all decisions wrong (Hamming loss)."
+        )
+
+    def top(self, index: int, number: int = 3) -> list[tuple[str, float]]:
+        """The most probable labels of picture `index` with their probabilities, the likeliest first."""
+        values, labels = self.probabilities[index].topk(min(number, len(self.classes)))
+        return [(self.classes[k], value) for value, k in zip(values.tolist(), labels.tolist(), strict=True)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure as plain numbers and words."""
+        return {
+            "verdict": self.verdict,
+            "count": self.count,
+            "correct": self.correct,
+            "accuracy": self.accuracy,
+            "interval": list(self.interval),
+            "mean_average_precision": self.mean_average_precision,
+            "mean_average_precision_interval": list(self.mean_average_precision_interval),
+            "loss": self.loss,
+            "hamming_loss": self.hamming_loss,
+            "macro_f1": self.macro_f1,
+            "micro_f1": self.micro_f1,
+            "calibration_error": self.calibration_error,
+            "per_label": [asdict(score) for score in self.per_label],
+            "confusions": [asdict(pair) for pair in self.confusions],
+            "together": self.together.tolist(),
+            "classes": list(self.classes),
+        }
+
+    def without(self, sources: Iterable[str]) -> "MultiLabelEvaluation | None":
+        """The same judgement with these pictures left out; None when no picture is left."""
+        dropped = set(sources)
+        rest = [index for index, source in enumerate(self.sources) if source not in dropped]
+        if not rest:
+            return None
+        left = [self.sources[index] for index in rest]
+        return replace(self, probabilities=self.probabilities[rest], labels=self.labels[rest], sources=left)
+
+    def rows(self) -> Iterable[list[str]]:
+        """A row for predictions.csv for every picture: source, labels, labels given, probabilities."""
+        labels, given = self.labels.tolist(), self.predictions.tolist()
+        for source, label, prediction, probabilities in zip(
+            self.sources, labels, given, self.probabilities, strict=True
+        ):
+            names = joined_names(label, self.classes), joined_names(prediction, self.classes)
+            yield [source, *names, *digits(probabilities)]
+
+    def save(self, folder: Path, **facts: Any) -> None:
+        """`folder` holds evaluation.json, with `facts` beside the figures, and predictions.csv."""
+        header = ["source", "label", "prediction", *(f"p({name})" for name in self.classes)]
+        write_csv(folder / "predictions.csv", header, self.rows())
+        write_json(folder / "evaluation.json", {**facts, **self.to_json()})
+
+    @staticmethod
+    def load(folder: Path, classes: tuple[str, ...], task: SeveralLabels) -> "MultiLabelEvaluation":
+        """What `save` left in `folder`, to the last digit. Raises PellucidError when it is damaged."""
+        path = folder / "predictions.csv"
+        rows = read_csv(path)
+        try:
+            named = [set(filter(None, row["label"].split("|"))) for row in rows]
+            if unknown := set().union(*named) - set(classes):
+                raise ValueError(f"no label {min(unknown)!r} is known")
+            values = [[float(row[f"p({name})"]) for name in classes] for row in rows]
+            shape = (len(rows), len(classes))
+            labels = torch.tensor([[name in names for name in classes] for names in named], dtype=torch.bool)
+            probabilities = torch.tensor(values, dtype=torch.float32).reshape(shape)
+            sources = [row["source"] for row in rows]
+            return MultiLabelEvaluation(probabilities, labels.reshape(shape), classes, sources, task)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise PellucidError(
+                f"'{path}' is damaged: {error!r}. Run 'pellucid evaluate --again' on the run."
+            ) from error
+
+    @cached_property
+    def _drawn(self) -> Drawn:
+        return bootstrapped(self.probabilities, self.predictions, self.labels)
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
