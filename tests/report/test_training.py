@@ -34,7 +34,7 @@ def test_the_networks_that_were_tried_are_listed_and_the_chosen_one_is_marked(
         body = str(report.render_section(environment_of_pages(), 3, entry, context).body)
         assert ("Networks that were tried" in body) == expected
         assert (
-            '<tr class="kept"><td>tutorial</td><td>0.8125</td><td>0.7000</td><td>8.0</td>' in body
+            '<tr class="kept"><th scope="row">tutorial</th><td>0.8125</td><td>0.7000</td><td>8.0</td>' in body
         ) == expected
         assert ("not tried: it would take longer than the budget" in body) == expected
 
