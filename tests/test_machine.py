@@ -74,3 +74,18 @@ def test_the_memory_to_be_had_is_that_of_the_system_or_less() -> None:
         pytest.skip("only Linux says")
     assert available is not None
     assert 0 < available < 1 << 50
+
+
+@pytest.mark.parametrize(("number", "inside"), [(1, 1), (3, 3), (0, 2)])
+def test_threads_are_those_asked_for_inside_the_block_and_as_before_after_it(
+    number: int, inside: int
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(ZeroDivisionError), machine.torch_threads(number):
+            assert torch.get_num_threads() == inside
+            _ = 1 / 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

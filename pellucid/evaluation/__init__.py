@@ -1,1 +1,3 @@
 """How well a classifier does on pictures it never saw."""
+
+EVALUATION, PREDICTIONS = "evaluation.json", "predictions.csv"  # in a run's folder

@@ -13,6 +13,7 @@ from torch import Tensor
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
+from pellucid.evaluation import EVALUATION, PREDICTIONS
 from pellucid.evaluation.metrics import (
     Bin,
     ClassScore,
@@ -20,6 +21,8 @@ from pellucid.evaluation.metrics import (
     FoldScore,
     bins_of_equal_number,
     dispersion,
+    likeliest,
+    places_without,
     wilson,
 )
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
@@ -29,7 +32,6 @@ from pellucid.language import translate
 from pellucid.recipe import refuse_unknown_keywords
 from pellucid.task import SeveralLabels
 
-EVALUATION, PREDICTIONS = "evaluation.json", "predictions.csv"
 BINS = 10
 UNEVEN = 1.5  # times as many pictures of the commonest class as of the rarest
 
@@ -224,8 +226,7 @@ class Evaluation:
 
     def top(self, index: int, number: int = 3) -> list[tuple[str, float]]:
         """The most probable classes of picture `index` with their probabilities, the likeliest first."""
-        values, labels = self.probabilities[index].topk(min(number, len(self.classes)))
-        return [(self.classes[k], value) for value, k in zip(values.tolist(), labels.tolist(), strict=True)]
+        return likeliest(self.probabilities[index], self.classes, number)
 
     def to_json(self) -> dict[str, Any]:
         """Every figure as plain numbers and words."""
@@ -248,8 +249,7 @@ class Evaluation:
 
     def without(self, sources: Iterable[str]) -> "Evaluation | None":
         """The same judgement with these pictures left out; None when no picture is left."""
-        dropped = set(sources)
-        rest = [index for index, source in enumerate(self.sources) if source not in dropped]
+        rest = places_without(self.sources, sources)
         if not rest:
             return None
         left = [self.sources[index] for index in rest]

@@ -1,7 +1,7 @@
 """What scores are made of: counts, intervals, bins of confidence."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -58,6 +58,18 @@ class Bin:
     confidence: float
     accuracy: float
     count: int
+
+
+def likeliest(probabilities: Tensor, classes: Sequence[str], number: int) -> list[tuple[str, float]]:
+    """The names with the highest of `probabilities` (K,), at most `number`, and these, the highest first."""
+    values, places = probabilities.topk(min(number, len(classes)))
+    return [(classes[k], value) for value, k in zip(values.tolist(), places.tolist(), strict=True)]
+
+
+def places_without(sources: Sequence[str], dropped: Iterable[str]) -> list[int]:
+    """The positions of the sources that are not dropped."""
+    left_out = set(dropped)
+    return [index for index, source in enumerate(sources) if source not in left_out]
 
 
 def bins_of_equal_number(confidence: Tensor, right: Tensor, number: int) -> list[Bin]:

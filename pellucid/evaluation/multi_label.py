@@ -12,7 +12,17 @@ from torch import Tensor
 
 from pellucid.data.dataset import joined_names
 from pellucid.errors import PellucidError
-from pellucid.evaluation.metrics import Bin, Confusion, FoldScore, LabelScore, bins_of_equal_number, wilson
+from pellucid.evaluation import EVALUATION, PREDICTIONS
+from pellucid.evaluation.metrics import (
+    Bin,
+    Confusion,
+    FoldScore,
+    LabelScore,
+    bins_of_equal_number,
+    likeliest,
+    places_without,
+    wilson,
+)
 from pellucid.evaluation.precision_recall import (
     Drawn,
     average_precisions,
@@ -232,8 +242,7 @@ class MultiLabelEvaluation:
 
     def top(self, index: int, number: int = 3) -> list[tuple[str, float]]:
         """The most probable labels of picture `index` with their probabilities, the likeliest first."""
-        values, labels = self.probabilities[index].topk(min(number, len(self.classes)))
-        return [(self.classes[k], value) for value, k in zip(values.tolist(), labels.tolist(), strict=True)]
+        return likeliest(self.probabilities[index], self.classes, number)
 
     def to_json(self) -> dict[str, Any]:
         """Every figure as plain numbers and words."""
@@ -258,8 +267,7 @@ class MultiLabelEvaluation:
 
     def without(self, sources: Iterable[str]) -> "MultiLabelEvaluation | None":
         """The same judgement with these pictures left out; None when no picture is left."""
-        dropped = set(sources)
-        rest = [index for index, source in enumerate(self.sources) if source not in dropped]
+        rest = places_without(self.sources, sources)
         if not rest:
             return None
         left = [self.sources[index] for index in rest]
@@ -277,13 +285,13 @@ class MultiLabelEvaluation:
     def save(self, folder: Path, **facts: Any) -> None:
         """`folder` holds evaluation.json, with `facts` beside the figures, and predictions.csv."""
         header = ["source", "label", "prediction", *(f"p({name})" for name in self.classes)]
-        write_csv(folder / "predictions.csv", header, self.rows())
-        write_json(folder / "evaluation.json", {**facts, **self.to_json()})
+        write_csv(folder / PREDICTIONS, header, self.rows())
+        write_json(folder / EVALUATION, {**facts, **self.to_json()})
 
     @staticmethod
     def load(folder: Path, classes: tuple[str, ...], task: SeveralLabels) -> "MultiLabelEvaluation":
         """What `save` left in `folder`, to the last digit. Raises PellucidError when it is damaged."""
-        path = folder / "predictions.csv"
+        path = folder / PREDICTIONS
         rows = read_csv(path)
         try:
             named = [set(filter(None, row["label"].split("|"))) for row in rows]

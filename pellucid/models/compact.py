@@ -26,12 +26,17 @@ def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
     return Compact(channels, num_classes, size)
 
 
+def averaged(size: tuple[int, int]) -> int:
+    """The side in pixels of the squares over which pictures of (H, W) are averaged; 1: they are not."""
+    return max(1, min(math.ceil(max(size) / LARGEST), min(size) // 4))
+
+
 class Compact(nn.Module):
     """The output of each convolution includes its normalisation and its ReLU."""
 
     def __init__(self, channels: int, num_classes: int, size: tuple[int, int]) -> None:
         super().__init__()
-        factor = max(1, min(math.ceil(max(size) / LARGEST), min(size) // 4))
+        factor = averaged(size)
         self.downsample = nn.AvgPool2d(factor) if factor > 1 else None
         small = min(size) // factor < UNPADDED
         first, second, third, last = WIDTHS

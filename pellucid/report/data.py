@@ -7,6 +7,7 @@ import torch
 
 from pellucid.data.dataset import Dataset, Origin
 from pellucid.data.sources.reasons import translate_reason
+from pellucid.evaluation import EVALUATION
 from pellucid.evaluation.evaluation import AnyEvaluation
 from pellucid.files import read_json
 from pellucid.formatting import percent
@@ -112,7 +113,7 @@ def gather(context: ReportContext) -> DataSection:
     """What the pictures are, how many of each class, and some of each."""
     splits, run = context.splits, context.run
     train = splits.train
-    leaking: list[str] = read_json(run.folder / "evaluation.json").get("leaking", [])
+    leaking: list[str] = read_json(run.folder / EVALUATION).get("leaking", [])
     parts = {"train": train} if run.recipe.folds else dict(splits.items())
     atlas, sheet = contact_sheet(
         parts, samples=PICTURES_PER_CLASS, budget=MAX_SHEET_CHARACTERS, small_width=32

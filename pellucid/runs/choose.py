@@ -15,14 +15,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from pellucid.cache import cache_folder
 from pellucid.data.dataset import Dataset, Origin
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import make_folder, read_object, write_json
+from pellucid.machine import torch_threads
 from pellucid.models import PretrainedNetwork, build, is_pretrained
+from pellucid.models.compact import averaged
 from pellucid.models.lite0 import resized
 from pellucid.recipe import AUTO, BUDGET, RESIDUAL_PICTURES, NamedRecipe, Recipe, fast
 from pellucid.runs.environment import environment_of
@@ -39,11 +40,10 @@ OF_STEPS = {
 UPDATES, FEW_AT_ONCE = 500, 32  # that compact gets, at least, and pictures in each, where pictures are few
 FINE_TUNED_EPOCHS = 6
 LARGEST = 64  # pixels a side, of pictures for tutorial and resnet
-# Seconds on two cores for each pixel of a picture that a step learns from, of the backbone at rest: that it
-# looks at. Measured by benchmarks/choose.py; judging after every epoch included.
+# On two cores, for each pixel of a picture that a step learns from, judging included; of a backbone at rest,
+# for each that it looks at. Fixed, so that no clock decides; measured as benchmarks/results.md says.
 NANOSECONDS = {"tutorial": 150, "compact": 650, "resnet": 2_900, "lite0": 240}
 FINE_TUNING = 3.5  # times the work of looking at a picture
-COMPACT_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -195,8 +195,8 @@ def _work(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> float:
         once = (len(train_set) + len(validation_set)) * height * width
         passes = 1 + FINE_TUNING * recipe.fine_tune
     else:
-        shrink = math.ceil(max(train_set.size) / COMPACT_SIDE) if recipe.model == "compact" else 1
-        once = len(train_set) * train_set.size[0] * train_set.size[1] // shrink**2
+        factor = averaged(train_set.size) if recipe.model == "compact" else 1
+        once = len(train_set) * train_set.size[0] * train_set.size[1] // factor**2
         passes = recipe.epochs
     return once * passes * NANOSECONDS.get(recipe.model, NANOSECONDS["resnet"]) / 1e9
 
@@ -239,16 +239,10 @@ def _tried(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> Candi
     known = _remembered(recipe, train_set, validation_set)
     if known is not None:
         return known
-    begun, threads = time.perf_counter(), torch.get_num_threads()
-    torch.set_num_threads(recipe.threads or threads)
-    progress = Progress()
-    try:
-        for _ in train_network(
-            _network(recipe, train_set), train_set, validation_set, recipe, progress=progress
-        ):
+    begun, network, progress = time.perf_counter(), _network(recipe, train_set), Progress()
+    with torch_threads(recipe.threads):
+        for _ in train_network(network, train_set, validation_set, recipe, progress=progress):
             pass
-    finally:
-        torch.set_num_threads(threads)
     best = progress.best
     assert best is not None  # an epoch was judged, or `train_network` raised
     candidate = Candidate(_name(recipe), time.perf_counter() - begun, best.val_accuracy, best.val_loss)

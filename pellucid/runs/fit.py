@@ -206,7 +206,8 @@ def _warm(network: nn.Module, splits: Splits, source: Run, preprocess: Preproces
     """
     if splits.train.multi_label or source.classifier.multi_label:
         raise UsageError(
-            "Training does not begin from a run where pictures have several labels. Leave `warm_start` out."
+            "Training begins from a run only where each picture has one label, in that run and now; one of "
+            "the two has several labels. Leave `warm_start` out."
         )
     refuse_other_pictures(source, splits.train, preprocess)
     seen = learned_in_validation(source, splits)

@@ -15,7 +15,8 @@ from pellucid.data import load_again
 from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.data.folds import everything
 from pellucid.errors import PellucidError, UsageError
-from pellucid.evaluation.evaluation import EVALUATION, PREDICTIONS, AnyEvaluation, Evaluation, evaluate
+from pellucid.evaluation import EVALUATION, PREDICTIONS
+from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, evaluate
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import read_csv, read_object, write_csv
 from pellucid.formatting import plural

@@ -2,8 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from pellucid.errors import PellucidError
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.evaluation.precision_recall import chosen_thresholds
 from pellucid.files import read_object, remove
+from pellucid.machine import torch_threads
 from pellucid.models import PretrainedNetwork, description_of
 from pellucid.recipe import Recipe
 from pellucid.runs.checkpoint import CHECKPOINT, write_checkpoint
@@ -97,7 +98,7 @@ def complete(session: Session, callbacks: Sequence[Callback], activity: Activity
     written, and what a callback raises.
     """
     folder, ended = session.folder, ""
-    with _threads(session.recipe.threads), stop_requests() as requests:
+    with torch_threads(session.recipe.threads), stop_requests() as requests:
 
         def on_features(done: int, count: int) -> None:
             if activity is not None:
@@ -281,13 +282,3 @@ def _prefixed(network: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Te
 def copied_weights(network: nn.Module) -> dict[str, Tensor]:
     """The weights of a network as they are now."""
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

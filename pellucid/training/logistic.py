@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn import functional
 
+from pellucid.machine import torch_threads
 from pellucid.models.head import HeadSettings
 from pellucid.recipe import Balance
 from pellucid.task import label_sets, shares_of, task_of
@@ -90,13 +91,8 @@ def _in_span(features: Tensor) -> tuple[Tensor, Tensor]:
 @contextmanager
 def _one_thread() -> Iterator[None]:
     """The matrices are small: several threads, torch's or those of scipy, mostly wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    with torch_threads(1), threadpool_limits(1):
+        yield
 
 
 class _Candidate(NamedTuple):

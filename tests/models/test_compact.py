@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pellucid.errors import UsageError
-from pellucid.models import build
+from pellucid.models import build, compact
 from pellucid.models.compact import Convolution
 from tests.networks import seeded
 
@@ -84,3 +84,14 @@ def test_a_picture_too_small_to_be_halved_twice_is_refused(size: tuple[int, int]
     with pytest.raises(UsageError, match=r"halves a picture twice: expected 4x4 or more; got \(\d+, \d+\)"):
         build("compact", 1, 3, size)
     assert build("compact", 1, 3, (4, 4)) is not None
+
+
+@pytest.mark.parametrize(
+    ("size", "side"),
+    [((28, 28), 1), ((64, 64), 1), ((65, 40), 2), ((224, 224), 4), ((10, 300), 2), ((4, 99), 1)],
+)
+def test_large_pictures_are_averaged_over_squares_that_leave_four_pixels(
+    size: tuple[int, int], side: int
+) -> None:
+    assert compact.averaged(size) == side
+    assert build("compact", 1, 3, size, seed=1)(torch.zeros(2, 1, *size)).shape == (2, 3)

@@ -279,8 +279,13 @@ def test_what_several_labels_do_not_go_with_is_refused(settings: dict[str, Any],
     assert not (tmp_path / "run").exists()
 
 
-def test_training_on_several_labels_does_not_begin_from_a_run(finished: Path, tmp_path: Path) -> None:
+def test_training_does_not_begin_from_a_run_where_either_has_several_labels(
+    finished: Path, tmp_path: Path
+) -> None:
     several = toys_of_several_labels(60)
     parts = Splits(several.subset(slice(0, 40)), several.subset(slice(40, 50)), several.subset(slice(50, 60)))
     with pytest.raises(UsageError, match="several labels"):
         fit(parts, SHORT, folder=tmp_path / "run", warm_start=finished)
+    source = fit(parts, replace(SHORT, epochs=1), folder=tmp_path / "several").folder
+    with pytest.raises(UsageError, match="several labels"):
+        fit(SPLITS, SHORT, folder=tmp_path / "run", warm_start=source)
