@@ -13,8 +13,16 @@ _PERCENT, _CHANCE = constants("percent"), constants("chance")  # a page's script
 
 
 def percent(share: float, *, count: int = 1000) -> str:
-    """0.97812 as "97.8 %"; with a second place where `count` pictures, over 2,000, can bear it."""
-    return f"{share * 100:.{_PERCENT['more_digits' if count > _PERCENT['more_from'] else 'digits']}f} %"
+    """0.97812 as "97.8 %"; with a second place where `count` pictures, over 2,000, can bear it.
+
+    What is less than all is never called 100 %, nor more than nothing 0 %: 1,999 of 2,000 is "99.95 %".
+    """
+    places = _PERCENT["more_digits" if count > _PERCENT["more_from"] else "digits"]
+    text = f"{share * 100:.{places}f}"
+    if not 0 < share < 1 or float(text) not in (0, 100):
+        return f"{text} %"
+    least = 0.1 ** (places + 1)  # with one more place, the nearest to either end that is not the end
+    return f"{min(100 - least, max(least, share * 100)):.{places + 1}f} %"
 
 
 def times(count: int) -> str:

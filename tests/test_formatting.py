@@ -33,6 +33,22 @@ def test_a_share_has_a_second_place_only_where_many_pictures_bear_it(
 
 
 @pytest.mark.parametrize(
+    ("right", "count", "text"),
+    [
+        (1999, 2000, "99.95 %"),
+        (1, 2001, "0.05 %"),
+        (99_999, 100_000, "99.999 %"),
+        (999_999, 1_000_000, "99.999 %"),
+        (1, 1_000_000, "0.001 %"),
+        (2000, 2000, "100.0 %"),
+        (0, 2000, "0.0 %"),
+    ],
+)
+def test_almost_all_is_never_all_and_almost_none_never_none(right: int, count: int, text: str) -> None:
+    assert percent(right / count, count=count) == text
+
+
+@pytest.mark.parametrize(
     ("probability", "text"),
     [
         (0.0, "0.0 %"),
