@@ -95,8 +95,10 @@ explanation/explanation.py
 explanation/faithfulness.py
 explanation/counterfactual.py
 explanation/neighbours.py
-explanation/layer_stats.py
+explanation/chance.py
+explanation/probes.py
 explanation/trace.py
+explanation/layer_stats.py
 explanation/layer_names.py
 explanation/similarity.py
 explanation/embedding.py
@@ -111,6 +113,7 @@ runs/choose.py
 runs/run.py
 runs/verdicts.py
 runs/warm_start.py
+runs/initial.py
 runs/session.py
 runs/fit.py
 prediction.py

@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,17 +29,15 @@ from pellucid.explanation.activations import (
     recordable,
     uncompiled,
 )
-from pellucid.explanation.faithfulness import randomised
+from pellucid.explanation.probes import leading_layers, probe_hits
+from pellucid.explanation.trace import WHOLE, Reach, cell_fields
 from pellucid.inference import scaled
-from pellucid.models import MODELS, build
-from pellucid.task import DECIDED_AT, shares_of, task_of
+from pellucid.task import task_of
 
 DUPLICATE = 0.95  # correlation of two channels above which one of them is hardly needed
 CELLS_PER_PICTURE = 16
 PROBE_FEATURES = 512
-PROBE_TRAINING = 2 / 3  # the share of the sample a probe is trained on
-RIDGE = 10.0
-PROBES_PER_SIDE = 32  # rows and columns tried for the receptive field; larger pictures are tried in strips
+MAX_TRIED_SIDE = 64  # pixels a side up to which a receptive field that cannot be derived is found by trying
 EFFECTIVE = 0.0455  # of the peak: two standard deviations, after Luo et al.
 BATCH = 16
 FIELD_PICTURES = 16  # over which an effective field is averaged; fewer for a large network
@@ -51,6 +49,8 @@ CAVEATS = {
     "probe": "The network need not use what a probe can read from a layer.",
     "field": "The theoretical receptive field is a limit; what matters in practice is smaller.",
 }
+
+Field = tuple[int, int] | Literal["whole"]  # height and width in pixels; or the whole picture
 
 
 @dataclass(frozen=True)
@@ -67,28 +67,31 @@ class LayerStats:
     """The statistics of one layer.
 
     shape            of its output for one picture
+    channels         their number
     parameters       its own, without those of submodules
     multiply_adds    for one picture
     seconds          for one picture, the median of a few runs
     dead             channels that have the same value everywhere on every picture
     always_on        channels of a rectified layer that are above zero everywhere on every picture
     duplicates       pairs of channels that correlate above 0.95
-    field            receptive field of a cell in the middle, (height, width) in pixels; None: unknown
+    field            receptive field of a cell in the middle, (height, width) in pixels; "whole" where it is
+                     the whole picture whatever its size; None: unknown
     effective_field  side in pixels of a square as large as the effective receptive field; None: unknown
-    probe            accuracy on held-out pictures of a linear classifier on this layer
-    untrained_probe  the same for the network before training
+    probe            accuracy of a linear classifier on this layer, on pictures it did not learn from
+    untrained_probe  the same for the network before training; None where that was not given
     judged           whether the layer changes its input, so that statistics of its channels mean something
     """
 
     name: str
     shape: tuple[int, ...]
+    channels: int
     parameters: int
     multiply_adds: int
     seconds: float
     dead: tuple[int, ...] = ()
     always_on: tuple[int, ...] = ()
     duplicates: tuple[Duplicates, ...] = ()
-    field: tuple[int, int] | None = None
+    field: Field | None = None
     effective_field: float | None = None
     probe: float | None = None
     untrained_probe: float | None = None
@@ -97,10 +100,15 @@ class LayerStats:
 
 @dataclass(frozen=True)
 class NetworkStats:
-    """The statistics of all layers in order of execution, measured on `pictures` pictures."""
+    """The statistics of all layers in order of execution, measured on `pictures` pictures.
+
+    leading  the layer from which most can be read, and those whose probes may be as good: see
+             `probes.leading_layers`
+    """
 
     layers: tuple[LayerStats, ...]
     pictures: int
+    leading: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -116,7 +124,7 @@ class NetworkStats:
     def sentence(self) -> str:
         """The unused channels, in words."""
         judged = [layer for layer in self.layers if layer.judged]
-        dead = [f"{len(layer.dead)} of {layer.shape[0]} in {layer.name}" for layer in judged if layer.dead]
+        dead = [f"{len(layer.dead)} of {layer.channels} in {layer.name}" for layer in judged if layer.dead]
         pairs = [f"{len(layer.duplicates)} in {layer.name}" for layer in judged if layer.duplicates]
         parts = [
             f"dead channels: {', '.join(dead)}" if dead else "no channel is dead",
@@ -126,22 +134,31 @@ class NetworkStats:
 
 
 def layer_statistics(
-    classifier: Classifier, dataset: Dataset, *, pictures: int = 512, seed: int = 0
+    classifier: Classifier,
+    dataset: Dataset,
+    *,
+    pictures: int = 512,
+    seed: int = 0,
+    untrained: nn.Module | None = None,
 ) -> NetworkStats:
-    """The statistics of every layer on a seeded sample of `dataset`, preferably not of training pictures.
+    """The statistics of every layer on a sample of `dataset`, preferably not of training pictures.
 
-    Linear probes (Alain and Bengio, arXiv:1610.01644) are trained on two thirds of the sample and evaluated
-    on the rest. Raises UsageError when there are fewer than three pictures.
+    pictures   how many are drawn at random, by `seed`, each class in its share
+    untrained  the network before training, for probes of its layers
+
+    Linear probes (Alain and Bengio, arXiv:1610.01644) answer each picture after learning from two thirds of
+    the others. Raises UsageError when there are fewer than three pictures.
     """
     if len(dataset) < 3:
         raise UsageError(f"Expected at least 3 pictures for layer statistics; got {len(dataset)}.")
-    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:pictures]
-    sample = dataset.subset(order)
+    sample = dataset.subset(stratified_order(dataset, seed=seed)[:pictures])
     network = uncompiled(classifier.network)
     images = scaled(sample.images[: recordable(network, sample.images, 16)])
     summaries = _summaries(network, sample.images, seed)
-    untrained = _summaries(_untrained(classifier), sample.images, seed)
+    before = {} if untrained is None else _summaries(uncompiled(untrained), sample.images, seed)
     labels, count = sample.labels, len(sample.classes)
+    hits = {key: probe_hits(summary.features, labels, count) for key, summary in summaries.items()}
+    hits_before = {key: probe_hits(summary.features, labels, count) for key, summary in before.items()}
     costs, seconds = multiply_adds(network, images[:1]), layer_seconds(network, images[:1])
     gradients = 2 * len(summaries) * max(1, sum(costs.values()))  # of one picture, from every layer
     shared = max(1, min(FIELD_PICTURES, FIELD_MULTIPLY_ADDS // gradients))
@@ -154,23 +171,40 @@ def layer_statistics(
     for key, summary in summaries.items():
         name, _, run = key.partition("#")
         parameters = modules[name].parameters(recurse=False)
-        before = untrained.get(key)
         layers.append(
             LayerStats(
                 key,
                 summary.shape,
+                len(summary.lowest),
                 0 if run else sum(weight.numel() for weight in parameters),
                 0 if run else costs.get(name, 0),  # of all runs of a module
                 seconds.get(key, 0.0),
                 *(summary.channels() if summary.judged else ((), (), ())),
                 theoretical.get(key),
                 effective.get(key),
-                probe_accuracy(summary.features, labels, count),
-                None if before is None else probe_accuracy(before.features, labels, count),
+                float(hits[key].double().mean()),
+                float(hits_before[key].double().mean()) if key in hits_before else None,
                 summary.judged,
             )
         )
-    return NetworkStats(tuple(layers), len(sample))
+    judged = {key: hits[key] for key, summary in summaries.items() if summary.judged}
+    return NetworkStats(tuple(layers), len(sample), tuple(leading_layers(judged)))
+
+
+def stratified_order(dataset: Dataset, *, seed: int) -> Tensor:
+    """All indices in an order drawn at random in which every part has its share of each class, int64 (N,).
+
+    Of pictures with several labels the order is random alone.
+    """
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
+    if dataset.multi_label:
+        return order
+    labels = dataset.labels[order]
+    share = torch.empty(len(dataset), dtype=torch.float64)  # of its class that comes before each picture
+    for label in range(len(dataset.classes)):
+        places = torch.nonzero(labels == label)[:, 0]
+        share[places] = (torch.arange(len(places), dtype=torch.float64) + 0.5) / len(places)
+    return order[share.argsort(stable=True)]
 
 
 def multiply_adds(network: nn.Module, images: Tensor) -> dict[str, int]:
@@ -201,18 +235,32 @@ def layer_seconds(network: nn.Module, images: Tensor) -> dict[str, float]:
     return {key: median(seconds) for key, seconds in runs.items()}
 
 
-def receptive_fields(network: nn.Module, images: Tensor) -> dict[str, tuple[int, int]]:
-    """The receptive field of a cell in the middle of each spatial layer: (height, width) in pixels.
+def receptive_fields(network: nn.Module, images: Tensor) -> dict[str, Field]:
+    """The receptive field of a cell in the middle of each layer: (height, width) in pixels from the first
+    that it can see to the last; "whole" where every cell sees the whole picture, of any size.
 
-    Found by experiment, so that it holds for any module: a row of the picture is set to NaN, and the cells
-    that become NaN can see it. For pictures of more than 32 pixels a side the figures are rounded up to
-    strips. Empty where the network cannot compute in double precision, in which nothing overflows to NaN.
+    Derived from windows, strides and paddings, exactly and at any size. Where that is not possible, as before
+    a transformer's first attention, it is found by trying for pictures of up to 64 pixels a side: a row is
+    set to NaN, and the cells that become NaN can see it. Layers of which neither is possible are left out.
     """
-    network = deepcopy(uncompiled(network)).double()
+    network = uncompiled(network)
+    fields: dict[str, Field] = {}
+    reaches = cell_fields(network, images[:1], layers_of(network))
+    for key, reach in reaches.items():
+        if isinstance(reach, Reach):
+            ends = (side[len(side) // 2] for side in (reach.rows, reach.columns))
+            height, width = (last - first + 1 for first, last in ends)
+            fields[key] = (height, width)
+        elif reach == WHOLE:
+            fields[key] = "whole"
     size = (images.shape[2], images.shape[3])
-    down = _extent(network, images, size, dim=2)
-    across = _extent(network, images, size, dim=3)
-    return {name: (down[name], across[name]) for name in down if name in across}
+    missing = set(layers_of(network)) - {key.partition("#")[0] for key in fields}
+    if missing and max(size) <= MAX_TRIED_SIDE:
+        copy = deepcopy(network).double()  # in which nothing overflows to NaN
+        down, across = _extent(copy, images, size, dim=2), _extent(copy, images, size, dim=3)
+        tried = {key: (down[key], across[key]) for key in down if key in across}
+        fields = {**tried, **fields}
+    return fields
 
 
 def effective_receptive_fields(network: nn.Module, images: Tensor) -> dict[str, float]:
@@ -235,32 +283,6 @@ def effective_receptive_fields(network: nn.Module, images: Tensor) -> dict[str, 
             for key, output in outputs.items()
             if (side := _effective_side(output, images, size)) is not None
         }
-
-
-def probe_accuracy(features: Tensor, labels: Tensor, classes: int) -> float:
-    """The accuracy on the last third of the pictures of a ridge regression trained on the others.
-
-    features  (N, F)
-    labels    int64 (N,); or bool (N, K), where a picture is right when exactly its labels are found
-    """
-    count = max(1, round(len(features) * PROBE_TRAINING))
-    features = features.double()
-    mean, std = features[:count].mean(dim=0), features[:count].std(dim=0, correction=0)
-    features = functional.pad((features - mean) / std.clamp_min(1e-6), (0, 1), value=1.0)
-    targets = shares_of(labels[:count], classes).double()
-    training = features[:count]
-    if count < training.shape[1]:  # the same weights by a smaller system
-        penalty = RIDGE * torch.eye(count, dtype=torch.float64)
-        weights = training.T @ torch.linalg.solve(training @ training.T + penalty, targets)  # (F + 1, K)
-    else:
-        penalty = RIDGE * torch.eye(training.shape[1], dtype=torch.float64)
-        weights = torch.linalg.solve(training.T @ training + penalty, training.T @ targets)  # (F + 1, K)
-    scores = features[count:] @ weights
-    if labels.dim() == 2:
-        right = ((scores >= DECIDED_AT) == labels[count:]).all(dim=1)
-    else:
-        right = scores.argmax(dim=1) == labels[count:]
-    return float(right.double().mean()) if len(right) else 0.0
 
 
 def weight_changes(states: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
@@ -368,14 +390,6 @@ def _indices(flags: Tensor) -> tuple[int, ...]:
     return tuple(torch.nonzero(flags)[:, 0].tolist())
 
 
-def _untrained(classifier: Classifier) -> nn.Module:
-    """The network before training, or with its weights shuffled where that cannot be built."""
-    if classifier.model not in MODELS:
-        return randomised(classifier.network, seed=0)
-    size = (classifier.preprocess.height, classifier.preprocess.width)
-    return build(classifier.model, classifier.preprocess.channels, len(classifier.classes), size, seed=0)
-
-
 @contextmanager
 def _timed(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, float]]:
     """Times every run of `modules` inside the block: seconds by key."""
@@ -404,11 +418,9 @@ def _timed(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, float]]:
 def _extent(network: nn.Module, images: Tensor, size: tuple[int, int], *, dim: int) -> dict[str, int]:
     """How many pixels along `dim` the cell in the middle of each layer can see."""
     side = size[dim - 2]
-    step = -(-side // PROBES_PER_SIDE)
-    starts = range(0, side, step)
-    probes = torch.full((len(starts), *images.shape[1:]), 0.5)
-    for probe, start in zip(probes, starts, strict=True):
-        probe.narrow(dim - 1, start, min(step, side - start)).fill_(float("nan"))
+    probes = torch.full((side, *images.shape[1:]), 0.5)
+    for index, probe in enumerate(probes):
+        probe.narrow(dim - 1, index, 1).fill_(float("nan"))
     try:
         recorded = record(network, probes)
     except (RuntimeError, ValueError, TypeError, NotImplementedError):
@@ -419,7 +431,8 @@ def _extent(network: nn.Module, images: Tensor, size: tuple[int, int], *, dim: i
         if grid is None:
             continue
         middle = grid.maps(output)[:, :, grid.height // 2, grid.width // 2]  # (probes, C)
-        extents[key] = min(side, int(middle.isnan().any(dim=1).sum()) * step)
+        seen = torch.nonzero(middle.isnan().any(dim=1))[:, 0].tolist()
+        extents[key] = seen[-1] - seen[0] + 1 if seen else 0
     return extents
 
 

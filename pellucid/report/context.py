@@ -10,11 +10,13 @@ from pellucid.data.dataset import Splits
 from pellucid.errors import PellucidError
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
+from pellucid.explanation.layer_stats import NetworkStats, layer_statistics
 from pellucid.formatting import chance
 from pellucid.language import translate
 from pellucid.plots import images
 from pellucid.plots.images import Atlas, Cell
-from pellucid.report.evidence import Evidence, gather_evidence
+from pellucid.report.evidence import Evidence, gather_evidence, passes_affordable
+from pellucid.runs.initial import InitialNetwork, initial_network
 from pellucid.runs.run import Run
 
 MAX_ATLAS_CHARACTERS = 2_400_000  # of the data URL that holds the test pictures
@@ -22,6 +24,8 @@ FIRST_PICTURES = 20  # test pictures shown in the order of the test set
 MAX_PICTURES_PER_CONFUSION = 10
 MIN_DECISIONS = 4  # labels shown of a picture with several, at least
 MAX_MATRIX_CLASSES = 30  # more classes become a list of confusions
+MAX_STATISTICS_PICTURES, MIN_STATISTICS_PICTURES = 512, 60  # that layers are measured on
+MAX_STATISTICS_WORK = 16_000_000_000  # multiply-adds of the network over these pictures
 MAX_FURTHER_EXAMPLES = 6  # the three examples, then the worst mistakes; fewer for a large network
 
 
@@ -108,6 +112,25 @@ class ReportContext:
         """The evidence maps of the examples by every method, with test results; for several sections."""
         indices = [example.index for example in self.examples]
         return gather_evidence(self.run.classifier, self.splits.test, indices)
+
+    @cached_property
+    def initial_network(self) -> InitialNetwork | None:
+        """The network before its first step; None where its weights were not kept."""
+        return initial_network(self.run)
+
+    @cached_property
+    def layer_statistics(self) -> NetworkStats:
+        """The statistics of every layer on test pictures drawn at random, each class in its share; for
+        several sections."""
+        run, test, initial = self.run, self.splits.test, self.initial_network
+        affordable = passes_affordable(run.classifier, test, MAX_STATISTICS_WORK)
+        return layer_statistics(
+            run.classifier,
+            test,
+            pictures=max(MIN_STATISTICS_PICTURES, min(MAX_STATISTICS_PICTURES, affordable)),
+            seed=run.recipe.seed,
+            untrained=None if initial is None else initial.network,
+        )
 
     @cached_property
     def examples(self) -> list[Example]:

@@ -5,20 +5,20 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from pellucid.evaluation.metrics import wilson
 from pellucid.explanation.layer_names import layer_title
-from pellucid.explanation.layer_stats import CAVEATS, LayerStats, layer_statistics
-from pellucid.formatting import figure
+from pellucid.explanation.layer_stats import CAVEATS, Field, LayerStats, NetworkStats
+from pellucid.formatting import figure, percent
 from pellucid.language import translate
 from pellucid.plots.charts import log_chart
 from pellucid.plots.images import Atlas
 from pellucid.report.context import ReportContext
-from pellucid.report.evidence import passes_affordable
+from pellucid.runs.initial import InitialNetwork
 from pellucid.training.diagnostics import LayerDiagnostics
 
-MAX_PICTURES, MIN_PICTURES = 512, 60  # test pictures that statistics are computed on
-MAX_MULTIPLY_ADDS = 16_000_000_000  # of the network over these pictures
 MAX_CHANNELS_NAMED = 8  # per layer and kind
 MAX_CURVES = 9  # layers drawn by epoch
+MAX_LEADING = 3  # layers that are named where most can be read from several
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ChannelList:
 class LayerRow:
     """One layer's row of the table.
 
-    receptive_field  width x height in pixels; None where there is none
+    receptive_field  width x height in pixels, or in words
     effective_field  side in pixels of the part that matters in practice; None where there is none
     judged           whether channels were counted: dead, always on, twins
     probe            accuracy 0..1 of a linear probe on the layer
@@ -46,7 +46,7 @@ class LayerRow:
     parameters: int
     multiply_adds: int
     milliseconds: str
-    receptive_field: str | None
+    receptive_field: str
     effective_field: str | None
     judged: bool
     dead: ChannelList
@@ -75,7 +75,8 @@ class DiagnosticsRow:
 class LayerStatsSection:
     """Every layer: shape, cost, receptive field, wasted channels, probe; gradient and update by epoch.
 
-    best_probe   the layer whose probe is most accurate, with that accuracy
+    probes       from which layers most can be read, in a sentence; "" without any
+    untrained    what the untrained network of the table is, in a sentence
     caveats      by what they are about: channels, probe, field
     several_labels  whether pictures can have several labels; a probe is right when all of them are
     """
@@ -88,7 +89,8 @@ class LayerStatsSection:
     dead: int
     always_on: int
     twins: int
-    best_probe: tuple[str, float] | None
+    probes: str
+    untrained: str
     charts: list[Markup]
     diagnostics: list[DiagnosticsRow]
     caveats: Mapping[str, str]
@@ -98,12 +100,8 @@ class LayerStatsSection:
 
 def gather(context: ReportContext) -> LayerStatsSection:
     """Every layer: shape, cost, receptive field, wasted channels, probe; gradient and update by epoch."""
-    run, test = context.run, context.splits.test
-    affordable = passes_affordable(run.classifier, test, MAX_MULTIPLY_ADDS)
-    pictures = max(MIN_PICTURES, min(MAX_PICTURES, affordable))
-    found = layer_statistics(run.classifier, test, pictures=pictures, seed=run.recipe.seed)
+    run, found = context.run, context.layer_statistics
     judged = [layer for layer in found.layers if layer.judged]
-    probes = [(layer_title(layer.name), layer.probe) for layer in judged if layer.probe is not None]
     return LayerStatsSection(
         layers=[_row(layer) for layer in found.layers],
         pictures=found.pictures,
@@ -113,7 +111,8 @@ def gather(context: ReportContext) -> LayerStatsSection:
         dead=sum(len(layer.dead) for layer in judged),
         always_on=sum(len(layer.always_on) for layer in judged),
         twins=sum(len(layer.duplicates) for layer in judged),
-        best_probe=max(probes, key=lambda probe: probe[1], default=None),
+        probes=_leading(found),
+        untrained=_untrained(context.initial_network),
         charts=[Markup(chart) for chart in _charts(run.diagnostics())],
         diagnostics=[
             DiagnosticsRow(entry.epoch, entry.layer, figure(entry.gradient_norm), figure(entry.update_ratio))
@@ -132,7 +131,7 @@ def _row(layer: LayerStats) -> LayerRow:
         parameters=layer.parameters,
         multiply_adds=layer.multiply_adds,
         milliseconds=f"{layer.seconds * 1000:.3f}",
-        receptive_field=None if layer.field is None else f"{layer.field[1]} × {layer.field[0]}",
+        receptive_field=_field(layer.field),
         effective_field=None if layer.effective_field is None else f"{layer.effective_field:.1f}",
         judged=layer.judged,
         dead=_channel_list(layer.dead),
@@ -140,6 +139,65 @@ def _row(layer: LayerStats) -> LayerRow:
         twins=_channel_list([f"{twin.first} = {twin.second}" for twin in layer.duplicates]),
         probe=layer.probe,
         untrained_probe=layer.untrained_probe,
+    )
+
+
+def _field(found: Field | None) -> str:
+    if found is None:
+        return translate("unknown")
+    return translate("all") if found == "whole" else f"{found[1]} × {found[0]}"
+
+
+def _leading(found: NetworkStats) -> str:
+    """From which layer most can be read; where the lead of none is beyond chance, from which of them."""
+    leading = [layer for layer in found.layers if layer.name in found.leading and layer.probe is not None]
+    shares = sorted(layer.probe or 0.0 for layer in leading)
+    names = [layer_title(layer.name) for layer in leading]
+    if not leading:
+        return ""
+    if len(leading) == 1:
+        low, high = (percent(end) for end in wilson(shares[0], found.pictures))
+        return translate(
+            "Most can be read from %(layer)s: a linear probe on it is right on %(share)s, 95 %% interval "
+            "%(low)s to %(high)s.",
+            layer=names[0], share=percent(shares[0]), low=low, high=high,
+        )  # fmt: skip
+    values = {"low": percent(shares[0]), "high": percent(shares[-1]), "pictures": f"{found.pictures:,}"}
+    if len(leading) > MAX_LEADING:
+        return translate(
+            "On %(pictures)s pictures no layer leads: linear probes on %(count)s of them read about as much, "
+            "right on %(low)s to %(high)s.",
+            count=len(leading), **values,
+        )  # fmt: skip
+    return translate(
+        "Most can be read from %(layers)s, about equally on %(pictures)s pictures: linear probes on them are "
+        "right on %(low)s to %(high)s.",
+        layers=translate(" and ").join(names), **values,
+    )  # fmt: skip
+
+
+def _untrained(initial: InitialNetwork | None) -> str:
+    """What the untrained network of the table is."""
+    if initial is None:
+        return translate(
+            "Of the untrained network nothing is shown: this run did not keep its first weights."
+        )
+    if initial.source == "published":
+        return translate(
+            "The untrained network has the published weights, and a last layer drawn by the run's seed."
+        )
+    if initial.warm:
+        return translate(
+            "The untrained network is this one before its first step, with the weights it took from an "
+            "earlier run, rounded to 16 bits."
+        )
+    if initial.source == "snapshot":
+        return translate(
+            "The untrained network is this one before its first step, its weights rounded to 16 bits."
+        )
+    return translate(
+        "The untrained network is this one before its first step: the same weights, drawn again by the "
+        "run's seed."
     )
 
 

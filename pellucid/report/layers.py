@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from pellucid.errors import PellucidError
 from pellucid.explanation.activations import record
 from pellucid.explanation.layer_names import LayerGroup, grouped, layer_title
-from pellucid.formatting import figure
-from pellucid.inference import batch_size, scaled
+from pellucid.explanation.layer_stats import NetworkStats
+from pellucid.formatting import figure, percent
+from pellucid.inference import scaled
 from pellucid.language import translate
 from pellucid.plots.images import (
     SIGNED,
@@ -29,8 +30,6 @@ from pellucid.report.evidence import EvidenceMap
 
 MAX_LAYERS_CHARACTERS, MAX_RECEIVED_CHARACTERS = 1_000_000, 300_000  # of data URLs
 MAX_NAMED_CLASSES = 12  # of a last layer whose units are named
-MAX_SILENT_PICTURES = 500  # that silent channels are counted on
-MAX_SILENT_VALUES = 300_000_000  # layer outputs computed for that
 MAX_CHANNELS, MAX_FOLDED_CHANNELS = 64, 16  # shown of a layer with maps; fewer where there are many layers
 MAX_GRID_SIDE = 372  # pixels of one example's channels, three of which stand side by side
 MAX_UNITS = 256  # shown of a layer without
@@ -112,7 +111,7 @@ class FirstKernels:
 
 @dataclass(frozen=True)
 class SilentLayer:
-    """A layer with channels that no picture activates: their number, of all its `channels`."""
+    """A layer with dead channels, which put out the same on every picture: how many, of its `channels`."""
 
     name: str
     title: str
@@ -127,6 +126,12 @@ class SilentChannels:
     checked: int
     layers: list[SilentLayer]
     channels: int
+
+    @property
+    def limit(self) -> str:
+        """The share of such pictures to which a silent channel may yet respond, with 95 % confidence: what
+        none of so many leaves open, about three of them (Hanley and Lippman-Hand 1983)."""
+        return percent(1 - 0.05 ** (1 / max(1, self.checked)))
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,9 @@ def gather(context: ReportContext) -> LayersSection:
     classes = context.evaluation.classes
     if layers and layers[-1].kind == "units" and len(classes) <= MAX_NAMED_CLASSES:
         layers[-1] = _with_classes(layers[-1], classes)
-    silent = silent_channels(network, test.images)
+    silent = SilentChannels(0, [], 0)
+    with suppress(Exception):  # the section on layer statistics says what went wrong
+        silent = silent_channels(context.layer_statistics)
     kernels = first_kernels(network)
     maps: tuple[EvidenceMap | None, ...] = (None,) * len(images)
     supported, method, remark = False, "", ""
@@ -343,28 +350,12 @@ def first_kernels(network: nn.Module) -> FirstKernels | None:
     )
 
 
-def silent_channels(network: nn.Module, images: Tensor) -> SilentChannels:
-    """The channels that none of the pictures activates.
-
-    Only layers with maps and weights of their own count: a pooling is as silent as what it pools.
-    """
-    first = record(network, scaled(images[:1]))
-    layers = [
-        name
-        for name, maps in first.items()
-        if maps.dim() == 4 and "#" not in name and _has_weights(network, name)
+def silent_channels(stats: NetworkStats) -> SilentChannels:
+    """The channels that are dead: none of the pictures changes what they put out."""
+    judged = [layer for layer in stats.layers if layer.judged]
+    silent = [
+        SilentLayer(layer.name, layer_title(layer.name), len(layer.dead), layer.channels)
+        for layer in judged
+        if layer.dead
     ]
-    affordable = MAX_SILENT_VALUES // sum(maps.numel() for maps in first.values())
-    checked = min(len(images), max(3, min(MAX_SILENT_PICTURES, affordable)))
-    highest: dict[str, Tensor] = {}
-    for part in torch.split(images[:checked], batch_size(network, images)):
-        recorded = record(network, scaled(part))
-        for name in layers:
-            peak = recorded[name].amax(dim=(0, 2, 3))  # (C,)
-            highest[name] = torch.maximum(highest[name], peak) if name in highest else peak
-    counted = [
-        SilentLayer(name, layer_title(name), int((peak <= 0).sum()), len(peak))
-        for name, peak in highest.items()
-    ]
-    channels = sum(layer.channels for layer in counted)
-    return SilentChannels(checked, [layer for layer in counted if layer.silent], channels)
+    return SilentChannels(stats.pictures, silent, sum(layer.channels for layer in judged))

@@ -1,25 +1,25 @@
 """Layer statistics are what arithmetic says: costs, receptive fields, dead and duplicate channels, probes."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
 import torch
-from sklearn.linear_model import Ridge
 from torch import nn
 from torch.nn import functional
 
 from pellucid.classifier import Classifier
-from pellucid.data.dataset import Splits
+from pellucid.data.dataset import Dataset, Splits
 from pellucid.errors import UsageError
+from pellucid.explanation.activations import layers_of, record
 from pellucid.explanation.layer_stats import (
-    RIDGE,
     effective_receptive_fields,
     gradient_norms,
     layer_seconds,
     layer_statistics,
     multiply_adds,
-    probe_accuracy,
     receptive_fields,
+    stratified_order,
     weight_changes,
 )
 from pellucid.models import build
@@ -46,6 +46,9 @@ def test_fields_of_view_are_those_of_arithmetic() -> None:
         "pool1": (4, 4),
         "conv2": (8, 8),
         "pool2": (10, 10),
+        "dense1": "whole",
+        "dropout": "whole",
+        "dense2": "whole",
     }
     strided = nn.Sequential(
         nn.Conv2d(1, 2, (3, 5), padding=(1, 2)), nn.Conv2d(2, 2, 3, stride=2), nn.Conv2d(2, 2, 3)
@@ -53,9 +56,9 @@ def test_fields_of_view_are_those_of_arithmetic() -> None:
     assert receptive_fields(strided, torch.rand(1, 1, 32, 32)) == {"0": (3, 5), "1": (5, 7), "2": (9, 11)}
     dilated = nn.Sequential(nn.Conv2d(1, 2, 3, dilation=3, padding=3), nn.AvgPool2d(2))
     assert receptive_fields(dilated, torch.rand(1, 1, 20, 20))["0"] == (
-        3,
-        3,
-    )  # three rows are seen, not seven
+        7,
+        7,
+    )  # from the first row to the last
 
 
 def test_a_transformer_sees_the_whole_picture_after_its_first_attention() -> None:
@@ -64,11 +67,58 @@ def test_a_transformer_sees_the_whole_picture_after_its_first_attention() -> Non
     assert found["block1.self_attn"] == found["block2.norm1"] == (8, 8)
 
 
-def test_large_pictures_are_tried_in_steps() -> None:
-    network = nn.Sequential(nn.Conv2d(1, 2, 9, padding=4))
-    height, width = receptive_fields(network, torch.rand(1, 1, 100, 70))["0"]
-    assert 9 <= height <= 9 + 2 * 4
-    assert 9 <= width <= 9 + 2 * 3
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("tutorial", (33, 70)),
+        ("compact", (28, 28)),
+        ("compact", (90, 131)),
+        ("resnet", (32, 32)),
+        ("resnet", (72, 80)),
+    ],
+)
+def test_fields_of_view_are_exact_for_every_network_at_every_size(name: str, size: tuple[int, int]) -> None:
+    """The oracle sets one row, then one column to NaN, and looks which cells in the middle become NaN."""
+    images = torch.rand(1, 1, *size)
+    network = build(name, 1, 10, size, seed=1).eval()
+    found = receptive_fields(network, images)
+    assert set(found) == set(layers_of(network))
+    tried = {key: list[int]() for key in found}
+    for axis, side in enumerate(size):
+        probes = torch.full((side, 1, *size), 0.5, dtype=torch.float64)
+        for index, probe in enumerate(probes):
+            probe.select(1 + axis, index).fill_(float("nan"))
+        for key, output in record(deepcopy(network).double(), probes).items():
+            if output.dim() == 4:
+                middle = output[:, :, output.shape[2] // 2, output.shape[3] // 2]
+                seen = torch.nonzero(middle.isnan().any(dim=1))[:, 0]
+                tried[key].append(int(seen[-1] - seen[0]) + 1)
+    for key, sides in tried.items():
+        assert found[key] == "whole" or list(found[key]) == sides, key
+        if found[key] == "whole" and sides:
+            assert sides == list(size), key
+
+
+def test_the_first_convolution_of_large_pictures_sees_three_by_three() -> None:
+    network = build("tutorial", 3, 10, (224, 224), seed=1)
+    fields = receptive_fields(network, torch.rand(1, 3, 224, 224))
+    assert fields["conv1"] == (3, 3)
+    assert fields["pool2"] == (10, 10)
+
+
+def test_a_field_that_cannot_be_derived_is_tried_where_pictures_are_small_and_else_left_out() -> None:
+    class Rolled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 3, padding=1)
+            self.after = nn.Conv2d(2, 2, 1)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.after(torch.roll(self.conv(images), 1, dims=2)).flatten(1)
+
+    network = seeded(Rolled)
+    assert receptive_fields(network, torch.rand(1, 1, 16, 16)) == {"conv": (3, 3), "after": (3, 3)}
+    assert receptive_fields(network, torch.rand(1, 1, 80, 80)) == {"conv": (3, 3)}
 
 
 def test_the_effective_field_is_within_the_theoretical_one() -> None:
@@ -76,8 +126,8 @@ def test_the_effective_field_is_within_the_theoretical_one() -> None:
     limits, seen = receptive_fields(network, images), effective_receptive_fields(network, images)
     assert seen["stem"] == pytest.approx(3, abs=1)
     for name, side in seen.items():
-        if name in limits:
-            assert 0 <= side <= max(limits[name]), name
+        limit = limits.get(name, "whole")
+        assert 0 <= side <= (16 if limit == "whole" else max(limit)), name
 
 
 def test_dead_always_on_and_twin_channels_are_found(reader: Classifier, digits: Splits) -> None:
@@ -96,49 +146,34 @@ def test_dead_always_on_and_twin_channels_are_found(reader: Classifier, digits: 
 
 def test_a_healthy_network_is_described_layer_by_layer(reader: Classifier, digits: Splits) -> None:
     with unchanged(reader.network, digits.test.images[:1]):
-        stats = layer_statistics(reader, digits.test)
+        stats = layer_statistics(reader, digits.test, untrained=build("tutorial", 1, 10, (8, 8), seed=3))
     layers = {layer.name: layer for layer in stats.layers}
     assert stats.parameters == sum(weight.numel() for weight in reader.network.parameters())
     assert stats.multiply_adds == sum(layer.multiply_adds for layer in stats.layers)
     assert layers["conv2"].shape == (32, 4, 4)
     assert layers["conv1"].field == (3, 3)
-    assert layers["dense1"].field is None
+    assert layers["dense1"].field == "whole"
+    assert {layer.name for layer in stats.layers if layer.judged} >= set(stats.leading)
     assert layers["dense1"].probe is not None
     assert layers["dense1"].untrained_probe is not None
     assert layers["dense1"].probe > 0.9
     assert layers["dense1"].probe > layers["dense1"].untrained_probe
+    assert layer_statistics(reader, digits.test).layers[0].untrained_probe is None
     with pytest.raises(UsageError, match="at least 3 pictures for layer statistics"):
         layer_statistics(reader, digits.test.subset(torch.arange(2)))
 
 
-def test_probes_are_scikit_learns_ridge_regression() -> None:
-    generator = torch.Generator().manual_seed(1)
-    labels = torch.randint(0, 3, (90,), generator=generator)
-    features = torch.randn(90, 6, generator=generator) + functional.one_hot(labels, 6)
-    mean, spread = features[:60].mean(dim=0), features[:60].std(dim=0, correction=0)
-    scaled = ((features - mean) / spread).double()
-    wanted = functional.one_hot(labels[:60], 3)
-    model = Ridge(RIDGE, fit_intercept=False)
-    known, asked = (functional.pad(part, (0, 1), value=1.0) for part in (scaled[:60], scaled[60:]))
-    guesses = torch.from_numpy(model.fit(known, wanted).predict(asked)).argmax(dim=1)
-    assert probe_accuracy(features, labels, 3) == pytest.approx(
-        float((guesses == labels[60:]).double().mean())
-    )
-
-
-def test_a_probe_with_more_features_than_pictures_is_the_same_regression() -> None:
-    generator = torch.Generator().manual_seed(6)
-    labels = torch.arange(30) % 3
-    features = torch.randn(30, 80, generator=generator)
-    features[:, 0] += labels
-    training = features[:20].double()
-    known = (training - training.mean(dim=0)) / training.std(dim=0, correction=0)
-    asked = (features[20:].double() - training.mean(dim=0)) / training.std(dim=0, correction=0)
-    known, asked = (functional.pad(part, (0, 1), value=1.0) for part in (known, asked))
-    system = known.T @ known + 10 * torch.eye(81, dtype=torch.float64)
-    weights = torch.linalg.solve(system, known.T @ functional.one_hot(labels[:20], 3).double())
-    right = ((asked @ weights).argmax(dim=1) == labels[20:]).double().mean()
-    assert probe_accuracy(features, labels, 3) == pytest.approx(float(right))
+def test_a_sample_has_every_class_in_its_share_however_the_pictures_are_sorted() -> None:
+    labels = torch.tensor([0] * 600 + [1] * 300 + [2] * 100)  # a folder, class after class
+    images = torch.zeros(1000, 1, 2, 2, dtype=torch.uint8)
+    dataset = Dataset(images, labels, ("a", "b", "c"), [str(n) for n in range(1000)])
+    order = stratified_order(dataset, seed=1)
+    assert sorted(order.tolist()) == list(range(1000))
+    for part in (order[:100], order[300:400], order[900:]):
+        counts = torch.bincount(labels[part], minlength=3)
+        assert (counts - torch.tensor([60, 30, 10])).abs().max() <= 1
+    assert torch.equal(order, stratified_order(dataset, seed=1))
+    assert not torch.equal(order, stratified_order(dataset, seed=2))
 
 
 def test_changes_of_weights_and_gradients_are_measured(reader: Classifier, digits: Splits) -> None:

@@ -45,7 +45,7 @@ def test_costs_are_those_of_the_arithmetic(found: layer_stats.LayerStatsSection)
     assert rows["dense2"].parameters == int(rows["dense1"].shape) * 4 + 4
     assert rows["dense2"].multiply_adds == int(rows["dense1"].shape) * 4
     assert rows["conv1"].receptive_field == "3 × 3"
-    assert rows["dense1"].receptive_field is None
+    assert rows["dense1"].receptive_field == "all"
     assert found.multiply_adds == sum(row.multiply_adds for row in found.layers)
     assert found.pictures == 48
 
@@ -82,12 +82,39 @@ def test_of_many_channels_the_first_are_named_and_the_others_counted(context: Re
     assert rows["1"].dead == layer_stats.ChannelList(12, "0, 1, 2, 3, 4, 5, 6, 7 and 4 more")
 
 
-def test_the_best_probe_is_the_most_accurate(found: layer_stats.LayerStatsSection) -> None:
-    probes = {row.name: row.probe for row in found.layers if row.judged and row.probe is not None}
-    assert found.best_probe is not None
-    name, accuracy = found.best_probe
-    assert accuracy == max(probes.values()) == probes[name]
-    assert all(0 <= probe <= 1 for probe in probes.values())
+def test_a_layer_is_named_where_it_leads_and_several_where_none_does(
+    context: ReportContext, found: layer_stats.LayerStatsSection
+) -> None:
+    stats = context.layer_statistics
+    shares = {layer.name: layer.probe or 0.0 for layer in stats.layers}
+    best = max((layer.name for layer in stats.layers if layer.judged), key=lambda name: shares[name])
+    assert best in stats.leading
+
+    def sentence(*names: str) -> str:
+        other = replace(context)
+        other.__dict__["layer_statistics"] = replace(stats, leading=names)
+        return layer_stats.gather(other).probes
+
+    assert sentence("dense2").startswith("Most can be read from dense2: a linear probe on it is right on ")
+    assert ", 95 % interval " in sentence("dense2")
+    assert "from dense1 and dense2, about equally on 48 pictures" in sentence("dense1", "dense2")
+    assert "no layer leads: linear probes on 4 of them" in sentence("conv1", "conv2", "dense1", "dense2")
+    assert sentence() == ""
+
+
+def test_headline_layers_and_table_count_the_same_channels_on_the_same_pictures(page: str) -> None:
+    headline = re.search(r"channels</a> stayed silent on (\d+) test pictures", page)
+    table = re.search(r"On (\d+) test pictures:", page)
+    assert headline is not None
+    assert table is not None
+    assert headline[1] == table[1] == "48"
+    assert "With 95 % confidence it responds to fewer than 6.1 % of such pictures." in page
+
+
+def test_the_untrained_network_is_the_run_s_own(context: ReportContext) -> None:
+    assert "the same weights, drawn again by the run's seed" in layer_stats.gather(context).untrained
+    rows = layer_stats.gather(with_network(context, Wasteful(16, 4)))
+    assert rows.untrained
 
 
 def test_diagnostics_are_the_rows_of_the_table(

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pellucid.explanation.activations import record
+from pellucid.explanation.layer_stats import LayerStats, NetworkStats
 from pellucid.formatting import figure
 from pellucid.inference import scaled
 from pellucid.models import build
@@ -93,14 +94,16 @@ def test_many_channels_and_large_maps_are_cut_down_and_said_so(network: nn.Modul
     assert (atlases["layer0"].width, atlases["layer0"].height) == (56, 56)
 
 
-def test_channels_that_no_picture_excites_are_counted(network: nn.Module) -> None:
-    with torch.no_grad():
-        network.conv1.weight[[2, 5]] = 0
-        network.conv1.bias[[2, 5]] = -1
-    images = torch.randint(0, 256, (120, 1, 16, 16), dtype=torch.uint8)
-    found = silent_channels(network, images)
-    assert (found.checked, found.channels) == (120, 48)
-    assert SilentLayer("conv1", "conv1", 2, 16) in found.layers
+def test_channels_that_no_picture_excites_are_counted_layer_by_layer() -> None:
+    layers = [
+        LayerStats("conv1", (16, 8, 8), 16, 160, 1, 0.0, dead=(2, 5)),
+        LayerStats("pool1", (16, 4, 4), 16, 0, 0, 0.0, dead=(2, 5), judged=False),
+        LayerStats("dense1", (80,), 80, 9000, 1, 0.0),
+    ]
+    found = silent_channels(NetworkStats(tuple(layers), 500))
+    assert (found.checked, found.channels) == (500, 96)  # a pooling is as silent as what it pools
+    assert found.layers == [SilentLayer("conv1", "conv1", 2, 16)]
+    assert found.limit == "0.6 %"  # three of 500
 
 
 def test_kernels_are_drawn_only_when_they_are_pictures_of_the_input(network: nn.Module) -> None:
@@ -119,7 +122,6 @@ def test_a_network_that_is_one_module_can_be_looked_into() -> None:
     images = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
     layers, _ = pictured_layers(network, distinct(record(network, scaled(images))), budget=PLENTY)
     assert [layer.description for layer in layers] == ["2 channels of 6 × 6"]
-    assert silent_channels(network, images).channels == 2
 
 
 def test_every_channel_of_every_convolution_is_shown(page: str) -> None:
