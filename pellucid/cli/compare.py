@@ -63,7 +63,7 @@ def _print(comparison: "Comparison", output: Output) -> None:
         )
         output.line(f"  {source}: {answers}; it is '{label}'")
     similarity = comparison.similarity
-    output.line(f"Similarity of their layers on {comparison.compared:,} pictures, from 0 to 1 (linear CKA):")
+    output.line(f"Similarity of their layers on {comparison.compared:,} pictures, about 0 to 1 (linear CKA):")
     wide = max(8, *(len(name) + 2 for name in similarity.columns))
     output.line(" " * 14 + "".join(f"{name:>{wide}}" for name in similarity.columns))
     for name, row in zip(similarity.rows, similarity.matrix.tolist(), strict=True):

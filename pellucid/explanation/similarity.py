@@ -1,9 +1,11 @@
 """Similarity of two networks: their layers, channels and predictions compared."""
 
+import math
 from dataclasses import dataclass
 
 import torch
 from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
+from scipy.stats import t as student_t  # type: ignore[import-untyped]
 from torch import Tensor
 
 from pellucid.classifier import Classifier
@@ -12,7 +14,7 @@ from pellucid.explanation.activations import record, recordable
 from pellucid.inference import scaled
 
 CELLS = 4  # layers are compared after averaging their maps to at most 4 x 4 cells
-RESAMPLINGS = 50
+IDENTICAL = 1 - 1e-9  # a similarity above which there is nothing to be unsure of
 
 CAVEAT = (
     "Similar by this measure does not mean similar in behaviour, nor the reverse (Davari et al., "
@@ -22,9 +24,10 @@ CAVEAT = (
 
 @dataclass(frozen=True, eq=False)
 class LayerSimilarity:
-    """Linear CKA, 0..1, between every layer of one network (row) and every layer of another (column).
+    """Linear CKA, without its bias, of every layer of one network (row) with every layer of another (column):
+    1 where one is a rotation and scaling of the other, about 0 where they have nothing in common.
 
-    intervals  for layers of the same name, the 95 % interval over resampled pictures
+    intervals  for layers of the same name, the 95 % interval for other pictures of the same kind
     """
 
     rows: tuple[str, ...]
@@ -57,26 +60,37 @@ class Disagreement:
 
 
 def linear_cka(first: Tensor, second: Tensor) -> float:
-    """Linear centred kernel alignment of two sets of features (N, ...) of the same pictures, 0..1
-    (Kornblith et al., arXiv:1905.00414): 1 where one is a rotation and scaling of the other."""
-    return _alignment(_kernel(first), _kernel(second))
+    """Linear centred kernel alignment of two sets of features (N, ...) of the same pictures, N of 4 or more,
+    -1..1 (Kornblith et al., arXiv:1905.00414): 1 where one is a rotation and scaling of the other.
+
+    Its three sums are the unbiased ones of Song et al. (JMLR 13:1393): features of few pictures that have
+    nothing in common give about 0, where the usual ones give the more, the more features there are.
+    """
+    ours, theirs = _kernel(first), _kernel(second)
+    return float(_alignment(_product(ours, theirs), _product(ours, ours), _product(theirs, theirs)))
 
 
-def compare_layers(
-    first: Classifier, second: Classifier, images: Tensor, *, seed: int = 0
-) -> LayerSimilarity:
+def compare_layers(first: Classifier, second: Classifier, images: Tensor) -> LayerSimilarity:
     """The similarity of the layers of two classifiers on uint8 pictures (N, C, H, W), N from 10 to about 500.
 
-    `seed` draws the resamples of the intervals. Raises UsageError for fewer pictures.
+    Raises UsageError for fewer pictures.
     """
     if len(images) < 10:
         raise UsageError(f"Expected at least 10 pictures to compare layers on; got {len(images)}.")
     ours, theirs = _kernels(first, images), _kernels(second, images)
-    matrix = torch.tensor([[_alignment(row, column) for column in theirs.values()] for row in ours.values()])
-    generator = torch.Generator().manual_seed(seed)
-    draws = torch.randint(len(images), (RESAMPLINGS, len(images)), generator=generator)
-    shared = [name for name in ours if name in theirs]
-    intervals = {name: _interval(ours[name], theirs[name], draws) for name in shared}
+    our_own, their_own = (
+        {name: _product(kernel, kernel) for name, kernel in kernels.items()} for kernels in (ours, theirs)
+    )
+    matrix = torch.tensor(
+        [
+            [
+                _alignment(_product(ours[row], theirs[column]), our_own[row], their_own[column])
+                for column in theirs
+            ]
+            for row in ours
+        ]
+    )
+    intervals = {name: _interval(ours[name], theirs[name]) for name in ours if name in theirs}
     return LayerSimilarity(tuple(ours), tuple(theirs), matrix, intervals)
 
 
@@ -122,7 +136,7 @@ def disagreements(first: Classifier, second: Classifier, images: Tensor) -> list
 
 
 def _kernels(classifier: Classifier, images: Tensor) -> dict[str, Tensor]:
-    """The centred Gram matrix (N, N) of the pictures, by layer."""
+    """The Gram matrix (N, N) of the pictures, by layer, with zeros for each picture with itself."""
     outputs: dict[str, list[Tensor]] = {}
     size = recordable(classifier.network, images, 64)
     for start in range(0, len(images), size):
@@ -134,8 +148,8 @@ def _kernels(classifier: Classifier, images: Tensor) -> dict[str, Tensor]:
 
 def _kernel(features: Tensor) -> Tensor:
     flat = features.flatten(1).double()  # (N, F)
-    flat = flat - flat.mean(dim=0)
-    return flat @ flat.T
+    flat = flat - flat.mean(dim=0)  # changes no result, and keeps the numbers small
+    return (flat @ flat.T).fill_diagonal_(0)
 
 
 def _averaged(output: Tensor) -> Tensor:
@@ -145,21 +159,42 @@ def _averaged(output: Tensor) -> Tensor:
     return torch.nn.functional.adaptive_avg_pool2d(output, size)
 
 
-def _alignment(first: Tensor, second: Tensor) -> float:
-    norms = first.norm() * second.norm()
-    return float((first * second).sum() / norms) if norms > 0 else 0.0
+def _product(first: Tensor, second: Tensor) -> Tensor:
+    """The unbiased product of two kernels (N, N) with zero diagonals (Song et al., JMLR 13:1393)."""
+    count, ours, theirs = len(first), first.sum(dim=1), second.sum(dim=1)
+    whole = ours.sum() * theirs.sum() / ((count - 1) * (count - 2))
+    return ((first * second).sum() + whole - 2 / (count - 2) * (ours @ theirs)) / (count * (count - 3))
 
 
-def _interval(first: Tensor, second: Tensor, draws: Tensor) -> tuple[float, float]:
-    values = torch.tensor(
-        [_alignment(_recentred(first, draw), _recentred(second, draw)) for draw in draws], dtype=torch.float64
-    )
-    return float(values.quantile(0.025)), float(values.quantile(0.975))
+def _products_without_each(first: Tensor, second: Tensor) -> Tensor:
+    """`_product` of all pictures but each one in turn, (N,)."""
+    count = len(first) - 1
+    products, ours, theirs = (first * second).sum(dim=1), first.sum(dim=1), second.sum(dim=1)  # (N,) each
+    # All sums without a picture follow from its row: nothing is added up twice.
+    trace = products.sum() - 2 * products
+    whole = (ours.sum() - 2 * ours) * (theirs.sum() - 2 * theirs) / ((count - 1) * (count - 2))
+    crossed = ours @ theirs - ours * theirs - second @ ours - first @ theirs + products
+    return (trace + whole - 2 / (count - 2) * crossed) / (count * (count - 3))
 
 
-def _recentred(kernel: Tensor, draw: Tensor) -> Tensor:
-    drawn = kernel[draw][:, draw]
-    return drawn - drawn.mean(dim=0) - drawn.mean(dim=1, keepdim=True) + drawn.mean()
+def _alignment(both: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """CKA -1..1 of the product of two kernels and of each with itself; 0 where one is constant."""
+    norms = (first.clamp_min(0) * second.clamp_min(0)).sqrt()
+    return torch.where(norms > 0, both / norms.clamp_min(1e-300), 0.0).clamp(-1, 1)
+
+
+def _interval(first: Tensor, second: Tensor) -> tuple[float, float]:
+    """The 95 % interval by the jackknife, on Fisher's scale (Arvesen 1969, Annals of Mathematical Statistics
+    40:2076): it always contains the value. Pictures drawn again would make every pair look more alike."""
+    pairs = ((first, second), (first, first), (second, second))
+    value = float(_alignment(*(_product(*pair) for pair in pairs)))
+    if abs(value) > IDENTICAL or value == 0:
+        return value, value
+    without = _alignment(*(_products_without_each(*pair) for pair in pairs))  # (N,)
+    scale, count = without.clamp(-IDENTICAL, IDENTICAL).atanh(), len(without)
+    spread = float(((scale - scale.mean()).square().sum() * (count - 1) / count).sqrt())
+    half = float(student_t.ppf(0.975, count - 1)) * spread
+    return math.tanh(math.atanh(value) - half), math.tanh(math.atanh(value) + half)
 
 
 def _same_size(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ def test_what_is_printed_is_what_the_library_finds(place: Path, ran: Ran) -> Non
     for name, row, line in zip(names, found.similarity.matrix.tolist(), lines[head + 1 :], strict=False):
         assert line.split() == [name, *(f"{value:.2f}" for value in row)]
     assert lines[head - 1] == (
-        f"Similarity of their layers on {found.compared} pictures, from 0 to 1 (linear CKA):"
+        f"Similarity of their layers on {found.compared} pictures, about 0 to 1 (linear CKA):"
     )
     mean = found.mean_correlation("conv1")
     assert f"  conv1: 16 channels paired, mean correlation {mean:.2f}" in lines
