@@ -90,12 +90,12 @@ plots/figures.py
 explanation/__init__.py
 explanation/activations.py
 explanation/attribution.py
+explanation/chance.py
 explanation/channels.py
 explanation/explanation.py
 explanation/faithfulness.py
 explanation/counterfactual.py
 explanation/neighbours.py
-explanation/chance.py
 explanation/probes.py
 explanation/trace.py
 explanation/layer_stats.py

@@ -20,6 +20,8 @@ from pellucid.explanation.channels import (
     accuracies,
     accuracy_changes,
     at_random,
+    beyond_chance_of_one,
+    change_p_values,
     channel_maxima,
     rank_pictures,
 )
@@ -52,6 +54,19 @@ class ChannelQuestion:
         return ChannelQuestion(*CHANNEL_QUESTION.unpack(body))
 
 
+@dataclass(frozen=True)
+class Without:
+    """What is lost without a channel, on so many pictures; None where there was time for too few.
+
+    accuracy_change  overall and by class, in tenths of a point
+    beyond_chance    which of these changes are beyond chance, corrected for all channels of the network
+    """
+
+    pictures: int
+    accuracy_change: list[int] | None
+    beyond_chance: list[int] | None
+
+
 class ChannelCounter:
     """Runs the test pictures of one run through its network, a slice at a time, and counts per channel."""
 
@@ -64,7 +79,7 @@ class ChannelCounter:
         self.maxima: dict[int, list[Tensor]] = {}
         self.ranges: dict[int, tuple[float, float]] = {}
         self.tables: dict[int, dict[str, Any]] = {}
-        self.without: dict[tuple[int, int], tuple[int, list[int] | None]] = {}
+        self.without: dict[tuple[int, int], Without] = {}
         self.halfway: tuple[tuple[int, int], list[Tensor], float] | None = None
 
     def step(self, layer: int, channel: int) -> bool:
@@ -112,10 +127,11 @@ class ChannelCounter:
         indices = sorted({*table["top"], *table["low"], *random})
         pictures = self._pictures(torch.tensor(indices))
         images = _thumbnails(pictures.images[:])
-        ablation_pictures, accuracy_change = self.without[layer, channel]
+        without = self.without[layer, channel]
         head = {
             "sample_size": self.sample_size, "random": random, **table,
-            "ablation_pictures": ablation_pictures, "accuracy_change": accuracy_change, "places": indices,
+            "ablation_pictures": without.pictures, "accuracy_change": without.accuracy_change,
+            "beyond_chance": without.beyond_chance, "tested_channels": self.channels, "places": indices,
             "labels": pictures.labels.tolist(), "sources": list(pictures.sources),
             "shape": list(images.shape),
         }  # fmt: skip
@@ -134,6 +150,11 @@ class ChannelCounter:
     def sample_size(self) -> int:
         """The number of pictures run so far."""
         return sum(map(len, self.scores))
+
+    @property
+    def channels(self) -> int:
+        """The number of channels that can be switched off."""
+        return sum(layer.shown[0] for layer in self.answerer.layers)
 
     @cached_property
     def order(self) -> Tensor:
@@ -184,7 +205,8 @@ class ChannelCounter:
         before, after = torch.cat(self.scores)[:done], torch.cat(scores)
         enough = done >= min(MIN_PICTURES, len(self.order))
         changes = accuracy_changes(accuracies(before, labels), accuracies(after, labels))
-        self.without[key] = (done, changes if enough else None)
+        found = beyond_chance_of_one(change_p_values(before, after, labels), self.channels)
+        self.without[key] = Without(done, changes, found) if enough else Without(done, None, None)
         self.halfway = None
 
     def _slice(self, first: int, silenced: dict[int, list[int]], on_output: Any = None) -> Tensor:

@@ -70,6 +70,7 @@ class ChannelData:
     top, low         by channel: the pictures of the pool that excite it most and least
     excited          by channel: the share of the sample, 0..1, that excites it at all
     accuracy_change  by channel: the change of accuracy without it, overall and by class, in tenths of a point
+    beyond_chance    by channel: which of these changes are beyond chance, corrected for all channels
     """
 
     same_as: str | None = None
@@ -77,6 +78,7 @@ class ChannelData:
     low: Sequence[Sequence[int]] | None = None
     excited: Sequence[float] | None = None
     accuracy_change: Sequence[Sequence[int]] | None = None
+    beyond_chance: Sequence[Sequence[int]] | None = None
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ class PadData:
     training_percentiles     by measure of `strokes.measure`: its 0th to 100th percentile on training pictures
     scales                   lowest and highest value of each layer over the test pictures
     ablation_pictures        the number of pictures on which channels were switched off one by one; 0: none
+    tested_channels          the number of channels that were switched off
     too_large_for_snapshots  why the run kept no snapshots, where its size is the reason
     fit, background          as in Preprocess: how a picture of another size is made to fit
     """
@@ -174,6 +177,7 @@ class PadData:
     scales: Mapping[str, Sequence[float]] = field(default_factory=dict)
     pool: PoolData | None = None
     ablation_pictures: int = 0
+    tested_channels: int = 0
     channels: Mapping[str, ChannelData] = field(default_factory=dict)
     snapshots: SnapshotsData | None = None
     too_large_for_snapshots: TooLargeForSnapshots | None = None

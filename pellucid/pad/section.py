@@ -8,7 +8,7 @@ import json
 import math
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,14 @@ from pellucid.assets import asset, constants
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
-from pellucid.explanation.channels import accuracies, accuracy_changes, channel_maxima, rank_pictures
+from pellucid.explanation.channels import (
+    accuracies,
+    accuracy_changes,
+    beyond_chance,
+    change_p_values,
+    channel_maxima,
+    rank_pictures,
+)
 from pellucid.inference import batch_size, scaled
 from pellucid.pad.data import (
     ChannelData,
@@ -194,6 +201,11 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
         values = program.run(scaled(pictures.images), weights)
     pool = _pool(pictures) if pictures.sources[0] else None
     ablation_pictures = _count_ablation_pictures(program, _spans(program), len(pictures))
+    channels = (
+        _channels(program, weights, values, pictures, pool=pool.count, ablation_pictures=ablation_pictures)
+        if pool
+        else {}
+    )
     return PadData(
         classes=classifier.classes,
         data=subject.data,
@@ -209,11 +221,8 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
         scales=_scales(program, values),
         pool=pool,
         ablation_pictures=ablation_pictures,
-        channels=_channels(
-            program, weights, values, pictures, pool=pool.count, ablation_pictures=ablation_pictures
-        )
-        if pool
-        else {},
+        tested_channels=sum(len(table.accuracy_change or ()) for table in channels.values()),
+        channels=channels,
         snapshots=_snapshots(program, subject.snapshots, pictures, snapshot_bytes),
         evidence=evidence_data(subject.verdicts),
         fit=classifier.preprocess.fit,
@@ -329,9 +338,10 @@ def _channels(
     pool: int,
     ablation_pictures: int,
 ) -> dict[str, ChannelData]:
-    """For each layer: which pictures excite a channel most and least, how many at all, and how accuracy
-    changes without it. A pooling layer's channels are those of the layer before it."""
+    """For each layer: which pictures excite a channel most and least, how many at all, how accuracy changes
+    without it, and whether beyond chance. A pooling layer's channels are those of the layer before it."""
     tables: dict[str, ChannelData] = {}
+    p_values: dict[str, Tensor] = {}
     before = ""
     spans = _spans(program)
     for name, (first, last) in list(spans.items())[-MAX_CHANNEL_LAYERS:]:
@@ -339,15 +349,18 @@ def _channels(
             tables[name] = ChannelData(same_as=tables[before].same_as or before)
             before = name
             continue
-        labels = pictures.labels[:ablation_pictures]
-        accuracy_change = (
-            _ablate_channels(program, weights, values[: last + 1], scores=values[-1], labels=labels)
-            if ablation_pictures
-            else None
-        )
+        labels, accuracy_change = pictures.labels[:ablation_pictures], None
+        if ablation_pictures:
+            accuracy_change, p_values[name] = _ablate_channels(
+                program, weights, values[: last + 1], scores=values[-1], labels=labels
+            )
         table = rank_pictures(channel_maxima(values[last])[:, :MAX_CHANNELS], pool)
         tables[name] = ChannelData(None, table["top"], table["low"], table["excited"], accuracy_change)
         before = name
+    if p_values:
+        found = iter(beyond_chance(torch.cat(list(p_values.values()))))  # corrected for all layers together
+        for name, rows in p_values.items():
+            tables[name] = replace(tables[name], beyond_chance=[next(found) for _ in rows])
     return tables
 
 
@@ -380,13 +393,13 @@ def _ablate_channels(
     *,
     scores: Tensor,
     labels: Tensor,
-) -> list[list[int]]:
+) -> tuple[list[list[int]], Tensor]:
     """The change of accuracy with each channel of the last of `values` set to zero, in tenths of a point,
-    overall and by class. `scores` (N, K) are the scores with all channels."""
+    overall and by class, and its p values (C, 1 + K). `scores` (N, K) are the scores with all channels."""
     count = len(labels)
     sample = [value[:count] for value in values]
     silenced = sample[-1].clone()
-    table = []
+    table, p_values = [], []
     with torch.inference_mode():
         whole = accuracies(scores[:count], labels)
         for channel in range(silenced.shape[1]):
@@ -395,7 +408,8 @@ def _ablate_channels(
             without = program.run_on([*sample[:-1], silenced], weights)[-1]
             silenced[:, channel] = kept
             table.append(accuracy_changes(whole, accuracies(without, labels)))
-    return table
+            p_values.append(change_p_values(scores[:count], without, labels))
+    return table, torch.stack(p_values)
 
 
 def _training_percentiles(train: Dataset) -> dict[str, list[float]]:

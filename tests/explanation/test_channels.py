@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from scipy.stats import binomtest
 from sklearn.metrics import recall_score
 
 from pellucid.explanation import channels
@@ -9,6 +10,9 @@ from pellucid.explanation.channels import (
     accuracies,
     accuracy_changes,
     at_random,
+    beyond_chance,
+    beyond_chance_of_one,
+    change_p_values,
     channel_maxima,
     rank_pictures,
 )
@@ -69,6 +73,53 @@ def test_accuracy_is_that_of_all_then_of_each_class() -> None:
     scores, labels = torch.randn(60, 4, generator=generator), torch.arange(60) % 4
     expected = recall_score(labels.numpy(), scores.argmax(dim=1).numpy(), average=None)
     assert accuracies(scores, labels)[1:].tolist() == pytest.approx(expected.tolist())
+
+
+def test_changes_are_tested_as_scipy_tests_them() -> None:
+    generator = torch.Generator().manual_seed(4)
+    before, after = (torch.randn(200, 3, generator=generator) for _ in range(2))
+    labels = torch.arange(200) % 3
+    found = change_p_values(before, after, labels)
+    for row, chosen in enumerate([labels >= 0, *(labels == k for k in range(3))]):
+        right, still = ((scores.argmax(dim=1) == labels)[chosen] for scores in (before, after))
+        lost, gained = int((right & ~still).sum()), int((still & ~right).sum())
+        assert found[row] == pytest.approx(binomtest(lost, lost + gained).pvalue)
+
+
+def test_of_channels_that_change_answers_by_chance_almost_none_is_called_beyond() -> None:
+    """128 channels without which one answer in fifty flips at random, ten networks; then one that matters."""
+    generator = torch.Generator().manual_seed(5)
+    labels = torch.arange(1000) % 10
+    scores = torch.nn.functional.one_hot(labels, 10).float()
+    before = torch.where(
+        (torch.rand(1000, generator=generator) < 0.9)[:, None], scores, scores.roll(1, dims=1)
+    )
+
+    def without(share: float) -> torch.Tensor:
+        flipped = (torch.rand(1000, generator=generator) < share)[:, None]
+        right = (before.argmax(dim=1) == labels)[:, None]
+        return torch.where(flipped & right, scores.roll(1, dims=1), before)
+
+    def swapped() -> torch.Tensor:
+        right = before.argmax(dim=1) == labels
+        after = before.clone()
+        for kind, roll in ((right, 1), (~right, -1)):  # as many lost as gained
+            chosen = torch.nonzero(kind)[:, 0]
+            chosen = chosen[torch.randperm(len(chosen), generator=generator)[:10]]
+            after[chosen] = before[chosen].roll(roll, dims=1)
+        return after
+
+    found = 0
+    for _ in range(10):
+        p_values = torch.stack([change_p_values(before, swapped(), labels) for _ in range(128)])
+        found += sum(map(len, beyond_chance(p_values)))
+    assert found == 0
+    rows = [change_p_values(before, swapped(), labels) for _ in range(127)]
+    rows.append(change_p_values(before, without(0.2), labels))
+    assert beyond_chance(torch.stack(rows))[-1][0] == 0
+    assert sum(map(len, beyond_chance(torch.stack(rows))[:-1])) == 0
+    assert 0 in beyond_chance_of_one(rows[-1], 128)
+    assert beyond_chance_of_one(rows[0], 128) == []
 
 
 def test_a_change_is_told_in_tenths_of_a_point() -> None:

@@ -62,7 +62,7 @@ def test_an_interval_contains_its_value_and_mostly_the_true_one() -> None:
         return torch.randint(0, 256, (count, 1, 2, 3), generator=generator).to(torch.uint8)
 
     first, second = (features_of(drawn(1), seed) for seed in (1, 2))
-    true = float(compare_layers(first, second, drawn(4000)).matrix[1, 1])
+    true = float(compare_layers(first, second, drawn(1500)).matrix[1, 1])
     inside = 0
     for _ in range(80):
         found = compare_layers(first, second, drawn(25))

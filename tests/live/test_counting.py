@@ -114,6 +114,8 @@ def test_it_is_the_table_that_the_page_itself_carries(subject: Subject, counter:
         head, _ = statistics_of(counter, 0, channel)
         for name in ("top", "low", "excited", "accuracy_change"):
             assert head[name] == getattr(carried, name)[channel]
+        assert set(head["beyond_chance"]) <= set(carried.beyond_chance[channel])  # corrected no less
+        assert head["tested_channels"] >= 6
 
 
 def test_scales_reach_from_the_lowest_to_the_highest_value(subject: Subject, counter: ChannelCounter) -> None:

@@ -120,7 +120,12 @@ def test_what_a_channel_is_worth_is_what_is_lost_without_it(subject: Subject, se
     hook = made.dense1.register_forward_hook(lambda *call: call[2].index_fill(1, torch.tensor([7]), 0))
     lost = accuracy() - whole
     hook.remove()
-    assert section.pad.channels["dense1"].accuracy_change[7][0] == round(lost * 1000)
+    table = section.pad.channels["dense1"]
+    assert table.accuracy_change[7][0] == round(lost * 1000)
+    channels = sum(len(each.accuracy_change or ()) for each in section.pad.channels.values())
+    assert section.pad.tested_channels == channels
+    for changes, beyond in zip(table.accuracy_change, table.beyond_chance, strict=True):
+        assert all(changes[place] for place in beyond)  # what does not change is not beyond chance
 
 
 def test_snapshots_come_out_as_they_went_in_but_for_half_a_step(subject: Subject) -> None:

@@ -95,26 +95,31 @@ const PellucidChannel = (() => {
     const { sample_size: sampleSize, excited, accuracy_change: change, ablation_pictures: asked } = facts;
     if (!sampleSize || excited === undefined) return [quiet(say("counting.none"))];
     const first = quiet(say("excited", { share: chance(excited), count: whole(sampleSize) }));
-    if (change) return [first, ...costs(say, run, change, asked || 0)];
+    if (change) return [first, ...costs(say, run, facts, change)];
     return asked ? [first, quiet(say("off.few", { number: asked }))] : [first];
   }
 
-  /** What switching a channel off costs on test pictures: in all, and class by class.
-   * @param {Say} say @param {Run} run @param {number[]} change @param {number} asked */
-  function costs(say, run, [overall, ...byClass], asked) {
-    const { classes } = run.data;
-    const cost = say("off.cost", { number: whole(asked), change: points(overall) });
+  /** What switching a channel off costs on test pictures: in all, and for the classes where that is beyond chance.
+   * @param {Say} say @param {Run} run @param {ChannelFacts} facts @param {number[]} change */
+  function costs(say, run, facts, [overall, ...byClass]) {
+    const { classes } = run.data,
+      beyond = facts.beyond_chance || [],
+      channels = whole(facts.tested_channels || 0);
+    const cost = [
+      say("off.cost", { number: whole(facts.ablation_pictures || 0), change: points(overall) }),
+      say(beyond.includes(0) ? "off.beyond" : "off.within", { channels }),
+    ].join(" ");
     const all = byClass.map((change, label) => ({ change, label })),
-      changed = all.filter(({ change }) => change);
+      changed = all.filter(({ label }) => beyond.includes(label + 1));
     if (!changed.length) return [quiet(`${cost} ${say("off.none")}`)];
     changed.sort((a, b) => Math.abs(b.change) - Math.abs(a.change));
-    const shown = classes.length <= TABLE ? all : changed.slice(0, TABLE);
+    const shown = changed.slice(0, TABLE);
     const table = make(
       "table",
       { class: "live-patch live-classes" },
       make("caption", {}, say("off.classes")),
       make("thead", {}, make("tr", {}, ...shown.map(({ label }) => make("th", {}, classes[label])))),
-      make("tbody", {}, make("tr", {}, ...shown.map(({ change }) => make("td", {}, change ? points(change) : "0")))),
+      make("tbody", {}, make("tr", {}, ...shown.map(({ change }) => make("td", {}, points(change))))),
     );
     return [quiet(cost), make("div", { class: "live-wide", tabindex: 0 }, table)];
   }

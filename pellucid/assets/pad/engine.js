@@ -174,6 +174,8 @@ const PellucidEngine = (() => {
       excited: table.excited[channel],
       sample_size: data.check.sample_size,
       accuracy_change: table.accuracy_change && table.accuracy_change[channel],
+      beyond_chance: table.beyond_chance && table.beyond_chance[channel],
+      tested_channels: data.tested_channels,
       ablation_pictures: data.ablation_pictures,
     };
   }

@@ -109,6 +109,8 @@
  * @property {number} [sample_size]  pictures the statistics are computed from
  * @property {number} [count]  pictures chosen from
  * @property {number[] | null} [accuracy_change]  without the channel, overall and by class, in tenths of a point
+ * @property {number[] | null} [beyond_chance]  which of these changes are: 0 overall, then the classes
+ * @property {number} [tested_channels]  for how many channels that is corrected
  * @property {number} [ablation_pictures]  pictures classified without it
  */
 
@@ -269,6 +271,7 @@
  * @property {Record<string, [number, number]>} scales
  * @property {PoolData | null} pool
  * @property {number} ablation_pictures  pictures on which channels were switched off; 0: none
+ * @property {number} tested_channels  how many were
  * @property {Record<string, ChannelData>} channels
  * @property {SnapshotsData | null} snapshots
  * @property {TooLargeForSnapshots | null} too_large_for_snapshots
@@ -342,6 +345,7 @@
  * @property {number[][] | null} low
  * @property {number[] | null} excited
  * @property {number[][] | null} accuracy_change
+ * @property {number[][] | null} beyond_chance
  */
 
 /**
