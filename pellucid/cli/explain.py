@@ -64,7 +64,7 @@ def explain(
         str | None, typer.Option(metavar="NAME", help="Layer to look at; the last with maps unless given.")
     ] = None,
     change: Annotated[
-        bool, typer.Option("--change", help="Find the smallest change that turns the prediction.")
+        bool, typer.Option("--change", help="Find a small change that turns the prediction.")
     ] = False,
     neighbours: Annotated[
         int, typer.Option(help="How many of the most similar training pictures to find.")

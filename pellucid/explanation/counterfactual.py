@@ -1,8 +1,9 @@
-"""Counterfactuals: the smallest edit of a picture, by pen, eraser or cover, that changes the prediction.
+"""Counterfactuals: a small edit of a picture, by pen, eraser or cover, that changes the prediction.
 
 After counterfactual explanations (Wachter et al., arXiv:1711.00399) and pertinent negatives (Dhurandhar et
 al., arXiv:1802.07623), with a pen in place of an optimiser: the gradient proposes places, running the network
-on the edited picture decides among them, and the result is run once more as `predict` runs it.
+on the edited picture decides among them, and the result is run once more as `predict` runs it. The search is
+not exhaustive: a smaller edit may exist.
 """
 
 from collections.abc import Sequence
@@ -117,8 +118,8 @@ def failure_sentence(failed: Sequence[Counterfactual]) -> str:
     )  # fmt: skip
 
 
-def smallest_change(classifier: Classifier, image: Tensor) -> Counterfactual:
-    """The smallest edit found of `image`, uint8 (C, H, W), that changes the prediction.
+def small_change(classifier: Classifier, image: Tensor) -> Counterfactual:
+    """A small edit of `image`, uint8 (C, H, W), that changes the prediction: the smallest of those tried.
 
     The three classes with the next highest scores are tried first, then all others. The result is not
     `confirmed` when nothing was found. Raises UsageError for a picture that does not fit the classifier.
@@ -135,7 +136,7 @@ def smallest_change(classifier: Classifier, image: Tensor) -> Counterfactual:
 def counterfactuals(
     classifier: Classifier, image: Tensor, targets: Sequence[int] | None = None
 ) -> list[Counterfactual]:
-    """The smallest edits found from the predicted class to each other one, in the order of `targets`.
+    """A small edit from the predicted class to each other one, the smallest tried, in the order of `targets`.
 
     image    uint8 (C, H, W)
     targets  indices of the classes wanted; without them, all but the predicted one
@@ -145,8 +146,8 @@ def counterfactuals(
     """
     if classifier.multi_label:
         raise UsageError(
-            "This network gives each label a probability of its own, so no smallest change turns its answer "
-            "into another class. Look at the evidence for one label instead, as with "
+            "This network gives each label a probability of its own, so no change turns its answer into "
+            "another class. Look at the evidence for one label instead, as with "
             f"`target={classifier.classes[0]}`."
         )
     before = classifier.predict(image[None])[0]  # (K,)
@@ -230,16 +231,20 @@ class _Search:
         return (self.images - self.original).abs().sum(dim=(1, 2, 3))
 
     def _edit(self, active: Tensor) -> None:
-        """One more edit for each active attempt: of those the gradient proposes, the best by running them."""
+        """One more edit for each active attempt, of those that the gradient proposes: the least change among
+        those that reach the class when run, else the one that comes nearest to it."""
         images, targets = self.images[active], self.targets[active]
         kinds, rows, columns = self._proposals(images, self._gradient(images, targets), self.radii[active])
         masks = self._masks(rows, columns, self.radii[active][:, None])  # (G, P, H, W)
         candidates = _painted(images[:, None], masks, self.goals[kinds])  # (G, P, C, H, W)
         repeated = targets.repeat_interleave(candidates.shape[1])
         leads = self._leads(candidates.flatten(0, 1), repeated).reshape(candidates.shape[:2])
-        values, choices = leads.max(dim=1)
+        amounts = (candidates - self.original).abs().sum(dim=(2, 3, 4))  # (G, P)
+        reached = torch.where(leads > 0, amounts, float("inf"))
+        flipped = (leads > 0).any(dim=1)
+        choices = torch.where(flipped, reached.argmin(dim=1), leads.argmax(dim=1))
         self.images[active] = candidates[torch.arange(len(active)), choices]
-        self.flipped[active] = values > 0
+        self.flipped[active] = flipped
         for index, (attempt, choice) in enumerate(zip(active.tolist(), choices.tolist(), strict=True)):
             kind = self.kinds[int(kinds[index, choice])]
             centre = int(rows[index, choice]), int(columns[index, choice])

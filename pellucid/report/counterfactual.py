@@ -1,4 +1,4 @@
-"""The section on the smallest change that turns a prediction into another."""
+"""The section on a small change that turns a prediction into another."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ MAX_ATLAS_CHARACTERS = 200_000  # of the data URL of the changed pictures
 
 @dataclass(frozen=True)
 class ChangeFound:
-    """The smallest change found that makes the network predict one class.
+    """The smallest of the changes tried that make the network predict one class.
 
     amount    in pixels turned from black to white
     added, erased, covered  numbers of dabs of pen and rubber, and of regions covered
@@ -43,7 +43,7 @@ class ChangeFound:
 
 @dataclass(frozen=True)
 class ChangedPicture:
-    """A test picture, the smallest change found, and the changes to each of the other classes."""
+    """A test picture, the change to each of the other classes, and the smallest of these."""
 
     kind: str
     picture: JudgedPicture
@@ -53,7 +53,7 @@ class ChangedPicture:
 
 @dataclass(frozen=True)
 class CounterfactualSection:
-    """The smallest change that turns each of some predictions into another.
+    """A small change that turns each of some predictions into another.
 
     changed         number of predictions changed, of `examined`
     median          amount of change that took, in pixels; None where no prediction changed
@@ -77,7 +77,7 @@ class CounterfactualSection:
 
 
 def gather(context: ReportContext) -> CounterfactualSection:
-    """The smallest change that turns each of some predictions into another, to each of the other classes."""
+    """A small change that turns each of some predictions into another, to each of the other classes."""
     classifier, test = context.run.classifier, context.splits.test
     searches = passes_affordable(classifier, test, MAX_MULTIPLY_ADDS) // PASSES_PER_CLASS
     chosen = context.further_examples[: max(2, min(MAX_FURTHER_EXAMPLES, searches // MAX_CLASSES))]

@@ -30,7 +30,7 @@ class Explained:
     """One picture and everything computed to explain its prediction.
 
     name        of the picture, such as its path
-    changes     the smallest change found for each other class; empty when not requested
+    changes     a small change to each other class; empty when not requested
     neighbours  the most similar training pictures, with pixels (C, H, W); empty when not requested
     novelty     percentile 0..100 of its distance to the training pictures; None when not requested
     verdicts    how each method fared in its tests on this network; a method without one was not tested

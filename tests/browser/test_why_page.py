@@ -49,7 +49,7 @@ def test_a_change_found_in_the_page_is_one_for_torch_and_one_click_applies_it(
     wait_for(page, "pellucid.drawing.picture !== null")
     settled(page)
     before = page.locator(".live-big b").inner_text()
-    page.get_by_role("button", name="Find the smallest change").click()
+    page.get_by_role("button", name="Find a small change").click()
     page.get_by_role("status").filter(has_text="confirmed by running it again").wait_for(timeout=60_000)
     first = page.locator(".live-ways button").first
     wanted = first.locator("b").inner_text()
@@ -121,7 +121,7 @@ def test_of_a_colour_picture_a_region_is_covered_with_one_click_and_the_answer_t
     settled(page)
     assert page.locator(".live-big b").inner_text() == "poppy"
     old = torch.tensor(page.evaluate("Array.from(pellucid.runs[0].pixels)")).reshape(3, SIDE, SIDE)
-    page.get_by_role("button", name="Find the smallest change").click()
+    page.get_by_role("button", name="Find a small change").click()
     page.get_by_role("status").filter(has_text="confirmed by running it again").wait_for(timeout=60_000)
     page.locator(".live-ways button").first.click()
     settled(page)

@@ -10,13 +10,13 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Splits
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
-from pellucid.explanation.counterfactual import counterfactuals, smallest_change
+from pellucid.explanation.counterfactual import counterfactuals, small_change
 from pellucid.models import build
 from tests.networks import unchanged
 
 
 def test_nearly_every_digit_is_flipped_and_the_flip_confirmed(reader: Classifier, digits: Splits) -> None:
-    ways = [smallest_change(reader, image) for image in digits.test.images[:20]]
+    ways = [small_change(reader, image) for image in digits.test.images[:20]]
     assert sum(way.confirmed for way in ways) >= 19
     for way in ways:
         assert int(reader.predict(way.image[None]).argmax()) == way.answer
@@ -28,7 +28,7 @@ def test_nearly_every_digit_is_flipped_and_the_flip_confirmed(reader: Classifier
 
 
 def test_every_dab_is_needed_and_leads_to_the_changed_picture(reader: Classifier, digits: Splits) -> None:
-    way = smallest_change(reader, digits.test.images[3])
+    way = small_change(reader, digits.test.images[3])
     assert {edit.kind for edit in way.edits} <= {"add", "erase"}
     reach = max(edit.radius for edit in way.edits) + 0.5
     rows, columns = torch.nonzero(way.changed[0] != way.image[0], as_tuple=True)
@@ -54,7 +54,7 @@ def test_coloured_and_larger_pictures_are_covered_in_part() -> None:
     network = build("tutorial", 3, 4, (24, 32), seed=1)
     classifier = Classifier(network, ("a", "b", "c", "d"), Preprocess(3, 24, 32), "tutorial")
     image = torch.randint(0, 256, (3, 24, 32), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
-    way = smallest_change(classifier, image)
+    way = small_change(classifier, image)
     assert {edit.kind for edit in way.edits} <= {"cover"}
     assert way.changed.shape == image.shape
     assert way.confirmed == (int(classifier.predict(way.changed[None]).argmax()) == way.target)
@@ -65,7 +65,7 @@ def test_an_answer_that_cannot_be_changed_is_said_so(reader: Classifier, digits:
     torch.nn.init.zeros_(network.get_parameter("dense2.weight"))
     torch.nn.init.constant_(network.get_parameter("dense2.bias")[3:4], 1.0)
     stubborn = replace(reader, network=network)
-    way = smallest_change(stubborn, digits.test.images[0])
+    way = small_change(stubborn, digits.test.images[0])
     assert not way.confirmed
     assert way.amount == 0
     assert torch.equal(way.changed, way.image)
@@ -78,7 +78,7 @@ def test_network_and_picture_are_afterwards_as_before(reader: Classifier, digits
     image = digits.test.images[0].clone()
     reader.network.train()
     with unchanged(reader.network, image):
-        smallest_change(reader, image)
+        small_change(reader, image)
     reader.network.eval()
 
 
@@ -88,5 +88,5 @@ def test_network_and_picture_are_afterwards_as_before(reader: Classifier, digits
 def test_of_200_mnist_digits_95_in_100_are_flipped() -> None:
     splits = pellucid.load("mnist")
     run = pellucid.fit(splits.train, splits.validation)
-    ways = [smallest_change(run.classifier, image) for image in splits.test.images[:200]]
+    ways = [small_change(run.classifier, image) for image in splits.test.images[:200]]
     assert sum(way.confirmed for way in ways) >= 190

@@ -13,7 +13,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Splits
 from pellucid.data.preprocess import Preprocess
 from pellucid.explanation.attribution import EXPLAINERS
-from pellucid.explanation.counterfactual import smallest_change
+from pellucid.explanation.counterfactual import small_change
 from pellucid.explanation.explanation import DEFAULT_METHODS
 from pellucid.explanation.faithfulness import edges, evaluate_maps
 from pellucid.models import build
@@ -61,7 +61,7 @@ def test_of_a_well_trained_network_the_default_method_is_believed_and_a_broken_o
 def test_of_two_hundred_digits_nearly_all_are_turned_by_a_few_edits(
     reader: Classifier, splits: Splits
 ) -> None:
-    found = [smallest_change(reader, image) for image in splits.test.images[:200]]
+    found = [small_change(reader, image) for image in splits.test.images[:200]]
     turned = [one for one in found if one.confirmed]
     assert len(turned) >= 190
     answers = reader.predict(torch.stack([one.changed for one in turned])).argmax(dim=1).tolist()

@@ -1,5 +1,7 @@
 """A change that is shown turns the prediction of the network itself, and the least stands first."""
 
+import re
+from pathlib import Path
 from statistics import median
 
 import numpy as np
@@ -104,3 +106,15 @@ def test_a_prediction_that_cannot_be_turned_is_said_so(context: ReportContext) -
 
 def test_its_caveat_is_printed(page: str) -> None:
     assert CAVEAT.partition(":")[0].replace("'", "&#39;") in part(page, "counterfactual")
+
+
+def test_no_page_and_no_document_promises_the_smallest_change() -> None:
+    """The search is not exhaustive: a smaller change exists for some pictures."""
+    root = Path(__file__).parents[2]
+    texts = [*(root / "pellucid").rglob("*.*"), *(root / "docs").glob("*.md"), root / "README.md"]
+    promises = re.compile(
+        r"the smallest (change|edit|dab)|가장 작은 변화 찾기|찾은 가장 작은 변화", re.IGNORECASE
+    )
+    pages = [path for path in texts if path.suffix in (".html", ".json", ".js", ".md", ".py")]
+    assert len(pages) > 100
+    assert [str(path) for path in pages if promises.search(path.read_text(encoding="utf-8"))] == []

@@ -1,6 +1,6 @@
 "use strict";
-// What would change the answer: explanation/counterfactual.py in the page. The smallest dab of pen, rubber or cover
-// that turns it into another, found by gradient, judged by running the network, confirmed by running it once more,
+// What would change the answer: explanation/counterfactual.py in the page. A few dabs of pen, rubber or cover
+// that turn it into another, found by gradient, judged by running the network, confirmed by running it once more,
 // applied with one click.
 const PellucidCounterfactual = (() => {
   const { argmax, imageOf, scaled } = PellucidImages;
@@ -115,7 +115,7 @@ const PellucidCounterfactual = (() => {
 
   // --- the search
 
-  /** The smallest change found to class `target`; null where there is none, or `wanted` no longer holds.
+  /** The smallest of the changes tried to class `target`; null where there is none, or `wanted` no longer holds.
    * @param {Search} search @param {number} target @param {() => boolean} wanted
    * @returns {Promise<Counterfactual | null>} */
   async function smallest(search, target, wanted) {
@@ -198,7 +198,8 @@ const PellucidCounterfactual = (() => {
   /** The score of `target` less the largest other one. @param {Float32Array} scores @param {number} target */
   const leadOf = (scores, target) => scores[target] - scores[argmax(scores, target)];
 
-  /** The best, when run, of the dabs that the gradient of the target's lead proposes.
+  /** Of the dabs that the gradient of the target's lead proposes, the least change among those that reach the
+   * target when run, else the one that comes nearest to it.
    * @param {Search} search @param {Uint8Array} pixels @param {number} target @param {Tool} tool */
   function bestDab(search, pixels, target, tool) {
     const scores = scoresOf(search, pixels),
@@ -206,12 +207,14 @@ const PellucidCounterfactual = (() => {
     seed[target] = 1;
     seed[argmax(scores, target)] = -1;
     const proposals = proposalsOf(search, search.net.backward(seed, 0, search.off), pixels, tool);
-    /** @type {{lead: number, pixels: Uint8Array, dab: Dab} | null} */
+    /** @type {{lead: number, amount: number, pixels: Uint8Array, dab: Dab} | null} */
     let best = null;
     for (const { dab } of proposals.slice(0, tool.round ? LIMITS.proposals : LIMITS.cover_proposals)) {
       const tried = painted(search.shape, pixels, tool, dab);
-      const lead = leadOf(scoresOf(search, tried), target);
-      if (!best || lead > best.lead) best = { lead, pixels: tried, dab };
+      const lead = leadOf(scoresOf(search, tried), target),
+        amount = changeOf(tried, search.start, search.shape);
+      const better = !best || (lead > 0 && best.lead > 0 ? amount < best.amount : lead > best.lead);
+      if (better) best = { lead, amount, pixels: tried, dab };
     }
     return best;
   }
