@@ -2,9 +2,9 @@
 
     python benchmarks/plot_race.py [race.json] [--out docs/race.svg]
 
-Reads benchmarks/race.json, or what `peers_tutorial.py --out` wrote. A dot is one seed: the seconds that fitting
-took, and the accuracy on the test set of the weights that were kept. What a contender reached in between is not
-drawn: some measured it on validation pictures, Keras' page on the test set itself.
+Reads benchmarks/race.json, or what `peers_tutorial.py --out` wrote. A dot is one seed: the seconds that
+fitting took, and the accuracy on the test set of the weights that were kept. What a contender reached in
+between is not drawn: some measured it on validation pictures, Keras' page on the test set itself.
 """
 
 import argparse

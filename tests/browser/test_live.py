@@ -390,7 +390,7 @@ def test_a_network_too_large_to_keep_its_past_says_so(watch, subject: Subject) -
 
 @pytest.mark.parametrize("torch_only", [False, True])
 @pytest.mark.parametrize("language", ["en", "ko"])
-def test_a_map_that_failed_its_tests_is_marked_where_it_is_drawn(
+def test_a_map_that_failed_its_tests_is_drawn_only_when_asked_for(
     watch: Callable[..., object], subject: Subject, torch_only: bool, language: str
 ) -> None:
     usual = "gradient x activation"
@@ -412,4 +412,10 @@ def test_a_map_that_failed_its_tests_is_marked_where_it_is_drawn(
             assert line.count() == 1, key
             marked = "live-bad" in (line.get_attribute("class") or "")
             assert marked is (key in ("failed", "vain")), key
+            draw(watched.page, DIGITS["3"])
+            canvas = watched.page.locator(f'canvas[aria-label="{texts()[language]["evidence"]}"]')
+            assert canvas.is_visible() is not marked, key  # a map that failed is shown to whoever asks for it
+            if marked:
+                watched.page.get_by_text(texts()[language]["evidence.show"], exact=True).click()
+                assert canvas.is_visible()
             assert watched.errors == []

@@ -107,20 +107,18 @@ const PellucidAnswers = (() => {
       const sums = { sum: number(evidence.sum), score: number(score), rest: number(score - evidence.sum) };
       total.textContent = reach === 0 ? say("evidence.none") : say("evidence.sum", sums);
     });
-    return [
-      make(
-        "div",
-        { class: "live-block live-asked" },
-        heading(run.view.heads, say("evidence")),
-        who,
-        make("div", { class: "live-frame" }, canvas),
-        make("p", {}, bar),
-        total,
-        label,
-        testedLine(page, run),
-        quiet(say("evidence.how", { layer: PellucidLayerNames.title(say, layer.name) })),
-      ),
+    const map = [
+      who,
+      make("div", { class: "live-frame" }, canvas),
+      make("p", {}, bar),
+      total,
+      label,
+      quiet(say("evidence.how", { layer: PellucidLayerNames.title(say, layer.name) })),
     ];
+    const failed = run.data.evidence.supported === false, // shown to whoever asks for it, and to nobody else
+      shown = failed ? [make("details", {}, make("summary", {}, say("evidence.show")), ...map)] : map;
+    const head = heading(run.view.heads, say("evidence"));
+    return [make("div", { class: "live-block live-asked" }, head, testedLine(page, run), ...shown)];
   }
 
   /** How this kind of map fared in its tests on this network. @param {Page} page @param {Run} run */
