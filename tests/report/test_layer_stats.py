@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from pellucid.errors import UsageError
 from pellucid.report import layer_stats
 from pellucid.report.context import ReportContext
 from pellucid.runs.run import Run
@@ -113,8 +114,22 @@ def test_headline_layers_and_table_count_the_same_channels_on_the_same_pictures(
 
 def test_the_untrained_network_is_the_run_s_own(context: ReportContext) -> None:
     assert "the same weights, drawn again by the run's seed" in layer_stats.gather(context).untrained
-    rows = layer_stats.gather(with_network(context, Wasteful(16, 4)))
-    assert rows.untrained
+    other = replace(context)
+    other.__dict__["initial_network"] = None
+    section = layer_stats.gather(other)
+    assert "nothing is shown" in section.untrained
+    assert all(row.untrained_probe is None for row in section.layers)
+    assert all(row.probe is not None for row in section.layers)
+
+
+def test_published_weights_that_are_no_longer_installed_cost_a_column_and_no_section(
+    context: ReportContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(run: Run) -> None:
+        raise UsageError("The package with the weights is not installed.")
+
+    monkeypatch.setattr("pellucid.report.context.initial_network", missing)
+    assert "nothing is shown" in layer_stats.gather(replace(context)).untrained
 
 
 def test_diagnostics_are_the_rows_of_the_table(
