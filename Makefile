@@ -71,7 +71,7 @@ bench-peers: $(VENV)/.development $(PEERS)/.installed  ## the same work by peers
 	$(PY) benchmarks/peers_tutorial.py --keras $(PEERS)/bin/python --seeds 5 --out build/peers/race.json
 	$(PY) benchmarks/peers_tutorial.py --keras $(PEERS)/bin/python --seeds 5 --accurate --out build/peers/accurate.json
 	$(PY) benchmarks/peers_tutorial.py --keras $(PEERS)/bin/python --agree
-	$(PY) benchmarks/plot_race.py build/peers/race.json build/peers/accurate.json
+	$(PY) benchmarks/plot_race.py build/peers/race.json --out build/peers/race.svg
 
 clean:  ## remove what make made, environment included; runs/ stays
 	rm -rf $(VENV) $(PEERS) $(SCRIPTS)/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
