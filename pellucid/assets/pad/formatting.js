@@ -11,9 +11,16 @@ const PellucidFormatting = (() => {
     return (down ? below / 10 ** digits : value).toFixed(digits);
   }
 
-  /** A share as "97.8 %"; with a second place where `count` pictures can bear it. @param {number} share */
+  /** A share as "97.8 %"; with a second place where `count` pictures can bear it, and never 100 % for what is not
+   * all. @param {number} share */
   function percent(share, count = 1000) {
-    return `${fixed(share * 100, count > PERCENT.more_from ? PERCENT.more_digits : PERCENT.digits)} %`;
+    const places = count > PERCENT.more_from ? PERCENT.more_digits : PERCENT.digits;
+    const value = share * 100;
+    for (let more = 0; more <= PERCENT.further_digits; more++) {
+      const text = fixed(value, places + more);
+      if (![0, 100].includes(Number(text)) || value <= 0 || value >= 100) return `${text} %`;
+    }
+    return value > 50 ? `> ${(100 - 10 ** -places).toFixed(places)} %` : `< ${(10 ** -places).toFixed(places)} %`;
   }
 
   /** A probability: what is not quite certain is never called 100 %, nor 0 % impossible. @param {number} probability */
