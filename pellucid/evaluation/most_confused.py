@@ -24,9 +24,10 @@ def steadily_on_top(cells: Tensor, pictures: Tensor, sampling: Sampling, *, seed
     pictures  int64 (M,): the picture that it is of
     sampling  how the pictures were drawn; they, or their groups, are drawn again with replacement
 
-    The commonest first; none where three do not suffice. Equally common ones share a resample.
+    The commonest first; none where three do not suffice, nor below ten groups. Equally common ones
+    share a resample.
     """
-    if not len(cells):
+    if not len(cells) or sampling.too_few:
         return []
     kinds, place, counts = np.unique(cells.numpy(), return_inverse=True, return_counts=True)
     candidates = np.argsort(-counts, kind="stable")[:CANDIDATES]

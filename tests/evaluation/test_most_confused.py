@@ -37,6 +37,7 @@ def test_one_group_that_is_confused_alone_decides_nothing() -> None:
     groups = torch.cat([torch.zeros(40, dtype=torch.int64), torch.arange(1, 961)])
     assert steadily_on_top(cells, pictures, Sampling(1000), seed=1) == [5]
     assert steadily_on_top(cells, pictures, Sampling(1000, groups), seed=1) == [5, 7]
+    assert steadily_on_top(cells, pictures, Sampling(1000, groups % 9), seed=1) == [], "too few groups"
 
 
 def test_the_same_evaluation_names_the_same_pairs() -> None:
