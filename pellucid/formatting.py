@@ -15,14 +15,25 @@ _PERCENT, _CHANCE = constants("percent"), constants("chance")  # a page's script
 def percent(share: float, *, count: int = 1000) -> str:
     """0.97812 as "97.8 %"; with a second place where `count` pictures, over 2,000, can bear it.
 
-    What is less than all is never called 100 %, nor more than nothing 0 %: 1,999 of 2,000 is "99.95 %".
+    What is not all is never called 100 %, nor something 0 %: 1,999 of 2,000 are "99.95 %".
     """
-    places = _PERCENT["more_digits" if count > _PERCENT["more_from"] else "digits"]
-    text = f"{share * 100:.{places}f}"
-    if not 0 < share < 1 or float(text) not in (0, 100):
-        return f"{text} %"
-    least = 0.1 ** (places + 1)  # with one more place, the nearest to either end that is not the end
-    return f"{min(100 - least, max(least, share * 100)):.{places + 1}f} %"
+    places: int = _PERCENT["more_digits" if count > _PERCENT["more_from"] else "digits"]
+    text = _between(share * 100, places, 100)
+    return f"{text} %"
+
+
+def decimal(value: float) -> str:
+    """A score 0..1 as "0.978"; what is not 1 is never called 1.000, nor something 0.000."""
+    return _between(value, 3, 1)
+
+
+def _between(value: float, places: int, whole: float) -> str:
+    """`value` to so many places, and to up to four more where it would else read as nothing or the whole."""
+    for more in range(_PERCENT["further_digits"] + 1):
+        text = f"{value:.{places + more}f}"
+        if float(text) not in (0, whole) or not 0 < value < whole:
+            return text
+    return f"> {whole - 10.0**-places:.{places}f}" if value > whole / 2 else f"< {10.0**-places:.{places}f}"
 
 
 def times(count: int) -> str:

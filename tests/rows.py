@@ -80,6 +80,11 @@ training/estimate.py
 training/snapshots.py
 evaluation/__init__.py
 evaluation/metrics.py
+evaluation/intervals.py
+evaluation/score_names.py
+evaluation/gates.py
+evaluation/class_scores.py
+evaluation/most_confused.py
 evaluation/precision_recall.py
 evaluation/multi_label.py
 evaluation/evaluation.py
@@ -137,6 +142,7 @@ report/training.py
 report/predictions.py
 report/mistakes.py
 report/labels.py
+report/scores.py
 report/calibration.py
 report/layers.py
 report/faithfulness.py

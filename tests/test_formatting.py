@@ -10,6 +10,7 @@ from pellucid import formatting
 from pellucid.formatting import (
     brief,
     chance,
+    decimal,
     digits,
     figure,
     listed,
@@ -37,15 +38,34 @@ def test_a_share_has_a_second_place_only_where_many_pictures_bear_it(
     [
         (1999, 2000, "99.95 %"),
         (1, 2001, "0.05 %"),
-        (99_999, 100_000, "99.999 %"),
-        (999_999, 1_000_000, "99.999 %"),
-        (1, 1_000_000, "0.001 %"),
         (2000, 2000, "100.0 %"),
         (0, 2000, "0.0 %"),
+        (99_999, 100_000, "99.999 %"),
+        (9_999_999_999, 10_000_000_000, "> 99.99 %"),
+        (1, 10_000_000_000, "< 0.01 %"),
     ],
 )
-def test_almost_all_is_never_all_and_almost_none_never_none(right: int, count: int, text: str) -> None:
+def test_what_is_not_all_is_never_a_hundred_percent_and_something_never_nothing(
+    right: int, count: int, text: str
+) -> None:
     assert percent(right / count, count=count) == text
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 10**7), st.data())
+def test_no_count_at_all_is_rounded_up_to_all_of_them(count: int, data: st.DataObject) -> None:
+    right = data.draw(st.integers(0, count))
+    share = right / count
+    for text, whole in ((percent(share), 100), (percent(share, count=count), 100), (decimal(share), 1)):
+        figure = float(text.removesuffix(" %").lstrip("<> "))
+        assert (figure == whole) == (right == count)
+        assert (figure == 0) == (right == 0)
+
+
+def test_a_score_has_three_places_and_more_where_it_would_read_as_perfect() -> None:
+    assert [decimal(value) for value in (0.0, 0.97849, 0.9996, 0.00004, 1.0)] == [
+        "0.000", "0.978", "0.9996", "0.00004", "1.000",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """The command that judges a run: evaluate."""
 
 import shlex
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Quiet, RunArgument
+from pellucid.cli.options import AsJson, DataDir, Quiet, RunArgument, choice
 from pellucid.cli.output import Output
 from pellucid.cli.pictures import splits_of
 
@@ -13,7 +13,13 @@ EXAMPLES = """\
 Examples:
   pellucid evaluate runs/latest
   pellucid evaluate runs/latest --again --json
+  pellucid evaluate runs/latest --min-accuracy 0.97 --max-ece 0.03
 """
+
+
+def limit(flag: str, meaning: str) -> Any:
+    """An option that takes the limit of a score."""
+    return typer.Option(flag, metavar="NUMBER", help=meaning)
 
 
 def evaluate(
@@ -23,12 +29,46 @@ def evaluate(
     again: Annotated[
         bool, typer.Option("--again", help="Open the test set once more; each time is counted.")
     ] = False,
+    min_accuracy: Annotated[
+        float | None,
+        limit("--min-accuracy", "Exit with 3 unless the accuracy is at least this, such as 0.97."),
+    ] = None,
+    min_balanced_accuracy: Annotated[
+        float | None, limit("--min-balanced-accuracy", "The same for the mean recall of the classes.")
+    ] = None,
+    min_f1: Annotated[float | None, limit("--min-f1", "The same for macro F1.")] = None,
+    min_map: Annotated[
+        float | None, limit("--min-map", "The same for mAP, where pictures have several labels.")
+    ] = None,
+    max_loss: Annotated[
+        float | None, limit("--max-loss", "Exit with 3 unless the log loss is at most this.")
+    ] = None,
+    max_ece: Annotated[
+        float | None, limit("--max-ece", "The same for the expected calibration error, such as 0.02.")
+    ] = None,
+    on: Annotated[
+        str,
+        choice(
+            "interval|point",
+            "What must keep a limit: the less favourable end of the 95 % interval, or the score itself.",
+        ),
+    ] = "interval",
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge RUN on the test set, once: later calls repeat what was found then."""
+    from pellucid.evaluation.gates import known_limits
     from pellucid.runs.run import Run
 
+    limits = known_limits(
+        on,
+        min_accuracy=min_accuracy,
+        min_balanced_accuracy=min_balanced_accuracy,
+        min_f1=min_f1,
+        min_map=min_map,
+        max_loss=max_loss,
+        max_ece=max_ece,
+    )
     output = Output(quiet, as_json)
     run = Run.open(run_folder)
     evaluation = None if again else run.evaluation()
@@ -37,3 +77,5 @@ def evaluate(
         with output.stage("Judging the run on its test set", again=same):
             evaluation = run.evaluate(splits_of(run, data_dir).test)
     output.evaluation(run, evaluation)
+    output.scores(evaluation)
+    output.gates(evaluation.gates(on=on, **limits))

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from pellucid.errors import Interrupted
-from pellucid.formatting import plain, plural
+from pellucid.errors import CheckFailed, Interrupted
+from pellucid.formatting import brief, decimal, percent, plain, plural
 from pellucid.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pellucid.data.audit.findings import Audit
     from pellucid.data.dataset import Dataset, Origin, Splits
     from pellucid.evaluation.evaluation import AnyEvaluation
+    from pellucid.evaluation.gates import Gate
+    from pellucid.evaluation.metrics import Bounds
     from pellucid.evaluation.multi_label import MultiLabelEvaluation
     from pellucid.runs.run import Run
     from pellucid.runs.warm_start import WarmStart
@@ -250,15 +252,54 @@ class Output:
         if isinstance(evaluation, MultiLabelEvaluation):
             self._labels(evaluation)
 
+    def scores(self, evaluation: "AnyEvaluation") -> None:
+        """Every score with its 95 % interval; class by class, where each picture has one."""
+        from pellucid.evaluation.evaluation import Evaluation
+        from pellucid.evaluation.score_names import figure_of, interval_of, title_of
+
+        self.line("Scores with their 95 % intervals:")
+        for name, score in evaluation.scores.items():
+            figure, interval = (
+                figure_of(name, score.value, evaluation.count), interval_of(name, score, evaluation.count)
+            )  # fmt: skip
+            self.line(f"  {title_of(name)!s:<32} {figure:>8}  {interval}".rstrip())
+        if not isinstance(evaluation, Evaluation):
+            return
+        self.line("Class by class: pictures; precision, recall and F1, each with its 95 % interval:")
+        for each in evaluation.per_class[:CLASSES_SHOWN]:
+            figures = (
+                percent(each.precision, count=each.predicted)
+                + _ends(each.precision_interval, each.predicted),
+                percent(each.recall, count=each.support) + _ends(each.recall_interval, each.support),
+                decimal(each.f1) + _ends(each.f1_interval, 0),
+            )
+            self.line(f"  {brief(each.name, 24):<16} {each.support:>6,}  {'  '.join(figures)}")
+        hidden = len(evaluation.classes) - CLASSES_SHOWN
+        if hidden > 0:
+            self.line(f"  and {plural(hidden, 'class', 'classes')} more, in evaluation.json")
+
+    def gates(self, gates: "list[Gate]") -> None:
+        """Each limit that was asked for, and whether it was kept. Raises CheckFailed where one was not."""
+        for gate in gates:
+            self.event("gate", **gate.to_json())
+            self.line(gate.sentence)
+        failed = [gate for gate in gates if not gate.passed]
+        if failed:
+            words = "; ".join(gate.sentence.removeprefix("failed: ") for gate in failed)
+            raise CheckFailed(f"{plural(len(failed), 'limit', 'limits')} not kept: {words}.")
+
     def _labels(self, evaluation: "MultiLabelEvaluation") -> None:
         """The scores of each label, in lines."""
-        self.line("Label by label: average precision with its 95 % interval, F1, threshold:")
+        self.line("Label by label: average precision and F1, each with its 95 % interval, threshold:")
         for each in evaluation.per_label[:CLASSES_SHOWN]:
             precision = "no test picture has it"
             if each.average_precision is not None and each.average_precision_interval is not None:
                 low, high = each.average_precision_interval
-                precision = f"{each.average_precision:.3f} ({low:.3f} to {high:.3f})"
-            self.line(f"  {each.name:<16} {precision}  F1 {each.f1:.3f}  from {each.threshold:.2f}")
+                precision = f"{decimal(each.average_precision)} ({decimal(low)} to {decimal(high)})"
+            elif each.average_precision is not None:
+                precision = decimal(each.average_precision)
+            f1 = decimal(each.f1) + _ends(each.f1_interval, 0)
+            self.line(f"  {each.name:<16} {precision}  F1 {f1}  from {each.threshold:.2f}")
         hidden = len(evaluation.classes) - CLASSES_SHOWN
         if hidden > 0:
             self.line(f"  and {plural(hidden, 'label', 'labels')} more, in evaluation.json")
@@ -270,6 +311,14 @@ class Output:
         except BrokenPipeError:
             self.reader_left = True
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what follows is dropped
+
+
+def _ends(interval: "Bounds | None", count: int) -> str:
+    """The ends of an interval in brackets: in percent of `count` pictures, of a score if that is 0."""
+    if interval is None:
+        return " (too few)"
+    low, high = (percent(end, count=count) if count else decimal(end) for end in interval)
+    return f" ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
 
 
 def _stage(event: "Step | Epoch") -> str:

@@ -43,14 +43,17 @@ class Dataset:
     labels   int64 (N,); or bool (N, K), where a picture can have several labels, or none
     classes  K names; every label is smaller than K
     sources  N names that identify each picture in its data set: "cat/001.jpg", "mnist/test/17"
+    groups   N names: pictures of one name belong together, as those of one patient do, and were not drawn one
+             by one; "" for a picture that stands alone. () where all do
 
-    Raises UsageError when the four do not fit one another.
+    Raises UsageError when they do not fit one another.
     """
 
     images: Tensor
     labels: Tensor
     classes: tuple[str, ...]
     sources: Sequence[str]
+    groups: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.dim() != 4:
@@ -69,6 +72,8 @@ class Dataset:
             )
         if len(self.sources) != len(self.images):
             raise UsageError(f"Expected {len(self.images)} sources, one a picture; got {len(self.sources)}.")
+        if self.groups and len(self.groups) != len(self.images):
+            raise UsageError(f"Expected {len(self.images)} groups, one a picture; got {len(self.groups)}.")
         for name in self.classes:
             if not isinstance(name, str):
                 raise UsageError(f"Expected class names as text; got {name!r}. Write str({name!r}).")
@@ -157,7 +162,8 @@ class Dataset:
         sources = [self.sources[position] for position in positions.tolist()]
         mapped = isinstance(self.images, MappedImages)
         images = self.images.at(positions) if mapped else self.images[positions]  # type: ignore[attr-defined]
-        return Dataset(images, self.labels[positions], self.classes, sources)
+        groups = [self.groups[position] for position in positions.tolist()] if self.groups else ()
+        return Dataset(images, self.labels[positions], self.classes, sources, groups)
 
     def _positions(self, indices: Indices) -> Tensor:
         if isinstance(indices, slice):
@@ -377,7 +383,9 @@ def joined(datasets: Sequence[Dataset]) -> Dataset:
     else:
         images = torch.cat(parts)
     labels = torch.cat([each.labels for each in datasets])
-    return Dataset(images, labels, first.classes, [source for each in datasets for source in each.sources])
+    sources = [source for each in datasets for source in each.sources]
+    groups = [group for each in datasets for group in each.groups or [""] * len(each)]
+    return Dataset(images, labels, first.classes, sources, groups if any(groups) else ())
 
 
 def joined_names(chosen: Iterable[bool], classes: Sequence[str]) -> str:

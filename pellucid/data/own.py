@@ -248,7 +248,9 @@ def _whole(listing: Listing, packed: PackedImages) -> Dataset:
             row[[numbers[label] for label in picture.labels]] = True
     else:
         labels = torch.tensor([numbers[picture.label] for picture in pictures], dtype=torch.int64)  # (M,)
-    return Dataset(packed.images, labels, listing.classes, [picture.source for picture in pictures])
+    groups = [picture.group for picture in pictures]
+    sources = [picture.source for picture in pictures]
+    return Dataset(packed.images, labels, listing.classes, sources, groups if any(groups) else ())
 
 
 def _splits(whole: Dataset, parts: Sequence[str]) -> Splits:

@@ -1,7 +1,7 @@
 """How well a classifier does on pictures it never saw, and how certain that figure is."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -13,26 +13,33 @@ from torch import Tensor
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
-from pellucid.evaluation import EVALUATION, PREDICTIONS
+from pellucid.evaluation import EVALUATION, FORMAT, PREDICTIONS
+from pellucid.evaluation.class_scores import ClassScores
+from pellucid.evaluation.gates import Gate, gates
+from pellucid.evaluation.intervals import Estimate, Sampling, groups_of, interval_in_words, numbered
 from pellucid.evaluation.metrics import (
+    AverageScore,
     Bin,
+    Bounds,
     ClassScore,
     Confusion,
     FoldScore,
     bins_of_equal_number,
     dispersion,
     likeliest,
+    numbers_in,
     places_without,
-    wilson,
 )
+from pellucid.evaluation.most_confused import in_words, seed_of, steadily_on_top
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import read_csv, write_csv, write_json
-from pellucid.formatting import digits, percent, times
+from pellucid.formatting import decimal, digits, percent
 from pellucid.language import translate
 from pellucid.recipe import refuse_unknown_keywords
 from pellucid.task import SeveralLabels
 
 BINS = 10
+TOP = (2, 3, 5)  # classes among which the label is looked for
 UNEVEN = 1.5  # times as many pictures of the commonest class as of the rarest
 
 
@@ -46,6 +53,8 @@ class Evaluation:
     sources        N names that lead back to the pictures
     folds          int64 (N,) from 0: each picture was predicted by a network that learned from those of the
                    other folds; None where one network predicted all
+    groups         int64 (N,) from 0: pictures of one number belong together, as those of one patient or three
+                   copies of one do; None where every picture stands alone
     """
 
     probabilities: Tensor
@@ -53,14 +62,15 @@ class Evaluation:
     classes: tuple[str, ...]
     sources: Sequence[str]
     folds: Tensor | None = None
+    groups: Tensor | None = None
 
     def __repr__(self) -> str:
         return f"Evaluation({self.verdict})"
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{escape(c.name)}</td><td>{c.support}</td><td>{c.precision:.3f}</td>"
-            f"<td>{c.recall:.3f}</td><td>{c.f1:.3f}</td></tr>"
+            f"<tr><td>{escape(c.name)}</td><td>{c.support}</td><td>{decimal(c.precision)}</td>"
+            f"<td>{decimal(c.recall)}</td><td>{decimal(c.f1)}</td></tr>"
             for c in self.per_class
         )
         heads = "".join(f"<th>{head}</th>" for head in ("class", "pictures", "precision", "recall", "F1"))
@@ -104,15 +114,66 @@ class Evaluation:
     @cached_property
     def loss(self) -> float:
         """Mean cross-entropy in nats; a label with no probability at all counts as 1e-12."""
-        of_labels = self.probabilities.double().gather(1, self.labels[:, None])
-        return float(-of_labels.clamp_min(1e-12).log().mean())
+        return float(self._losses.mean())
+
+    @cached_property
+    def _losses(self) -> Tensor:
+        of_labels = self.probabilities.double().gather(1, self.labels[:, None])[:, 0]
+        return -of_labels.clamp_min(1e-12).log()
 
     @property
-    def interval(self) -> tuple[float, float]:
+    def interval(self) -> Bounds | None:
         """The 95 % interval of the accuracy (Wilson 1927, JASA 22:209): what other pictures of the same
-        kind might give. Of folds, that of networks trained on all folds but one, widened where the folds
-        differ by more than chance (see `metrics.dispersion`)."""
-        return wilson(self.accuracy, self.count / dispersion(self.fold_scores))
+        kind might give. Where pictures belong together in groups, what other groups might give; None below
+        ten groups. Of folds, that of networks trained on all folds but one, widened where the folds differ
+        by more than chance (see `metrics.dispersion`)."""
+        return self.scores["accuracy"].interval
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        """How the pictures were drawn, from which every interval follows."""
+        drawn = Sampling(self.count, self.groups)
+        spread = dispersion(self.fold_scores)
+        return drawn if spread == 1 else replace(drawn, spread=max(1.0, spread / drawn.effect(self.right)))
+
+    @cached_property
+    def scores(self) -> dict[str, Estimate]:
+        """Every score of the whole test set with its 95 % interval, by name: "accuracy",
+        "balanced_accuracy", "macro_f1", "weighted_f1", "top_2", "top_3" and "top_5" where there are more
+        classes, "loss", "calibration_error"."""
+        table, sampling = self._class_scores, self.sampling
+        whole = torch.zeros(self.count, dtype=torch.int64)
+        return {
+            "accuracy": sampling.shares(whole, self.right)[0],
+            "balanced_accuracy": table.balanced_accuracy,
+            "macro_f1": table.macro["f1"],
+            "weighted_f1": table.weighted["f1"],
+            **{
+                f"top_{k}": sampling.shares(whole, self.label_rank < k)[0]
+                for k in TOP
+                if k < len(self.classes)
+            },
+            "loss": sampling.loss(self._losses, self.count - self.correct),
+            "calibration_error": Estimate(self.calibration_error, None),
+        }
+
+    @cached_property
+    def label_rank(self) -> Tensor:
+        """How many classes each picture's label came after, int64 (N,): 0 where it is the prediction; of
+        equally probable ones the first class comes first."""
+        own = self.label_probability[:, None]
+        before = torch.arange(len(self.classes)) < self.labels[:, None]
+        return ((self.probabilities > own) | ((self.probabilities == own) & before)).sum(dim=1)
+
+    @property
+    def averages(self) -> list[AverageScore]:
+        """Precision, recall and F1 over all classes: every class equally ("macro"), then by its number of
+        pictures ("weighted")."""
+        return self._class_scores.averages
+
+    @cached_property
+    def _class_scores(self) -> ClassScores:
+        return ClassScores(self.labels, self.predictions, self.classes, self.sampling)
 
     @cached_property
     def fold_scores(self) -> list[FoldScore]:
@@ -144,39 +205,38 @@ class Evaluation:
         return sorted(pairs, key=lambda pair: -pair.count)
 
     @cached_property
+    def most_confused(self) -> list[Confusion]:
+        """The pair that is confused most, where it is the commonest in 80 % of resamples of the pictures, or
+        of their groups; else the two or three of which one is; none where it could be any."""
+        wrong = torch.nonzero(~self.right)[:, 0]
+        number = len(self.classes)
+        cells = self.labels[wrong] * number + self.predictions[wrong]
+        seed = seed_of(self.labels, self.predictions)
+        found = set(steadily_on_top(cells, wrong, self.sampling, seed=seed))
+        names = {(self.classes[cell // number], self.classes[cell % number]) for cell in found}
+        return [pair for pair in self.confusions if (pair.label, pair.prediction) in names]
+
+    @property
     def per_class(self) -> list[ClassScore]:
-        """Precision, recall and F1 of each class, in the order of `classes`."""
-        hits = self.confusion.diagonal().double()
-        support, predicted = self.confusion.sum(dim=1).double(), self.confusion.sum(dim=0).double()
-        precision, recall = hits / predicted.clamp_min(1), hits / support.clamp_min(1)
-        f1 = 2 * hits / (support + predicted).clamp_min(1)
-        table = zip(
-            self.classes, support.tolist(), precision.tolist(), recall.tolist(), f1.tolist(), strict=True
-        )
-        return [ClassScore(name, int(n), p, r, f) for name, n, p, r, f in table]
+        """Precision, recall and F1 of each class with their 95 % intervals, in the order of `classes`."""
+        return self._class_scores.per_class
 
     @property
     def macro_f1(self) -> float:
         """The mean F1 of the classes that occur or are predicted: a rare class counts like a common one."""
-        scores = [
-            score
-            for score, predicted in zip(self.per_class, self.confusion.sum(0).tolist(), strict=True)
-            if score.support or predicted
-        ]
-        return sum(score.f1 for score in scores) / len(scores)
+        return self._class_scores.macro["f1"].value
 
     @property
     def balanced_accuracy(self) -> float:
         """The mean recall of the classes that occur, 0..1: guessing the commonest class gains nothing."""
-        recalls = [score.recall for score in self.per_class if score.support]
-        return sum(recalls) / len(recalls)
+        return self._class_scores.balanced_accuracy.value
 
     @property
     def balanced(self) -> str:
         """The scores that count every class equally, in words."""
         share = percent(self.balanced_accuracy, count=self.count)
         return translate(
-            "balanced accuracy %(share)s, macro F1 %(f1)s", share=share, f1=f"{self.macro_f1:.3f}"
+            "balanced accuracy %(share)s, macro F1 %(f1)s", share=share, f1=decimal(self.macro_f1)
         )
 
     @property
@@ -213,16 +273,38 @@ class Evaluation:
     @property
     def verdict(self) -> str:
         """The result in one sentence, with as many places as the number of pictures can bear."""
-        low, high = (percent(bound, count=self.count) for bound in self.interval)
         share = percent(self.accuracy, count=self.count)
-        text = f"{self.correct:,} of {self.count:,} right, {share}, 95 % interval {low} to {high}"
+        text = f"{self.correct:,} of {self.count:,} right, {share}, {self.interval_in_words}"
         if self.fold_scores:
-            shares = sorted(score.accuracy for score in self.fold_scores)
-            text += f", folds {percent(shares[0])} to {percent(shares[-1])}"
+            least, most = self.fold_range
+            text += f", folds {least} to {most}"
         if not self.confusions:
             return f"{text}; no mistakes."
-        worst = self.confusions[0]
-        return f"{text}; most confused: {worst.label} -> {worst.prediction}, {times(worst.count)}."
+        confused = in_words(self.most_confused)
+        return f"{text}; {confused}." if confused else f"{text}."
+
+    @property
+    def interval_in_words(self) -> str:
+        """The 95 % interval of the accuracy, and over how many groups where there are groups; or that there
+        are too few of them."""
+        return interval_in_words(self.scores["accuracy"], self.sampling)
+
+    @property
+    def fold_range(self) -> tuple[str, str]:
+        """The lowest and the highest accuracy of the folds, in percent."""
+        shares = sorted((score.accuracy, score.count) for score in self.fold_scores)
+        return percent(shares[0][0], count=shares[0][1]), percent(shares[-1][0], count=shares[-1][1])
+
+    def gates(self, *, on: str = "interval", **limits: float) -> list[Gate]:
+        """Whether each limit is kept, such as `gates(min_accuracy=0.99, max_ece=0.02)`.
+
+        limits  min_accuracy, min_balanced_accuracy, min_f1 (macro), max_loss, max_ece
+        on      "interval": the less favourable end of the 95 % interval must keep the limit; where there are
+                too few pictures or groups for one, it is not kept. "point": the score itself must
+
+        Raises UsageError for an unknown limit, or one that no score can have.
+        """
+        return gates(self.scores, self.count, limits, on)
 
     def top(self, index: int, number: int = 3) -> list[tuple[str, float]]:
         """The most probable classes of picture `index` with their probabilities, the likeliest first."""
@@ -231,16 +313,21 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Every figure as plain numbers and words."""
         return {
+            "format": FORMAT,
             "verdict": self.verdict,
             "count": self.count,
             "correct": self.correct,
             "accuracy": self.accuracy,
-            "interval": list(self.interval),
+            "interval": None if self.interval is None else list(self.interval),
+            "groups": None if self.groups is None else self.sampling.units,
             "loss": self.loss,
             "macro_f1": self.macro_f1,
             "balanced_accuracy": self.balanced_accuracy,
             "calibration_error": self.calibration_error,
+            "scores": {name: score.to_json() for name, score in self.scores.items()},
             "per_class": [asdict(score) for score in self.per_class],
+            "averages": [asdict(score) for score in self.averages],
+            "most_confused": [asdict(pair) for pair in self.most_confused],
             "confusions": [asdict(pair) for pair in self.confusions],
             "confusion": self.confusion.tolist(),
             "classes": list(self.classes),
@@ -254,21 +341,26 @@ class Evaluation:
             return None
         left = [self.sources[index] for index in rest]
         folds = None if self.folds is None else self.folds[rest]
-        return Evaluation(self.probabilities[rest], self.labels[rest], self.classes, left, folds)
+        groups = None if self.groups is None else numbered(self.groups[rest].tolist())
+        return Evaluation(self.probabilities[rest], self.labels[rest], self.classes, left, folds, groups)
 
     def save(self, folder: Path, **facts: Any) -> None:
         """`folder` holds evaluation.json, with `facts` beside the figures, and predictions.csv."""
         header = ["source", "label", "prediction", *(f"p({name})" for name in self.classes)]
         labels, predictions = self.labels.tolist(), self.predictions.tolist()
-        # Last, and only where there are folds: which one a picture was held out in, from 1.
-        folds = [[]] * self.count if self.folds is None else [[fold + 1] for fold in self.folds.tolist()]
-        header += ["fold"] if self.folds is not None else []
+        # Last, and only where there are any: the fold that a picture was held out in, its group; from 1.
+        numbers = {"fold": self.folds, "group": self.groups}
+        last = {name: (column + 1).tolist() for name, column in numbers.items() if column is not None}
+        header += list(last)
         rows = (
-            [source, self.classes[label], self.classes[prediction], *digits(probabilities), *fold]
-            for source, label, prediction, probabilities, fold in zip(
-                self.sources, labels, predictions, self.probabilities, folds, strict=True
+            [
+                source, self.classes[label], self.classes[prediction], *digits(probabilities),
+                *(column[index] for column in last.values()),
+            ]
+            for index, (source, label, prediction, probabilities) in enumerate(
+                zip(self.sources, labels, predictions, self.probabilities, strict=True)
             )
-        )
+        )  # fmt: skip
         write_csv(folder / PREDICTIONS, header, rows)
         write_json(folder / EVALUATION, {**facts, **self.to_json()})
 
@@ -281,10 +373,8 @@ class Evaluation:
             labels = torch.tensor([number[row["label"]] for row in rows], dtype=torch.int64)
             values = [[float(row[f"p({name})"]) for name in classes] for row in rows]
             probabilities = torch.tensor(values, dtype=torch.float32).reshape(len(rows), len(classes))
-            folds = None
-            if rows and "fold" in rows[0]:
-                folds = torch.tensor([int(row["fold"]) - 1 for row in rows])
-            return Evaluation(probabilities, labels, classes, [row["source"] for row in rows], folds)
+            folds, groups = (numbers_in(rows, name) for name in ("fold", "group"))
+            return Evaluation(probabilities, labels, classes, [row["source"] for row in rows], folds, groups)
         except (KeyError, TypeError, ValueError) as error:
             raise PellucidError(
                 f"'{folder / PREDICTIONS}' is damaged: {error!r}. Run 'pellucid evaluate --again' on the run."
@@ -322,6 +412,12 @@ def evaluate(classifier: Classifier, dataset: Dataset) -> AnyEvaluation:
         labels = torch.zeros(len(dataset), len(classifier.classes), dtype=torch.bool)
         labels[:, renumbered] = dataset.labels
         return MultiLabelEvaluation(
-            probabilities, labels, classifier.classes, dataset.sources, classifier.task
+            probabilities, labels, classifier.classes, dataset.sources, classifier.task, groups_of(dataset)
         )
-    return Evaluation(probabilities, renumbered[dataset.labels], classifier.classes, dataset.sources)
+    return Evaluation(
+        probabilities,
+        renumbered[dataset.labels],
+        classifier.classes,
+        dataset.sources,
+        groups=groups_of(dataset),
+    )

@@ -1,12 +1,14 @@
 """What scores are made of: counts, intervals, bins of confidence."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 Z_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
+Bounds = tuple[float, float]  # of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -20,13 +22,32 @@ class Confusion:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One class: how many pictures have its label, and its scores 0..1, 0 where undefined."""
+    """One class: how many pictures have its label and how many were predicted as it; its scores 0..1, 0 where
+    undefined, with their 95 % intervals, None where there are too few pictures or groups for one."""
 
     name: str
     support: int
+    predicted: int
     precision: float
+    precision_interval: Bounds | None
     recall: float
+    recall_interval: Bounds | None
     f1: float
+    f1_interval: Bounds | None
+
+
+@dataclass(frozen=True)
+class AverageScore:
+    """The scores of all classes averaged: "macro" counts every class that occurs or is predicted equally,
+    "weighted" by its number of pictures. Intervals as in ClassScore."""
+
+    name: str
+    precision: float
+    precision_interval: Bounds | None
+    recall: float
+    recall_interval: Bounds | None
+    f1: float
+    f1_interval: Bounds | None
 
 
 @dataclass(frozen=True)
@@ -34,7 +55,8 @@ class LabelScore:
     """One of several labels: how many pictures have it, and its scores 0..1, 0 where undefined.
 
     threshold          the probability from which it is given
-    average_precision  with its 95 % interval; None for a label that does not occur
+    average_precision  None for a label that does not occur
+    ..._interval       95 %; None where there are too few pictures or groups for one
     missed, mistaken   how many pictures have it without being given it, and the other way round
     """
 
@@ -42,11 +64,13 @@ class LabelScore:
     support: int
     threshold: float
     average_precision: float | None
-    average_precision_interval: tuple[float, float] | None
+    average_precision_interval: Bounds | None
     precision: float
+    precision_interval: Bounds | None
     recall: float
+    recall_interval: Bounds | None
     f1: float
-    f1_interval: tuple[float, float]
+    f1_interval: Bounds | None
     missed: int
     mistaken: int
 
@@ -70,6 +94,13 @@ def places_without(sources: Sequence[str], dropped: Iterable[str]) -> list[int]:
     """The positions of the sources that are not dropped."""
     left_out = set(dropped)
     return [index for index, source in enumerate(sources) if source not in left_out]
+
+
+def numbers_in(rows: Sequence[Mapping[str, str]], column: str) -> Tensor | None:
+    """A column of numbers from 1 of a table as int64 (N,) from 0; None where the table lacks it."""
+    if not rows or column not in rows[0]:
+        return None
+    return torch.tensor([int(row[column]) - 1 for row in rows], dtype=torch.int64)
 
 
 def bins_of_equal_number(confidence: Tensor, right: Tensor, number: int) -> list[Bin]:
@@ -109,8 +140,8 @@ def dispersion(folds: Sequence[FoldScore]) -> float:
     return max(1.0, varied / expected) if expected else 1.0
 
 
-def wilson(share: float, count: float) -> tuple[float, float]:
-    """The 95 % interval of a share 0..1 of `count` (Wilson 1927, JASA 22:209)."""
-    centre = (share + Z_95**2 / (2 * count)) / (1 + Z_95**2 / count)
-    half = Z_95 / (1 + Z_95**2 / count) * math.sqrt(share * (1 - share) / count + Z_95**2 / (4 * count**2))
+def wilson(share: float, count: float, z: float = Z_95) -> tuple[float, float]:
+    """The 95 % interval of a share 0..1 of `count` (Wilson 1927, JASA 22:209); `z` gives another level."""
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
     return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))

@@ -12,26 +12,25 @@ from torch import Tensor
 
 from pellucid.data.dataset import joined_names
 from pellucid.errors import PellucidError
-from pellucid.evaluation import EVALUATION, PREDICTIONS
+from pellucid.evaluation import EVALUATION, FORMAT, PREDICTIONS
+from pellucid.evaluation.class_scores import f1_bounds, f1_of
+from pellucid.evaluation.gates import Gate, gates
+from pellucid.evaluation.intervals import Estimate, Sampling, interval_in_words, numbered
 from pellucid.evaluation.metrics import (
     Bin,
+    Bounds,
     Confusion,
     FoldScore,
     LabelScore,
     bins_of_equal_number,
     likeliest,
+    numbers_in,
     places_without,
-    wilson,
 )
-from pellucid.evaluation.precision_recall import (
-    Drawn,
-    average_precisions,
-    bootstrapped,
-    bounds,
-    f1_scores,
-)
+from pellucid.evaluation.most_confused import in_words, seed_of, steadily_on_top
+from pellucid.evaluation.precision_recall import average_precisions, bootstrapped, bounds, f1_scores
 from pellucid.files import read_csv, write_csv, write_json
-from pellucid.formatting import digits, percent, times
+from pellucid.formatting import decimal, digits, percent
 from pellucid.task import SeveralLabels
 
 BINS = 10
@@ -46,6 +45,7 @@ class MultiLabelEvaluation:
     classes        K names
     sources        N names that lead back to the pictures
     task           with the threshold of each label
+    groups         int64 (N,) from 0: pictures of one number belong together; None where each stands alone
     """
 
     probabilities: Tensor
@@ -53,6 +53,7 @@ class MultiLabelEvaluation:
     classes: tuple[str, ...]
     sources: Sequence[str]
     task: SeveralLabels
+    groups: Tensor | None = None
 
     def __repr__(self) -> str:
         return f"MultiLabelEvaluation({self.verdict})"
@@ -60,7 +61,7 @@ class MultiLabelEvaluation:
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><td>{escape(each.name)}</td><td>{each.support}</td><td>{_short(each.average_precision)}</td>"
-            f"<td>{each.precision:.3f}</td><td>{each.recall:.3f}</td><td>{each.f1:.3f}</td></tr>"
+            f"<td>{decimal(each.precision)}</td><td>{decimal(each.recall)}</td><td>{decimal(each.f1)}</td></tr>"
             for each in self.per_label
         )
         heads = ("label", "pictures", "average precision", "precision", "recall", "F1")
@@ -98,9 +99,51 @@ class MultiLabelEvaluation:
         return self.correct / self.count
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the accuracy (Wilson 1927, JASA 22:209)."""
-        return wilson(self.accuracy, self.count)
+    def interval(self) -> Bounds | None:
+        """The 95 % interval of the accuracy (Wilson 1927, JASA 22:209); over groups, where pictures belong
+        together, and then None below ten of them."""
+        return self.scores["accuracy"].interval
+
+    @property
+    def interval_in_words(self) -> str:
+        """That interval, and over how many groups where there are groups; or that there are too few."""
+        return interval_in_words(self.scores["accuracy"], self.sampling)
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        """How the pictures were drawn, from which every interval follows."""
+        return Sampling(self.count, self.groups)
+
+    @cached_property
+    def scores(self) -> dict[str, Estimate]:
+        """Every score of the whole test set with its 95 % interval, by name: "mean_average_precision",
+        "accuracy", "hamming_loss", "macro_f1", "micro_f1", "loss", "calibration_error"."""
+        sampling, wrong = self.sampling, self.predictions != self.labels
+        decisions = torch.arange(self.count).repeat_interleave(len(self.classes))
+        either = torch.nonzero(self.predictions | self.labels)[:, 0]
+        both = (self.predictions & self.labels)[self.predictions | self.labels]
+        (micro,) = sampling.shares(torch.zeros_like(either), both, either)
+        return {
+            "mean_average_precision": Estimate(
+                self.mean_average_precision, self.mean_average_precision_interval, sampling.too_few
+            ),
+            "accuracy": sampling.shares(torch.zeros(self.count, dtype=torch.int64), self.right)[0],
+            "hamming_loss": sampling.shares(torch.zeros_like(decisions), wrong.flatten(), decisions)[0],
+            "macro_f1": self._macro_f1,
+            "micro_f1": replace(micro, value=self.micro_f1, interval=f1_bounds(micro.interval)),
+            "loss": sampling.loss(self._losses, self.count - self.correct),
+            "calibration_error": Estimate(self.calibration_error, None),
+        }
+
+    @property
+    def _macro_f1(self) -> Estimate:
+        f1 = f1_scores(self.predictions, self.labels)
+        given = self.predictions.double() + self.labels.double()  # (N, K)
+        total = given.sum(dim=0)
+        terms = (2 * (self.predictions & self.labels).double() - f1 * given) / total.clamp_min(1)
+        pictures, labels = torch.nonzero(self.labels, as_tuple=True)
+        rarest = self.sampling.fewest(labels, pictures)
+        return self.sampling.mean(self.macro_f1, terms.sum(dim=1) / max(1, int((total > 0).sum())), rarest)
 
     @property
     def hamming_loss(self) -> float:
@@ -110,33 +153,48 @@ class MultiLabelEvaluation:
     @cached_property
     def loss(self) -> float:
         """Mean binary cross-entropy in nats; what had no probability at all counts as 1e-12."""
-        return float(-self._of_truth.double().clamp_min(1e-12).log().mean())
+        return float(self._losses.mean())
+
+    @cached_property
+    def _losses(self) -> Tensor:
+        return -self._of_truth.double().clamp_min(1e-12).log().mean(dim=1)
 
     @cached_property
     def per_label(self) -> list[LabelScore]:
         """The scores of each label, in the order of `classes`."""
         precisions = average_precisions(self.probabilities, self.labels)
-        f1, drawn = f1_scores(self.predictions, self.labels), self._drawn
-        given, present = self.predictions.sum(dim=0), self.labels.sum(dim=0)
+        drawn, either = self._drawn, self.predictions | self.labels
+        present, given = self.labels.sum(dim=0), self.predictions.sum(dim=0)
         hits = (self.predictions & self.labels).sum(dim=0)
+        precision, recall, overlap = (
+            self._shares(among) for among in (self.predictions, self.labels, either)
+        )
         return [
             LabelScore(
                 name=name,
                 support=int(present[k]),
                 threshold=self.task.thresholds[k],
                 average_precision=float(precisions[k]) if present[k] else None,
-                average_precision_interval=bounds(drawn.average_precision[:, k], int(present[k]))
-                if present[k]
-                else None,
-                precision=int(hits[k]) / max(1, int(given[k])),
-                recall=int(hits[k]) / max(1, int(present[k])),
-                f1=float(f1[k]),
-                f1_interval=bounds(drawn.f1[:, k], int(present[k])),
+                average_precision_interval=None
+                if self.sampling.too_few or not present[k]
+                else bounds(drawn[:, k], int(present[k])),
+                precision=precision[k].value,
+                precision_interval=precision[k].interval,
+                recall=recall[k].value,
+                recall_interval=recall[k].interval,
+                f1=f1_of(overlap[k].value),
+                f1_interval=f1_bounds(overlap[k].interval),
                 missed=int(present[k] - hits[k]),
                 mistaken=int(given[k] - hits[k]),
             )
             for k, name in enumerate(self.classes)
         ]
+
+    def _shares(self, among: Tensor) -> list[Estimate]:
+        """Of the pictures `among` (N, K), the share of each label that have it and were given it."""
+        pictures, parts = torch.nonzero(among, as_tuple=True)
+        hits = (self.predictions & self.labels)[pictures, parts]
+        return self.sampling.shares(parts, hits, pictures, number=len(self.classes))
 
     @property
     def mean_average_precision(self) -> float:
@@ -145,9 +203,12 @@ class MultiLabelEvaluation:
         return sum(known) / max(1, len(known))
 
     @property
-    def mean_average_precision_interval(self) -> tuple[float, float]:
-        """The 95 % interval of mAP, by drawing as many test pictures again with replacement."""
-        return bounds(self._drawn.average_precision.nanmean(dim=1), self.count)
+    def mean_average_precision_interval(self) -> Bounds | None:
+        """The 95 % interval of mAP, by drawing as many test pictures, or groups of them, again with
+        replacement; None below ten groups."""
+        if self.sampling.too_few:
+            return None
+        return bounds(self._drawn.nanmean(dim=1), self.sampling.units)
 
     @property
     def macro_f1(self) -> float:
@@ -171,6 +232,20 @@ class MultiLabelEvaluation:
             for label, given in torch.nonzero(counts).tolist()
         ]
         return sorted(pairs, key=lambda pair: -pair.count)
+
+    @cached_property
+    def most_confused(self) -> list[Confusion]:
+        """The pair of `confusions` that is the commonest in 80 % of resamples of the pictures, or of their
+        groups; else the two or three of which one is; none where it could be any."""
+        missed, mistaken = self.labels & ~self.predictions, ~self.labels & self.predictions
+        pictures, labels = torch.nonzero(missed, as_tuple=True)
+        entries, given = torch.nonzero(mistaken[pictures], as_tuple=True)
+        number = len(self.classes)
+        cells = labels[entries] * number + given
+        seed = seed_of(self.labels, self.predictions)
+        found = set(steadily_on_top(cells, pictures[entries], self.sampling, seed=seed))
+        names = {(self.classes[cell // number], self.classes[cell % number]) for cell in found}
+        return [pair for pair in self.confusions if (pair.label, pair.prediction) in names]
 
     @cached_property
     def together(self) -> Tensor:
@@ -218,26 +293,29 @@ class MultiLabelEvaluation:
     @property
     def verdict(self) -> str:
         """The result in one sentence."""
-        low, high = (f"{bound:.3f}" for bound in self.mean_average_precision_interval)
-        least, most = (percent(bound, count=self.count) for bound in self.interval)
-        share = percent(self.accuracy, count=self.count)
+        share, found = percent(self.accuracy, count=self.count), self.mean_average_precision_interval
+        bounds_in_words = f", 95 % interval {decimal(found[0])} to {decimal(found[1])}" if found else ""
         text = (
-            f"mAP {self.mean_average_precision:.3f}, 95 % interval {low} to {high}; {self.correct:,} of "
-            f"{self.count:,} with every label right, {share}, 95 % interval {least} to {most}"
+            f"mAP {decimal(self.mean_average_precision)}{bounds_in_words}; {self.correct:,} of "
+            f"{self.count:,} with every label right, {share}, {self.interval_in_words}"
         )
         if not len(self.mistakes):
             return f"{text}; no mistakes."
-        if not self.confusions:
-            return f"{text}."
-        worst = self.confusions[0]
-        return f"{text}; most confused: {worst.label} -> {worst.prediction}, {times(worst.count)}."
+        confused = in_words(self.most_confused)
+        return f"{text}; {confused}." if confused else f"{text}."
+
+    def gates(self, *, on: str = "interval", **limits: float) -> list[Gate]:
+        """Whether each limit is kept, as `Evaluation.gates` judges it: min_map, min_accuracy, min_f1 (macro),
+        max_loss, max_ece. Raises UsageError for an unknown limit, or one that no score can have."""
+        return gates(self.scores, self.count, limits, on)
 
     @property
     def uneven(self) -> str:
         """The scores over all labels in a sentence."""
         return (
-            f"Over {len(self.classes)} labels: macro F1 {self.macro_f1:.3f}, micro F1 {self.micro_f1:.3f}, "
-            f"{percent(self.hamming_loss)} of all decisions wrong (Hamming loss)."
+            f"Over {len(self.classes)} labels: macro F1 {decimal(self.macro_f1)}, micro F1 "
+            f"{decimal(self.micro_f1)}, {percent(self.hamming_loss, count=self.labels.numel())} of all "
+            "decisions wrong (Hamming loss)."
         )
 
     def top(self, index: int, number: int = 3) -> list[tuple[str, float]]:
@@ -246,20 +324,25 @@ class MultiLabelEvaluation:
 
     def to_json(self) -> dict[str, Any]:
         """Every figure as plain numbers and words."""
+        interval, precisions = self.interval, self.mean_average_precision_interval
         return {
+            "format": FORMAT,
             "verdict": self.verdict,
             "count": self.count,
             "correct": self.correct,
             "accuracy": self.accuracy,
-            "interval": list(self.interval),
+            "interval": None if interval is None else list(interval),
+            "groups": None if self.groups is None else self.sampling.units,
             "mean_average_precision": self.mean_average_precision,
-            "mean_average_precision_interval": list(self.mean_average_precision_interval),
+            "mean_average_precision_interval": None if precisions is None else list(precisions),
             "loss": self.loss,
             "hamming_loss": self.hamming_loss,
             "macro_f1": self.macro_f1,
             "micro_f1": self.micro_f1,
             "calibration_error": self.calibration_error,
+            "scores": {name: score.to_json() for name, score in self.scores.items()},
             "per_label": [asdict(score) for score in self.per_label],
+            "most_confused": [asdict(pair) for pair in self.most_confused],
             "confusions": [asdict(pair) for pair in self.confusions],
             "together": self.together.tolist(),
             "classes": list(self.classes),
@@ -271,20 +354,30 @@ class MultiLabelEvaluation:
         if not rest:
             return None
         left = [self.sources[index] for index in rest]
-        return replace(self, probabilities=self.probabilities[rest], labels=self.labels[rest], sources=left)
+        groups = None if self.groups is None else numbered(self.groups[rest].tolist())
+        return replace(
+            self,
+            probabilities=self.probabilities[rest],
+            labels=self.labels[rest],
+            sources=left,
+            groups=groups,
+        )
 
     def rows(self) -> Iterable[list[str]]:
-        """A row for predictions.csv for every picture: source, labels, labels given, probabilities."""
+        """A row for predictions.csv for every picture: source, labels, labels given, probabilities; the group
+        where there are groups, from 1."""
         labels, given = self.labels.tolist(), self.predictions.tolist()
-        for source, label, prediction, probabilities in zip(
-            self.sources, labels, given, self.probabilities, strict=True
+        groups = [[]] * self.count if self.groups is None else (self.groups + 1)[:, None].tolist()
+        for source, label, prediction, probabilities, group in zip(
+            self.sources, labels, given, self.probabilities, groups, strict=True
         ):
             names = joined_names(label, self.classes), joined_names(prediction, self.classes)
-            yield [source, *names, *digits(probabilities)]
+            yield [source, *names, *digits(probabilities), *group]
 
     def save(self, folder: Path, **facts: Any) -> None:
         """`folder` holds evaluation.json, with `facts` beside the figures, and predictions.csv."""
         header = ["source", "label", "prediction", *(f"p({name})" for name in self.classes)]
+        header += ["group"] if self.groups is not None else []
         write_csv(folder / PREDICTIONS, header, self.rows())
         write_json(folder / EVALUATION, {**facts, **self.to_json()})
 
@@ -302,16 +395,18 @@ class MultiLabelEvaluation:
             labels = torch.tensor([[name in names for name in classes] for names in named], dtype=torch.bool)
             probabilities = torch.tensor(values, dtype=torch.float32).reshape(shape)
             sources = [row["source"] for row in rows]
-            return MultiLabelEvaluation(probabilities, labels.reshape(shape), classes, sources, task)
+            return MultiLabelEvaluation(
+                probabilities, labels.reshape(shape), classes, sources, task, numbers_in(rows, "group")
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PellucidError(
                 f"'{path}' is damaged: {error!r}. Run 'pellucid evaluate --again' on the run."
             ) from error
 
     @cached_property
-    def _drawn(self) -> Drawn:
-        return bootstrapped(self.probabilities, self.predictions, self.labels)
+    def _drawn(self) -> Tensor:
+        return bootstrapped(self.probabilities, self.labels, groups=self.groups)
 
 
 def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return "–" if value is None else decimal(value)

@@ -1,7 +1,5 @@
 """Scores of labels that are given or not: average precision, F1, their intervals, and the best threshold."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -12,14 +10,6 @@ DRAWS = 1000  # of as many pictures, with replacement, for an interval
 MAX_DRAWN = 50_000_000  # pictures drawn for all labels together; fewer draws of many
 MIN_DRAWS = 100
 ENOUGH = 5  # pictures with a label, and without it, to choose its threshold by
-
-
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """The scores of each label on pictures drawn again, float64 (B, K); nan where it did not occur."""
-
-    average_precision: Tensor
-    f1: Tensor
 
 
 def average_precisions(scores: Tensor, labels: Tensor) -> Tensor:
@@ -35,22 +25,29 @@ def average_precisions(scores: Tensor, labels: Tensor) -> Tensor:
 
 def f1_scores(predictions: Tensor, labels: Tensor) -> Tensor:
     """The F1 of each label, float64 (K,); 0 where it neither occurs nor is given. Both bool (N, K)."""
-    return _f1(predictions, labels, torch.ones(1, len(labels), dtype=torch.float64))[0]
+    hits, total = (predictions & labels).sum(dim=0), predictions.sum(dim=0) + labels.sum(dim=0)
+    return 2 * hits.double() / total.clamp_min(1)
 
 
-def bootstrapped(scores: Tensor, predictions: Tensor, labels: Tensor, *, seed: int = 0) -> Drawn:
-    """The scores of every label on pictures drawn with replacement, as many as there are, again and again."""
+def bootstrapped(scores: Tensor, labels: Tensor, *, groups: Tensor | None = None, seed: int = 0) -> Tensor:
+    """The average precision of every label on pictures drawn with replacement, as many as there are, again
+    and again: float64 (B, K), nan where the label did not occur.
+
+    groups  int64 (N,) from 0: whole groups are drawn
+    """
     count, classes = labels.shape
     draws = max(MIN_DRAWS, min(DRAWS, MAX_DRAWN // max(1, count * classes)))
     generator = torch.Generator().manual_seed(seed)
+    owners = torch.arange(count) if groups is None else groups
+    units = int(owners.max()) + 1
     weights = torch.stack(
         [
-            torch.bincount(torch.randint(count, (count,), generator=generator), minlength=count)
+            torch.bincount(torch.randint(units, (units,), generator=generator), minlength=units)
             for _ in range(draws)
         ]
-    ).double()  # (B, N): how often each picture was drawn
+    ).double()[:, owners]  # (B, N): how often each picture was drawn
     precisions = [_average_precision(*pair, weights) for pair in zip(scores.T, labels.T, strict=True)]
-    return Drawn(torch.stack(precisions, dim=1), _f1(predictions, labels, weights))
+    return torch.stack(precisions, dim=1)
 
 
 def bounds(drawn: Tensor, count: int) -> tuple[float, float]:
@@ -101,10 +98,3 @@ def _average_precision(scores: Tensor, labels: Tensor, weights: Tensor) -> Tenso
     precision = hits / seen.clamp_min(1)
     total = hits[:, -1]
     return torch.where(total > 0, (gained * precision).sum(dim=1) / total.clamp_min(1), torch.nan)
-
-
-def _f1(predictions: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """The F1 (B, K) of every label, each picture counted by weights (B, N)."""
-    hits = weights @ (predictions & labels).double()
-    total = weights @ (predictions.double() + labels.double())
-    return 2 * hits / total.clamp_min(1)

@@ -7,7 +7,7 @@ from html import escape
 import torch
 from torch import Tensor
 
-from pellucid.evaluation.metrics import Bin, wilson
+from pellucid.evaluation.metrics import Bin, Bounds, wilson
 from pellucid.formatting import percent
 from pellucid.language import translate
 from pellucid.training.loop import Epoch
@@ -142,12 +142,13 @@ def distribution_chart(title: str, values_by_split: dict[str, Tensor], *, top: f
     return _chart(title, width, height, drawn)
 
 
-def interval_strip(low: float, share: float, high: float, *, score: str = "") -> str:
-    """A share 0..1 with its interval on a scale up to 100 %, as SVG.
+def interval_strip(share: float, interval: Bounds | None, *, score: str = "") -> str:
+    """A share 0..1 with its interval, where there is one, on a scale up to 100 %, as SVG.
 
     score  what it is when it is no share, such as "mAP": then the scale is one of plain numbers, up to 1
     """
     width, height, edge = 260, 44, 6
+    low, high = interval or (share, share)
     floor = min(0.9, max(0.0, math.floor((low - 0.02) * 10) / 10)) if low < 0.98 else 0.95
 
     def x(value: float) -> float:
@@ -157,16 +158,12 @@ def interval_strip(low: float, share: float, high: float, *, score: str = "") ->
     for value, anchor in ((floor, "start"), ((floor + 1) / 2, "middle"), (1.0, "end")):
         parts.append(f'<path class="axis" d="M{x(value):.1f} 10V18"/>')
         parts.append(_text(x(value), 36, f"{value:.3g}" if score else f"{value * 100:.3g} %", anchor))
-    parts.append(f'<path class="range" d="M{x(low):.1f} 14H{x(high):.1f}"/>')
-    description = translate(
-        "%(share)s right, 95 %% interval %(low)s to %(high)s",
-        share=percent(share, count=10_000), low=percent(low, count=10_000), high=percent(high, count=10_000),
-    )  # fmt: skip
-    if score:
-        description = translate(
-            "%(score)s %(value)s, 95 %% interval %(low)s to %(high)s",
-            score=score, value=f"{share:.3f}", low=f"{low:.3f}", high=f"{high:.3f}",
-        )  # fmt: skip
+    if interval:
+        parts.append(f'<path class="range" d="M{x(low):.1f} 14H{x(high):.1f}"/>')
+    figure, *ends = (f"{each:.3f}" if score else percent(each, count=10_000) for each in (share, low, high))
+    description = f"{score} {figure}" if score else translate("%(share)s right", share=figure)
+    if interval:
+        description += ", " + translate("95 %% interval %(low)s to %(high)s", low=ends[0], high=ends[1])
     parts.append(_dot((x(share), 14), 5, "share", description))
     return _chart(description, width, height, parts)
 

@@ -190,6 +190,7 @@ def _unseen_score(evaluation: AnyEvaluation | None) -> UnseenScore | None:
     if evaluation is None:
         return None
     share, low, high = (
-        percent(value, count=evaluation.count) for value in (evaluation.accuracy, *evaluation.interval)
+        percent(value, count=evaluation.count)
+        for value in (evaluation.accuracy, *(evaluation.interval or (0.0, 1.0)))
     )
     return UnseenScore(evaluation.count, share, low, high)

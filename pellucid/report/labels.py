@@ -111,7 +111,7 @@ def gather(context: ReportContext) -> LabelsSection:
         rows=rows,
         opened=opened,
         pictures=[judged_picture(context, i) for i in mistakes[:MAX_MISTAKES] if i in pictures.positions],
-        confusions=evaluation.confusions[:3],
+        confusions=evaluation.most_confused if len(evaluation.confusions) > 3 else evaluation.confusions,
         classes=evaluation.classes,
         together=_together(evaluation),
         remark=pictures.atlas.remark,

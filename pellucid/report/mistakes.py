@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from pellucid.evaluation.evaluation import Evaluation
-from pellucid.evaluation.metrics import ClassScore, Confusion
+from pellucid.evaluation.metrics import Confusion
 from pellucid.formatting import times
 from pellucid.language import translate
 from pellucid.plots.images import Atlas, zoom
@@ -86,19 +86,19 @@ class MistakeTable:
 
 @dataclass(frozen=True)
 class MistakesSection:
-    """What was confused with what: the matrix, its pictures, every mistake, and the scores by class.
+    """What was confused with what: the matrix, its pictures, every mistake.
 
     zoom                    of the pictures shown one by one: pixels on the page per pixel of the atlas
     small_zoom, large_zoom  of the pictures of a confusion, and of a picture opened alone
     tile_width              of a picture in the atlas, in pixels
     mistakes                number of mistakes among the `count` test pictures
     confusions              the pairs of label and prediction confused, the commonest first
+    most_confused           the pair confused most, or the two or three of which one is; none where it could
+                            be any
     matrix                  rows of labels by columns of predictions; None for more than MAX_MATRIX_CLASSES
     confusion_pictures      the pictures that the cells of the matrix open
     pictures                the worst mistakes, shown without JavaScript
     table                   all mistakes, for report.js
-    scores                  precision, recall and F1 of each class
-    axis_start              where the axis of precision and recall begins, 0..1
     remark                  how the atlas was reduced; "" where it was not
     """
 
@@ -110,14 +110,12 @@ class MistakesSection:
     mistakes: int
     count: int
     confusions: list[Confusion]
+    most_confused: list[Confusion]
     classes: tuple[str, ...]
     matrix: list[list[MatrixCell]] | None
     confusion_pictures: list[ConfusionPictures]
     pictures: list[JudgedPicture]
     table: MistakeTable
-    scores: list[ClassScore]
-    axis_start: float
-    macro_f1: float
     remark: str
 
 
@@ -126,8 +124,6 @@ def gather(context: ReportContext) -> MistakesSection:
     evaluation, pictures = context.one_class, context.pictures
     mistakes = evaluation.mistakes.tolist()  # the worst first
     opened = _confusion_pictures(context)
-    scored = [score for score in evaluation.per_class if score.support]
-    lowest = min([1.0, *(min(score.precision, score.recall) for score in scored)])
     return MistakesSection(
         atlases={"test": pictures.atlas},
         zoom=zoom(pictures.atlas, 84),
@@ -137,14 +133,12 @@ def gather(context: ReportContext) -> MistakesSection:
         mistakes=len(mistakes),
         count=evaluation.count,
         confusions=evaluation.confusions,
+        most_confused=evaluation.most_confused,
         classes=evaluation.classes,
         matrix=_matrix(evaluation, {confusion.id for confusion in opened}),
         confusion_pictures=opened,
         pictures=[judged_picture(context, i) for i in mistakes[:MAX_MISTAKES] if i in pictures.positions],
         table=_table(context, mistakes),
-        scores=evaluation.per_class,
-        axis_start=max(0.0, min(0.9, math.floor(lowest * 20) / 20)),
-        macro_f1=evaluation.macro_f1,
         remark=pictures.atlas.remark,
     )
 
@@ -164,7 +158,7 @@ def _confusion_pictures(context: ReportContext) -> list[ConfusionPictures]:
     groups += [((k, k), indices, correct[k]) for k, indices in sorted(context.correct_by_class.items())]
     return [
         ConfusionPictures(
-            id=_confusion_id(label, prediction),
+            id=pair_id(label, prediction),
             label=evaluation.classes[label],
             prediction=evaluation.classes[prediction],
             count=count,
@@ -179,7 +173,8 @@ def _confusion_pictures(context: ReportContext) -> list[ConfusionPictures]:
     ]
 
 
-def _confusion_id(label: int, prediction: int) -> str:
+def pair_id(label: int, prediction: int) -> str:
+    """The HTML id of the block with the pictures of a label that were predicted as a class."""
     return f"pair-{label}-{prediction}"
 
 
@@ -193,7 +188,7 @@ def _matrix(evaluation: Evaluation, opened: set[str]) -> list[list[MatrixCell]] 
             MatrixCell(
                 count=count,
                 shade=math.sqrt(count / support[label]),
-                id=_confusion_id(label, prediction) if _confusion_id(label, prediction) in opened else None,
+                id=pair_id(label, prediction) if pair_id(label, prediction) in opened else None,
                 diagonal=label == prediction,
                 description=_description(evaluation.classes[label], evaluation.classes[prediction], count),
             )

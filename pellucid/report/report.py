@@ -5,7 +5,7 @@ A section is a module with a record and the function `gather` that fills it, a t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,10 +16,9 @@ from pellucid.assets import asset
 from pellucid.data.dataset import Splits
 from pellucid.data.folds import everything
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation
-from pellucid.evaluation.metrics import Confusion
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import write_text
-from pellucid.formatting import percent
+from pellucid.formatting import decimal, percent
 from pellucid.language import translate, use_language
 from pellucid.machine import keep_memory
 from pellucid.pad.section import Section as Drawing
@@ -41,6 +40,7 @@ from pellucid.report import (
     neighbours,
     predictions,
     reproduce,
+    scores,
     training,
 )
 from pellucid.report.context import ReportContext
@@ -69,6 +69,7 @@ SECTIONS: Sequence[tuple[str, str, Gather]] = (
     ("data", "Data", data.gather),
     ("training", "Training", training.gather),
     ("predictions", "Predictions", predictions.gather),
+    ("scores", "Scores", scores.gather),
     ("mistakes", "Mistakes", mistakes.gather),
     ("calibration", "Calibration", calibration.gather),
     ("layers", "What the layers see", layers.gather),
@@ -83,7 +84,7 @@ SECTIONS: Sequence[tuple[str, str, Gather]] = (
 
 
 # Of a run by folds: sections on what its folds predicted, and on the network that learned from all pictures.
-OUT_OF_FOLD = ("predictions", "mistakes", "calibration")
+OUT_OF_FOLD = ("predictions", "scores", "mistakes", "calibration")
 OF_THE_NETWORK = (
     "layers", "faithfulness", "guess", "counterfactual", "neighbours", "embedding", "layer_stats",
 )  # fmt: skip
@@ -143,14 +144,26 @@ class RenderedSection:
 
 
 @dataclass(frozen=True)
+class Confused:
+    """A pair of classes that is confused most, or may be; `id` is of the block with its pictures."""
+
+    label: str
+    prediction: str
+    count: int
+    id: str
+
+
+@dataclass(frozen=True)
 class Verdict:
     """The result at the top of the page.
 
-    accuracy, low, high  in percent, with the 95 % interval
+    accuracy, low, high  in percent, with the 95 % interval; low and high are "" where there is none
+    groups               of the test pictures that belong together; 0 where each stands alone
+    too_few              why there is no interval
     strip                the three as SVG
     balanced             the scores that count every class equally, where classes are uneven
-    worst                the commonest confusion; None without mistakes
-    worst_id             the HTML id of the block with its pictures
+    mistakes             how many pictures were predicted wrongly
+    confused             the pair confused most, or the two or three of which one is; none where any could be
     points               difference of mean confidence and accuracy, in percentage points; "" where several
     overconfident        whether mean confidence is above accuracy
     silent               number of channels with the same output on all `checked` test pictures, of `channels`
@@ -168,10 +181,12 @@ class Verdict:
     accuracy: str
     low: str
     high: str
+    groups: int
+    too_few: str
     strip: Markup
     balanced: str
-    worst: Confusion | None
-    worst_id: str
+    mistakes: int
+    confused: list[Confused]
     points: str
     overconfident: bool
     silent: int
@@ -317,10 +332,9 @@ def report_page(context: ReportContext, sections: Sequence[RenderedSection]) -> 
 
 def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]) -> Verdict:
     evaluation = context.evaluation
-    low, high = evaluation.interval
+    ends = [percent(end, count=evaluation.count) for end in evaluation.interval or ()]
     several = evaluation if isinstance(evaluation, MultiLabelEvaluation) else None
     gap = float(evaluation.confidence.mean()) - evaluation.accuracy
-    worst = evaluation.confusions[0] if evaluation.confusions and several is None else None
     confused, inside, pictures = records.get("mistakes"), records["layers"], records["data"]
     ids = {}
     if isinstance(confused, mistakes.MistakesSection):
@@ -329,12 +343,19 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
     known = pictures if isinstance(pictures, data.DataSection) else None
     verdict = Verdict(
         accuracy=percent(evaluation.accuracy, count=evaluation.count),
-        low=percent(low, count=evaluation.count),
-        high=percent(high, count=evaluation.count),
-        strip=Markup(charts.interval_strip(low, evaluation.accuracy, high)),
+        low=ends[0] if ends else "",
+        high=ends[1] if ends else "",
+        groups=0 if evaluation.groups is None else evaluation.sampling.units,
+        too_few=str(evaluation.sampling.too_few or ""),
+        strip=Markup(charts.interval_strip(evaluation.accuracy, evaluation.interval)),
         balanced=evaluation.balanced if isinstance(evaluation, Evaluation) and evaluation.uneven else "",
-        worst=worst,
-        worst_id=ids.get((worst.label, worst.prediction), "mistakes") if worst else "",
+        mistakes=evaluation.count - evaluation.correct,
+        confused=[]
+        if several
+        else [
+            Confused(**asdict(pair), id=ids.get((pair.label, pair.prediction), "mistakes"))
+            for pair in evaluation.most_confused
+        ],
         points="" if several else f"{abs(gap) * 100:.1f}",
         overconfident=gap > 0,
         silent=sum(layer.silent for layer in silent.layers),
@@ -349,31 +370,32 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
     )
     if several is None:
         return verdict
-    bottom, top = several.mean_average_precision_interval
+    precisions = several.mean_average_precision_interval
+    bottom, top = [decimal(end) for end in precisions or ()] or ("", "")
     return replace(
         verdict,
-        strip=Markup(charts.interval_strip(bottom, several.mean_average_precision, top, score="mAP")),
+        strip=Markup(charts.interval_strip(several.mean_average_precision, precisions, score="mAP")),
         several_labels=True,
-        mean_average_precision=f"{several.mean_average_precision:.3f}",
-        precision_low=f"{bottom:.3f}",
-        precision_high=f"{top:.3f}",
-        wrong=percent(several.hamming_loss),
+        mean_average_precision=decimal(several.mean_average_precision),
+        precision_low=bottom,
+        precision_high=top,
+        wrong=percent(several.hamming_loss, count=several.labels.numel()),
     )
 
 
 def remark_on_training(context: ReportContext) -> str:
     """Which network the score at the top is of, where it is not simply the one that was chosen."""
-    scores, again = context.evaluation.fold_scores, context.run.all_pictures
-    if scores:
-        shares = sorted(score.accuracy for score in scores)
+    evaluation, again = context.evaluation, context.run.all_pictures
+    if isinstance(evaluation, Evaluation) and evaluation.fold_scores:
+        low, high = evaluation.fold_range
         return translate(
             "Judged by %(folds)s folds, whose accuracies go from %(low)s to %(high)s: each picture by a "
             "network that learned from the other folds alone. The interval is for such networks; it is wider "
             "where folds differ by more than chance. The network of this page learned from all pictures, and "
             "nothing is left to judge it by.",
-            folds=len(scores),
-            low=percent(shares[0]),
-            high=percent(shares[-1]),
+            folds=len(evaluation.fold_scores),
+            low=low,
+            high=high,
         )
     if again:
         return translate(

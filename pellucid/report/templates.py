@@ -2,7 +2,7 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pellucid.formatting import brief, chance, percent, times
+from pellucid.formatting import brief, chance, decimal, percent, times
 from pellucid.language import gettext, ngettext
 from pellucid.plots import images
 
@@ -22,6 +22,7 @@ def environment_of_pages() -> Environment:
     environment.newstyle_gettext = True  # type: ignore[attr-defined]  # the extension's own switch
     environment.filters |= {
         "thousands": lambda number: f"{number:,}",
+        "decimal": decimal,
         "percent": percent,
         "chance": chance,
         "times": times,

@@ -15,7 +15,7 @@ from pellucid.data import load_again
 from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.data.folds import everything
 from pellucid.errors import PellucidError, UsageError
-from pellucid.evaluation import EVALUATION, PREDICTIONS
+from pellucid.evaluation import EVALUATION, FORMAT, PREDICTIONS
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, evaluate
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import read_csv, read_object, write_csv
@@ -254,6 +254,11 @@ class Run:
         if not self._was_opened:
             return None
         facts = read_object(self.folder / EVALUATION)
+        if facts.get("format") != FORMAT:
+            raise PellucidError(
+                f"'{self.folder / EVALUATION}' has format {facts.get('format')!r}; this pellucid reads "
+                f"format {FORMAT}. Run 'pellucid evaluate --again' on the run."
+            )
         if facts.get("weights") != self._weights:
             return None
         classes, task = self.classifier.classes, self.classifier.task

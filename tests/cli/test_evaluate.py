@@ -37,3 +37,41 @@ def test_a_damaged_run_exits_1_with_the_name_of_the_file(toy_run: Path, call: Ca
     code, _, err = call("evaluate", run)
     assert code == 1
     assert damage in err
+
+
+def test_a_limit_that_is_not_kept_exits_with_three_and_says_what_was_found(
+    trained: tuple[Path, Any], call: Call
+) -> None:
+    run = trained[0] / "runs" / "latest"
+    code, out, err = call("evaluate", run, "--min-accuracy", "0.1", "--max-loss", "9", "--on", "point")
+    assert code == 0, err
+    assert out.count("passed: ") == 2
+    assert "at least 10.0 % asked for" in out
+    code, out, err = call("evaluate", run, "--min-accuracy", "1", "--min-f1", "0.01")
+    assert code == 3
+    assert "failed: accuracy" in out
+    assert "1 limit not kept: accuracy" in err
+    code, out, _ = call("evaluate", run, "--min-accuracy", "1", "--json")
+    assert code == 3
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["event"] for event in events][:2] == ["evaluation", "gate"]
+    assert (events[1]["name"], events[1]["passed"], events[1]["limit"]) == ("min_accuracy", False, 1.0)
+
+
+def test_a_limit_that_makes_no_sense_is_refused_before_anything_is_judged(
+    trained: tuple[Path, Any], call: Call
+) -> None:
+    code, out, err = call("evaluate", trained[0] / "runs" / "latest", "--min-accuracy", "97")
+    assert (code, out) == (2, "")
+    assert "Expected --min-accuracy as a number from 0 to 1, such as 0.99; got 97" in err
+
+
+def test_every_score_is_printed_with_its_interval(trained: tuple[Path, Any], call: Call) -> None:
+    code, out, _ = call("evaluate", trained[0] / "runs" / "latest")
+    assert code == 0
+    scores = json.loads((trained[0] / "runs" / "latest" / "evaluation.json").read_text())["scores"]
+    assert "Scores with their 95 % intervals:" in out
+    assert f"{scores['macro_f1']['value']:.3f}" in out
+    for words in ("balanced accuracy", "weighted F1", "label among the 2 likeliest", "log loss"):
+        assert f"  {words} " in out
+    assert "Class by class: pictures; precision, recall and F1" in out

@@ -39,7 +39,8 @@ def test_training_says_what_was_read_and_how_each_label_does(place: Path) -> Non
     assert "4 labels, training pictures of each: 'blue'" in printed
     assert re.search(r"^Test set: mAP 0\.9\d\d|^Test set: mAP 1\.000", printed, re.MULTILINE)
     assert re.search(
-        r"^  post +[01]\.\d{3} \([01]\.\d{3} to 1\.000\)  F1 [01]\.\d{3}  from 0\.\d\d$",
+        r"^  post +[01]\.\d{3} \([01]\.\d{3} to 1\.000\)  F1 [01]\.\d{3} \([01]\.\d{3} to [01]\.\d{3}\)"
+        r"  from 0\.\d\d$",
         printed,
         re.MULTILINE,
     )

@@ -1,6 +1,7 @@
 """Pictures and labels fit one another, and parting them is honest."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import StratifiedShuffleSplit
 
-from pellucid.data.dataset import Dataset, Splits, content_hashes, split
+from pellucid.data.dataset import Dataset, Splits, content_hashes, joined, split
 from pellucid.errors import UsageError
 from tests.toys import toys_of_several_labels
 
@@ -303,3 +304,15 @@ def test_several_labels_count_in_the_fingerprint() -> None:
     assert changed.fingerprint != dataset.fingerprint
     with pytest.raises(UsageError, match=r"Several labels per picture are bool \(8, 4\)\."):
         Dataset(dataset.images, dataset.labels[:, :3], dataset.classes, dataset.sources)
+
+
+def test_groups_stay_with_their_pictures_and_must_fit_them() -> None:
+    dataset = toy([1, 2, 3, 4], [0, 1, 0, 1])
+    grouped = replace(dataset, groups=["p", "", "q", "p"])
+    assert list(grouped.subset([3, 1]).groups) == ["p", ""]
+    assert list(grouped[2:].groups) == ["q", "p"]
+    assert list(joined([dataset, grouped]).groups) == [*[""] * 4, "p", "", "q", "p"]
+    assert joined([dataset, dataset]).groups == ()
+    assert grouped.fingerprint == dataset.fingerprint
+    with pytest.raises(UsageError, match=r"Expected 4 groups, one a picture; got 1\."):
+        replace(dataset, groups=["p"])

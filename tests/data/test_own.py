@@ -2,6 +2,7 @@
 
 import io
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -229,6 +230,14 @@ def test_a_split_of_other_data_or_of_changed_pictures_is_refused(tmp_path: Path)
         read_own(folder, Choices(split_file=str(tmp_path / "t.csv")))
     with pytest.raises(UsageError, match="is not a file"):
         read_own(folder, Choices(split_file=str(tmp_path / "none.csv")))
+
+
+def test_the_groups_asked_for_travel_with_the_pictures(tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "pictures")
+    assert read_own(folder).splits.test.groups == ()
+    splits = read_own(folder, Choices(group_by="/(\\d\\d\\d)")).splits
+    for _, part in splits.items():
+        assert list(part.groups) == [re.search(r"/(\d\d\d)", source)[1] for source in part.sources]  # type: ignore[index]
 
 
 def test_reading_leaves_no_trace_in_the_folder(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,16 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
+from pellucid.evaluation import FORMAT
 from pellucid.evaluation.evaluation import Evaluation, evaluate
 from pellucid.evaluation.metrics import Confusion
+from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.formatting import percent, times
 from pellucid.models import build
+from pellucid.task import SeveralLabels
 from tests.toys import (
     CLASSES,
+    ROOT,
     given_answers,
     rows_of,
     toy_dataset,
@@ -254,3 +260,94 @@ def test_what_folds_predicted_survives_its_file_and_says_how_they_spread(tmp_pat
     assert rest.folds is not None
     assert rest.folds.tolist() == [1, 1, 0]
     assert "folds" not in answers.to_json()
+
+
+def documented(heading: str) -> list[str]:
+    """The keys in the table of docs/evaluation.md below a heading."""
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    table = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+
+
+def test_every_key_of_the_file_is_documented_and_no_other(tmp_path: Path) -> None:
+    classes, labels = tmp_path / "classes", tmp_path / "labels"
+    folds = torch.arange(40) % 2
+    facts = {"opened": 1, "leaking": [], "without_leaking": None, "weights": "", "fingerprint": ""}
+    for folder in (classes, labels):
+        folder.mkdir()
+    replace(drawn(40), folds=folds).save(classes, **facts)
+    generator = torch.Generator().manual_seed(0)
+    chances = torch.rand(40, 2, generator=generator)
+    MultiLabelEvaluation(
+        chances, chances.flip(0) > 0.5, ("a", "b"), [str(n) for n in range(40)], SeveralLabels((0.5, 0.5))
+    ).save(labels, **facts)
+    one, several = (json.loads((folder / "evaluation.json").read_text()) for folder in (classes, labels))
+    every = documented("Every evaluation")
+    assert sorted(one) == sorted([*every, *documented("Where each picture has one class")])
+    assert sorted(several) == sorted([*every, *documented("Where pictures have several labels")])
+    for name in ("per_class", "averages", "folds"):
+        assert list(one[name][0]) == documented(f"One of `{name}`")
+    assert list(several["per_label"][0]) == documented("One of `per_label`")
+    assert list(one["confusions"][0]) == documented("One of `confusions`, and of `most_confused`")
+    for score in (*one["scores"].values(), *several["scores"].values()):
+        assert list(score) == documented("One of `scores`")
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in (*one["scores"], *several["scores"]))
+    assert one["format"] == several["format"] == FORMAT
+    assert f"version of this schema, {FORMAT}" in page
+
+
+def test_groups_widen_every_interval_and_come_back_from_the_file(tmp_path: Path) -> None:
+    found = drawn(400)
+    copied = torch.arange(400).repeat_interleave(3)
+    tripled = Evaluation(
+        found.probabilities[copied], found.labels[copied], found.classes,
+        [f"{n}" for n in range(1200)], groups=copied,
+    )  # fmt: skip
+    for name, score in tripled.scores.items():
+        alone = found.scores[name]
+        if alone.interval is None or score.interval is None:
+            assert alone.interval is score.interval is None
+            continue
+        width, single = score.interval[1] - score.interval[0], alone.interval[1] - alone.interval[0]
+        assert 0.98 * single <= width <= 1.1 * single, name
+    assert "over 400 groups" in tripled.verdict
+    assert tripled.to_json()["groups"] == 400
+    tripled.save(tmp_path)
+    loaded = Evaluation.load(tmp_path, tripled.classes)
+    assert loaded.groups is not None
+    assert torch.equal(loaded.groups, copied)
+    assert loaded.to_json() == tripled.to_json()
+    rest = tripled.without([f"{n}" for n in range(1, 1200)])
+    assert rest is not None
+    assert rest.groups is None, "the one that is left stands alone"
+
+
+def test_below_ten_groups_the_verdict_gives_no_interval() -> None:
+    found = replace(drawn(60), groups=torch.arange(60) % 4)
+    assert "too few groups: 4, so no interval" in found.verdict
+    assert found.interval is None
+    assert found.to_json()["interval"] is None
+    assert all(score.recall_interval is None for score in found.per_class if score.support > 4)
+
+
+def test_evaluating_knows_the_groups_of_the_data_and_identical_pictures() -> None:
+    data = toy_dataset(24)
+    names = [f"person {n % 12}" for n in range(24)]
+    grouped = Dataset(data.images, data.labels, data.classes, data.sources, names)
+    found = evaluate(classifier_of(CLASSES), grouped)
+    assert isinstance(found, Evaluation)
+    assert found.groups is not None
+    assert found.groups.tolist() == [n % 12 for n in range(24)]
+    assert evaluate(classifier_of(CLASSES), data).groups is None
+    copies = evaluate(classifier_of(CLASSES), data.subset([*range(24), *range(24)]))
+    assert copies.sampling.units == 24
+
+
+def test_all_figures_of_ten_thousand_pictures_take_no_loop_over_them() -> None:
+    """Of as many pictures as MNIST's test set, also in groups: in far less than their prediction takes."""
+    for groups in (None, torch.arange(10_000) // 4):
+        found = replace(drawn(10_000, 10), groups=groups)
+        began = time.process_time()
+        found.to_json()
+        assert time.process_time() - began < 5, "0.1 s on an idle machine"

@@ -27,6 +27,7 @@ def test_the_interval_is_wilsons(right: int, count: int, low: float, high: float
 @pytest.mark.parametrize("right", [0, 1, 50, 99, 100])
 def test_the_interval_stays_within_zero_and_one_and_holds_the_accuracy(right: int) -> None:
     found = given_answers([[0.9, 0.1]] * right + [[0.2, 0.8]] * (100 - right), [0] * 100)
+    assert found.interval is not None
     low, high = found.interval
     assert 0 <= low <= found.accuracy <= high <= 1
     assert low < high

@@ -39,6 +39,7 @@ def test_the_figures_are_those_of_scikit_learn() -> None:
     assert found.macro_f1 == pytest.approx(f1_score(labels, given, average="macro"))
     assert found.micro_f1 == pytest.approx(f1_score(labels, given, average="micro"))
     assert found.loss == pytest.approx(log_loss(labels.flatten(), chances.flatten(), labels=[0, 1]))
+    assert found.mean_average_precision_interval is not None
     low, high = found.mean_average_precision_interval
     assert low < found.mean_average_precision < high
 

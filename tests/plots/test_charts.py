@@ -39,7 +39,7 @@ def test_every_group_of_answers_is_a_point() -> None:
 @pytest.mark.parametrize("share", [0.0, 0.31, 0.94, 0.9998, 1.0])
 def test_an_interval_stays_on_its_strip(share: float) -> None:
     low, high = wilson(share, 400)
-    strip = ElementTree.fromstring(charts.interval_strip(low, share, high))
+    strip = ElementTree.fromstring(charts.interval_strip(share, (low, high)))
     places = [float(circle.get("cx", "")) for circle in strip.iter("circle")]
     ends = [float(x) for path in strip.iter("path") for x in re.findall(r"[MH]([\d.-]+)", path.get("d", ""))]
     assert all(0 <= x <= 260 for x in (*places, *ends))

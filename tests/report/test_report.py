@@ -41,6 +41,7 @@ def test_the_verdict_is_the_evaluation(page: str, made: tuple[Run, Splits, Evalu
     evaluation = made[2]
     text = " ".join(Elements(page).text.split())
     assert f"{percent(evaluation.accuracy)} right on pictures it never saw" in text
+    assert evaluation.interval is not None
     low, high = (percent(bound) for bound in evaluation.interval)
     assert f"{evaluation.correct} of {evaluation.count} right, 95 % interval {low} to {high}" in text
 

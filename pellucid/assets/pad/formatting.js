@@ -11,14 +11,16 @@ const PellucidFormatting = (() => {
     return (down ? below / 10 ** digits : value).toFixed(digits);
   }
 
-  /** A share as "97.8 %"; with a second place where `count` pictures can bear it. What is less than all is never
-   * called 100 %, nor more than nothing 0 %. @param {number} share */
+  /** A share as "97.8 %"; with a second place where `count` pictures can bear it, and never 100 % for what is not
+   * all. @param {number} share */
   function percent(share, count = 1000) {
-    const places = count > PERCENT.more_from ? PERCENT.more_digits : PERCENT.digits,
-      text = fixed(share * 100, places);
-    if (share <= 0 || share >= 1 || (Number(text) !== 0 && Number(text) !== 100)) return `${text} %`;
-    const least = 0.1 ** (places + 1); // with one more place, the nearest to either end that is not the end
-    return `${fixed(Math.min(100 - least, Math.max(least, share * 100)), places + 1)} %`;
+    const places = count > PERCENT.more_from ? PERCENT.more_digits : PERCENT.digits;
+    const value = share * 100;
+    for (let more = 0; more <= PERCENT.further_digits; more++) {
+      const text = fixed(value, places + more);
+      if (![0, 100].includes(Number(text)) || value <= 0 || value >= 100) return `${text} %`;
+    }
+    return value > 50 ? `> ${(100 - 10 ** -places).toFixed(places)} %` : `< ${(10 ** -places).toFixed(places)} %`;
   }
 
   /** A probability: what is not quite certain is never called 100 %, nor 0 % impossible. @param {number} probability */
