@@ -66,11 +66,11 @@ def test_the_page_shows_the_preview_with_names_as_text(tmp_path: Path) -> None:
 
 def test_scores_that_count_classes_alike_stand_in_the_verdict_where_they_are_uneven(tmp_path: Path) -> None:
     made = context(tmp_path / "run", "none")
-    assert "Counting every class equally" not in render(made)
+    assert "Counting every class equally:" not in render(made)
     kept = [n for n, label in enumerate(made.splits.test.labels.tolist()) if label or n % 3 == 0]
     fewer = made.splits.test.subset(torch.tensor(kept))
     uneven: Evaluation = evaluate(made.run.classifier, fewer)
     assert uneven.uneven
     page = render(ReportContext(made.run, Splits(made.splits.train, made.splits.validation, fewer), uneven))
     assert f"macro F1 {uneven.macro_f1:.3f}" in page
-    assert "Counting every class equally" in page
+    assert "Counting every class equally:" in page
