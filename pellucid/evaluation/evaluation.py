@@ -30,7 +30,7 @@ from pellucid.evaluation.metrics import (
     numbers_in,
     places_without,
 )
-from pellucid.evaluation.most_confused import in_words, seed_of, steadily_on_top
+from pellucid.evaluation.most_confused import Mistakes, in_words, most_confused, seed_of
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import read_csv, write_csv, write_json
 from pellucid.formatting import decimal, digits, percent
@@ -209,12 +209,9 @@ class Evaluation:
         """The pair that is confused most, where it is the commonest in 80 % of resamples of the pictures, or
         of their groups; else the two or three of which one is; none where it could be any."""
         wrong = torch.nonzero(~self.right)[:, 0]
-        number = len(self.classes)
-        cells = self.labels[wrong] * number + self.predictions[wrong]
+        mistakes = Mistakes(self.labels[wrong], self.predictions[wrong], wrong)
         seed = seed_of(self.labels, self.predictions)
-        found = set(steadily_on_top(cells, wrong, self.sampling, seed=seed))
-        names = {(self.classes[cell // number], self.classes[cell % number]) for cell in found}
-        return [pair for pair in self.confusions if (pair.label, pair.prediction) in names]
+        return most_confused(self.confusions, self.classes, mistakes, self.sampling, seed=seed)
 
     @property
     def per_class(self) -> list[ClassScore]:

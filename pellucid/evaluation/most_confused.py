@@ -1,6 +1,8 @@
 """Which pairs are confused most, told only where other pictures of the same kind would tell the same."""
 
 import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +17,15 @@ MIN_RESAMPLED = 100
 CANDIDATES = 50  # pairs, the commonest; no other comes out on top
 ALMOST_ALWAYS = 0.8  # of the resamples
 MAX_NAMED = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Mistakes:
+    """The class that each of M mistakes has as label and as prediction, and its picture, int64 (M,)."""
+
+    labels: Tensor
+    predictions: Tensor
+    pictures: Tensor
 
 
 def steadily_on_top(cells: Tensor, pictures: Tensor, sampling: Sampling, *, seed: int) -> list[int]:
@@ -53,6 +64,17 @@ def steadily_on_top(cells: Tensor, pictures: Tensor, sampling: Sampling, *, seed
     if needed > len(best):
         return []
     return [int(kinds[candidates[index]]) for index in sorted(best[:needed])]
+
+
+def most_confused(
+    pairs: Sequence[Confusion], classes: Sequence[str], mistakes: Mistakes, sampling: Sampling, *, seed: int
+) -> list[Confusion]:
+    """Those of `pairs`, in their order, that `steadily_on_top` finds."""
+    number = len(classes)
+    cells = mistakes.labels * number + mistakes.predictions
+    found = set(steadily_on_top(cells, mistakes.pictures, sampling, seed=seed))
+    names = {(classes[cell // number], classes[cell % number]) for cell in found}
+    return [pair for pair in pairs if (pair.label, pair.prediction) in names]
 
 
 def seed_of(*tensors: Tensor) -> int:

@@ -27,7 +27,7 @@ from pellucid.evaluation.metrics import (
     numbers_in,
     places_without,
 )
-from pellucid.evaluation.most_confused import in_words, seed_of, steadily_on_top
+from pellucid.evaluation.most_confused import Mistakes, in_words, most_confused, seed_of
 from pellucid.evaluation.precision_recall import average_precisions, bootstrapped, bounds, f1_scores
 from pellucid.files import read_csv, write_csv, write_json
 from pellucid.formatting import decimal, digits, percent
@@ -240,12 +240,9 @@ class MultiLabelEvaluation:
         missed, mistaken = self.labels & ~self.predictions, ~self.labels & self.predictions
         pictures, labels = torch.nonzero(missed, as_tuple=True)
         entries, given = torch.nonzero(mistaken[pictures], as_tuple=True)
-        number = len(self.classes)
-        cells = labels[entries] * number + given
+        mistakes = Mistakes(labels[entries], given, pictures[entries])
         seed = seed_of(self.labels, self.predictions)
-        found = set(steadily_on_top(cells, pictures[entries], self.sampling, seed=seed))
-        names = {(self.classes[cell // number], self.classes[cell % number]) for cell in found}
-        return [pair for pair in self.confusions if (pair.label, pair.prediction) in names]
+        return most_confused(self.confusions, self.classes, mistakes, self.sampling, seed=seed)
 
     @cached_property
     def together(self) -> Tensor:

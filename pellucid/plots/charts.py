@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.evaluation.metrics import Bin, Bounds, wilson
-from pellucid.formatting import percent
+from pellucid.formatting import decimal, percent
 from pellucid.language import translate
 from pellucid.training.loop import Epoch
 
@@ -160,7 +160,7 @@ def interval_strip(share: float, interval: Bounds | None, *, score: str = "") ->
         parts.append(_text(x(value), 36, f"{value:.3g}" if score else f"{value * 100:.3g} %", anchor))
     if interval:
         parts.append(f'<path class="range" d="M{x(low):.1f} 14H{x(high):.1f}"/>')
-    figure, *ends = (f"{each:.3f}" if score else percent(each, count=10_000) for each in (share, low, high))
+    figure, *ends = (decimal(each) if score else percent(each, count=10_000) for each in (share, low, high))
     description = f"{score} {figure}" if score else translate("%(share)s right", share=figure)
     if interval:
         description += ", " + translate("95 %% interval %(low)s to %(high)s", low=ends[0], high=ends[1])

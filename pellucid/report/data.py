@@ -69,12 +69,17 @@ class ReadingSummary:
 
 @dataclass(frozen=True)
 class UnseenScore:
-    """The score on the test pictures that are in neither the training nor the validation set."""
+    """The score on the test pictures that are in neither the training nor the validation set.
+
+    low, high  ends of the 95 % interval; "" where there is none
+    too_few    why there is none; "" where there is one
+    """
 
     count: int
     share: str
     low: str
     high: str
+    too_few: str
 
 
 @dataclass(frozen=True)
@@ -189,8 +194,6 @@ def _reading(origin: Origin) -> ReadingSummary | None:
 def _unseen_score(evaluation: AnyEvaluation | None) -> UnseenScore | None:
     if evaluation is None:
         return None
-    share, low, high = (
-        percent(value, count=evaluation.count)
-        for value in (evaluation.accuracy, *(evaluation.interval or (0.0, 1.0)))
-    )
-    return UnseenScore(evaluation.count, share, low, high)
+    count, accuracy = evaluation.count, evaluation.scores["accuracy"]
+    low, high = [percent(end, count=count) for end in accuracy.interval or ()] or ("", "")
+    return UnseenScore(count, percent(accuracy.value, count=count), low, high, str(accuracy.too_few or ""))

@@ -5,7 +5,7 @@ A section is a module with a record and the function `gather` that fills it, a t
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from pellucid.assets import asset
 from pellucid.data.dataset import Splits
 from pellucid.data.folds import everything
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation
+from pellucid.evaluation.metrics import Confusion
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import write_text
 from pellucid.formatting import decimal, percent
@@ -147,9 +148,7 @@ class RenderedSection:
 class Confused:
     """A pair of classes that is confused most, or may be; `id` is of the block with its pictures."""
 
-    label: str
-    prediction: str
-    count: int
+    pair: Confusion
     id: str
 
 
@@ -353,7 +352,7 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
         confused=[]
         if several
         else [
-            Confused(**asdict(pair), id=ids.get((pair.label, pair.prediction), "mistakes"))
+            Confused(pair, ids.get((pair.label, pair.prediction), "mistakes"))
             for pair in evaluation.most_confused
         ],
         points="" if several else f"{abs(gap) * 100:.1f}",

@@ -10,8 +10,6 @@ from pellucid.models import MODELS, build, is_pretrained
 from pellucid.models.lite0 import NAME as LITE0
 from pellucid.runs.run import Run
 
-WARM_START = "warm_start"  # in a run's environment: what it began from
-
 
 @dataclass(frozen=True, eq=False)
 class InitialNetwork:
@@ -30,7 +28,7 @@ class InitialNetwork:
 def initial_network(run: Run) -> InitialNetwork | None:
     """The run's network before its first step; None where the run did not keep those weights and they cannot
     be drawn again, as those of a large network that began from another run."""
-    classifier, warm = run.classifier, WARM_START in run.environment
+    classifier, warm = run.classifier, "warm_start" in run.environment
     name = run.recipe.model
     if not warm and (name in MODELS or name == LITE0):
         read = classifier.preprocess

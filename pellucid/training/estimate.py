@@ -23,7 +23,7 @@ WARMING, MEASURED = 2, 5  # steps: the first are slower
 SHORTEST, LONGEST = (
     0.3,
     2.0,
-)  # seconds of measuring: of quick steps more, of slow ones what was measured has to do
+)  # seconds of measuring: more of quick steps, of slow ones what there was time for
 JUDGED = 64  # pictures
 MANY = 1_000  # epochs, of which the first few steps are taken
 SOLVING = 1e-7  # seconds for each picture and weight of a last layer that is solved, its penalty chosen

@@ -14,6 +14,7 @@ from pellucid.report.context import ReportContext
 from pellucid.report.report import render
 from pellucid.runs.fit import fit
 from pellucid.training.loop import first_batch
+from tests.pages import Elements
 from tests.toys import CLASSES, QUICK, economical, toy_splits
 
 
@@ -74,3 +75,4 @@ def test_scores_that_count_classes_alike_stand_in_the_verdict_where_they_are_une
     page = render(ReportContext(made.run, Splits(made.splits.train, made.splits.validation, fewer), uneven))
     assert f"macro F1 {uneven.macro_f1:.3f}" in page
     assert "Counting every class equally:" in page
+    assert ". Counting every class equally:" in " ".join(Elements(page).text.split())

@@ -9,7 +9,9 @@ import torch
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.formatting import percent
-from pellucid.report import report
+from pellucid.report import data, report
+from pellucid.report.context import ReportContext
+from pellucid.report.templates import environment_of_pages
 from pellucid.runs.run import Run
 from tests.pages import Elements
 
@@ -37,6 +39,15 @@ def test_the_score_without_leaking_pictures_stands_in_the_verdict_and_beside_the
     share = percent(without.accuracy)
     assert f"6 test pictures were also used in training. Without them: {share} right." in text
     assert f"Without them, {share} of {without.count} are right, 95 % interval" in text
+    grouped = replace(evaluation, groups=torch.arange(evaluation.count) % 4)
+    section = report.render_section(
+        environment_of_pages(),
+        1,
+        ("data", "Data", data.gather),
+        ReportContext(copy, replace(splits, test=test), grouped),
+    )
+    body = " ".join(Elements(section.body).text.split())
+    assert f"Without them, {share} of {without.count} are right; too few groups: 4, so no interval." in body
     assert all(source in text for source in leaked.sources)
 
 
