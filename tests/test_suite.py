@@ -3,10 +3,13 @@ what they share lies in no test module, and pages are waited for, not slept on."
 
 import ast
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.data.known.toy import cifar_10_archive, letters_archive
 
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "pellucid"
@@ -159,3 +162,13 @@ def test_a_page_is_waited_for_in_one_place() -> None:
         path.name for path in MODULES for _ in re.findall("wait_for_timeout", path.read_text("utf-8"))
     ]
     assert sleeping == ["hand.py"]
+
+
+@pytest.mark.parametrize("archive", [letters_archive, cifar_10_archive])
+def test_archives_made_at_another_time_have_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch, archive: Callable[[], bytes]
+) -> None:
+    first = archive()
+    a_year_on = time.time() + 365 * 86_400
+    monkeypatch.setattr(time, "time", lambda: a_year_on)
+    assert archive() == first

@@ -201,18 +201,18 @@ def zipped(members: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content)  # of 1980: made again, it has the same bytes
     return buffer.getvalue()
 
 
 def tarred(members: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, content in members.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
-    return buffer.getvalue()
+    return gzip.compress(buffer.getvalue(), mtime=0)
 
 
 def archived(entry: KnownDataset, content: bytes) -> KnownDataset:
@@ -236,10 +236,10 @@ def emnist_members(kind: str, labels: np.ndarray, mapping: str) -> dict[str, byt
     return {
         "gzip/": b"",
         f"{start}-mapping.txt": mapping.encode(),
-        f"{start}-train-images-idx3-ubyte.gz": gzip.compress(idx(sideways[:4])),
-        f"{start}-train-labels-idx1-ubyte.gz": gzip.compress(idx(labels[:4])),
-        f"{start}-test-images-idx3-ubyte.gz": gzip.compress(idx(sideways[4:])),
-        f"{start}-test-labels-idx1-ubyte.gz": gzip.compress(idx(labels[4:])),
+        f"{start}-train-images-idx3-ubyte.gz": gzip.compress(idx(sideways[:4]), mtime=0),
+        f"{start}-train-labels-idx1-ubyte.gz": gzip.compress(idx(labels[:4]), mtime=0),
+        f"{start}-test-images-idx3-ubyte.gz": gzip.compress(idx(sideways[4:]), mtime=0),
+        f"{start}-test-labels-idx1-ubyte.gz": gzip.compress(idx(labels[4:]), mtime=0),
         "gzip/emnist-byclass-mapping.txt": b"0 48\n",
         "__MACOSX/gzip/._emnist-letters-mapping.txt": b"rubbish",
     }
