@@ -54,6 +54,7 @@ data/audit/__init__.py
 data/audit/near_duplicates.py
 data/audit/bursts.py
 data/audit/findings.py
+data/audit/record.py
 data/__init__.py
 models/kernels/__init__.py
 models/kernels/build.py
@@ -80,6 +81,7 @@ training/estimate.py
 training/snapshots.py
 evaluation/__init__.py
 evaluation/metrics.py
+evaluation/ledger.py
 evaluation/precision_recall.py
 evaluation/multi_label.py
 evaluation/evaluation.py
@@ -103,6 +105,7 @@ explanation/embedding.py
 runs/__init__.py
 runs/history.py
 runs/tables.py
+runs/basis.py
 runs/stages.py
 runs/checkpoint.py
 runs/environment.py

@@ -20,9 +20,7 @@ def evaluate(
     run_folder: RunArgument,
     *,
     data_dir: DataDir = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Open the test set once more; each time is counted.")
-    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Open the test set once more.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -31,9 +29,10 @@ def evaluate(
 
     output = Output(quiet, as_json)
     run = Run.open(run_folder)
-    evaluation = None if again else run.evaluation()
+    evaluation, test_set = (None if again else run.evaluation()), None
     if evaluation is None:
         same = f"pellucid evaluate {shlex.quote(str(run_folder))}{' --again' if again else ''}"
         with output.stage("Judging the run on its test set", again=same):
-            evaluation = run.evaluate(splits_of(run, data_dir).test)
-    output.evaluation(run, evaluation)
+            test_set = splits_of(run, data_dir).test
+            evaluation = run.evaluate(test_set)
+    output.evaluation(run, evaluation, run.basis(test_set))

@@ -14,6 +14,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation import EVALUATION, PREDICTIONS
+from pellucid.evaluation.ledger import number_judged, weights_digest
 from pellucid.evaluation.metrics import (
     Bin,
     ClassScore,
@@ -298,7 +299,8 @@ AnyEvaluation = Evaluation | MultiLabelEvaluation
 def evaluate(classifier: Classifier, dataset: Dataset) -> AnyEvaluation:
     """How `classifier` predicts every picture of `dataset`, its labels matched by class name.
 
-    An Evaluation; where pictures have several labels, a MultiLabelEvaluation. Raises UsageError when the data
+    An Evaluation; where pictures have several labels, a MultiLabelEvaluation. The network is entered among
+    those that were judged on these pictures, in the cache folder (`ledger`). Raises UsageError when the data
     set has no pictures, names a class the classifier does not know, or has one label per picture where the
     classifier gives several, or the other way round.
     """
@@ -318,6 +320,7 @@ def evaluate(classifier: Classifier, dataset: Dataset) -> AnyEvaluation:
             "Expected pictures labelled in the same way."
         )
     probabilities = classifier.predict(dataset.images)
+    number_judged(dataset.fingerprint, weights_digest(classifier.network))
     if isinstance(classifier.task, SeveralLabels):
         labels = torch.zeros(len(dataset), len(classifier.classes), dtype=torch.bool)
         labels[:, renumbered] = dataset.labels
