@@ -15,15 +15,16 @@ from pellucid.formatting import ordinal
 from pellucid.language import Message, lazy_gettext, lazy_ngettext, message_from_json
 from pellucid.runs.tables import SEEN, seen_contents
 
-NOTHING_LEFT = lazy_gettext(
-    "Every test picture was also used in training, so this says nothing about new pictures."
-)
 OTHER_PICTURES = lazy_gettext(
     "Almost identical pictures were not searched for: these test pictures were not there when it was trained."
 )
 TOO_MANY = lazy_gettext("Almost identical pictures were not searched for: there are too many to compare.")
 EARLIER_RUN = lazy_gettext(
     "Pictures that are almost identical to those of the run it began from were not searched for."
+)
+UNGROUPED = lazy_gettext(
+    "Nothing says which pictures show the same person or thing: if such pictures are in different parts, the "
+    "score is too good (group_by keeps them together)."
 )
 NO_RECORD = lazy_gettext(
     "Whether other networks were judged on these test pictures is not known: the cache folder cannot keep a "
@@ -41,7 +42,7 @@ class Basis:
     unsearched    what was not searched for such copies, and why; None where all was
     number        the how-manieth network it is of those judged on these test pictures; None where no record
                   can be kept
-    warnings      what else the audit warned of, by kind
+    warnings      what else the audit warned of, by kind; "ungrouped": that no groups were given
     """
 
     leaking: tuple[str, ...] = ()
@@ -113,16 +114,16 @@ class Basis:
 def basis_in(folder: Path) -> Basis:
     """What evaluation.json and findings.json in a run's folder hold. Raises PellucidError when damaged."""
     facts = read_object(folder / EVALUATION)
-    warned = AuditRecord.read(folder).warned
+    warnings = _warnings(AuditRecord.read(folder))
     try:
         return Basis(
             tuple(facts["leaking"]),
             near_leaks_from_json(facts["near_leaking"]),
             message_from_json(facts["unsearched"]) if facts["unsearched"] else None,
             None if facts["network_number"] is None else int(facts["network_number"]),
-            tuple((each.kind, each.message) for each in warned),
+            warnings,
         )
-    except (KeyError, TypeError, ValueError, UsageError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise PellucidError(
             f"'{folder / EVALUATION}' is damaged: {error!r}. Run 'pellucid evaluate --again' on the run."
         ) from error
@@ -138,16 +139,18 @@ def basis_of(folder: Path, test_set: Dataset, number: int | None) -> Basis:
     leaking = tuple(source for source, digest in hashes if digest.hex() in seen)
     same = record.test == test_set.fingerprint
     near = record.near_leaks if same else ()
-    return Basis(
-        leaking, near, _unsearched(folder, record, same=same), number,
-        tuple((each.kind, each.message) for each in record.warned),
-    )  # fmt: skip
+    return Basis(leaking, near, _unsearched(folder, record, same=same), number, _warnings(record))
 
 
 def basis_of_folds(record: AuditRecord, number: int | None) -> Basis:
     """What the score of a run by folds rests on."""
-    warnings = tuple((each.kind, each.message) for each in record.warned)
-    return Basis((), record.near_leaks, None if record.searched else TOO_MANY, number, warnings)
+    unsearched = None if record.searched else TOO_MANY
+    return Basis((), record.near_leaks, unsearched, number, _warnings(record))
+
+
+def _warnings(record: AuditRecord) -> tuple[tuple[str, Message], ...]:
+    found = tuple((each.kind, each.message) for each in record.warned)
+    return (*found, ("ungrouped", UNGROUPED)) if record.ungrouped else found
 
 
 def _unsearched(folder: Path, record: AuditRecord, *, same: bool) -> Message | None:

@@ -57,12 +57,14 @@ class AuditRecord:
     near_leaks  test pictures with a near-copy in training or validation, the nearest first; of a run by folds
                 pictures with a near-copy in another fold
     warned      errors and warnings, the most serious first
+    ungrouped   whether they are a person's own pictures, and nothing says which belong together
     """
 
     searched: bool = False
     test: str = ""
     near_leaks: tuple[NearLeak, ...] = ()
     warned: tuple[Warned, ...] = ()
+    ungrouped: bool = False
 
     def write(self, folder: Path) -> None:
         """`folder` holds findings.json."""
@@ -71,6 +73,7 @@ class AuditRecord:
             "test": self.test,
             "near_leaks": [vars(leak) for leak in self.near_leaks],
             "findings": [each.to_json() for each in self.warned],
+            "ungrouped": self.ungrouped,
         }
         write_json(folder / FINDINGS, facts)
 
@@ -92,6 +95,7 @@ class AuditRecord:
                     Warned(each["kind"], each["severity"], each["count"], message_from_json(each["message"]))
                     for each in facts["findings"]
                 ),
+                facts["ungrouped"] is True,
             )
         except (KeyError, TypeError, AttributeError, UsageError) as error:
             raise PellucidError(
@@ -112,6 +116,7 @@ def record_of(found: Audit, splits: Splits) -> AuditRecord:
         test=splits.test.fingerprint if len(splits.test) else "",
         near_leaks=_near_leaks(found.of("near-leak")),
         warned=tuple(_warned(found)),
+        ungrouped=_is_ungrouped(splits.origin),
     )
 
 
@@ -140,7 +145,12 @@ def record_of_folds(whole: Dataset, origin: Origin, folds: Tensor) -> AuditRecor
             len(runs),
         )
         warned.append(Warned("burst", "warning", len(runs), message))
-    return AuditRecord(found.searched, whole.fingerprint, _near_leaks(pairs), tuple(warned))
+    near = _near_leaks(pairs)
+    return AuditRecord(found.searched, whole.fingerprint, near, tuple(warned), _is_ungrouped(origin))
+
+
+def _is_ungrouped(origin: Origin) -> bool:
+    return origin.found > 0 and not origin.choices.group_by
 
 
 def _across(finding: Finding, folds: Tensor) -> list[tuple[tuple[PictureReference, ...], float]]:
