@@ -75,9 +75,10 @@ class Basis:
         if self.near_leaking:
             found.append(
                 lazy_ngettext(
-                    "%(count)s picture that it is judged by is almost the same as one that was learned from.",
-                    "%(count)s pictures that it is judged by are almost the same as some that were learned "
-                    "from.",
+                    "%(count)s held-out picture is almost the same as one that was learned from or "
+                    "chosen by.",
+                    "%(count)s held-out pictures are almost the same as some that were learned from or "
+                    "chosen by.",
                     len(self.near_leaking),
                 )
             )
