@@ -112,6 +112,21 @@ def append(path: Path, blocks: Iterable[bytes], *, at: int) -> None:
         os.fsync(file.fileno())
 
 
+def append_line(path: Path, line: str) -> None:
+    """`path`, made where it is missing, ends with `line`, whole even where several processes write at once.
+
+    Raises PellucidError when the system refuses.
+    """
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(descriptor, f"{line}\n".encode())  # one write: the system keeps it together
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def settle(temporary: Path, path: Path) -> None:
     """The finished `temporary` takes the name `path`, its sibling, durably."""
     with _explained(path):

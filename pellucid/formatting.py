@@ -43,6 +43,18 @@ def times(count: int) -> str:
     return translate("%(count)s times", count=f"{count:,}")
 
 
+def ordinal(number: int) -> Message:
+    """A place in a sequence: 1st, 2nd, 20th."""
+    teens = number % 100 in (11, 12, 13)
+    if number % 10 == 1 and not teens:
+        return lazy_gettext("%(number)sst", number=number)
+    if number % 10 == 2 and not teens:
+        return lazy_gettext("%(number)snd", number=number)
+    if number % 10 == 3 and not teens:
+        return lazy_gettext("%(number)srd", number=number)
+    return lazy_gettext("%(number)sth", number=number)
+
+
 def digits(probabilities: "Tensor") -> list[str]:
     """float32 values as the nine significant digits that give the same float32 back."""
     return [f"{value:.9g}" for value in probabilities.tolist()]

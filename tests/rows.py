@@ -54,6 +54,7 @@ data/audit/__init__.py
 data/audit/near_duplicates.py
 data/audit/bursts.py
 data/audit/findings.py
+data/audit/record.py
 data/__init__.py
 models/kernels/__init__.py
 models/kernels/build.py
@@ -85,6 +86,7 @@ evaluation/score_names.py
 evaluation/gates.py
 evaluation/class_scores.py
 evaluation/most_confused.py
+evaluation/ledger.py
 evaluation/precision_recall.py
 evaluation/multi_label.py
 evaluation/evaluation.py
@@ -110,6 +112,7 @@ explanation/embedding.py
 runs/__init__.py
 runs/history.py
 runs/tables.py
+runs/basis.py
 runs/stages.py
 runs/checkpoint.py
 runs/environment.py

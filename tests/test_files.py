@@ -242,6 +242,22 @@ def test_sha256_is_that_of_the_bytes(tmp_path: Path) -> None:
     assert files.sha256(tmp_path / "x") == hashlib.sha256(content).hexdigest()
 
 
+def test_lines_of_several_writers_stay_whole_and_a_refusal_is_explained(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from pellucid.files import append_line\n"
+        "for n in range(50): append_line(Path('made/lines.txt'), sys.argv[1] * 200)"
+    )
+    running = [
+        subprocess.Popen([sys.executable, "-c", program, letter], cwd=tmp_path, env=surroundings())
+        for letter in "ab"
+    ]
+    assert [process.wait() for process in running] == [0, 0]
+    lines = (tmp_path / "made" / "lines.txt").read_text().splitlines()
+    assert sorted(lines) == ["a" * 200] * 50 + ["b" * 200] * 50
+    with pytest.raises(PellucidError, match="Cannot write"):
+        files.append_line(tmp_path / "made" / "lines.txt" / "below", "x")
+
+
 def test_what_was_appended_before_an_error_stays(tmp_path: Path) -> None:
     path = tmp_path / "download.part"
 

@@ -14,6 +14,7 @@ from pellucid.formatting import (
     digits,
     figure,
     listed,
+    ordinal,
     percent,
     plain,
     plural,
@@ -140,3 +141,11 @@ def test_nine_digits_give_the_same_float32_back(value: float) -> None:
 )
 def test_nearly_certain_is_not_called_certain(probability: float, words: str) -> None:
     assert formatting.chance(probability) == words
+
+
+def test_a_place_in_a_sequence_has_its_ending() -> None:
+    places = {1: "1st", 2: "2nd", 3: "3rd", 4: "4th", 11: "11th", 12: "12th", 13: "13th", 20: "20th"}
+    for number, text in {**places, 21: "21st", 112: "112th", 1003: "1,003rd"}.items():
+        assert str(ordinal(number)) == text
+    with use_language("ko"):
+        assert str(ordinal(22)) == "22번째"

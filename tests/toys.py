@@ -53,7 +53,7 @@ def without_kernels() -> Iterator[None]:
         KERNELS.update(kept)
 
 
-def toy_dataset(count: int = 200, *, seed: int = 0, channels: int = 1, noise: int = 60) -> Dataset:
+def toy_dataset(count: int = 200, *, seed: int = 0, channels: int = 1, noise: int = 90) -> Dataset:
     """`count` noisy 16x16 pictures of bars, boxes, crosses and posts, each at a place of its own."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % len(CLASSES)  # (N,)

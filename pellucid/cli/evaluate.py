@@ -8,6 +8,7 @@ import typer
 from pellucid.cli.options import AsJson, DataDir, Quiet, RunArgument, choice
 from pellucid.cli.output import Output
 from pellucid.cli.pictures import splits_of
+from pellucid.errors import CheckFailed
 
 EXAMPLES = """\
 Examples:
@@ -26,9 +27,7 @@ def evaluate(
     run_folder: RunArgument,
     *,
     data_dir: DataDir = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Open the test set once more; each time is counted.")
-    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Open the test set once more.")] = False,
     min_accuracy: Annotated[
         float | None,
         limit("--min-accuracy", "Exit with 3 unless the accuracy is at least this, such as 0.97."),
@@ -71,11 +70,17 @@ def evaluate(
     )
     output = Output(quiet, as_json)
     run = Run.open(run_folder)
-    evaluation = None if again else run.evaluation()
+    evaluation, test_set = (None if again else run.evaluation()), None
     if evaluation is None:
         same = f"pellucid evaluate {shlex.quote(str(run_folder))}{' --again' if again else ''}"
         with output.stage("Judging the run on its test set", again=same):
-            evaluation = run.evaluate(splits_of(run, data_dir).test)
-    output.evaluation(run, evaluation)
-    output.scores(evaluation)
-    output.gates(evaluation.gates(on=on, **limits))
+            test_set = splits_of(run, data_dir).test
+            evaluation = run.evaluate(test_set)
+    basis = run.basis(test_set)
+    clean = basis.clean(evaluation)
+    output.evaluation(run, evaluation, basis)
+    output.scores(clean or evaluation)
+    if clean is not None:
+        output.gates(clean.gates(on=on, **limits))
+    elif limits:
+        raise CheckFailed("No limit is kept: every test picture was also learned from or chosen by.")

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.gates import Gate
     from pellucid.evaluation.metrics import Bounds
     from pellucid.evaluation.multi_label import MultiLabelEvaluation
+    from pellucid.runs.basis import Basis
     from pellucid.runs.run import Run
     from pellucid.runs.warm_start import WarmStart
     from pellucid.training.loop import Epoch, Step
@@ -221,32 +222,36 @@ class Output:
             problem("The program that read this output has ended, so training stops.")
             signal.raise_signal(signal.SIGINT)  # the loop finishes its step and saves
 
-    def evaluation(self, run: "Run", evaluation: "AnyEvaluation") -> None:
-        """The verdict on the test set."""
+    def evaluation(self, run: "Run", evaluation: "AnyEvaluation", basis: "Basis") -> None:
+        """The verdict on the test set, without copies of training pictures first, and what it rests on."""
+        clean = basis.clean(evaluation)
         if self.as_json and not self.quiet:
-            figures = evaluation.to_json()
-            notes = {"ended": run.ended, "without_leaking": run.without_leaking()}
-            self.event("evaluation", run=str(run.folder), **notes, **figures)
+            verdict = clean.verdict if clean is not None and basis.copies else None
+            rests_on = [str(sentence) for sentence in basis.sentences]
+            notes = {"ended": run.ended, "clean": verdict, "rests_on": rests_on}
+            self.event("evaluation", run=str(run.folder), **notes, **evaluation.to_json())
         if run.ended:
             self.line(f"Training ended before its last epoch: {run.ended}")
+        name = "Out of fold" if evaluation.fold_scores else "Test set"
+        if clean is not None and basis.copies:
+            self.line(f"{name} without copies of pictures that were learned from: {clean.verdict}")
+        self.line(f"{name}{', copies included' if basis.copies else ''}: {evaluation.verdict}")
+        if clean is None:
+            self.line("Every test picture was also used in training: this says nothing about new pictures.")
+        for sentence in basis.sentences:
+            self.line(f"  {sentence}")
         if evaluation.fold_scores:
-            self.line(f"Out of fold: {evaluation.verdict}")
             self.line(
                 "The interval is for networks that learn from all folds but one; the network kept learned "
                 "from all pictures, and nothing is left to judge it by."
             )
-        else:
-            self.line(f"Test set: {evaluation.verdict}")
         if run.all_pictures and not evaluation.fold_scores:
             self.line(
                 "The test score is that of the network that also learned from the validation pictures; the "
                 "validation figures are those of the first training."
             )
-        without = run.without_leaking()
-        if without:
-            self.line(f"Without test pictures that were also used in training or validation: {without}")
-        if evaluation.uneven:
-            self.line(evaluation.uneven)
+        if uneven := (clean or evaluation).uneven:
+            self.line(uneven)
         from pellucid.evaluation.multi_label import MultiLabelEvaluation
 
         if isinstance(evaluation, MultiLabelEvaluation):

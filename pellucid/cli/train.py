@@ -216,7 +216,7 @@ def train(
     again = f"pellucid evaluate {shlex.quote(str(run.folder))}"
     with output.stage("Judging the run on its test set", again=again):
         evaluation = run.evaluate(splits.test)  # of folds it is done
-    output.evaluation(run, evaluation)
+    output.evaluation(run, evaluation, run.basis(splits.test))
     write_and_name(run, splits, evaluation, output, language)
 
 
@@ -240,7 +240,7 @@ def _begun(
     budget: float | None,
     warm_start: Path | None,
 ) -> "tuple[Run, Splits]":
-    from pellucid.data.audit.findings import quick_audit
+    from pellucid.data.audit.findings import audit
     from pellucid.data.dataset import Choices
     from pellucid.data.folds import everything
     from pellucid.models import model_named
@@ -266,7 +266,8 @@ def _begun(
     preprocess = preprocess_of(source, draft.size) if source is not None else None
     splits = load(data, Choices(**choices), data_dir, preprocess=preprocess)
     output.origin(splits.origin)
-    output.data(data, splits, quick_audit(splits))
+    found = audit(splits)
+    output.data(data, splits, found)
     if draft.folds:
         splits = everything(splits)
         output.folds(draft.folds, len(splits.train))
@@ -293,7 +294,7 @@ def _begun(
         kept = MAX_SNAPSHOTS if snapshots is None else snapshots
         run = fit(
             splits, recipe, folder=out, callbacks=[show], snapshots=kept, candidates=candidates,
-            warm_start=source, progress=show_pictures,
+            found=found, warm_start=source, progress=show_pictures,
         )  # fmt: skip
     if source is not None:
         output.warm_start(WarmStart.from_json(run.environment["warm_start"]))

@@ -1,14 +1,16 @@
-"""The split of every picture, decided by its content, so that it stays the same when other pictures change.
+"""The split of every picture, decided by its content: names and order play no part.
 
-The split is a threshold on a keyed hash of the picture's sketch (`images.sketch_of`): of what it shows at its
-original size, whatever its file format and whatever size the network takes. Names, order and other pictures
-play no part: a picture that is added, renamed or saved again moves no other. Only of a class that would have
-no test picture at all is the content nearest to the threshold taken. The counts are therefore only
-approximately the fractions asked for; `dataset.split` is exact, but moves pictures when others are added.
+A picture's place is a keyed hash of its sketch (`images.sketch_of`): of what it shows at its original size,
+whatever its file format and whatever size the network takes.
+
+Of fewer than EXACT_BELOW pictures, those of a class that come first by their hashes are held out, as many as
+asked for: every class has its part, but a picture that is added can move others. From then on a picture is
+held out when its hash is below the fraction asked for: a picture that is added, renamed or saved again moves
+no other, and counts are only approximately what was asked for. Pictures with several labels are always split
+in this way.
 
 Two things keep different pictures together: a group, whose name then decides, and pixels that are equal at
-the network's size, where the smallest of their sketches decides. Only in the second case can a picture be
-moved, by a new one that is indistinguishable from it at that size.
+the network's size, where the smallest of their sketches decides.
 """
 
 import hashlib
@@ -23,6 +25,7 @@ from pellucid.language import Message, comma_joined, lazy_gettext, lazy_ngettext
 
 TEST_FRACTION = 0.2
 MIN_FOR_TEST = 3  # contents of a class from which one is always a test picture
+EXACT_BELOW = 2_000  # pictures to be split: fewer are counted out class by class
 TEST_KEY = b"pellucid test"  # without the seed: the test pictures are always the same
 
 
@@ -87,7 +90,8 @@ def _hold_out_missing(
     for index, split in _choose_held_out(pictures, contents, free, held_out, fractions).items():
         splits[index] = split
     restored = _restore_lost_classes(pictures, splits, set(free), contents)
-    return splits, [*notes, *_held_out_notes(splits, held_out, fractions), *restored], held_out
+    exact = _is_counted_out(pictures, free)
+    return splits, [*notes, *_held_out_notes(splits, held_out, fractions, exact=exact), *restored], held_out
 
 
 def _extend(
@@ -150,15 +154,22 @@ def _choose_held_out(
     for indices in _units(pictures, contents, free).values():
         # A group's name decides if there is one; of several sketches, always the smallest.
         names = [f"group {group}" for index in indices if (group := pictures[index].group)]
-        anchor = min(names or [contents[index].sketch for index in indices])
-        anchors[anchor] += indices
-        for split in wanted:  # test first: it depends on no seed and on no other fraction
-            if hash_fraction(anchor, keys[split]) < (
-                fractions.test if split == "test" else fractions.validation
-            ):
-                chosen |= dict.fromkeys(indices, split)
-                break
-    if at_least_one and any(JOINT in pictures[index].label for index in free):
+        anchors[min(names or [contents[index].sketch for index in indices])] += indices
+    several_labels = any(JOINT in pictures[index].label for index in free)
+    exact = at_least_one and _is_counted_out(pictures, free)
+    for split in wanted:  # test first: it depends on no seed and on no other fraction
+        fraction = fractions.test if split == "test" else fractions.validation
+        left = [anchor for anchor, indices in anchors.items() if indices[0] not in chosen]
+        if exact:
+            to_come = len(wanted) - 1 - wanted.index(split)
+            held_out = _first_of_each_class(
+                pictures, anchors, left, fraction=fraction, key=keys[split], to_come=to_come
+            )
+        else:
+            held_out = [anchor for anchor in left if hash_fraction(anchor, keys[split]) < fraction]
+        for anchor in held_out:
+            chosen |= dict.fromkeys(anchors[anchor], split)
+    if at_least_one and (several_labels or exact):
         _represent_labels(pictures, anchors, chosen, {split: keys[split] for split in wanted})
     elif at_least_one and "test" in wanted:
         _represent_classes(pictures, anchors, chosen)
@@ -168,6 +179,50 @@ def _choose_held_out(
             nearest = min(left, key=lambda anchor: hash_fraction(anchor, keys[split]))
             chosen |= dict.fromkeys(anchors[nearest], split)
     return chosen
+
+
+def _is_counted_out(pictures: Sequence[Picture], free: Sequence[int]) -> bool:
+    """Whether these pictures are few enough to be counted out, each class by itself."""
+    return len(free) < EXACT_BELOW and not any(JOINT in pictures[index].label for index in free)
+
+
+def _first_of_each_class(
+    pictures: Sequence[Picture],
+    anchors: Mapping[str, list[int]],
+    left: Sequence[str],
+    *,
+    fraction: float,
+    key: bytes,
+    to_come: int,
+) -> list[str]:
+    """Those of the anchors left that are held out: the first of each class by hash, a fraction of it.
+
+    to_come  how many parts are still to be held out of what is left afterwards
+
+    The counts are rounded so that they add up to the fraction of all. A class has at least one where it has
+    enough contents for every part. What belongs together and shows several classes is taken where that brings
+    their counts nearer to what is wanted.
+    """
+    shown = {anchor: Counter(pictures[index].label for index in anchors[anchor]) for anchor in left}
+    totals, contents = Counter[str](), Counter[str]()
+    for counts in shown.values():
+        totals.update(counts)
+        contents.update(counts.keys())
+    wanted: dict[str, float] = {}
+    seen = given = 0.0
+    for label in sorted(totals, key=natural_key):
+        seen += totals[label] * fraction
+        enough = contents[label] >= 2 + to_come
+        wanted[label] = max(1.0 if enough else 0.0, float(round(seen - given)))
+        given += wanted[label]
+    missing = Counter(wanted)
+    held_out = []
+    for anchor in sorted(left, key=lambda anchor: hash_fraction(anchor, key)):
+        gain = sum(count * (2 * missing[label] - count) for label, count in shown[anchor].items())
+        if gain > 0:
+            held_out.append(anchor)
+            missing.subtract(shown[anchor])
+    return held_out
 
 
 def _represent_classes(
@@ -276,19 +331,34 @@ def _restore_lost_classes(
     ]
 
 
-def _held_out_notes(splits: list[str], held_out: list[str], fractions: Fractions) -> list[Message]:
-    counts = Counter(splits)
-    wanted = {"test": fractions.test, "validation": fractions.validation}
-    counts_and_fractions = comma_joined(
-        lazy_gettext(
-            "%(number)s for %(part)s (%(share)s asked for)",
-            number=counts[split],
-            part=lazy_gettext(split),
-            share=f"{wanted[split]:.0%}",
+def _held_out_notes(
+    splits: list[str], held_out: list[str], fractions: Fractions, *, exact: bool
+) -> list[Message]:
+    """How many pictures were held out, of how many, and whether others can move them."""
+    counts, notes = Counter(splits), []
+    left = sum(counts[split] for split in ("train", *held_out))
+    for split in held_out:  # test first; validation is a fraction of the rest
+        fraction = fractions.test if split == "test" else fractions.validation
+        notes.append(
+            lazy_gettext(
+                "%(number)s of %(all)s for %(part)s (%(share)s asked for)",
+                number=counts[split],
+                all=left,
+                part=lazy_gettext(split),
+                share=f"{fraction * 100:.0f} %",
+            )
         )
-        for split in reversed(held_out)
-    )
-    return [lazy_gettext("held out of training by content: %(parts)s", parts=counts_and_fractions)]
+        left -= counts[split]
+    parts = comma_joined(notes)
+    if exact:
+        return [
+            lazy_gettext(
+                "held out of training by content, class by class: %(parts)s; pictures that are added later "
+                "can move some of these",
+                parts=parts,
+            )
+        ]
+    return [lazy_gettext("held out of training by content: %(parts)s", parts=parts)]
 
 
 def _small_class_notes(pictures: Sequence[Picture], splits: list[str], held_out: list[str]) -> list[Message]:

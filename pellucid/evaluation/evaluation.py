@@ -17,6 +17,7 @@ from pellucid.evaluation import EVALUATION, FORMAT, PREDICTIONS
 from pellucid.evaluation.class_scores import ClassScores
 from pellucid.evaluation.gates import Gate, gates
 from pellucid.evaluation.intervals import Estimate, Sampling, groups_of, interval_in_words, numbered
+from pellucid.evaluation.ledger import number_judged, weights_digest
 from pellucid.evaluation.metrics import (
     AverageScore,
     Bin,
@@ -385,7 +386,8 @@ AnyEvaluation = Evaluation | MultiLabelEvaluation
 def evaluate(classifier: Classifier, dataset: Dataset) -> AnyEvaluation:
     """How `classifier` predicts every picture of `dataset`, its labels matched by class name.
 
-    An Evaluation; where pictures have several labels, a MultiLabelEvaluation. Raises UsageError when the data
+    An Evaluation; where pictures have several labels, a MultiLabelEvaluation. The network is entered among
+    those that were judged on these pictures, in the cache folder (`ledger`). Raises UsageError when the data
     set has no pictures, names a class the classifier does not know, or has one label per picture where the
     classifier gives several, or the other way round.
     """
@@ -405,6 +407,7 @@ def evaluate(classifier: Classifier, dataset: Dataset) -> AnyEvaluation:
             "Expected pictures labelled in the same way."
         )
     probabilities = classifier.predict(dataset.images)
+    number_judged(dataset.fingerprint, weights_digest(classifier.network))
     if isinstance(classifier.task, SeveralLabels):
         labels = torch.zeros(len(dataset), len(classifier.classes), dtype=torch.bool)
         labels[:, renumbered] = dataset.labels

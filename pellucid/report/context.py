@@ -16,6 +16,7 @@ from pellucid.language import translate
 from pellucid.plots import images
 from pellucid.plots.images import Atlas, Cell
 from pellucid.report.evidence import Evidence, gather_evidence, passes_affordable
+from pellucid.runs.basis import Basis
 from pellucid.runs.initial import InitialNetwork, initial_network
 from pellucid.runs.run import Run
 
@@ -92,6 +93,17 @@ class ReportContext:
     splits: Splits
     evaluation: AnyEvaluation
     language: str = "en"
+
+    @cached_property
+    def basis(self) -> Basis:
+        """What the score rests on."""
+        return self.run.basis(None if self.run.recipe.folds else self.splits.test)
+
+    @cached_property
+    def judged(self) -> AnyEvaluation:
+        """The evaluation that the score at the top is of: without copies of pictures that were learned from,
+        or of all where no picture would be left."""
+        return self.basis.clean(self.evaluation) or self.evaluation
 
     @property
     def one_class(self) -> Evaluation:

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
+from pellucid.data.audit.record import NearLeak
 from pellucid.data.dataset import Dataset, Origin
 from pellucid.data.sources.reasons import translate_reason
-from pellucid.evaluation import EVALUATION
 from pellucid.evaluation.evaluation import AnyEvaluation
-from pellucid.files import read_json
 from pellucid.formatting import percent
 from pellucid.language import Message, translate
 from pellucid.plots import images
@@ -20,6 +19,8 @@ from pellucid.task import shows
 MAX_SHEET_CHARACTERS = 500_000  # of the data URL of the contact sheet
 PICTURES_PER_CLASS = 10  # on the contact sheet
 MAX_SHEET_CLASSES = 100
+MAX_PAIRS = 24  # near-copies that are shown
+MAX_PAIRS_CHARACTERS = 300_000  # of the data URL of their image
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,8 @@ class ReadingSummary:
 
 
 @dataclass(frozen=True)
-class UnseenScore:
-    """The score on the test pictures that are in neither the training nor the validation set.
+class CleanScore:
+    """The score on the test pictures of which no copy was learned from or chosen by.
 
     low, high  ends of the 95 % interval; "" where there is none
     too_few    why there is none; "" where there is one
@@ -83,13 +84,27 @@ class UnseenScore:
 
 
 @dataclass(frozen=True)
+class CopyPair:
+    """A test picture and the picture it is almost the same as: sources, cells in the atlas "copies"."""
+
+    source: str
+    copy: str
+    cells: tuple[Cell, Cell]
+
+
+@dataclass(frozen=True)
 class DataSection:
     """What the pictures are, how many of each class, and some of each.
 
     smallest_class, largest_class  name and number of training pictures
     leaking         sources of test pictures that are also in the training or validation set
+    near_leaking    test pictures that are almost the same as one of those
+    copies          how many test pictures are either
     all_leaking     whether that is every test picture, so that no score for new pictures exists
-    unseen          the score without leaking pictures; None where none leaks, or all
+    clean           the score without them; None where there are none, or nothing else
+    pairs, pair_zoom  some pictures of near_leaking, each beside its copy
+    rests_on        all that is known of what the score rests on, a sentence each
+    unsearched      what was not searched for near-copies, and why; None where all was
     folds           into how many folds all pictures were divided; 0 where a test part is held out
     all_pictures    whether the network also learned from the validation pictures, in a second training
     """
@@ -105,9 +120,15 @@ class DataSection:
     smallest_class: tuple[str, int]
     largest_class: tuple[str, int]
     reading: ReadingSummary | None
-    leaking: list[str]
+    leaking: Sequence[str]
+    near_leaking: Sequence[NearLeak]
+    copies: int
     all_leaking: bool
-    unseen: UnseenScore | None
+    clean: CleanScore | None
+    pairs: list[CopyPair]
+    pair_zoom: int
+    rests_on: list[Message]
+    unsearched: Message | None
     fingerprints: Mapping[str, str]
     first_source: str
     folds: int
@@ -118,15 +139,16 @@ def gather(context: ReportContext) -> DataSection:
     """What the pictures are, how many of each class, and some of each."""
     splits, run = context.splits, context.run
     train = splits.train
-    leaking: list[str] = read_json(run.folder / EVALUATION).get("leaking", [])
+    basis = context.basis
     parts = {"train": train} if run.recipe.folds else dict(splits.items())
     atlas, sheet = contact_sheet(
         parts, samples=PICTURES_PER_CLASS, budget=MAX_SHEET_CHARACTERS, small_width=32
     )
     first = (index for label in range(len(train.classes)) for index in evenly_chosen(train, label, 1))
-    unseen = context.evaluation.without(leaking) if leaking else None
+    clean = basis.clean(context.evaluation)
+    copies, pairs = _pairs(parts, basis.near_leaking)
     return DataSection(
-        atlases={"sheet": atlas},
+        atlases={"sheet": atlas, **({"copies": copies} if copies else {})},
         name=run.origin.name,
         sizes={name: len(part) for name, part in splits.items()},
         height=train.size[0],
@@ -137,9 +159,15 @@ def gather(context: ReportContext) -> DataSection:
         smallest_class=min(train.counts.items(), key=lambda item: item[1]),
         largest_class=max(train.counts.items(), key=lambda item: item[1]),
         reading=_reading(run.origin),
-        leaking=leaking,
-        all_leaking=bool(leaking) and unseen is None,
-        unseen=_unseen_score(unseen),
+        leaking=basis.leaking,
+        near_leaking=basis.near_leaking,
+        copies=len(basis.copies),
+        all_leaking=clean is None,
+        clean=_score(clean) if basis.copies and clean is not None else None,
+        pairs=pairs,
+        pair_zoom=zoom(copies, 64) if copies else 1,
+        rests_on=basis.sentences,
+        unsearched=basis.unsearched,
         fingerprints={name: part.fingerprint for name, part in splits.items()},
         first_source=next((train.sources[index] for index in first), ""),
         folds=run.recipe.folds,
@@ -191,9 +219,32 @@ def _reading(origin: Origin) -> ReadingSummary | None:
     return ReadingSummary(origin.found, origin.found - len(unreadable), origin.notes, unreadable)
 
 
-def _unseen_score(evaluation: AnyEvaluation | None) -> UnseenScore | None:
-    if evaluation is None:
-        return None
+def _pairs(
+    parts: Mapping[str, Dataset], near_leaking: Sequence[NearLeak]
+) -> tuple[Atlas | None, list[CopyPair]]:
+    """Some near-copies side by side, in one image."""
+    shown = near_leaking[:MAX_PAIRS]
+    wanted = {source for leak in shown for source in (leak.source, leak.copy)}
+    positions = {
+        source: (part, index)
+        for part in parts.values()
+        for index, source in enumerate(part.sources)
+        if source in wanted
+    }
+    found = [leak for leak in shown if leak.source in positions and leak.copy in positions]
+    if not found:
+        return None, []
+    rows = [positions[source] for leak in found for source in (leak.source, leak.copy)]
+    atlas = images.fitted_atlas(
+        torch.stack([part.images[index] for part, index in rows]), budget=MAX_PAIRS_CHARACTERS, side=64
+    )
+    return atlas, [
+        CopyPair(leak.source, leak.copy, (atlas.cell(2 * number), atlas.cell(2 * number + 1)))
+        for number, leak in enumerate(found[: atlas.count // 2])
+    ]
+
+
+def _score(evaluation: AnyEvaluation) -> CleanScore:
     count, accuracy = evaluation.count, evaluation.scores["accuracy"]
     low, high = [percent(end, count=count) for end in accuracy.interval or ()] or ("", "")
-    return UnseenScore(count, percent(accuracy.value, count=count), low, high, str(accuracy.too_few or ""))
+    return CleanScore(count, percent(accuracy.value, count=count), low, high, str(accuracy.too_few or ""))

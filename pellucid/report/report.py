@@ -20,7 +20,7 @@ from pellucid.evaluation.metrics import Confusion
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import write_text
 from pellucid.formatting import decimal, percent
-from pellucid.language import translate, use_language
+from pellucid.language import Message, translate, use_language
 from pellucid.machine import keep_memory
 from pellucid.pad.section import Section as Drawing
 from pellucid.plots import charts
@@ -166,9 +166,11 @@ class Verdict:
     points               difference of mean confidence and accuracy, in percentage points; "" where several
     overconfident        whether mean confidence is above accuracy
     silent               number of channels with the same output on all `checked` test pictures, of `channels`
-    leaking              number of test pictures that are also in the training or validation set
-    all_leaking          whether that is every test picture
-    unseen               accuracy without the leaking pictures; "" where none leaks, or all
+    copies               number of test pictures that are, or almost are, also training or validation pictures
+    all_leaking          whether that is every test picture; else the score is of the others
+    with_copies          accuracy on all test pictures, where some are copies; else ""
+    unsearched           whether near-copies were not, or not all, searched for
+    rests_on             what else the score rests on, a sentence each
     stopped              why training ended before its last epoch, in English; "" when it did not
     folds                number of folds whose networks judged; 0 where the network itself did
     training             what else is to be known of how the network was trained and judged; "" for nothing
@@ -191,9 +193,11 @@ class Verdict:
     silent: int
     channels: int
     checked: int
-    leaking: int
+    copies: int
     all_leaking: bool
-    unseen: str
+    with_copies: str
+    unsearched: bool
+    rests_on: list[Message]
     stopped: str
     folds: int
     training: str
@@ -206,7 +210,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class ReportPage:
-    """All that the template of the page reads."""
+    """All that the template of the page reads; `evaluation` is the one that the verdict is of."""
 
     language: str
     words: Mapping[str, str]
@@ -315,7 +319,7 @@ def report_page(context: ReportContext, sections: Sequence[RenderedSection]) -> 
         title=f"{run.origin.name} · {run.recipe.model}",
         folder=run.folder.resolve().name,
         begun=str(run.environment.get("begun", ""))[:10],
-        evaluation=context.evaluation,
+        evaluation=context.judged,
         verdict=_verdict(context, records),
         about=_about(run),
         sections=list(sections),
@@ -330,16 +334,16 @@ def report_page(context: ReportContext, sections: Sequence[RenderedSection]) -> 
 
 
 def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]) -> Verdict:
-    evaluation = context.evaluation
+    evaluation, basis = context.judged, context.basis
     ends = [percent(end, count=evaluation.count) for end in evaluation.interval or ()]
     several = evaluation if isinstance(evaluation, MultiLabelEvaluation) else None
     gap = float(evaluation.confidence.mean()) - evaluation.accuracy
-    confused, inside, pictures = records.get("mistakes"), records["layers"], records["data"]
+    confused, inside = records.get("mistakes"), records["layers"]
     ids = {}
     if isinstance(confused, mistakes.MistakesSection):
         ids = {(pair.label, pair.prediction): pair.id for pair in confused.confusion_pictures}
     silent = inside.silent if isinstance(inside, layers.LayersSection) else layers.SilentChannels(0, [], 0)
-    known = pictures if isinstance(pictures, data.DataSection) else None
+    every = context.evaluation
     verdict = Verdict(
         accuracy=percent(evaluation.accuracy, count=evaluation.count),
         low=ends[0] if ends else "",
@@ -360,9 +364,11 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
         silent=sum(layer.silent for layer in silent.layers),
         channels=silent.channels,
         checked=silent.checked,
-        leaking=len(known.leaking) if known else 0,
-        all_leaking=known.all_leaking if known else False,
-        unseen=known.unseen.share if known and known.unseen else "",
+        copies=len(basis.copies),
+        all_leaking=bool(basis.copies) and evaluation is every,
+        with_copies=percent(every.accuracy, count=every.count) if evaluation is not every else "",
+        unsearched=basis.unsearched is not None,
+        rests_on=basis.sentences,
         stopped=context.run.ended,
         folds=len(evaluation.fold_scores),
         training=remark_on_training(context),
@@ -379,7 +385,15 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
         precision_low=bottom,
         precision_high=top,
         wrong=percent(several.hamming_loss, count=several.labels.numel()),
+        with_copies=_mean_average_precision(every) if verdict.with_copies else "",
     )
+
+
+def _mean_average_precision(evaluation: AnyEvaluation) -> str:
+    """mAP in words; "" of pictures with one class each."""
+    if not isinstance(evaluation, MultiLabelEvaluation):
+        return ""
+    return decimal(evaluation.mean_average_precision)
 
 
 def remark_on_training(context: ReportContext) -> str:

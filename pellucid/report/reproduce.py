@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pellucid.files import read_json
-from pellucid.language import translate
+from pellucid.formatting import ordinal
+from pellucid.language import Message, translate
 from pellucid.plots.images import Atlas
 from pellucid.report.context import ReportContext
 from pellucid.runs.warm_start import WarmStart
@@ -14,6 +15,7 @@ FILES = (
     ("recipe.json", "every choice that decides the training"),
     ("seen.csv", "hashes of the pictures that the run it began from learned from or was chosen by"),
     ("environment.json", "versions, machine, threads, fingerprints, command"),
+    ("findings.json", "what the audit found, and test pictures that are almost training pictures"),
     ("split.csv", "every picture with its part and a hash of its pixels"),
     ("metrics.csv", "loss and accuracy by epoch"),
     ("metrics_all.csv", "the same of the second training, on all pictures, with nothing held out"),
@@ -40,7 +42,7 @@ class ReproduceSection:
 
     command  that trains it again from the run's folder; "" for pictures from memory
     original  the command it was trained by
-    opened   how often the test set was opened
+    judged   the how-manieth network it is of those judged on the test pictures; "" where it is not known
     folds    the number of folds that judged in its place; 0 for none
     warm_start  the run whose weights training began from; None for published or new weights
     """
@@ -53,7 +55,7 @@ class ReproduceSection:
     recipe: Mapping[str, object]
     fingerprints: Mapping[str, str]
     weights: str
-    opened: int
+    judged: Message | str
     folds: int
     warm_start: WarmStart | None
     files: list[RunFile]
@@ -77,7 +79,7 @@ def gather(context: ReportContext) -> ReproduceSection:
         recipe=run.recipe.to_json(),
         fingerprints={name: part.fingerprint for name, part in context.splits.items()},
         weights=read_json(run.folder / "model.json")["sha256"],
-        opened=read_json(run.folder / "evaluation.json").get("opened", 1),
+        judged=ordinal(context.basis.number) if context.basis.number else "",
         folds=run.recipe.folds,
         warm_start=taken,
         files=[

@@ -11,6 +11,8 @@ from torch import nn
 
 from pellucid.classifier import Classifier
 from pellucid.data import load_again, load_by
+from pellucid.data.audit.findings import Audit, audit
+from pellucid.data.audit.record import record_of, record_of_folds
 from pellucid.data.dataset import Choices, Dataset, Origin, Splits
 from pellucid.data.folds import assign_folds, everything
 from pellucid.data.preprocess import Preprocess
@@ -91,6 +93,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     snapshots: int = MAX_SNAPSHOTS,
     candidates: Sequence[Candidate] = (),
+    found: Audit | None = None,
     origin: Origin | None = None,
     warm_start: Run | str | Path | None = None,
     data_dir: str | Path | None = None,
@@ -112,6 +115,9 @@ def fit(
     snapshots   how often, at most, the weights are kept on the way, for pages that show how they formed;
                 none are kept of a network of more than snapshots.MAX_WEIGHTS weights
     candidates  what `choose` tried before it gave the recipe: kept in environment.json, for the report
+    found       what `audit` found in these splits, where it was asked already; else it is asked now. It is
+                kept in findings.json, with the test pictures that are copies of others: nothing else of the
+                test pictures plays a role before `evaluate`
     origin      of two Datasets: where they come from, so that a report finds them again
     warm_start  a run, or its folder, from whose weights training begins: those of the last layer are kept for
                 classes with the same names and new for others; pictures are read as that run read them
@@ -160,6 +166,10 @@ def fit(
     write_json(session.folder / RECIPE, session.recipe.to_json())
     write_json(session.folder / ENVIRONMENT, session.environment)
     write_split(session.folder, splits.train, splits.validation, session.folds)
+    if session.folds is not None:
+        record_of_folds(splits.train, splits.origin, session.folds).write(session.folder)
+    else:
+        record_of(found or audit(splits), splits).write(session.folder)
     if source is not None:
         seen = sorted(seen_contents(source.folder).items())
         write_csv(session.folder / SEEN, ("content", "split"), seen)

@@ -12,11 +12,13 @@ from torch import nn
 
 from pellucid.classifier import MANIFEST, Classifier
 from pellucid.data import load_again
+from pellucid.data.audit.record import AuditRecord
 from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.data.folds import everything
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation import EVALUATION, FORMAT, PREDICTIONS
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, evaluate
+from pellucid.evaluation.ledger import number_judged, weights_digest
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import read_csv, read_object, write_csv
 from pellucid.formatting import plural
@@ -24,6 +26,7 @@ from pellucid.models import Build
 from pellucid.models.head import HeadSettings
 from pellucid.public import public
 from pellucid.recipe import Recipe, read_recipe
+from pellucid.runs.basis import Basis, basis_in, basis_of
 from pellucid.runs.checkpoint import CHECKPOINT
 from pellucid.runs.history import History
 from pellucid.runs.tables import (
@@ -32,7 +35,6 @@ from pellucid.runs.tables import (
     SPLIT_HEADER,
     read_history,
     read_split,
-    seen_contents,
     split_rows,
 )
 from pellucid.task import SeveralLabels
@@ -41,7 +43,6 @@ from pellucid.training.loop import Epoch
 from pellucid.training.snapshots import SNAPSHOTS, Snapshot, read_snapshots
 
 RECIPE, ENVIRONMENT = "recipe.json", "environment.json"
-NO_TEST_PICTURE_LEFT = "no test picture is left, so this score says nothing about new pictures"
 
 
 @dataclass(frozen=True)
@@ -276,12 +277,15 @@ class Run:
         return evaluation
 
     def evaluate(self, test_set: Dataset | None = None) -> AnyEvaluation:
-        """Evaluate the classifier on the test set and save the result and the number of evaluations so far.
+        """Evaluate the classifier on the test set, and save the result as the run's own.
 
-        test_set  the run's own, loaded again, when omitted
+        test_set  the run's own, loaded again, when omitted. Any other pictures, a part of the test set too,
+                  are evaluated and nothing is saved: the run's own evaluation stays as it is.
 
         evaluation.json lists test pictures that are also in the training or validation set, or in those of a
-        run that this one began from, as "leaking", and has the result on the others in "without_leaking".
+        run that this one began from, as "leaking", those that are almost the same as one of them as
+        "near_leaking", and has the result on the others as "clean". "network_number" says the how-manieth
+        network it is of those judged on these pictures. `basis` gives all of it as one record.
 
         Of a run by folds it gives what they found: no picture is left to judge its network by. Raises
         UsageError when the folds were not completed.
@@ -290,21 +294,52 @@ class Run:
             return self._out_of_fold()
         if test_set is None:
             test_set = self.splits().test
-        kept = [row for row in read_split(self.folder / SPLIT) if row[2] != "test"]
-        seen = seen_contents(self.folder)
-        rows = list(split_rows("test", test_set))
-        leaks = [row[0] for row in rows if row[3] in seen]
         evaluation = evaluate(self.classifier, test_set)
-        write_csv(self.folder / SPLIT, SPLIT_HEADER, [*kept, *rows])
+        if self._own_test() not in ("", test_set.fingerprint):
+            return evaluation
+        basis = self._basis_on(test_set)
+        kept = [row for row in read_split(self.folder / SPLIT) if row[2] != "test"]
+        write_csv(self.folder / SPLIT, SPLIT_HEADER, [*kept, *split_rows("test", test_set)])
         evaluation.save(
-            self.folder,
-            opened=self._times_opened + 1,
-            leaking=leaks,
-            without_leaking=_summary(evaluation.without(leaks)) if leaks else None,
-            weights=self._weights,
-            fingerprint=test_set.fingerprint,
+            self.folder, weights=self._weights, fingerprint=test_set.fingerprint, **basis.facts(evaluation)
         )
         return evaluation
+
+    def basis(self, test_set: Dataset | None = None) -> Basis:
+        """What the run's score rests on: copies of training pictures among the test pictures, what the audit
+        warned of, how many networks were judged on them.
+
+        test_set  other pictures than its own
+
+        Raises UsageError where the run was never evaluated and no pictures are given, PellucidError when a
+        file of it is damaged.
+        """
+        if test_set is not None and test_set.fingerprint != self._own_test():
+            return self._basis_on(test_set)
+        if not self._was_opened:
+            if test_set is None:
+                raise UsageError(f"'{self.folder}' has no evaluation yet: call `run.evaluate()` first.")
+            return self._basis_on(test_set)
+        return basis_in(self.folder)
+
+    def _basis_on(self, test_set: Dataset) -> Basis:
+        number = number_judged(test_set.fingerprint, weights_digest(self.classifier.network))
+        try:  # what was known when it was first judged stands, though the cache was emptied since
+            facts = read_object(self.folder / EVALUATION)
+            if (facts["weights"], facts["fingerprint"]) == (self._weights, test_set.fingerprint):
+                number = max(number or 0, int(facts["network_number"]))
+        except (PellucidError, KeyError, TypeError, ValueError):
+            pass  # never judged before, or it was not known then either
+        return basis_of(self.folder, test_set, number)
+
+    def _own_test(self) -> str:
+        """The fingerprint of the run's test pictures; "" where there were none yet."""
+        if known := AuditRecord.read(self.folder).test:
+            return known
+        try:
+            return str(read_object(self.folder / EVALUATION)["fingerprint"])
+        except (PellucidError, KeyError):
+            return ""
 
     def _out_of_fold(self) -> AnyEvaluation:
         evaluation = self.evaluation()
@@ -315,32 +350,9 @@ class Run:
             )
         return evaluation
 
-    def without_leaking(self) -> str:
-        """The verdict without leaking test pictures, or a note if none remain; "" if nothing leaks.
-
-        A test picture leaks if it is also in the training or validation set. Also "" for a run that was never
-        evaluated.
-        """
-        if not self._was_opened:
-            return ""
-        facts = read_object(self.folder / EVALUATION)
-        if not facts.get("leaking"):
-            return ""
-        summary = facts.get("without_leaking")
-        return str(summary.get("verdict", "")) if isinstance(summary, dict) else NO_TEST_PICTURE_LEFT
-
     @property
     def _was_opened(self) -> bool:
         return (self.folder / EVALUATION).is_file()
-
-    @property
-    def _times_opened(self) -> int:
-        if not self._was_opened:
-            return 0
-        try:
-            return int(read_object(self.folder / EVALUATION)["opened"])
-        except (PellucidError, KeyError, TypeError, ValueError):
-            return 1  # damaged, but present: the test set was used at least once
 
     @property
     def _weights(self) -> str:
@@ -372,10 +384,3 @@ def origin_in(environment: dict[str, Any], folder: Path) -> Origin:
             f"'{folder / ENVIRONMENT}' is damaged: it does not say where the pictures come from ({error}). "
             "Restore it or train again."
         ) from error
-
-
-def _summary(evaluation: AnyEvaluation | None) -> dict[str, Any] | None:
-    if evaluation is None:
-        return None
-    values = evaluation.to_json()
-    return {name: values[name] for name in ("verdict", "count", "correct", "accuracy", "interval")}

@@ -13,14 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.classifier import MANIFEST, Classifier
+from pellucid.data.audit.record import AuditRecord
 from pellucid.data.dataset import Origin
 from pellucid.errors import PellucidError
 from pellucid.evaluation.evaluation import Evaluation
+from pellucid.evaluation.ledger import number_judged, weights_digest
 from pellucid.evaluation.precision_recall import chosen_thresholds
 from pellucid.files import read_object, remove
 from pellucid.machine import torch_threads
 from pellucid.models import PretrainedNetwork, description_of
 from pellucid.recipe import Recipe
+from pellucid.runs.basis import basis_of_folds
 from pellucid.runs.checkpoint import CHECKPOINT, write_checkpoint
 from pellucid.runs.history import History
 from pellucid.runs.run import AllPictures, Run
@@ -246,7 +249,9 @@ def _save(session: Session, *, ended: str = "") -> None:
         whole = session.stage.train
         judged = Evaluation(state.probabilities, whole.labels, whole.classes, whole.sources, session.folds)
         weights = read_object(session.folder / MANIFEST)["sha256"]
-        judged.save(session.folder, opened=0, leaking=[], weights=weights, fingerprint=whole.fingerprint)
+        number = number_judged(whole.fingerprint, weights_digest(network))
+        basis = basis_of_folds(AuditRecord.read(session.folder), number)
+        judged.save(session.folder, weights=weights, fingerprint=whole.fingerprint, **basis.facts(judged))
 
 
 def _why(session: Session) -> str:

@@ -1,4 +1,4 @@
-"""The test set is opened once, and a damaged run is refused."""
+"""The test set is judged once, and a damaged run is refused."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import pytest
 from tests.toys import Call
 
 
-def test_the_test_set_is_opened_once_and_again_is_counted(
+def test_the_test_set_is_judged_once_and_again_gives_the_same(
     trained: tuple[Path, Any], tmp_path: Path, call: Call
 ) -> None:
     run = shutil.copytree(trained[0] / "runs" / "latest", tmp_path / "copy")
@@ -22,7 +22,7 @@ def test_the_test_set_is_opened_once_and_again_is_counted(
     assert code == 0
     assert json.loads(out)["event"] == "evaluation"
     facts = json.loads((run / "evaluation.json").read_text())
-    assert facts["opened"] == 2
+    assert facts["network_number"] is not None
     assert facts["accuracy"] == json.loads(before)["accuracy"]
     (run / "evaluation.json").write_text("{")
     code, _, err = call("evaluate", run)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from pellucid import load
-from pellucid.data import load_again
+from pellucid.data import load_again, split_by_content
 from pellucid.data.audit.findings import audit
 from pellucid.data.dataset import Choices, Origin, content_hashes
 from pellucid.data.own import OwnPictures, chosen_size, read_own
@@ -109,7 +109,10 @@ def photo(generator: random.Random) -> bytes:
     return file.getvalue()
 
 
-def test_pictures_saved_again_and_new_ones_move_none_and_the_size_is_no_matter(tmp_path: Path) -> None:
+def test_pictures_saved_again_and_new_ones_move_none_and_the_size_is_no_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(split_by_content, "EXACT_BELOW", 0)  # as of folders of that many pictures
     generator = random.Random(11)
     for number in range(6):
         folder = planted(tmp_path / str(number), {f"{n % 2}/{n}.png": photo(generator) for n in range(120)})

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 
 import pytest
 
+from pellucid.data import split_by_content
 from pellucid.data.sources.listing import Picture, joined
 from pellucid.data.split_by_content import Fractions, Hashes, assign_splits, connected
 from pellucid.errors import UsageError
@@ -63,7 +64,10 @@ def test_a_class_of_three_contents_or_more_has_a_test_picture_and_two_to_learn_f
         assert of_few["train"] >= 1
 
 
-def test_in_a_thousand_random_folders_no_content_is_on_two_sides_and_adding_a_tenth_moves_none() -> None:
+def test_in_a_thousand_random_folders_no_content_is_on_two_sides_and_adding_a_tenth_moves_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(split_by_content, "EXACT_BELOW", 0)  # as of folders of that many pictures
     generator = random.Random(7)
     for _ in range(1000):
         pictures, contents = made(generator)
@@ -92,6 +96,60 @@ def test_in_a_thousand_random_folders_no_content_is_on_two_sides_and_adding_a_te
                 ]
                 assert min(counts) <= 1, picture
         assert two_sided([more[at] for at in order], after) == []
+
+
+def distinct(labels: list[str], seed: int) -> tuple[list[Picture], list[Hashes]]:
+    """Pictures of which no two look alike."""
+    pictures = [Picture(f"{label}/{n}.png", label) for n, label in enumerate(labels)]
+    return pictures, [hashes(f"{seed} {n}") for n in range(len(labels))]
+
+
+@pytest.mark.parametrize(
+    "sizes", [(20, 20, 20), (20,) * 10, (7, 13, 29, 101), (400, 1599), (3, 3, 3, 3), (5, 200)]
+)
+def test_of_few_pictures_every_class_has_the_share_asked_for_in_every_part(sizes: tuple[int, ...]) -> None:
+    labels = [f"class {number}" for number, size in enumerate(sizes) for _ in range(size)]
+    for seed in range(6):
+        pictures, contents = distinct(labels, seed)
+        splits = assign_splits(pictures, contents, Fractions(0.2, seed)).splits
+        counts = {label: Counter() for label in set(labels)}  # type: ignore[var-annotated]
+        for label, split in zip(labels, splits, strict=True):
+            counts[label][split] += 1
+        for count in counts.values():
+            total = count.total()
+            assert min(count[part] for part in ("train", "validation", "test")) >= 1
+            assert abs(count["test"] - max(1, 0.2 * total)) <= 1
+            assert abs(count["validation"] - max(1, 0.2 * (total - count["test"]))) <= 1
+        if min(sizes) >= 5:
+            number = len(labels)
+            assert abs(splits.count("test") - 0.2 * number) <= 1
+            assert abs(splits.count("validation") - 0.2 * (number - splits.count("test"))) <= 1
+
+
+def test_of_few_pictures_the_share_holds_though_groups_stay_together() -> None:
+    labels = ["ab"[n % 2] for n in range(300)]
+    for seed in range(10):
+        pictures = [Picture(f"{n}", label, group=f"{seed} {n // 5}") for n, label in enumerate(labels)]
+        splits = assign_splits(pictures, [hashes(n) for n in range(300)], Fractions(0.2, seed)).splits
+        where = defaultdict(set)
+        for picture, split in zip(pictures, splits, strict=True):
+            where[picture.group].add(split)
+        assert all(len(parts) == 1 for parts in where.values())
+        assert abs(splits.count("test") - 60) <= 5  # a group
+        assert abs(splits.count("validation") - 48) <= 5
+
+
+def test_a_picture_that_is_added_to_few_can_move_others_and_the_notes_say_so() -> None:
+    labels = [f"class {n % 5}" for n in range(400)]
+    pictures, contents = distinct(labels, 0)
+    before = assign_splits(pictures, contents, SHARES)
+    more = [Picture(f"new {n}", f"class {n % 5}") for n in range(40)]
+    after = assign_splits([*pictures, *more], [*contents, *(hashes(f"new {n}") for n in range(40))], SHARES)
+    moved = sum(one != other for one, other in zip(before.splits, after.splits, strict=False))
+    assert 0 < moved <= 0.1 * len(pictures)
+    (note,) = (str(note) for note in before.notes)
+    assert "80 of 400 for test (20 % asked for), 64 of 320 for validation (20 % asked for)" in note
+    assert "pictures that are added later can move some of these" in note
 
 
 def test_shares_are_about_what_was_asked_for_in_every_class() -> None:

@@ -17,6 +17,7 @@ from sklearn import metrics
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from pellucid.classifier import Classifier
+from pellucid.data.audit.record import NearLeak
 from pellucid.data.dataset import Dataset
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
@@ -26,6 +27,7 @@ from pellucid.evaluation.metrics import Confusion
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.formatting import percent, times
 from pellucid.models import build
+from pellucid.runs.basis import Basis
 from pellucid.task import SeveralLabels
 from tests.toys import (
     CLASSES,
@@ -272,10 +274,12 @@ def documented(heading: str) -> list[str]:
 def test_every_key_of_the_file_is_documented_and_no_other(tmp_path: Path) -> None:
     classes, labels = tmp_path / "classes", tmp_path / "labels"
     folds = torch.arange(40) % 2
-    facts = {"opened": 1, "leaking": [], "without_leaking": None, "weights": "", "fingerprint": ""}
+    basis = Basis(leaking=("0",), near_leaking=(NearLeak("1", "100", "train", 0.01),), number=1)
     for folder in (classes, labels):
         folder.mkdir()
-    replace(drawn(40), folds=folds).save(classes, **facts)
+    judged = replace(drawn(40), folds=folds)
+    facts = {"weights": "", "fingerprint": "", **basis.facts(judged)}
+    judged.save(classes, **facts)
     generator = torch.Generator().manual_seed(0)
     chances = torch.rand(40, 2, generator=generator)
     MultiLabelEvaluation(
@@ -287,6 +291,7 @@ def test_every_key_of_the_file_is_documented_and_no_other(tmp_path: Path) -> Non
     assert sorted(several) == sorted([*every, *documented("Where pictures have several labels")])
     for name in ("per_class", "averages", "folds"):
         assert list(one[name][0]) == documented(f"One of `{name}`")
+    assert list(one["near_leaking"][0]) == documented("One of `near_leaking`")
     assert list(several["per_label"][0]) == documented("One of `per_label`")
     assert list(one["confusions"][0]) == documented("One of `confusions`, and of `most_confused`")
     for score in (*one["scores"].values(), *several["scores"].values()):

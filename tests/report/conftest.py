@@ -16,8 +16,7 @@ from tests.toys import toy_splits
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Splits, Evaluation]:
     splits = toy_splits()
     run = fit(
-        splits.train,
-        splits.validation,
+        splits,
         Recipe(epochs=2),
         folder=tmp_path_factory.mktemp("run"),
         origin=Origin("toy"),

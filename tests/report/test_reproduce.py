@@ -71,12 +71,20 @@ def test_the_files_are_those_of_the_run(copy: ReportContext) -> None:
     assert "snapshots.safetensors" not in [file.name for file in reproduce.gather(copy).files]
 
 
-@pytest.mark.parametrize(("opened", "said"), [(1, "once"), (2, "twice"), (7, "7 times")])
-def test_how_often_the_test_set_was_opened_is_told(copy: ReportContext, opened: int, said: str) -> None:
+@pytest.mark.parametrize(("number", "said"), [(1, "1st"), (2, "2nd"), (13, "13th"), (20, "20th")])
+def test_the_how_manieth_network_it_is_on_its_test_pictures_is_told(
+    copy: ReportContext, number: int, said: str
+) -> None:
     path = copy.run.folder / "evaluation.json"
-    write_json(path, {**read_json(path), "opened": opened})
-    assert reproduce.gather(copy).opened == opened
-    assert f"the test set was opened {said}." in words(rendered(copy, "reproduce").body)
+    write_json(path, {**read_json(path), "network_number": number})
+    assert str(reproduce.gather(copy).judged) == said
+    assert f"it is the {said} network judged on its test pictures." in words(rendered(copy, "reproduce").body)
+
+
+def test_where_nothing_is_known_of_other_networks_the_number_is_left_out(copy: ReportContext) -> None:
+    path = copy.run.folder / "evaluation.json"
+    write_json(path, {**read_json(path), "network_number": None})
+    assert "network judged" not in words(rendered(copy, "reproduce").body)
 
 
 def test_a_run_whose_model_cannot_be_read_is_an_error_in_its_place(copy: ReportContext) -> None:

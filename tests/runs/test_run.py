@@ -10,8 +10,9 @@ from pellucid.data.dataset import Dataset, Splits
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation.evaluation import evaluate
 from pellucid.files import read_json
-from pellucid.runs.run import NO_TEST_PICTURE_LEFT, Run
-from tests.runs.toy_runs import SPLITS, started
+from pellucid.runs.fit import fit
+from pellucid.runs.run import Run
+from tests.runs.toy_runs import SHORT, SPLITS, started
 from tests.toys import rows_of, same_weights, toy_splits
 
 
@@ -27,18 +28,17 @@ def test_an_opened_run_is_the_one_that_was_made(tmp_path: Path) -> None:
     assert (opened.summary, opened._repr_html_()) == (made.summary, made._repr_html_())
 
 
-def test_the_test_set_is_opened_once_and_every_further_time_is_counted(folder: Path) -> None:
+def test_the_evaluation_is_that_of_the_test_set_and_judging_again_changes_nothing(folder: Path) -> None:
     run = Run.open(folder)
     recorded = run.evaluation()
     assert recorded is not None
     direct = evaluate(run.classifier, SPLITS.test)
     assert recorded.to_json() == direct.to_json()
     assert torch.equal(recorded.probabilities, direct.probabilities)
-    assert read_json(folder / "evaluation.json")["opened"] == 1
     assert read_json(folder / "evaluation.json")["leaking"] == []
+    before = (folder / "evaluation.json").read_bytes()
     run.evaluate(SPLITS.test)
-    run.evaluate(SPLITS.test)
-    assert read_json(folder / "evaluation.json")["opened"] == 3
+    assert (folder / "evaluation.json").read_bytes() == before
     assert len(rows_of(folder / "split.csv")) == sum(len(part) for _, part in SPLITS.items())
 
 
@@ -48,11 +48,13 @@ def test_a_run_that_was_never_judged_has_no_evaluation(folder: Path) -> None:
 
 
 def test_test_pictures_that_were_trained_on_are_named(folder: Path) -> None:
+    (folder / "evaluation.json").unlink()
     Run.open(folder).evaluate(SPLITS.validation.subset(torch.arange(5)))
     facts = read_json(folder / "evaluation.json")
     assert facts["leaking"] == list(SPLITS.validation.sources[:5])
-    assert facts["without_leaking"] is None, "no picture is left without them"
-    assert Run.open(folder).without_leaking() == NO_TEST_PICTURE_LEFT
+    assert facts["clean"] is None, "no picture is left without them"
+    run = Run.open(folder)
+    assert run.basis().clean(run.evaluation()) is None  # type: ignore[arg-type]
 
 
 def test_the_score_without_leaking_pictures_is_that_of_the_others(folder: Path) -> None:
@@ -65,16 +67,19 @@ def test_the_score_without_leaking_pictures_is_that_of_the_others(folder: Path) 
         test.classes,
         sources,
     )
-    run.evaluate(mixed)
+    (folder / "evaluation.json").unlink()
+    evaluation = run.evaluate(mixed)
     facts, alone = read_json(folder / "evaluation.json"), evaluate(run.classifier, test)
     assert facts["leaking"] == sources[:7]
     assert facts["count"] == len(test) + 7
     names = ("verdict", "count", "correct", "accuracy", "interval")
-    assert facts["without_leaking"] == {name: alone.to_json()[name] for name in names}
-    assert run.without_leaking() == alone.verdict
+    assert facts["clean"] == {name: alone.to_json()[name] for name in names}
+    clean = run.basis().clean(evaluation)
+    assert clean is not None
+    assert clean.verdict == alone.verdict
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", "null", '{"opened": "x"}', '{"opened": [1]}'])
+@pytest.mark.parametrize("content", ["", "[]", "{", "null", '{"leaking": "x"}', '{"count": [1]}'])
 def test_a_damaged_evaluation_is_refused_and_can_be_made_anew(folder: Path, content: str) -> None:
     weights = read_json(folder / "model.json")["sha256"]
     text = content.replace("}", f', "weights": "{weights}"}}') if content.endswith("}") else content
@@ -83,8 +88,28 @@ def test_a_damaged_evaluation_is_refused_and_can_be_made_anew(folder: Path, cont
     with pytest.raises(PellucidError):
         run.evaluation()
     run.evaluate(SPLITS.test)
-    assert read_json(folder / "evaluation.json")["opened"] == 2, "it was opened at least once before"
     assert run.evaluation() is not None
+
+
+def test_other_pictures_are_judged_and_the_run_s_own_evaluation_stays(folder: Path) -> None:
+    run, part = Run.open(folder), SPLITS.test.subset(torch.arange(5))
+    names = ("evaluation.json", "predictions.csv", "split.csv")
+    before = [(folder / name).read_bytes() for name in names]
+    assert run.evaluate(part).count == 5
+    assert run.evaluate(SPLITS.train).count == len(SPLITS.train)
+    assert [(folder / name).read_bytes() for name in names] == before
+    assert run.evaluation().count == len(SPLITS.test)  # type: ignore[union-attr]
+
+
+def test_a_run_trained_beside_its_test_pictures_knows_them_before_it_is_judged(tmp_path: Path) -> None:
+    run = fit(SPLITS, SHORT, folder=tmp_path / "run")
+    assert run.evaluate(SPLITS.test.subset(torch.arange(5))).count == 5
+    assert run.evaluation() is None
+    with pytest.raises(UsageError, match=r"has no evaluation yet: call `run\.evaluate\(\)` first"):
+        run.basis()
+    run.evaluate(SPLITS.test)
+    assert run.basis().unsearched is None
+    assert run.evaluation().count == len(SPLITS.test)  # type: ignore[union-attr]
 
 
 def test_predictions_that_lost_rows_are_not_taken_for_the_result(folder: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_stopped_run_can_be_judged_and_then_gone_on_with(cut_off: Path, finish
     later = resumed(cut_off)
     assert later.evaluation() is None, "the weights are others now"
     later.evaluate(SPLITS.test)
-    assert read_json(cut_off / "evaluation.json")["opened"] == 2
+    assert read_json(cut_off / "evaluation.json")["network_number"] == 2
     assert left(cut_off) == left(finished)
 
 

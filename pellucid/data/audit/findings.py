@@ -38,7 +38,7 @@ KINDS: dict[str, Severity] = {
 SMALL_CLASS = 20  # a class with fewer training pictures is called small
 IMBALANCE = 3.0  # ratio of the largest class to the smallest, from which they are called uneven
 MAX_NAMED = 5  # classes named in a sentence
-QUICK_PICTURES = 3_000  # up to this size, a quick audit includes near-duplicates and bursts
+NEAR_LIMIT = 500_000  # pictures among which near-copies are searched for: each takes a kilobyte of memory
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,7 @@ class Audit:
     findings  in the order of KINDS
     tones     brightness and contrast by split
     files     of your own pictures: one per readable picture
+    searched  whether near-copies and bursts were searched for: not in more than NEAR_LIMIT pictures
     looked    what was compared, in a sentence
     notes     how your own pictures were read, one sentence each
     """
@@ -130,6 +131,7 @@ class Audit:
     findings: tuple[Finding, ...]
     tones: dict[str, Tones]
     files: tuple[FileHeader, ...] = ()
+    searched: bool = True
     looked: Message = field(default_factory=lambda: Message(""))
     notes: tuple[Message, ...] = ()
 
@@ -177,20 +179,12 @@ class Audit:
 
 @refuse_unknown_keywords
 def audit(splits: Splits) -> Audit:
-    """Everything of KINDS: what `quick_audit` finds, near-duplicates and bursts.
+    """Everything of KINDS; near-copies and bursts up to NEAR_LIMIT pictures.
 
     The time grows with the number of pictures, not with its square.
     """
-    return _Auditor(splits).full()
-
-
-def quick_audit(splits: Splits) -> Audit:
-    """What one pass over the pixels finds: everything of KINDS but near-duplicates and bursts.
-
-    Up to QUICK_PICTURES pictures, it is the same as `audit`.
-    """
     auditor = _Auditor(splits)
-    return auditor.full() if len(auditor.pictures) <= QUICK_PICTURES else auditor.quick()
+    return auditor.full() if len(auditor.pictures) <= NEAR_LIMIT else auditor.exact()
 
 
 def count_values(words: Iterable[str]) -> dict[str, int]:
@@ -214,11 +208,13 @@ class _Auditor:
         self.twins = _twins(splits)
         self.tones = {name: _tones(dataset) for name, dataset in splits.items()}
 
-    def quick(self) -> Audit:
+    def exact(self) -> Audit:
         looked = lazy_gettext(
-            "Only identical pictures were searched for; pellucid check also finds almost identical ones."
+            "Only identical pictures were searched for: there are more than %(limit)s, too many to compare "
+            "with each other.",
+            limit=NEAR_LIMIT,
         )
-        return self._audit(looked, [])
+        return self._audit(looked, [], searched=False)
 
     def full(self) -> Audit:
         images = [dataset.images for _, dataset in self.splits.items() if len(dataset)]
@@ -244,7 +240,7 @@ class _Auditor:
             ],
         )
 
-    def _audit(self, looked: Message, more: list[Finding]) -> Audit:
+    def _audit(self, looked: Message, more: list[Finding], *, searched: bool = True) -> Audit:
         twins = [self._references(group) for group in self.twins if len(group) > 1]
         contrast = torch.cat([tones.contrast for tones in self.tones.values()])
         blank = self._references(torch.nonzero(contrast < 0.5)[:, 0].tolist())
@@ -253,7 +249,7 @@ class _Auditor:
         order = list(KINDS)
         findings.sort(key=lambda finding: order.index(finding.kind))
         origin = self.splits.origin
-        return Audit(tuple(findings), self.tones, origin.headers, looked, origin.notes)
+        return Audit(tuple(findings), self.tones, origin.headers, searched, looked, origin.notes)
 
     def _references(self, indices: Sequence[int]) -> tuple[PictureReference, ...]:
         return tuple(self.pictures[index] for index in indices)

@@ -7,8 +7,9 @@ several hashes are compared pixel by pixel at a common size, after removing brig
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -57,12 +58,19 @@ def near_pairs(images: Images, thumbnails: Tensor, chosen: Tensor) -> list[Pair]
     if len(chosen) < 2:
         return []
     first, second = (chosen[side] for side in _candidates(_components(thumbnails[chosen])))
-    near = distances(thumbnails, first, second) <= 2 * LIMIT  # before any pixels are read
+    # Before any pixels are read: copies are alike as thumbnails, too, and more so than what is merely alike.
+    distance = distances(thumbnails, first, second)
+    near = distance <= 2 * LIMIT
+    first, second, distance = first[near], second[near], distance[near]
+    asked = torch.unique(torch.cat([first, second]))
+    room = _distance_to_lookalikes(thumbnails.__getitem__, asked, chosen)
+    near = distance <= 2 * FRACTION * torch.minimum(room[first], room[second])
     first, second = first[near], second[near]
     distance = _pixel_distances(images, first, second)
     near = distance <= LIMIT
     first, second, distance = first[near], second[near], distance[near]
-    room = _distance_to_lookalikes(images, torch.unique(torch.cat([first, second])), chosen)
+    asked = torch.unique(torch.cat([first, second]))
+    room = _distance_to_lookalikes(partial(_unit_vectors, images), asked, chosen)
     near = distance <= FRACTION * torch.minimum(room[first], room[second])
     found = zip(first[near].tolist(), second[near].tolist(), distance[near].tolist(), strict=True)
     pairs = [Pair(min(one, other), max(one, other), max(0.0, value)) for one, other, value in found]
@@ -151,7 +159,7 @@ def _candidates(points: Tensor) -> tuple[Tensor, Tensor]:
             (projections[:, 0].numpy(), code)
         )  # within one hash, neighbours along a line are compared
         found.append(_neighbours(order, code[order], number))
-    pairs = torch.from_numpy(np.unique(np.concatenate(found)))
+    pairs = torch.unique_consecutive(torch.from_numpy(np.sort(np.concatenate(found))))
     return pairs // number, pairs % number
 
 
@@ -175,17 +183,20 @@ def _pixel_distances(images: Images, first: Tensor, second: Tensor) -> Tensor:
     return torch.cat(near) if near else torch.empty(0)
 
 
-def _distance_to_lookalikes(images: Images, asked: Tensor, chosen: Tensor) -> Tensor:
-    """The distance of each picture of `asked` to those it resembles most, apart from copies; others 0: (N,).
+def _distance_to_lookalikes(vectors: Callable[[Tensor], Tensor], asked: Tensor, chosen: Tensor) -> Tensor:
+    """The distance of each picture of `asked` to those it resembles most, apart from copies: float32, one per
+    picture of all, 0 for the others.
+
+    vectors  gives the unit vectors (B, D) of pictures by their indices
 
     Estimated with a sample of `chosen`, by the neighbour there that is about the COPIES-th of all.
     """
     order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(1))[:SAMPLE]
-    sample = _unit_vectors(images, chosen[order])
+    sample = vectors(chosen[order])
     rank = min(
         len(sample), 2 + math.ceil(COPIES * len(sample) / len(chosen))
     )  # it may find itself and a copy
-    room = torch.zeros(sum(len(tensor) for tensor in images))
+    room = torch.zeros(int(chosen.max()) + 1)
     for indices in _blocks(asked):
-        room[indices] = 1 - (_unit_vectors(images, indices) @ sample.T).topk(rank, dim=1).values[:, -1]
+        room[indices] = 1 - (vectors(indices) @ sample.T).topk(rank, dim=1).values[:, -1]
     return room

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pellucid.data import load
-from pellucid.data.audit.findings import KINDS, QUICK_PICTURES, Audit, Finding, audit, quick_audit
+from pellucid.data.audit.findings import KINDS, Audit, Finding, audit
 from pellucid.data.dataset import Splits, Unreadable
 from pellucid.errors import UsageError
 from tests.photographs import ANIMALS, CHANGES, as_files, photographs, splits_of, tensor_of
@@ -127,7 +127,7 @@ def test_small_absent_and_uneven_classes_are_named() -> None:
     labels[5:65] = 2
     labels[65:130] = 3
     without_hens = splits.test.subset(torch.nonzero(splits.test.labels != ANIMALS.index("hen"))[:, 0])
-    found = quick_audit(replace(splits, train=replace(splits.train, labels=labels), test=without_hens))
+    found = audit(replace(splits, train=replace(splits.train, labels=labels), test=without_hens))
     assert one(found, "small-class").named == (("dog", "5 training pictures"),)
     assert one(found, "absent-class").named == (("hen", "no picture in test"),)
     assert "cat has 110 training pictures, 22.0 times the 5 of dog" in one(found, "imbalance").sentence
@@ -154,14 +154,23 @@ def test_a_burst_is_found_by_consecutive_names_and_like_pictures() -> None:
     assert groups == [[20, 21, 22, 23, 24, 25]]
 
 
-def test_a_quick_look_leaves_near_copies_of_a_large_set_alone(
+def test_near_copies_are_found_among_more_than_three_thousand_pictures() -> None:
+    pictures = photographs(3_500, seed=8, side=32)
+    for number in range(20):
+        pictures[2_900 + number] = change(pictures[number], "brighter")
+    found = audit(splits_of(tensor_of(pictures)))
+    assert found.searched
+    assert one(found, "near-leak").count >= 19
+
+
+def test_of_too_many_pictures_identical_ones_alone_are_searched_for_and_it_says_so(
     planted: tuple[Splits, dict[str, set[frozenset[str]]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert COUNT <= QUICK_PICTURES
-    monkeypatch.setattr("pellucid.data.audit.findings.QUICK_PICTURES", COUNT - 1)
-    found = quick_audit(planted[0])
+    monkeypatch.setattr("pellucid.data.audit.findings.NEAR_LIMIT", COUNT - 1)
+    found = audit(planted[0])
+    assert not found.searched
     assert [finding.kind for finding in found.findings] == ["leak"]
-    assert "Only identical pictures" in str(found.looked)
+    assert "Only identical pictures were searched for: there are more than 1,999" in str(found.looked)
 
 
 def test_an_audit_of_one_picture_a_part_does_not_fail() -> None:
