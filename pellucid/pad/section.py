@@ -196,6 +196,7 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
     ablation_pictures = _count_ablation_pictures(program, _spans(program), len(pictures))
     return PadData(
         classes=classifier.classes,
+        temperature=classifier.temperature,
         data=subject.data,
         program=ProgramData(
             program.shape, program.output, program.operations, [list(weight.shape) for weight in weights]
