@@ -80,9 +80,13 @@ training/estimate.py
 training/snapshots.py
 evaluation/__init__.py
 evaluation/metrics.py
+evaluation/calibration.py
 evaluation/precision_recall.py
 evaluation/multi_label.py
 evaluation/evaluation.py
+evaluation/held_out.py
+evaluation/selective.py
+evaluation/conformal.py
 plots/__init__.py
 plots/images.py
 plots/charts.py
@@ -109,6 +113,7 @@ runs/environment.py
 runs/stopping.py
 runs/choose.py
 runs/run.py
+runs/calibrate.py
 runs/verdicts.py
 runs/warm_start.py
 runs/session.py

@@ -1,3 +1,3 @@
 """How well a classifier does on pictures it never saw."""
 
-EVALUATION, PREDICTIONS = "evaluation.json", "predictions.csv"  # in a run's folder
+EVALUATION, PREDICTIONS, HELD_OUT = "evaluation.json", "predictions.csv", "held_out.csv"  # in a run's folder

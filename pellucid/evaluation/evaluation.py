@@ -14,6 +14,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation import EVALUATION, PREDICTIONS
+from pellucid.evaluation.calibration import Calibration, calibration_of, error_of
 from pellucid.evaluation.metrics import (
     Bin,
     ClassScore,
@@ -201,8 +202,12 @@ class Evaluation:
     def calibration_error(self) -> float:
         """Expected calibration error, 0..1: by how much confidence and accuracy differ, averaged over the
         bins of `reliability` (Guo et al., arXiv:1706.04599)."""
-        gaps = [abs(part.confidence - part.accuracy) * part.count for part in self.reliability]
-        return sum(gaps) / self.count
+        return error_of(self.reliability)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Mean confidence beside accuracy, and how far apart chance alone brings them on so many pictures."""
+        return calibration_of(self.confidence, self.right)
 
     @cached_property
     def mistakes(self) -> Tensor:
@@ -239,7 +244,7 @@ class Evaluation:
             "loss": self.loss,
             "macro_f1": self.macro_f1,
             "balanced_accuracy": self.balanced_accuracy,
-            "calibration_error": self.calibration_error,
+            "calibration": asdict(self.calibration),
             "per_class": [asdict(score) for score in self.per_class],
             "confusions": [asdict(pair) for pair in self.confusions],
             "confusion": self.confusion.tolist(),
