@@ -140,6 +140,7 @@ report/predictions.py
 report/mistakes.py
 report/labels.py
 report/calibration.py
+report/refusing.py
 report/layers.py
 report/faithfulness.py
 report/guess.py

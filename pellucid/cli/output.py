@@ -249,6 +249,8 @@ class Output:
 
         if isinstance(evaluation, MultiLabelEvaluation):
             self._labels(evaluation)
+        else:
+            self.line(evaluation.calibration.sentence)
 
     def _labels(self, evaluation: "MultiLabelEvaluation") -> None:
         """The scores of each label, in lines."""

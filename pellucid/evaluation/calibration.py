@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pellucid.classifier import LEAST_TEMPERATURE, MOST_TEMPERATURE
 from pellucid.evaluation.metrics import Bin, bins_of_equal_number
+from pellucid.language import translate
 from pellucid.task import shares_of
 
 LEAST_PICTURES = 50  # to fit a temperature on
@@ -79,6 +80,21 @@ class Calibration:
         """Whether the calibration error is larger than chance alone makes it, in 95 of 100 cases."""
         return self.error > self.error_limit
 
+    @property
+    def sentence(self) -> str:
+        """Whether confidence agrees with accuracy, in a sentence that claims no more than was measured."""
+        points = f"{abs(self.gap) * 100:.1f}"
+        if self.gap_shown and self.gap > 0:
+            return translate("On average it is %(points)s points overconfident.", points=points)
+        if self.gap_shown:
+            return translate("On average it is %(points)s points underconfident.", points=points)
+        if self.error_shown:
+            return translate("Confidence agrees with accuracy on average, but not at every level.")
+        count = f"{self.count:,}"
+        return translate(
+            "Confidence agrees with accuracy, as far as %(count)s pictures can show.", count=count
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class IsotonicReliability:
@@ -146,6 +162,16 @@ def calibration_of(confidence: Tensor, right: Tensor, *, seed: int = 0) -> Calib
         gap_low=float(low),
         gap_high=float(high),
     )
+
+
+def at_temperature_one(probabilities: Tensor, temperature: float, *, several_labels: bool = False) -> Tensor:
+    """What the probabilities (N, K) were before the temperature, float32: scores are known from them but for
+    what is added to all scores of a picture, which changes nothing."""
+    least = float(torch.finfo(torch.float64).tiny)
+    logs = probabilities.double().clamp_min(least).log()
+    if several_labels:
+        return ((logs - (1 - probabilities.double()).clamp_min(least).log()) * temperature).sigmoid().float()
+    return (logs * temperature).softmax(dim=1).float()
 
 
 def error_of(parts: list[Bin]) -> float:

@@ -40,6 +40,7 @@ from pellucid.report import (
     mistakes,
     neighbours,
     predictions,
+    refusing,
     reproduce,
     training,
 )
@@ -71,6 +72,7 @@ SECTIONS: Sequence[tuple[str, str, Gather]] = (
     ("predictions", "Predictions", predictions.gather),
     ("mistakes", "Mistakes", mistakes.gather),
     ("calibration", "Calibration", calibration.gather),
+    ("refusing", "When not to answer", refusing.gather),
     ("layers", "What the layers see", layers.gather),
     ("faithfulness", "Can the evidence maps be trusted?", faithfulness.gather),
     ("guess", "Guess first", guess.gather),
@@ -83,7 +85,7 @@ SECTIONS: Sequence[tuple[str, str, Gather]] = (
 
 
 # Of a run by folds: sections on what its folds predicted, and on the network that learned from all pictures.
-OUT_OF_FOLD = ("predictions", "mistakes", "calibration")
+OUT_OF_FOLD = ("predictions", "mistakes", "calibration", "refusing")
 OF_THE_NETWORK = (
     "layers", "faithfulness", "guess", "counterfactual", "neighbours", "embedding", "layer_stats",
 )  # fmt: skip
@@ -151,8 +153,10 @@ class Verdict:
     balanced             the scores that count every class equally, where classes are uneven
     worst                the commonest confusion; None without mistakes
     worst_id             the HTML id of the block with its pictures
-    points               difference of mean confidence and accuracy, in percentage points; "" where several
+    points               difference of mean confidence and accuracy, in percentage points
     overconfident        whether mean confidence is above accuracy
+    gap_shown            whether the difference is more than chance alone makes; False of several labels
+    agrees               whether chance alone explains how confidence and accuracy differ, also group by group
     silent               number of channels that none of `checked` test pictures activates, of `channels`
     leaking              number of test pictures that are also in the training or validation set
     all_leaking          whether that is every test picture
@@ -174,6 +178,8 @@ class Verdict:
     worst_id: str
     points: str
     overconfident: bool
+    gap_shown: bool
+    agrees: bool
     silent: int
     channels: int
     checked: int
@@ -319,7 +325,7 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
     evaluation = context.evaluation
     low, high = evaluation.interval
     several = evaluation if isinstance(evaluation, MultiLabelEvaluation) else None
-    gap = float(evaluation.confidence.mean()) - evaluation.accuracy
+    calibrated = evaluation.calibration
     worst = evaluation.confusions[0] if evaluation.confusions and several is None else None
     confused, inside, pictures = records.get("mistakes"), records["layers"], records["data"]
     ids = {}
@@ -335,8 +341,10 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
         balanced=evaluation.balanced if isinstance(evaluation, Evaluation) and evaluation.uneven else "",
         worst=worst,
         worst_id=ids.get((worst.label, worst.prediction), "mistakes") if worst else "",
-        points="" if several else f"{abs(gap) * 100:.1f}",
-        overconfident=gap > 0,
+        points=f"{abs(calibrated.gap) * 100:.1f}",
+        overconfident=calibrated.gap > 0,
+        gap_shown=several is None and calibrated.gap_shown,
+        agrees=not calibrated.gap_shown and not calibrated.error_shown,
         silent=sum(layer.silent for layer in silent.layers),
         channels=silent.channels,
         checked=silent.checked,
