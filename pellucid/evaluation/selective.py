@@ -13,6 +13,10 @@ from pellucid.formatting import percent
 
 DOUBT = 0.05  # how often a promised error may fail, over the drawing of the pictures held out
 STEPS = 100  # coverages tried, from the fewest pictures up
+SPARED, MOST = (
+    3,
+    0.8,
+)  # mistakes that the first step bears, where that takes no more than this share of pictures
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ def threshold_for_error(held_out: HeldOut, max_error: float) -> Threshold:
     Up to a hundred coverages are tested in a fixed order, the fewest pictures first, until the upper bound of
     Clopper and Pearson is no longer below `max_error`: so the promise holds although the threshold is chosen
     on the same pictures (fixed sequence testing; Angelopoulos et al. 2021, Learn then Test,
-    arXiv:2110.01052).
+    arXiv:2110.01052). The first is one that bears some mistakes, so that a single one does not end it all.
 
     Raises UsageError for an error that is not between 0 and 1, and where the pictures held out cannot show
     that any threshold keeps it.
@@ -95,18 +99,18 @@ def threshold_for_error(held_out: HeldOut, max_error: float) -> Threshold:
     if not 0 < max_error < 1:
         raise UsageError(f"Expected an error above 0 and below 1, such as 0.01; got {max_error}.")
     thresholds, answered, wrong = _steps(held_out.confidence, held_out.right)
-    needed = int(np.ceil(np.log(DOUBT) / np.log1p(-max_error)))  # with fewer, not even none wrong is enough
-    wanted = torch.linspace(0, 1, STEPS + 1, dtype=torch.float64)[1:] * len(held_out.right)
+    count = len(held_out.right)
+    wanted = torch.linspace(0, 1, STEPS + 1, dtype=torch.float64)[1:] * count
     places = torch.searchsorted(answered, wanted - 1e-9).clamp_max(len(answered) - 1)
     found = None
-    for at in sorted(set(places[answered[places] >= needed].tolist())):
+    for at in _bearing(sorted(set(places.tolist())), answered, max_error):
         tried = _threshold(held_out, thresholds[at], int(answered[at]), int(wrong[at]))
         if tried.error_limit > max_error:
             break
         found = tried
     if found is not None:
         return found
-    count = len(held_out.right)
+    needed = int(np.ceil(np.log(DOUBT) / np.log1p(-max_error)))  # with fewer, not even none wrong is enough
     share = percent(max_error, count=count)
     if needed > count:
         raise UsageError(
@@ -117,6 +121,16 @@ def threshold_for_error(held_out: HeldOut, max_error: float) -> Threshold:
         f"No threshold keeps the error below {share}: even among its most confident answers this network has "
         "more mistakes, or too few pictures were held out to show it. Ask for a larger error."
     )
+
+
+def _bearing(places: list[int], answered: Tensor, max_error: float) -> list[int]:
+    """The steps to be tested, by the numbers of pictures alone: from the first on that shows the error with
+    SPARED mistakes, or with fewer where that takes most of the pictures."""
+    for spared in range(SPARED, -1, -1):
+        steps = [at for at in places if error_limit(spared, int(answered[at])) <= max_error]
+        if steps and (not spared or answered[steps[0]] <= MOST * answered[-1]):
+            return steps
+    return []
 
 
 def error_limit(wrong: int, answered: int) -> float:
