@@ -13,10 +13,7 @@ from pellucid.formatting import percent
 
 DOUBT = 0.05  # how often a promised error may fail, over the drawing of the pictures held out
 STEPS = 100  # coverages tried, from the fewest pictures up
-SPARED, MOST = (
-    3,
-    0.8,
-)  # mistakes that the first step bears, where that takes no more than this share of pictures
+SPARED = (0, 3)  # mistakes that the first step bears, of two series of steps that share the doubt
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,8 @@ def threshold_for_error(held_out: HeldOut, max_error: float) -> Threshold:
     Up to a hundred coverages are tested in a fixed order, the fewest pictures first, until the upper bound of
     Clopper and Pearson is no longer below `max_error`: so the promise holds although the threshold is chosen
     on the same pictures (fixed sequence testing; Angelopoulos et al. 2021, Learn then Test,
-    arXiv:2110.01052). The first is one that bears some mistakes, so that a single one does not end it all.
+    arXiv:2110.01052). Once from the fewest pictures that can show it, and once from those that bear a few
+    mistakes, so that a single early one does not end it all; the two share the doubt.
 
     Raises UsageError for an error that is not between 0 and 1, and where the pictures held out cannot show
     that any threshold keeps it.
@@ -102,15 +100,19 @@ def threshold_for_error(held_out: HeldOut, max_error: float) -> Threshold:
     count = len(held_out.right)
     wanted = torch.linspace(0, 1, STEPS + 1, dtype=torch.float64)[1:] * count
     places = torch.searchsorted(answered, wanted - 1e-9).clamp_max(len(answered) - 1)
-    found = None
-    for at in _bearing(sorted(set(places.tolist())), answered, max_error):
-        tried = _threshold(held_out, thresholds[at], int(answered[at]), int(wrong[at]))
-        if tried.error_limit > max_error:
-            break
-        found = tried
+    steps = sorted(set(places.tolist()))
+    doubt, found = DOUBT / len(SPARED), None
+    for spared in SPARED:
+        for at in steps:
+            if error_limit(spared, int(answered[at]), doubt) > max_error:
+                continue  # by the number of pictures alone, not by what is wrong
+            tried = _threshold(held_out, thresholds[at], int(answered[at]), int(wrong[at]), doubt)
+            if tried.error_limit > max_error:
+                break
+            found = tried if found is None or tried.answered > found.answered else found
     if found is not None:
         return found
-    needed = int(np.ceil(np.log(DOUBT) / np.log1p(-max_error)))  # with fewer, not even none wrong is enough
+    needed = int(np.ceil(np.log(doubt) / np.log1p(-max_error)))  # with fewer, not even none wrong is enough
     share = percent(max_error, count=count)
     if needed > count:
         raise UsageError(
@@ -123,26 +125,18 @@ def threshold_for_error(held_out: HeldOut, max_error: float) -> Threshold:
     )
 
 
-def _bearing(places: list[int], answered: Tensor, max_error: float) -> list[int]:
-    """The steps to be tested, by the numbers of pictures alone: from the first on that shows the error with
-    SPARED mistakes, or with fewer where that takes most of the pictures."""
-    for spared in range(SPARED, -1, -1):
-        steps = [at for at in places if error_limit(spared, int(answered[at])) <= max_error]
-        if steps and (not spared or answered[steps[0]] <= MOST * answered[-1]):
-            return steps
-    return []
-
-
-def error_limit(wrong: int, answered: int) -> float:
-    """What the error among the pictures answered stays below, with 95 % probability: the upper bound of
-    Clopper and Pearson (1934, Biometrika 26:404)."""
+def error_limit(wrong: int, answered: int, doubt: float = DOUBT) -> float:
+    """What the error among the pictures answered stays below but for a probability of `doubt`: the upper
+    bound of Clopper and Pearson (1934, Biometrika 26:404)."""
     from scipy.stats import beta  # type: ignore[import-untyped]
 
-    return 1.0 if wrong >= answered else float(beta.ppf(1 - DOUBT, wrong + 1, answered - wrong))
+    return 1.0 if wrong >= answered else float(beta.ppf(1 - doubt, wrong + 1, answered - wrong))
 
 
-def _threshold(held_out: HeldOut, confidence: Tensor, answered: int, wrong: int) -> Threshold:
-    limit = error_limit(wrong, answered)
+def _threshold(
+    held_out: HeldOut, confidence: Tensor, answered: int, wrong: int, doubt: float = DOUBT
+) -> Threshold:
+    limit = error_limit(wrong, answered, doubt)
     return Threshold(float(confidence), len(held_out.right), answered, wrong, limit)
 
 

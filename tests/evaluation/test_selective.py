@@ -79,9 +79,9 @@ def test_a_promised_error_is_kept_by_new_pictures_in_at_least_95_of_100_cases() 
 
 def test_what_the_pictures_cannot_show_is_not_promised() -> None:
     perfect = held_out(torch.linspace(0.5, 1, 100), torch.ones(100, dtype=torch.bool))
-    assert threshold_for_error(perfect, 0.03).answered == 100
+    assert threshold_for_error(perfect, 0.05).answered == 100
     with pytest.raises(
-        UsageError, match=r"100 pictures held out cannot show an error below 1\.0 %: that takes 299"
+        UsageError, match=r"100 pictures held out cannot show an error below 1\.0 %: that takes 368"
     ):
         threshold_for_error(perfect, 0.01)
     wrong = held_out(torch.linspace(0.5, 1, 100), torch.zeros(100, dtype=torch.bool))
