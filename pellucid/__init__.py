@@ -25,15 +25,18 @@ if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Calibration",
     "Classifier",
     "Dataset",
     "Epoch",
     "Evaluation",
     "Explanation",
+    "HeldOut",
     "History",
     "MultiLabelEvaluation",
     "Origin",
     "PellucidError",
+    "PredictionSets",
     "Preprocess",
     "Recipe",
     "Run",
@@ -41,6 +44,8 @@ __all__ = [
     "Step",
     "StopTraining",
     "Stopped",
+    "TemperatureFit",
+    "Threshold",
     "UsageError",
     "audit",
     "build",
@@ -67,8 +72,12 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset, Origin, Splits, split
     from pellucid.data.preprocess import Preprocess
     from pellucid.errors import PellucidError, UsageError
+    from pellucid.evaluation.calibration import Calibration, TemperatureFit
+    from pellucid.evaluation.conformal import PredictionSets
     from pellucid.evaluation.evaluation import Evaluation, evaluate
+    from pellucid.evaluation.held_out import HeldOut
     from pellucid.evaluation.multi_label import MultiLabelEvaluation
+    from pellucid.evaluation.selective import Threshold
     from pellucid.explanation.activations import record
     from pellucid.explanation.explanation import Explanation, explain, explain_each
     from pellucid.exporters import export

@@ -28,6 +28,7 @@ from pellucid.task import OneClass, SeveralLabels, Task, answer_names
 FORMAT = 1
 WEIGHTS, MANIFEST = "model.safetensors", "model.json"
 MOST_CLASSES, MOST_PIXELS = 100_000, 16_384  # pixels per side
+LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.01, 100.0
 MANY = 40_000  # pictures worth keeping memory for
 
 
@@ -35,11 +36,14 @@ MANY = 40_000  # pictures worth keeping memory for
 class Classifier:
     """A trained network that can be asked.
 
-    network     float 0..1 (B, C, H, W) -> logits (B, K); whatever scales further lives inside it
-    classes     K names: column k of every answer speaks of `classes[k]`
-    preprocess  how a picture becomes what the network receives
-    model       the name of the architecture, as `pellucid models` lists it
-    task        OneClass, or SeveralLabels with the threshold of each label: how scores become answers
+    network      float 0..1 (B, C, H, W) -> logits (B, K); whatever scales further lives inside it
+    classes      K names: column k of every answer speaks of `classes[k]`
+    preprocess   how a picture becomes what the network receives
+    model        the name of the architecture, as `pellucid models` lists it
+    task         OneClass, or SeveralLabels with the threshold of each label: how scores become answers
+    temperature  what scores are divided by before they become probabilities (Guo et al. 2017,
+                 arXiv:1706.04599): below 1 answers become more confident, above 1 less. Which class is the
+                 most probable does not change
     """
 
     network: nn.Module
@@ -47,9 +51,10 @@ class Classifier:
     preprocess: Preprocess
     model: str
     task: Task = field(default_factory=OneClass)
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if fault := _fault(self.classes, self.preprocess, self.task):
+        if fault := _fault(self.classes, self.preprocess, self.task, self.temperature):
             raise UsageError(f"This classifier could not be saved and loaded again: {fault}")
 
     def __repr__(self) -> str:
@@ -77,7 +82,12 @@ class Classifier:
         works on batches of one shape. Raises UsageError, naming the picture, for one that cannot be read or
         does not fit.
         """
-        return self.task.probabilities(self.logits(pictures))
+        return self.probabilities(self.logits(pictures))
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Scores (..., K) of this network as probabilities, at its temperature: the only way from one to the
+        other."""
+        return self.task.probabilities(logits / self.temperature)
 
     def names(self, probabilities: Tensor) -> tuple[str, ...]:
         """The answer to one picture by name, from its probabilities (K,): the most probable class, or every
@@ -142,6 +152,7 @@ class Classifier:
             "model": self.model,
             "classes": list(self.classes),
             "preprocess": self.preprocess.to_json(),
+            "temperature": self.temperature,
             "sha256": hashlib.sha256(weights).hexdigest(),
             "training": training or {},
         }
@@ -168,7 +179,7 @@ class Classifier:
                 f"'{folder}' holds no {MANIFEST}. Expected a run's folder, such as 'runs/latest'."
             )
         manifest = read_object(folder / MANIFEST)
-        classes, preprocess, task = _understood(manifest, folder / MANIFEST)
+        classes, preprocess, task, temperature = _understood(manifest, folder / MANIFEST)
         tensors = _verified(folder / WEIGHTS, manifest["sha256"])
         shape = (preprocess.channels, len(classes), (preprocess.height, preprocess.width))
         if manifest["model"].startswith(OWN):
@@ -189,7 +200,7 @@ class Classifier:
         if not manifest["model"].startswith(OWN):
             network = build(manifest["model"], *shape, seed=0, description=manifest.get("network"))
         network.load_state_dict(tensors)
-        return Classifier(network.eval(), classes, preprocess, manifest["model"], task)
+        return Classifier(network.eval(), classes, preprocess, manifest["model"], task, temperature)
 
     @property
     def _shape(self) -> tuple[int, int, int]:
@@ -215,8 +226,9 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
 
-def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], Preprocess, Task]:
-    """Classes, preprocessing and task of a manifest whose every entry is of the kind and size expected."""
+def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], Preprocess, Task, float]:
+    """Classes, preprocessing, task and temperature of a manifest whose every entry is of the kind and size
+    expected."""
     try:
         if manifest["format"] != FORMAT:
             raise PellucidError(
@@ -225,9 +237,10 @@ def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], 
             )
         classes, preprocess = manifest["classes"], Preprocess(**manifest["preprocess"])
         task = SeveralLabels(tuple(manifest["thresholds"])) if "thresholds" in manifest else OneClass()
+        temperature = manifest["temperature"]
         sound = (
             isinstance(classes, list)
-            and not _fault(tuple(classes), preprocess, task)
+            and not _fault(tuple(classes), preprocess, task, temperature)
             and _is_known(manifest["model"], manifest.get("network"))
             and isinstance(manifest["sha256"], str)
             and isinstance(manifest["training"], dict)
@@ -239,13 +252,13 @@ def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], 
         ) from error
     if not sound:
         raise PellucidError(
-            f"'{path}' is damaged: model, classes, preprocess or sha256 is not of the kind expected. "
-            "Train again, or restore the file."
+            f"'{path}' is damaged: model, classes, preprocess, temperature or sha256 is not of the kind "
+            "expected. Train again, or restore the file."
         )
-    return tuple(classes), preprocess, task
+    return tuple(classes), preprocess, task, temperature
 
 
-def _fault(classes: tuple[object, ...], preprocess: Preprocess, task: Task) -> str:
+def _fault(classes: tuple[object, ...], preprocess: Preprocess, task: Task, temperature: float) -> str:
     """What stands against saving these and loading them again; "" where nothing does."""
     if not 1 < len(classes) <= MOST_CLASSES:
         return f"expected from 2 to {MOST_CLASSES:,} classes; got {len(classes):,}."
@@ -260,6 +273,10 @@ def _fault(classes: tuple[object, ...], preprocess: Preprocess, task: Task) -> s
         sound = all(type(number) is float and 0 < number < 1 for number in task.thresholds)
         if not sound or len(task.thresholds) != len(classes):
             return f"expected {len(classes)} thresholds between 0 and 1; got {task.thresholds}."
+    if type(temperature) is not float or not LEAST_TEMPERATURE <= temperature <= MOST_TEMPERATURE:
+        return (
+            f"expected a temperature from {LEAST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}; got {temperature!r}."
+        )
     numbers = (preprocess.channels, preprocess.height, preprocess.width)
     if not all(type(number) is int and 0 < number <= MOST_PIXELS for number in numbers):
         return f"expected sizes from 1 to {MOST_PIXELS:,} pixels; got {numbers[1:]}."

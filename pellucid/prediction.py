@@ -1,7 +1,7 @@
 """Any number of picture files through a classifier: rows as they are ready, one for every file."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.tree import folder_tree
 from pellucid.errors import UsageError
+from pellucid.evaluation.conformal import PredictionSets
+from pellucid.evaluation.selective import Threshold
 from pellucid.recipe import refuse_unknown_keywords
 from pellucid.task import OneClass, Task, answer_names
 
@@ -27,6 +29,9 @@ class FilePrediction:
     probabilities  float32 (K,); None where the file cannot be read
     error          why not; None where it can
     task           how probabilities become an answer: the most probable class, or any number of labels
+    sure           whether the confidence reaches the threshold asked for: where not, there is no prediction
+    prediction_set  the classes that hold the label with the probability asked for, the most probable first;
+                   None where no sets were asked for
     """
 
     source: str
@@ -34,28 +39,33 @@ class FilePrediction:
     probabilities: Tensor | None
     error: UsageError | None = None
     task: Task = field(default_factory=OneClass)
+    sure: bool = True
+    prediction_set: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
         if self.probabilities is None:
             return f"FilePrediction('{self.source}', {self.error})"
-        return f"FilePrediction('{self.source}', {self.prediction} {self.confidence:.1%})"
+        answer = self.prediction if self.sure else "not sure,"
+        return f"FilePrediction('{self.source}', {answer} {self.confidence:.1%})"
 
     @property
     def prediction(self) -> str:
-        """The most probable class, or all labels given: "cat|red"; "" where there is no answer."""
+        """The most probable class, or all labels given: "cat|red"; "" where there is no answer, or it is not
+        sure."""
         return "|".join(self.predictions)
 
     @property
     def predictions(self) -> tuple[str, ...]:
-        """The most probable class alone; of several labels those given, the most probable first."""
-        if self.probabilities is None:
+        """The most probable class alone; of several labels those given, the most probable first; none where
+        it is not sure."""
+        if self.probabilities is None or not self.sure:
             return ()
         return answer_names(self.task, self.probabilities, self.classes)
 
     @property
     def confidence(self) -> float:
-        """The probability of the prediction, 0..1, of several labels that of the least certain decision; 0
-        where there is no answer."""
+        """The probability of the most probable class, 0..1, of several labels that of the least certain
+        decision; 0 where the file cannot be read."""
         return 0.0 if self.probabilities is None else float(self.task.confidence(self.probabilities))
 
 
@@ -65,13 +75,17 @@ def predict_files(
     sources: str | Path | Iterable[str | Path],
     *,
     fit: str | None = None,
+    threshold: Threshold | None = None,
+    sets: PredictionSets | None = None,
 ) -> Iterator[FilePrediction]:
     """One FilePrediction for every picture file, in order, as soon as some are ready.
 
     classifier  a Classifier, or the folder of a run
     sources     one path or several; of a folder every picture in it, in natural order
-    fit     "stretch" converts pictures of another size or colour, "none" refuses them; without it, as the
+    fit         "stretch" converts pictures of another size or colour, "none" refuses them; without it, as the
                 classifier was trained
+    threshold   below which there is no answer but "not sure", as `run.threshold(coverage=0.95)` gives it
+    sets        of classes beside each answer, as `run.prediction_sets(0.95)` gives them
 
     A file that cannot be read has an `error` and does not end the iteration. Raises UsageError for an unknown
     fit and for a folder that holds no classifier.
@@ -88,7 +102,12 @@ def predict_files(
         for file, picture in zip(some, read, strict=True):
             failed = picture if isinstance(picture, UsageError) else None
             answer = None if failed else next(answers)
-            yield FilePrediction(str(file), classifier.classes, answer, failed, classifier.task)
+            found = FilePrediction(str(file), classifier.classes, answer, failed, classifier.task)
+            if answer is not None and threshold is not None:
+                found = replace(found, sure=found.confidence >= threshold.confidence)
+            if answer is not None and sets is not None:
+                found = replace(found, prediction_set=sets.names(answer, classifier.classes))
+            yield found
 
 
 def picture_files(path: Path) -> list[Path]:

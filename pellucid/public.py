@@ -4,15 +4,18 @@ from importlib import import_module
 from typing import Any
 
 HOMES = {
+    "Calibration": "evaluation.calibration",
     "Classifier": "classifier",
     "Dataset": "data.dataset",
     "Epoch": "training.loop",
     "Evaluation": "evaluation.evaluation",
     "Explanation": "explanation.explanation",
+    "HeldOut": "evaluation.held_out",
     "History": "runs.history",
     "MultiLabelEvaluation": "evaluation.multi_label",
     "Origin": "data.dataset",
     "PellucidError": "errors",
+    "PredictionSets": "evaluation.conformal",
     "Preprocess": "data.preprocess",
     "Recipe": "recipe",
     "Run": "runs.run",
@@ -20,6 +23,8 @@ HOMES = {
     "Step": "training.loop",
     "StopTraining": "runs.stopping",
     "Stopped": "runs.stopping",
+    "TemperatureFit": "evaluation.calibration",
+    "Threshold": "evaluation.selective",
     "UsageError": "errors",
     "audit": "data.audit.findings",
     "build": "models",

@@ -87,9 +87,13 @@ evaluation/gates.py
 evaluation/class_scores.py
 evaluation/most_confused.py
 evaluation/ledger.py
+evaluation/calibration.py
 evaluation/precision_recall.py
 evaluation/multi_label.py
 evaluation/evaluation.py
+evaluation/held_out.py
+evaluation/selective.py
+evaluation/conformal.py
 plots/__init__.py
 plots/images.py
 plots/charts.py
@@ -119,6 +123,7 @@ runs/environment.py
 runs/stopping.py
 runs/choose.py
 runs/run.py
+runs/calibrate.py
 runs/verdicts.py
 runs/warm_start.py
 runs/initial.py
@@ -147,6 +152,7 @@ report/mistakes.py
 report/labels.py
 report/scores.py
 report/calibration.py
+report/refusing.py
 report/layers.py
 report/faithfulness.py
 report/guess.py

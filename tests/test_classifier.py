@@ -119,6 +119,26 @@ def test_answers_are_probabilities_of_the_scores() -> None:
     assert torch.allclose(probabilities, direct, atol=1e-6)
 
 
+def test_a_temperature_divides_the_scores_and_changes_no_answer(tmp_path: Path) -> None:
+    plain = toy_classifier()
+    images = toy_dataset(200).images
+    for temperature in (0.01, 0.4, 2.5, 100.0):
+        classifier = replace(plain, temperature=temperature)
+        assert torch.equal(classifier.logits(images), plain.logits(images))
+        probabilities = classifier.predict(images)
+        assert torch.equal(probabilities, (plain.logits(images) / temperature).softmax(dim=1))
+        assert torch.equal(probabilities.argmax(dim=1), plain.predict(images).argmax(dim=1))
+        classifier.save(tmp_path)
+        assert Classifier.load(tmp_path).temperature == temperature
+        assert torch.equal(Classifier.load(tmp_path).predict(images), probabilities)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, 0.0099, 101.0, float("nan"), float("inf"), 1, "1"])
+def test_a_temperature_that_makes_no_sense_is_refused_before_anything_is_saved(temperature: Any) -> None:
+    with pytest.raises(UsageError, match=r"expected a temperature from 0\.01 to 100; got"):
+        replace(toy_classifier(), temperature=temperature)
+
+
 def test_no_pictures_get_no_answers() -> None:
     answers = toy_classifier().predict(torch.empty(0, 1, 16, 16, dtype=torch.uint8))
     assert answers.shape == (0, len(CLASSES))
@@ -299,6 +319,7 @@ WRONG: dict[str, Any] = {
     ],
     "sha256": [None, 7, "", [], "0" * 64],
     "preprocess": [None, [], "x", 7, {}, {"channels": 1}],
+    "temperature": [None, 0.0, -1.0, 1e9, float("nan"), float("inf"), "1.0", True, [1.0], {}, 1],
 }
 
 

@@ -117,3 +117,30 @@ def test_an_answer_reads_as_a_line() -> None:
     wrong = FilePrediction("2.png", ("cat", "dog"), None, UsageError("'2.png' is cut off."))
     assert repr(wrong) == "FilePrediction('2.png', '2.png' is cut off.)"
     assert (wrong.prediction, wrong.confidence) == ("", 0.0)
+
+
+def test_what_is_less_confident_than_the_threshold_is_not_sure(run: Run, pictures: list[Path]) -> None:
+    threshold = run.threshold(coverage=0.5)
+    answers = list(predict_files(run.classifier, pictures, threshold=threshold))
+    plain = list(predict_files(run.classifier, pictures))
+    assert {answer.sure for answer in answers} == {True, False}
+    for answer, without in zip(answers, plain, strict=True):
+        assert answer.sure == (without.confidence >= threshold.confidence)
+        assert answer.confidence == without.confidence
+        assert answer.prediction == (without.prediction if answer.sure else "")
+        assert answer.sure or "not sure" in repr(answer)
+    assert all(answer.sure and answer.prediction_set is None for answer in plain)
+
+
+def test_sets_stand_beside_the_answers(run: Run, pictures: list[Path]) -> None:
+    sets = run.prediction_sets(0.97)
+    for answer in predict_files(run.classifier, pictures, sets=sets):
+        assert answer.probabilities is not None
+        assert answer.prediction_set is not None
+        assert answer.prediction_set[0] == answer.prediction
+        inside = {
+            name
+            for name, share in zip(answer.classes, answer.probabilities.tolist(), strict=True)
+            if share >= sets.probability
+        }
+        assert set(answer.prediction_set) == inside | {answer.prediction}

@@ -14,6 +14,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation import EVALUATION, FORMAT, PREDICTIONS
+from pellucid.evaluation.calibration import Calibration, calibration_of, error_of
 from pellucid.evaluation.class_scores import ClassScores
 from pellucid.evaluation.gates import Gate, gates
 from pellucid.evaluation.intervals import Estimate, Sampling, groups_of, interval_in_words, numbered
@@ -259,8 +260,12 @@ class Evaluation:
     def calibration_error(self) -> float:
         """Expected calibration error, 0..1: by how much confidence and accuracy differ, averaged over the
         bins of `reliability` (Guo et al., arXiv:1706.04599)."""
-        gaps = [abs(part.confidence - part.accuracy) * part.count for part in self.reliability]
-        return sum(gaps) / self.count
+        return error_of(self.reliability)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Mean confidence beside accuracy, and how far apart chance alone brings them on so many pictures."""
+        return calibration_of(self.confidence, self.right)
 
     @cached_property
     def mistakes(self) -> Tensor:
@@ -321,7 +326,7 @@ class Evaluation:
             "loss": self.loss,
             "macro_f1": self.macro_f1,
             "balanced_accuracy": self.balanced_accuracy,
-            "calibration_error": self.calibration_error,
+            "calibration": asdict(self.calibration),
             "scores": {name: score.to_json() for name, score in self.scores.items()},
             "per_class": [asdict(score) for score in self.per_class],
             "averages": [asdict(score) for score in self.averages],

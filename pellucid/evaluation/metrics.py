@@ -105,9 +105,11 @@ def numbers_in(rows: Sequence[Mapping[str, str]], column: str) -> Tensor | None:
 
 def bins_of_equal_number(confidence: Tensor, right: Tensor, number: int) -> list[Bin]:
     """Predictions in up to `number` bins of as many each, from the least to the most confident (Nguyen and
-    O'Connor, arXiv:1508.05154). Both (N,)."""
+    O'Connor, arXiv:1508.05154). Both (N,). Predictions of equal confidence share what is right of them, so
+    that no bin depends on the order of pictures."""
     order = confidence.sort(stable=True).indices
-    right = right.double()
+    _, group, sizes = torch.unique(confidence, return_inverse=True, return_counts=True)
+    right = (torch.bincount(group, weights=right.double(), minlength=len(sizes)) / sizes)[group]
     return [
         Bin(float(confidence[part].double().mean()), float(right[part].mean()), len(part))
         for part in order.tensor_split(min(number, len(order)))

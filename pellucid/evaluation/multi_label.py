@@ -13,6 +13,7 @@ from torch import Tensor
 from pellucid.data.dataset import joined_names
 from pellucid.errors import PellucidError
 from pellucid.evaluation import EVALUATION, FORMAT, PREDICTIONS
+from pellucid.evaluation.calibration import Calibration, calibration_of, error_of
 from pellucid.evaluation.class_scores import f1_bounds, f1_of
 from pellucid.evaluation.gates import Gate, gates
 from pellucid.evaluation.intervals import Estimate, Sampling, interval_in_words, numbered
@@ -263,8 +264,14 @@ class MultiLabelEvaluation:
     @property
     def calibration_error(self) -> float:
         """By how much probability and frequency differ, 0..1, averaged over the bins of `reliability`."""
-        gaps = [abs(part.confidence - part.accuracy) * part.count for part in self.reliability]
-        return sum(gaps) / self.labels.numel()
+        return error_of(self.reliability)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The mean of all N x K probabilities beside the share of them of which the label was there, and how
+        far apart chance alone brings them. The labels of one picture count as if they did not depend on each
+        other, so chance may do somewhat more."""
+        return calibration_of(self.probabilities.flatten(), self.labels.flatten())
 
     @property
     def confidence(self) -> Tensor:
@@ -336,7 +343,7 @@ class MultiLabelEvaluation:
             "hamming_loss": self.hamming_loss,
             "macro_f1": self.macro_f1,
             "micro_f1": self.micro_f1,
-            "calibration_error": self.calibration_error,
+            "calibration": asdict(self.calibration),
             "scores": {name: score.to_json() for name, score in self.scores.items()},
             "per_label": [asdict(score) for score in self.per_label],
             "most_confused": [asdict(pair) for pair in self.most_confused],

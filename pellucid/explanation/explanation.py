@@ -233,7 +233,7 @@ def _prediction(
     """The network, its scores (K,) and probabilities (K,) for the picture, and its class names."""
     if isinstance(classifier, Classifier):
         scores = classifier.logits(image[None])[0]
-        return classifier.network, scores, classifier.task.probabilities(scores), classifier.classes
+        return classifier.network, scores, classifier.probabilities(scores), classifier.classes
     network = uncompiled(classifier)
     with preserved_state(network), torch.no_grad():
         scores = scores_of(network, network_input(network, image[None]))[0].cpu()

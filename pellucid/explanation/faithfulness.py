@@ -222,7 +222,7 @@ class _Tester:
 
     def __init__(self, classifier: Classifier, images: Tensor, targets: Tensor, seed: int) -> None:
         network = classifier.network
-        self.network, self.task, self.images, self.targets = network, classifier.task, images, targets
+        self.network, self.classifier, self.images, self.targets = network, classifier, images, targets
         self.generator = torch.Generator().manual_seed(seed)
         self.random_networks = [randomised(network, seed=seed + number) for number in range(RANDOM_NETWORKS)]
         noise = torch.rand(len(images), *images.shape[2:], generator=self.generator)
@@ -287,7 +287,7 @@ class _Tester:
         with evaluation_mode(self.network), torch.inference_mode():
             parts = torch.split(flat, batch_size(self.network, flat))
             scores = torch.cat([self.network(channels_last(part)) for part in parts])
-        chosen = self.task.probabilities(scores.float()).reshape(*images.shape[:2], -1)
+        chosen = self.classifier.probabilities(scores.float()).reshape(*images.shape[:2], -1)
         targets = self.targets[: images.shape[1]].expand(len(images), -1)
         return chosen.gather(2, targets[..., None])[..., 0]
 

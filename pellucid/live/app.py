@@ -280,6 +280,7 @@ def _data_for_torch(subject: Subject, answerer: Answerer, reason: str) -> PadDat
     layers = [layer.data for layer in answerer.layers]
     return PadData(
         classes=classifier.classes,
+        temperature=classifier.temperature,
         data=subject.data,
         program=ProgramData(answerer.shape, "logits", (), ()),
         check=_examples(subject),

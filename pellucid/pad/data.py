@@ -159,6 +159,7 @@ class PadData:
 
     data                     the data set trained on, as `load` takes it
     rule                     how its pictures were placed, where that is known
+    temperature              what scores are divided by before the softmax, as in Classifier
     training_percentiles     by measure of `strokes.measure`: its 0th to 100th percentile on training pictures
     scales                   lowest and highest value of each layer over the test pictures
     ablation_pictures        the number of pictures on which channels were switched off one by one; 0: none
@@ -168,6 +169,7 @@ class PadData:
     """
 
     classes: Sequence[str]
+    temperature: float
     data: str
     program: ProgramData
     check: CheckData

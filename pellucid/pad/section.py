@@ -208,6 +208,7 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
     )
     return PadData(
         classes=classifier.classes,
+        temperature=classifier.temperature,
         data=subject.data,
         program=ProgramData(
             program.shape, program.output, program.operations, [list(weight.shape) for weight in weights]

@@ -7,7 +7,9 @@ from html import escape
 import torch
 from torch import Tensor
 
+from pellucid.evaluation.calibration import IsotonicReliability
 from pellucid.evaluation.metrics import Bin, Bounds, wilson
+from pellucid.evaluation.selective import RiskCoverage
 from pellucid.formatting import decimal, percent
 from pellucid.language import translate
 from pellucid.training.loop import Epoch
@@ -66,9 +68,12 @@ def line_chart(title: str, history: Sequence[Epoch], names: tuple[str, str], *, 
     return _chart(title, width, height, parts)
 
 
-def reliability_chart(bins: list[Bin], *, several_labels: bool = False) -> str:
+def reliability_chart(
+    bins: list[Bin], isotonic: IsotonicReliability | None = None, *, several_labels: bool = False
+) -> str:
     """Accuracy by confidence with 95 % intervals, and the diagonal of perfect calibration, as SVG.
 
+    isotonic        drawn as a line, with the band that chance alone leaves a calibrated network
     several_labels  names the axes by what bins of several labels hold: how often a label is there, by its
                     probability
 
@@ -94,6 +99,15 @@ def reliability_chart(bins: list[Bin], *, several_labels: bool = False) -> str:
         parts.append(_text(left - 8, up + 4, f"{share * 100:.3g} %", "end"))
     (x0, y0), (x1, y1) = at(low, low), at(1, 1)
     parts.append(f'<path class="diagonal" d="M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}"/>')
+    if isotonic is not None:
+        shown = isotonic.confidence >= low
+        confidence = _thinned(isotonic.confidence[shown])
+        lower, upper, line = (
+            [at(*pair) for pair in zip(confidence, _thinned(values[shown]), strict=True)]
+            for values in (isotonic.low, isotonic.high, isotonic.accuracy)
+        )
+        parts.append(f'<path class="band" d="{_path([*lower, *reversed(upper)])}Z"/>')
+        parts.append(f'<polyline class="isotonic" points="{_points(line)}"/>')
     for part in bins:
         below, above = wilson(part.accuracy, part.count)
         across, up = at(part.confidence, part.accuracy)
@@ -111,6 +125,34 @@ def reliability_chart(bins: list[Bin], *, several_labels: bool = False) -> str:
         parts.append(_dot((across, up), 4.5, "validation", description))
     parts.append(_text(left + span_x / 2, size - 8, axis, "middle"))
     return _chart(name if several_labels else translate("Confidence and accuracy"), size, size, parts)
+
+
+def risk_chart(curve: RiskCoverage) -> str:
+    """The error among the pictures answered by the share that is answered, with its 95 % interval, as SVG."""
+    width, height, left, right, top, bottom = 560, 296, 52, 14, 34, 48
+    coverage, error = _thinned(curve.coverage), _thinned(curve.error)
+    low, high = _thinned(curve.low), _thinned(curve.high)
+    wide = [value for value, share in zip(high, coverage, strict=True) if share >= 0.5]
+    most = max(1e-3, 1.1 * max(*error, *wide))
+
+    def at(share: float, value: float) -> tuple[float, float]:
+        up = min(value, most) / most
+        return left + share * (width - left - right), top + (1 - up) * (height - top - bottom)
+
+    parts = [_text(0, 14, translate("Error among the pictures answered"), "start", "name")]
+    for value in _ticks(0.0, most):
+        parts.append(f'<path class="grid" d="M{left} {at(0, value)[1]:.1f}H{width - right}"/>')
+        parts.append(_text(left - 8, at(0, value)[1] + 4, f"{value * 100:.3g} %", "end"))
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        anchor = "end" if share == 1 else "middle"
+        parts.append(_text(at(share, 0)[0], height - bottom + 19, f"{share * 100:.0f} %", anchor))
+    lower, upper, line = (
+        [at(*pair) for pair in zip(coverage, values, strict=True)] for values in (low, high, error)
+    )
+    parts.append(f'<path class="band" d="{_path([*lower, *reversed(upper)])}Z"/>')
+    parts.append(f'<polyline class="validation" points="{_points(line)}"/>')
+    parts.append(_text(left + (width - left - right) / 2, height - 8, translate("answered"), "middle"))
+    return _chart(translate("Error by the share of pictures answered"), width, height, parts)
 
 
 def distribution_chart(title: str, values_by_split: dict[str, Tensor], *, top: float = 255.0) -> str:
@@ -211,6 +253,20 @@ def _chart(title: str, width: int, height: int, parts: list[str]) -> str:
     size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     head = f'<svg class="{kind}" {size} role="img" aria-label="{escape(title)}">'
     return "".join([head, f"<title>{escape(title)}</title>", *parts, "</svg>"])
+
+
+def _thinned(values: Tensor, most: int = 200) -> list[float]:
+    """Evenly many of the values, the first and the last among them."""
+    places = torch.linspace(0, len(values) - 1, min(most, len(values))).round().long()
+    return [float(value) for value in values[places]]
+
+
+def _points(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
 def _text(x: float, y: float, words: str, anchor: str = "start", kind: str = "tick") -> str:

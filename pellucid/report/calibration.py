@@ -5,6 +5,14 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from pellucid.evaluation.calibration import (
+    LEAST_PICTURES,
+    Calibration,
+    TemperatureFit,
+    at_temperature_one,
+    isotonic_reliability,
+)
+from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation
 from pellucid.evaluation.metrics import Bin
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.plots import charts
@@ -13,41 +21,81 @@ from pellucid.report.context import ReportContext
 
 
 @dataclass(frozen=True)
+class BeforeAndAfter:
+    """The loss in nats and the calibration error, 0..1, without the temperature and with it.
+
+    pictures  on which they were measured; `fitted` where the temperature was fitted on these
+    """
+
+    pictures: int
+    fitted: bool
+    loss_before: float
+    loss_after: float
+    error_before: float
+    error_after: float
+
+
+@dataclass(frozen=True)
 class CalibrationSection:
     """Confidence against accuracy, by groups of like confidence and overall.
 
-    decisions  where pictures can have several labels: how many probabilities there are, one a picture and
-               label; then accuracy is the share of them of which the label was there. None for one class
+    decisions    where pictures can have several labels: how many probabilities there are, one a picture and
+                 label; then accuracy is the share of them of which the label was there. None for one class
+    temperature  what scores are divided by; how it came about is in `fit`
+    measured     what the temperature changed, on the pictures it was fitted on and on the test pictures
     """
 
     chart: Markup
     bins: list[Bin]
-    error: float
-    confidence: float
-    accuracy: float
+    calibration: Calibration
     loss: float
+    temperature: float
+    fit: TemperatureFit
+    measured: list[BeforeAndAfter]
     decisions: int | None = None
+    least: int = LEAST_PICTURES
     atlases: Mapping[str, Atlas] = field(default_factory=dict)
 
 
 def gather(context: ReportContext) -> CalibrationSection:
     """Whether it is right as often as it is confident."""
-    evaluation = context.evaluation
+    evaluation, run = context.evaluation, context.run
     if isinstance(evaluation, MultiLabelEvaluation):
-        return CalibrationSection(
-            chart=Markup(charts.reliability_chart(evaluation.reliability, several_labels=True)),
-            bins=evaluation.reliability,
-            error=evaluation.calibration_error,
-            confidence=float(evaluation.probabilities.mean()),
-            accuracy=float(evaluation.labels.double().mean()),
-            loss=evaluation.loss,
-            decisions=evaluation.labels.numel(),
-        )
+        confidence, right = evaluation.probabilities.flatten(), evaluation.labels.flatten()
+    else:
+        confidence, right = evaluation.confidence, evaluation.right
+    several = evaluation.task.multi_label if isinstance(evaluation, MultiLabelEvaluation) else False
+    isotonic = isotonic_reliability(confidence, right)
+    chart = charts.reliability_chart(evaluation.reliability, isotonic, several_labels=several)
+    fit, measured = run.calibration, []
+    if not fit.reason:
+        figures = fit.loss_before, fit.loss_after, fit.error_before, fit.error_after
+        measured.append(BeforeAndAfter(fit.pictures, True, *figures))
+        if not evaluation.fold_scores:  # folds are judged on the pictures that it was fitted on
+            measured.append(_on_test(evaluation, run.classifier.temperature))
     return CalibrationSection(
-        chart=Markup(charts.reliability_chart(evaluation.reliability)),
+        chart=Markup(chart),
         bins=evaluation.reliability,
-        error=evaluation.calibration_error,
-        confidence=float(evaluation.confidence.mean()),
-        accuracy=evaluation.accuracy,
+        calibration=evaluation.calibration,
         loss=evaluation.loss,
+        temperature=run.classifier.temperature,
+        fit=fit,
+        measured=measured,
+        decisions=evaluation.labels.numel() if several else None,
     )
+
+
+def _on_test(evaluation: AnyEvaluation, temperature: float) -> BeforeAndAfter:
+    """What the temperature changed on the test pictures."""
+    several = isinstance(evaluation, MultiLabelEvaluation)
+    plain = at_temperature_one(evaluation.probabilities, temperature, several_labels=several)
+    facts = plain, evaluation.labels, evaluation.classes, evaluation.sources
+    before: AnyEvaluation = (
+        MultiLabelEvaluation(*facts, evaluation.task)
+        if isinstance(evaluation, MultiLabelEvaluation)
+        else Evaluation(*facts)
+    )
+    return BeforeAndAfter(
+        evaluation.count, False,
+        before.loss, evaluation.loss, before.calibration_error, evaluation.calibration_error,
+    )  # fmt: skip

@@ -40,6 +40,7 @@ from pellucid.report import (
     mistakes,
     neighbours,
     predictions,
+    refusing,
     reproduce,
     scores,
     training,
@@ -73,6 +74,7 @@ SECTIONS: Sequence[tuple[str, str, Gather]] = (
     ("scores", "Scores", scores.gather),
     ("mistakes", "Mistakes", mistakes.gather),
     ("calibration", "Calibration", calibration.gather),
+    ("refusing", "When not to answer", refusing.gather),
     ("layers", "What the layers see", layers.gather),
     ("faithfulness", "Can the evidence maps be trusted?", faithfulness.gather),
     ("guess", "Guess first", guess.gather),
@@ -85,7 +87,7 @@ SECTIONS: Sequence[tuple[str, str, Gather]] = (
 
 
 # Of a run by folds: sections on what its folds predicted, and on the network that learned from all pictures.
-OUT_OF_FOLD = ("predictions", "scores", "mistakes", "calibration")
+OUT_OF_FOLD = ("predictions", "scores", "mistakes", "calibration", "refusing")
 OF_THE_NETWORK = (
     "layers", "faithfulness", "guess", "counterfactual", "neighbours", "embedding", "layer_stats",
 )  # fmt: skip
@@ -163,8 +165,10 @@ class Verdict:
     balanced             the scores that count every class equally, where classes are uneven
     mistakes             how many pictures were predicted wrongly
     confused             the pair confused most, or the two or three of which one is; none where any could be
-    points               difference of mean confidence and accuracy, in percentage points; "" where several
+    points               difference of mean confidence and accuracy, in percentage points
     overconfident        whether mean confidence is above accuracy
+    gap_shown            whether the difference is more than chance alone makes; False of several labels
+    agrees               whether chance alone explains how confidence and accuracy differ, also group by group
     silent               number of channels with the same output on all `checked` test pictures, of `channels`
     copies               number of test pictures that are, or almost are, also training or validation pictures
     all_leaking          whether that is every test picture; else the score is of the others
@@ -190,6 +194,8 @@ class Verdict:
     confused: list[Confused]
     points: str
     overconfident: bool
+    gap_shown: bool
+    agrees: bool
     silent: int
     channels: int
     checked: int
@@ -337,7 +343,7 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
     evaluation, basis = context.judged, context.basis
     ends = [percent(end, count=evaluation.count) for end in evaluation.interval or ()]
     several = evaluation if isinstance(evaluation, MultiLabelEvaluation) else None
-    gap = float(evaluation.confidence.mean()) - evaluation.accuracy
+    calibrated = evaluation.calibration
     confused, inside = records.get("mistakes"), records["layers"]
     ids = {}
     if isinstance(confused, mistakes.MistakesSection):
@@ -359,8 +365,10 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
             Confused(pair, ids.get((pair.label, pair.prediction), "mistakes"))
             for pair in evaluation.most_confused
         ],
-        points="" if several else f"{abs(gap) * 100:.1f}",
-        overconfident=gap > 0,
+        points=f"{abs(calibrated.gap) * 100:.1f}",
+        overconfident=calibrated.gap > 0,
+        gap_shown=several is None and calibrated.gap_shown,
+        agrees=not calibrated.gap_shown and not calibrated.error_shown,
         silent=sum(layer.silent for layer in silent.layers),
         channels=silent.channels,
         checked=silent.checked,

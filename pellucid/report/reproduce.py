@@ -23,6 +23,7 @@ FILES = (
     ("model.safetensors", "the weights of the best epoch"),
     ("snapshots.safetensors", "the weights along the way, up to 16 times"),
     ("model.json", "classes, preprocessing, the SHA-256 of the weights"),
+    ("held_out.csv", "of each picture held out of training, whether it was right, and how confidently"),
     ("evaluation.json", "every figure of this page's verdict"),
     ("predictions.csv", "all probabilities of every test picture"),
 )

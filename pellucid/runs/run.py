@@ -17,9 +17,13 @@ from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.data.folds import everything
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation import EVALUATION, FORMAT, PREDICTIONS
+from pellucid.evaluation.calibration import NOT_FITTED, STOPPED, TemperatureFit
+from pellucid.evaluation.conformal import PredictionSets, prediction_sets
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, evaluate
+from pellucid.evaluation.held_out import HeldOut
 from pellucid.evaluation.ledger import number_judged, weights_digest
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
+from pellucid.evaluation.selective import Threshold, threshold_for_coverage, threshold_for_error
 from pellucid.files import read_csv, read_object, write_csv
 from pellucid.formatting import plural
 from pellucid.models import Build
@@ -74,6 +78,7 @@ class Run:
     ended        why training ended before its last epoch, such as a loss that was not finite; else ""
     head         how the last layer of a pretrained network was solved
     all_pictures  of `use_all` and `folds`, the training on all pictures that gave the weights
+    calibration  how the classifier came to its temperature
     """
 
     folder: Path
@@ -85,6 +90,7 @@ class Run:
     ended: str = ""
     head: HeadSettings | None = None
     all_pictures: AllPictures | None = None
+    calibration: TemperatureFit = NOT_FITTED
 
     def __repr__(self) -> str:
         return f"Run('{self.folder}', {self.summary})"
@@ -115,10 +121,10 @@ class Run:
         recipe = read_recipe(folder / RECIPE)
         environment = read_object(folder / ENVIRONMENT)
         origin = origin_in(environment, folder)
-        ended, head, all_pictures = _training_in(folder)
+        ended, head, all_pictures, calibration = _training_in(folder)
         return Run(
             folder, classifier, recipe, read_history(folder), environment, origin, ended,
-            head=head, all_pictures=all_pictures,
+            head=head, all_pictures=all_pictures, calibration=calibration,
         )  # fmt: skip
 
     @property
@@ -322,6 +328,46 @@ class Run:
             return self._basis_on(test_set)
         return basis_in(self.folder)
 
+    def held_out(self) -> HeldOut:
+        """What was predicted of the pictures held out of training, by which thresholds and sets are chosen:
+        the validation pictures; with `use_all` as the first training predicts them; with `folds` all,
+        out of fold.
+
+        Raises UsageError where training was cut off before that, PellucidError when held_out.csv is damaged.
+        """
+        if self.calibration.reason == STOPPED:
+            raise UsageError(
+                f"The training of '{self.folder}' was cut off before its validation pictures were looked at, "
+                "so no threshold can be chosen. Go on with it, or train again."
+            )
+        return HeldOut.load(self.folder, self.calibration.pictures)
+
+    def threshold(self, *, coverage: float | None = None, max_error: float | None = None) -> Threshold:
+        """The confidence from which to answer, chosen on the pictures held out: so that a share `coverage` of
+        them is answered, or so that fewer than `max_error` of those answered are wrong (see
+        `selective.threshold_for_error` for what is promised).
+
+        Raises UsageError unless exactly one of the two is given, and where no threshold does it.
+        """
+        if (coverage is None) == (max_error is None):
+            raise UsageError("Expected either a coverage or a largest error, such as coverage=0.95.")
+        if coverage is not None:
+            return threshold_for_coverage(self.held_out(), coverage)
+        assert max_error is not None
+        return threshold_for_error(self.held_out(), max_error)
+
+    def prediction_sets(self, coverage: float) -> PredictionSets:
+        """Sets of classes that hold the label with probability `coverage`, by the pictures held out.
+
+        Raises UsageError for a coverage that is not between 0 and 1, and where pictures can have several
+        labels.
+        """
+        if self.classifier.multi_label:
+            raise UsageError(
+                "This network gives any number of labels; sets of classes are for one label per picture."
+            )
+        return prediction_sets(self.held_out(), coverage)
+
     def _basis_on(self, test_set: Dataset) -> Basis:
         number = number_judged(test_set.fingerprint, weights_digest(self.classifier.network))
         try:  # what was known when it was first judged stands, though the cache was emptied since
@@ -359,7 +405,7 @@ class Run:
         return str(read_object(self.folder / MANIFEST).get("sha256"))
 
 
-def _training_in(folder: Path) -> tuple[str, HeadSettings | None, AllPictures | None]:
+def _training_in(folder: Path) -> tuple[str, HeadSettings | None, AllPictures | None, TemperatureFit]:
     """What model.json holds of the training. Raises PellucidError when it is damaged."""
     training = read_object(folder / MANIFEST)["training"]
     try:
@@ -368,8 +414,9 @@ def _training_in(folder: Path) -> tuple[str, HeadSettings | None, AllPictures | 
             str(training.get("ended", "")),
             HeadSettings(**head) if head else None,
             AllPictures(**again) if again else None,
+            TemperatureFit(**training["calibration"]),
         )
-    except (TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise PellucidError(
             f"'{folder / MANIFEST}' is damaged: {error!r}. Restore it or train again."
         ) from error

@@ -14,16 +14,17 @@ from torch import Tensor, nn
 
 from pellucid.classifier import MANIFEST, Classifier
 from pellucid.data.audit.record import AuditRecord
-from pellucid.data.dataset import Origin
+from pellucid.data.dataset import Dataset, Origin
 from pellucid.errors import PellucidError
-from pellucid.evaluation.evaluation import Evaluation
+from pellucid.evaluation.calibration import NOT_FITTED, TemperatureFit
+from pellucid.evaluation.held_out import HeldOut
 from pellucid.evaluation.ledger import number_judged, weights_digest
-from pellucid.evaluation.precision_recall import chosen_thresholds
 from pellucid.files import read_object, remove
 from pellucid.machine import torch_threads
 from pellucid.models import PretrainedNetwork, description_of
 from pellucid.recipe import Recipe
 from pellucid.runs.basis import basis_of_folds
+from pellucid.runs.calibrate import Calibrated, calibrated
 from pellucid.runs.checkpoint import CHECKPOINT, write_checkpoint
 from pellucid.runs.history import History
 from pellucid.runs.run import AllPictures, Run
@@ -32,7 +33,7 @@ from pellucid.runs.stopping import Stopped, StopTraining, stop_requests
 from pellucid.runs.tables import METRICS_ALL, write_diagnostics, write_history
 from pellucid.training.loop import Epoch, Progress, Step
 from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, SnapshotRecorder
-from pellucid.training.transfer import FeatureStore, held_out_probabilities, train_network
+from pellucid.training.transfer import FeatureStore, held_out_logits, train_network
 
 Callback = Callable[[Step | Epoch], None]
 Activity = Callable[[str, int, int], None]  # with what is done, the number of pictures so far and of all
@@ -44,6 +45,7 @@ class Session:
 
     folds    of a run by folds, the fold of each picture, int64 (N,)
     initial  the weights that each of several trainings begins from
+    fit      how the classifier came to its temperature
     """
 
     folder: Path
@@ -57,6 +59,7 @@ class Session:
     initial: dict[str, Tensor] = field(default_factory=dict)
     snapshots: int = MAX_SNAPSHOTS
     recorder: SnapshotRecorder | None = None
+    fit: TemperatureFit = NOT_FITTED
 
     @cached_property
     def store(self) -> FeatureStore | None:
@@ -128,7 +131,7 @@ def complete(session: Session, callbacks: Sequence[Callback], activity: Activity
         except Stopped:
             _save(session)
             raise
-        _save(session, ended=ended)
+        _save(session, ended=ended, finished=True)
         remove(folder / CHECKPOINT)
         if requests:
             raise Stopped(folder, requests[0])
@@ -136,6 +139,7 @@ def complete(session: Session, callbacks: Sequence[Callback], activity: Activity
     return Run(
         folder, session.classifier, session.recipe, History(shown.history), session.environment,
         session.origin, ended, head=shown.head, all_pictures=again,
+        calibration=session.fit,
     )  # fmt: skip
 
 
@@ -188,16 +192,21 @@ def _recorder(session: Session) -> SnapshotRecorder:
 def _go_on(session: Session) -> None:
     """After one training: what it predicts of the pictures held out is kept, and the next one is prepared."""
     state, stage = session.state, session.stage
-    if len(stage.held_out):
+    if stage.validation is not None:
+        state.logits = _logits(session, stage.validation)
+    elif len(stage.held_out):
         whole = session.stages[-1].train
-        if not len(state.probabilities):
-            state.probabilities = torch.zeros(len(whole), len(whole.classes))
-        at_rest = not session.recipe.fine_tune
-        state.probabilities[stage.held_out] = held_out_probabilities(
-            session.classifier, whole.subset(stage.held_out), session.store, at_rest=at_rest
-        )
+        if not len(state.logits):
+            state.logits = torch.zeros(len(whole), len(whole.classes))
+        state.logits[stage.held_out] = _logits(session, whole.subset(stage.held_out))
     state.advance(session.stages)
     _write_checkpoint(session)
+
+
+def _logits(session: Session, dataset: Dataset) -> Tensor:
+    """The scores (N, K) that the network gives pictures as it is now."""
+    at_rest = not session.recipe.fine_tune
+    return held_out_logits(session.classifier, dataset, session.store, at_rest=at_rest)
 
 
 def _write_checkpoint(session: Session) -> None:
@@ -224,34 +233,52 @@ def _write_optional(session: Session) -> None:
             warnings.warn(f"Training goes on, but what pages show of it is incomplete: {error}", stacklevel=3)
 
 
-def _save(session: Session, *, ended: str = "") -> None:
+def _save(session: Session, *, ended: str = "", finished: bool = False) -> None:
     """The run's weights, and how they came about; those of a second training only when it is complete.
 
-    Of several labels, the threshold of each is chosen on the validation pictures.
+    finished  whether nothing cut the training off: then there is time to look at the validation pictures once
+              more, for the temperature
     """
     state, network = session.state, session.classifier.network
     shown, again = session.shown, session.again
     if state.first is not None and again is None:
         network.load_state_dict({**session.initial, **_prefixed(network, state.first.best_weights)})
-    validation = session.stage.validation
-    if session.classifier.multi_label and validation is not None:
-        thresholds = chosen_thresholds(session.classifier.predict(validation), validation.labels)
-        session.classifier = replace(session.classifier, task=thresholds)
+    held_out = _calibrated(session, finished=finished)
+    if held_out is not None:
+        session.classifier, session.fit = held_out.classifier, held_out.fit
+        HeldOut.of(held_out.evaluation).save(session.folder)
     write_history(session.folder, shown.history)
     training: dict[str, Any] = {"why": _why(session), "epochs": len(shown.history)}
     training["best"] = _figures(shown.best) if shown.best else {}
+    training["calibration"] = asdict(session.fit)
     if shown.head is not None:
         training["head"] = asdict(shown.head)
     if again is not None:
         training["all_pictures"] = asdict(again)
     session.classifier.save(session.folder, training={**training, **({"ended": ended} if ended else {})})
-    if session.folds is not None and session.at_last and (again or ended):
-        whole = session.stage.train
-        judged = Evaluation(state.probabilities, whole.labels, whole.classes, whole.sources, session.folds)
+    if held_out is not None and session.folds is not None and (again or ended):
         weights = read_object(session.folder / MANIFEST)["sha256"]
+        judged, whole = held_out.evaluation, session.stage.train
         number = number_judged(whole.fingerprint, weights_digest(network))
         basis = basis_of_folds(AuditRecord.read(session.folder), number)
         judged.save(session.folder, weights=weights, fingerprint=whole.fingerprint, **basis.facts(judged))
+
+
+def _calibrated(session: Session, *, finished: bool) -> Calibrated | None:
+    """The classifier with its temperature, and what is predicted of the pictures held out; None where
+    training was cut off before that is known. Thresholds of several labels are chosen in any case."""
+    state, first = session.state, session.stages[0].validation
+    if session.folds is not None:
+        if not session.at_last:
+            return None
+        whole = session.stage.train
+        return calibrated(session.classifier, state.logits, whole, held_out="folds", folds=session.folds)
+    assert first is not None  # only folds hold nothing out from the start
+    again = len(state.logits) > 0
+    if not again and not session.classifier.multi_label and not (finished and session.shown.best):
+        return None
+    logits = state.logits if again else _logits(session, first)
+    return calibrated(session.classifier, logits, first, held_out="first training" if again else "validation")
 
 
 def _why(session: Session) -> str:

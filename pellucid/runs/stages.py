@@ -72,21 +72,21 @@ class State:
     stage          the position of the training at hand
     progress       of that training
     first          of `use_all`, the first training once it is done, with its best weights alone
-    probabilities  float32 (N, K), of folds: what was predicted of the pictures held out so far
+    logits         float32 (N, K), of several trainings: the scores of the pictures held out so far
     initial        the weights that every training begins from, where they cannot be drawn again
     """
 
     stage: int = 0
     progress: Progress = field(default_factory=Progress)
     first: Progress | None = None
-    probabilities: Tensor = field(default_factory=lambda: torch.empty(0, 0))
+    logits: Tensor = field(default_factory=lambda: torch.empty(0, 0))
     initial: dict[str, Tensor] = field(default_factory=dict)
 
     def to_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything as named tensors and plain values, for a file."""
         tensors = {f"initial/{name}": tensor for name, tensor in self.initial.items()}
-        if len(self.probabilities):
-            tensors["probabilities"] = self.probabilities
+        if len(self.logits):
+            tensors["logits"] = self.logits
         values: dict[str, Any] = {"stage": self.stage}
         for name, progress in (("progress", self.progress), ("first", self.first)):
             if progress is not None:
@@ -106,8 +106,8 @@ class State:
 
         first = Progress.from_tensors(group("first"), values["first"]) if "first" in values else None
         progress = Progress.from_tensors(group("progress"), values["progress"])
-        probabilities = tensors.get("probabilities", torch.empty(0, 0))
-        return State(values["stage"], progress, first, probabilities, group("initial"))
+        logits = tensors.get("logits", torch.empty(0, 0))
+        return State(values["stage"], progress, first, logits, group("initial"))
 
     def advance(self, stages: Sequence[Stage]) -> None:
         """Go on to the next training; what the one at hand has chosen decides a second."""

@@ -67,17 +67,17 @@ class FeatureStore:
         return torch.cat(found)
 
 
-def held_out_probabilities(
+def held_out_logits(
     classifier: Classifier, dataset: Dataset, store: FeatureStore | None, *, at_rest: bool
 ) -> Tensor:
-    """What `classifier.predict` gives for pictures, float32 (N, K); of a backbone `at_rest` from the features
+    """What `classifier.logits` gives for pictures, float32 (N, K); of a backbone `at_rest` from the features
     of the store, if there is one."""
     network = classifier.network
     if store is None or not at_rest or not isinstance(network, PretrainedNetwork):
-        return classifier.predict(dataset.images)
+        return classifier.logits(dataset.images)
     with evaluation_mode(network), torch.inference_mode():
-        probabilities: Tensor = network.head(store.features(network, dataset)).softmax(dim=1)
-    return probabilities.clone()
+        logits: Tensor = network.head(store.features(network, dataset))
+    return logits.clone()
 
 
 def train_network(

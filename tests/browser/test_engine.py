@@ -32,6 +32,7 @@ from pellucid.pad.section import SCRIPTS, Subject, constants_script, pack_snapsh
 from pellucid.pad.strokes import PAD, RULES, as_ink, measure, place, place_picture
 from pellucid.plots import images
 from pellucid.recipe import Recipe
+from pellucid.task import OneClass
 from tests.browser.hand import answer, draw, painted, settled, wait_for
 from tests.browser.served import learned
 from tests.golden.make_strokes import CROSSED, DIGITS, moved
@@ -106,6 +107,31 @@ def test_every_value_is_torchs(engine, name: str) -> None:
             mine = floats([one[index] for one in found], values.shape)
             near = 1e-4 * max(1.0, float(values.abs().max()) / 10)  # of numbers up to 255, less in proportion
             assert (mine - values).abs().max() < near, (index, program.operations[index - 1])
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_probabilities_are_those_of_predict_at_every_temperature(engine, name: str) -> None:
+    """Also of a network that ends in a softmax of its own: `predict` takes what it puts out for scores."""
+    made, images = network(name), pictures(name, 3)
+    program = lower(made, SHAPES[name])
+    weights = program.weights(made.state_dict())
+    with torch.no_grad():
+        scores = program.run(images, weights)[-1]
+    for temperature in (0.4, 1.0, 3.0):
+        found = engine.evaluate(
+            """([program, packed, images, count, temperature]) => {
+              const net = PellucidProgram.create(program, PellucidSnapshots.unpack(packed, program.tensors));
+              const inputs = new Float32Array(PellucidSnapshots.bytesOf(images).buffer);
+              const each = inputs.length / count;
+              return Array.from({ length: count }, (_, at) => {
+                net.run(inputs.subarray(at * each, (at + 1) * each));
+                return Array.from(PellucidProgram.probabilities(net, temperature));
+              });
+            }""",
+            [*packed(program, weights), text(images.numpy()), len(images), temperature],
+        )
+        expected = OneClass().probabilities(scores / temperature)
+        assert torch.allclose(torch.tensor(found, dtype=torch.float32), expected, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -11,6 +11,7 @@ from pellucid import prediction
 from pellucid.classifier import Classifier
 from pellucid.data import load
 from pellucid.evaluation.evaluation import Evaluation
+from pellucid.runs.run import Run
 from tests.toys import Call, pellucid, rows_of, toy_dataset, write_picture
 
 
@@ -77,3 +78,56 @@ def test_wrong_pictures_are_named_and_the_others_answered(toy_run: Path, call: C
     assert "is 30x20 gray; this classifier was trained on 16x16 gray pictures" in messages[0]
     assert call("predict", toy_run, "large.png", "colour.png", "--fit", "stretch")[0] == 0
     assert "Unknown fit 'squeeze'" in call("predict", toy_run, good, "--fit", "squeeze")[2]
+
+
+def test_a_coverage_leaves_the_least_confident_without_an_answer(toy_run: Path, call: Call) -> None:
+    files = [write_picture(Path(f"{n}.png"), image) for n, image in enumerate(toy_dataset(12).images)]
+    threshold = Run.open(toy_run).threshold(coverage=0.5)
+    code, out, _ = call("predict", toy_run, *files, "--coverage", "0.5")
+    first, *lines = out.splitlines()
+    assert code == 0
+    assert first.startswith(f"Answers from a confidence of {threshold.confidence:.4g} on: ")
+    assert f"of 48 pictures held out of training, {threshold.wrong} of these wrong." in first
+    answers = [
+        json.loads(line)
+        for line in call("predict", toy_run, *files, "--json", "--coverage", "0.5")[1].splitlines()
+    ]
+    assert {answer["sure"] for answer in answers} == {True, False}
+    for answer, line in zip(answers, lines, strict=True):
+        assert answer["sure"] == (answer["confidence"] >= threshold.confidence)
+        assert (answer["prediction"] is None) == ("not sure (" in line) == (not answer["sure"])
+    assert call("predict", toy_run, *files, "--coverage", "0.5", "--csv", "table.csv")[0] == 0
+    rows = rows_of(Path("table.csv"))
+    assert [row["sure"] for row in rows] == ["yes" if answer["sure"] else "no" for answer in answers]
+    assert [row["prediction"] for row in rows] == [answer["prediction"] or "" for answer in answers]
+
+
+def test_sets_name_every_class_that_may_be_it(toy_run: Path, call: Call) -> None:
+    files = [write_picture(Path(f"{n}.png"), image) for n, image in enumerate(toy_dataset(12).images)]
+    code, out, _ = call("predict", toy_run, *files, "--sets", "0.97", "--json")
+    assert code == 0
+    sets = [json.loads(line)["set"] for line in out.splitlines()]
+    assert max(map(len, sets)) > 1
+    lines = call("predict", toy_run, *files, "--sets", "0.97")[1].splitlines()
+    for line, inside in zip(lines, sets, strict=True):
+        assert (f": {' or '.join(inside)} (" in line) == (len(inside) > 1)
+    assert call("predict", toy_run, *files, "--sets", "0.97", "--csv", "table.csv")[0] == 0
+    assert [row["set"] for row in rows_of(Path("table.csv"))] == ["|".join(inside) for inside in sets]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--coverage", "0.9", "--max-error", "0.1"], "--coverage and --max-error both choose"),
+        (["--coverage", "95"], "Expected a coverage above 0 and at most 1, such as 0.95; got 95"),
+        (["--max-error", "0"], "Expected an error above 0 and below 1, such as 0.01; got 0"),
+        (["--max-error", "0.01"], "48 pictures held out cannot show an error below 1.0 %: that takes 368"),
+        (["--sets", "1"], "Expected a coverage above 0 and below 1, such as 0.95; got 1"),
+    ],
+)
+def test_promises_that_cannot_be_kept_are_refused(
+    toy_run: Path, call: Call, words: list[str], message: str
+) -> None:
+    code, out, err = call("predict", toy_run, write_picture(Path("a.png"), toy_dataset(1).images[0]), *words)
+    assert (code, out) == (2, "")
+    assert message in err

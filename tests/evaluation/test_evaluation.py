@@ -268,7 +268,11 @@ def documented(heading: str) -> list[str]:
     """The keys in the table of docs/evaluation.md below a heading."""
     page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     table = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    return re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    return [
+        name
+        for row in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", table, re.MULTILINE)
+        for name in re.findall(r"\w+", row)
+    ]
 
 
 def test_every_key_of_the_file_is_documented_and_no_other(tmp_path: Path) -> None:
@@ -291,6 +295,7 @@ def test_every_key_of_the_file_is_documented_and_no_other(tmp_path: Path) -> Non
     assert sorted(several) == sorted([*every, *documented("Where pictures have several labels")])
     for name in ("per_class", "averages", "folds"):
         assert list(one[name][0]) == documented(f"One of `{name}`")
+    assert list(one["calibration"]) == list(several["calibration"]) == documented("`calibration`")
     assert list(one["near_leaking"][0]) == documented("One of `near_leaking`")
     assert list(several["per_label"][0]) == documented("One of `per_label`")
     assert list(one["confusions"][0]) == documented("One of `confusions`, and of `most_confused`")

@@ -5,8 +5,11 @@ from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
-from pellucid.evaluation.metrics import Bin, wilson
+from pellucid.evaluation.calibration import isotonic_reliability
+from pellucid.evaluation.metrics import Bin, bins_of_equal_number, wilson
+from pellucid.evaluation.selective import risk_coverage
 from pellucid.plots import charts
 from pellucid.training.loop import Epoch
 from tests.toys import HISTORY
@@ -34,6 +37,26 @@ def test_every_group_of_answers_is_a_point() -> None:
     assert chart.count("<circle") == 2
     assert "10 predictions: confidence 50.0 %, accuracy 40.0 %" in chart
     ElementTree.fromstring(chart)
+
+
+def test_reliability_without_bins_and_the_error_by_coverage_stay_inside_their_charts() -> None:
+    generator = torch.Generator().manual_seed(0)
+    confidence = torch.rand(500, generator=generator) / 2 + 0.5
+    right = torch.rand(500, generator=generator) < confidence
+    bins = bins_of_equal_number(confidence, right, 10)
+    drawn = (
+        (charts.reliability_chart(bins, isotonic_reliability(confidence, right)), "isotonic", 340, 340),
+        (charts.risk_chart(risk_coverage(confidence, right)), "validation", 560, 296),
+    )
+    for chart, name, width, height in drawn:
+        (line,) = [
+            each for each in ElementTree.fromstring(chart).iter("polyline") if each.get("class") == name
+        ]
+        points = [tuple(map(float, point.split(","))) for point in line.get("points", "").split()]
+        assert len(points) == 200
+        assert all(0 <= x <= width and 0 <= y <= height for x, y in points)
+        assert [x for x, _ in points] == sorted(x for x, _ in points)
+        assert chart.count('class="band"') == 1
 
 
 @pytest.mark.parametrize("share", [0.0, 0.31, 0.94, 0.9998, 1.0])

@@ -1,11 +1,13 @@
 """Confidence is laid beside accuracy, group by group, as scikit-learn groups them."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from sklearn.calibration import calibration_curve
 
+from pellucid.evaluation.calibration import NOT_FITTED, TOO_FEW, TemperatureFit
 from pellucid.evaluation.metrics import Bin
 from pellucid.report import calibration
 from pellucid.report.context import ReportContext
@@ -20,9 +22,9 @@ def uneven(context: ReportContext) -> ReportContext:
 
 def test_a_network_that_is_right_on_average_can_still_be_wrong_in_every_group(uneven: ReportContext) -> None:
     section = calibration.gather(uneven)
-    assert section.confidence == pytest.approx(0.75)
-    assert section.accuracy == 0.75
-    assert section.error == pytest.approx((0.4 + 0.3 + 0.8 + 0.1) / 4)
+    assert section.calibration.confidence == pytest.approx(0.75)
+    assert section.calibration.accuracy == 0.75
+    assert section.calibration.error == pytest.approx((0.4 + 0.3 + 0.8 + 0.1) / 4)
     assert section.loss == pytest.approx(-sum(map(math.log, (0.9, 0.2, 0.6, 0.7))) / 4)
     expected = [Bin(0.6, 1.0, 1), Bin(0.7, 1.0, 1), Bin(0.8, 0.0, 1), Bin(0.9, 1.0, 1)]
     for group, wanted in zip(section.bins, expected, strict=True):
@@ -41,13 +43,55 @@ def test_the_groups_are_those_of_scikit_learn(context: ReportContext) -> None:
     assert [group.count for group in section.bins] == [4] * 10
     assert [group.accuracy for group in section.bins] == pytest.approx(accuracies.tolist())
     assert [group.confidence for group in section.bins] == pytest.approx(confidences.tolist())
-    assert section.error == pytest.approx(abs(accuracies - confidences).mean())
+    assert section.calibration.error == pytest.approx(abs(accuracies - confidences).mean())
 
 
 def test_the_page_says_what_was_measured_and_draws_a_point_for_every_group(uneven: ReportContext) -> None:
     shown = rendered(uneven, "calibration")
+    limit = uneven.evaluation.calibration.error_limit * 100
     assert words(shown.answer).startswith(
-        "Mean confidence is 75.0 %, accuracy 75.0 %; group by group the two differ by 40.0 points."
+        "Confidence agrees with accuracy, as far as 4 pictures can show. Mean confidence is 75.0 %, accuracy "
+        f"75.0 %; group by group the two differ by 40.0 points, where chance alone makes up to {limit:.1f}."
     )
     assert str(shown.body).count("<circle") == 4
+    assert str(shown.body).count('class="band"') == str(shown.body).count('class="isotonic"') == 1
     assert "<td>1</td><td>80.0 %</td><td>0.0 %</td>" in shown.body
+
+
+def test_points_are_claimed_only_where_chance_does_not_make_them(context: ReportContext) -> None:
+    few = judged(context, answers(context, [0.9] * 3 + [0.2]))  # 87 % confident on average, and right on 75 %
+    assert few.evaluation.calibration.gap > 0.1
+    assert "as far as 4 pictures can show" in rendered(few, "calibration").answer
+    modest = judged(context, answers(context, [0.6] * 40))
+    assert "On average it is 40.0 points underconfident." in rendered(modest, "calibration").answer
+    sure = judged(context, answers(context, [0.02] * 20 + [0.98] * 20))
+    assert "On average it is 48.0 points overconfident." in rendered(sure, "calibration").answer
+
+
+def test_it_says_what_the_temperature_changed_and_on_what_it_was_fitted(context: ReportContext) -> None:
+    fit = TemperatureFit("validation", 1200, "", 0.31, 0.1234, 0.05, 0.0021)
+    fitted = replace(
+        context.run, calibration=fit, classifier=replace(context.run.classifier, temperature=0.5)
+    )
+    found = judged(replace(context, run=fitted), answers(context, [0.8] * 40))
+    section = calibration.gather(found)
+    held_out, test = section.measured
+    assert (held_out.pictures, held_out.fitted, held_out.loss_after, held_out.error_after) == (
+        1200, True, 0.1234, 0.0021,
+    )  # fmt: skip
+    assert test.loss_after == found.evaluation.loss
+    scores = torch.tensor([0.8, 0.2], dtype=torch.float64).log() * 0.5
+    assert test.loss_before == pytest.approx(-float(scores.log_softmax(dim=0)[0]), abs=1e-6)
+    body = words(str(rendered(found, "calibration").body))
+    assert "scores are divided by a temperature of 0.5, fitted on 1,200 validation pictures" in body
+    assert "<td>0.3100</td><td>0.1234</td><td>5.00</td><td>0.21</td>" in body
+
+
+def test_a_temperature_that_was_not_fitted_is_explained(context: ReportContext) -> None:
+    few = replace(context.run, calibration=TemperatureFit("validation", 30, TOO_FEW))
+    body = words(str(rendered(replace(context, run=few), "calibration").body))
+    assert "30 pictures held out are too few to fit a temperature on, which takes 50." in body
+    stopped = replace(context.run, calibration=NOT_FITTED)
+    body = words(str(rendered(replace(context, run=stopped), "calibration").body))
+    assert "(temperature 1): training ended before a temperature could be fitted." in body
+    assert "What the temperature changed" not in body

@@ -45,6 +45,6 @@ def test_a_state_is_read_as_it_was_written() -> None:
     assert again.first == first
     assert again.progress.until == 1
     assert (again.stage, again.progress.step) == (1, 3)
-    assert torch.equal(again.probabilities, state.probabilities)
+    assert torch.equal(again.logits, state.logits)
     assert torch.equal(again.initial["w"], state.initial["w"])
     assert not State.from_tensors(*State().to_tensors()).initial

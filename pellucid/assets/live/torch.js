@@ -39,7 +39,7 @@ const PellucidTorch = (() => {
       last: PellucidEngine.blank(data.classes.length, evidenceLayer),
       ask(question, done) {
         const taken = (/** @type {ArrayBuffer} */ content) => {
-          const found = decoded(content, layers, evidenceLayer, question.chosen);
+          const found = decoded(content, layers, evidenceLayer, question.chosen, data.temperature);
           found.values.forEach((numbers, layer) => {
             values[layer] = numbers;
           });
@@ -58,7 +58,7 @@ const PellucidTorch = (() => {
         return [top, left, bottom, right];
       },
       trace: (cell) => (traced && traced.cell === cellKey(cell) ? traced.trace : null),
-      past: pastOf(run),
+      past: pastOf(run, data.temperature),
       channel: tables.channel,
       picture: tables.picture,
       async scales() {
@@ -109,8 +109,8 @@ const PellucidTorch = (() => {
   }
 
   /** What each snapshot answers; the answer before, while the drawing is the same. @param {number} run
-   * @returns {Answerer["past"]} */
-  function pastOf(run) {
+   * @param {number} temperature @returns {Answerer["past"]} */
+  function pastOf(run, temperature) {
     /** @type {{body: ReturnType<typeof encoded>, answers: PastAnswer[]} | null} */
     let before = null;
     const past = newestOnly(async (/** @type {ReturnType<typeof encoded>} */ body) => {
@@ -122,9 +122,10 @@ const PellucidTorch = (() => {
       const { head, rest } = opened(content),
         [snapshots, classes] = head.scores;
       const scores = new Float32Array(content, rest, snapshots * classes);
-      const answers = Array.from({ length: snapshots }, (_, snapshot) =>
-        PellucidEngine.best(softmax(scores.subarray(snapshot * classes, (snapshot + 1) * classes))),
-      );
+      const answers = Array.from({ length: snapshots }, (_, snapshot) => {
+        const own = scores.subarray(snapshot * classes, (snapshot + 1) * classes);
+        return PellucidEngine.best(softmax(own, temperature));
+      });
       before = { body, answers };
       return answers;
     });
@@ -217,9 +218,10 @@ const PellucidTorch = (() => {
 
   /**
    * @param {ArrayBuffer} content @param {Layer[]} layers @param {Layer | null} evidenceLayer @param {Cell | null} chosen
+   * @param {number} temperature
    * @returns {{answer: Answer, values: Map<number, Float32Array>, trace: Trace | null}}
    */
-  function decoded(content, layers, evidenceLayer, chosen) {
+  function decoded(content, layers, evidenceLayer, chosen, temperature) {
     const { head, rest } = opened(content);
     let at = rest;
     /** @param {number} count */
@@ -229,7 +231,7 @@ const PellucidTorch = (() => {
       return numbers;
     };
     const scores = part(head.classes),
-      probabilities = softmax(scores);
+      probabilities = softmax(scores, temperature);
     /** @type {Evidence | null} */
     let evidence = null;
     if (head.evidence && evidenceLayer) {

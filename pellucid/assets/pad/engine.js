@@ -34,7 +34,7 @@ const PellucidEngine = (() => {
       ask({ pixels, snapshot, off, contrast }, done) {
         net.weights = history.weights(snapshot);
         net.run(scaled(pixels), off);
-        engine.last = answerOf(net, layer, off, contrast);
+        engine.last = answerOf(net, P.probabilities(net, data.temperature), layer, off, contrast);
         done(null);
       },
       values: ({ value }) => net.values[value],
@@ -63,7 +63,7 @@ const PellucidEngine = (() => {
 
   /** The weights as they were, once they are unpacked; until then those of now.
    * @param {PadData} data @param {Float32Array[]} now */
-  function historyOf({ program, snapshots }, now) {
+  function historyOf({ program, snapshots, temperature }, now) {
     /** @type {Map<number, Float32Array[]>} */
     const remembered = new Map();
     /** @type {((snapshot: number) => Float32Array[]) | null} */
@@ -88,7 +88,7 @@ const PellucidEngine = (() => {
         return Array.from({ length: count + 1 }, (_, snapshot) => {
           own.weights = weights(snapshot < count ? snapshot : null);
           own.run(input, off);
-          return best(P.probabilities(own));
+          return best(P.probabilities(own, temperature));
         });
       },
       async load() {
@@ -116,10 +116,9 @@ const PellucidEngine = (() => {
     return { scores: new Float32Array(classes), probabilities, first: 0, second: 1, evidence, milliseconds: null };
   }
 
-  /** The answer of the last run. @param {Net} net @param {Layer | null} layer @param {Map<number, Set<number>>} off
-   * @param {boolean} contrast @returns {Answer} */
-  function answerOf(net, layer, off, contrast) {
-    const probabilities = P.probabilities(net);
+  /** The answer of the last run. @param {Net} net @param {Float64Array} probabilities @param {Layer | null} layer
+   * @param {Map<number, Set<number>>} off @param {boolean} contrast @returns {Answer} */
+  function answerOf(net, probabilities, layer, off, contrast) {
     const first = argmax(probabilities),
       second = argmax(probabilities, first);
     const seed = new Float32Array(probabilities.length);

@@ -4,10 +4,10 @@ const PellucidOperations = (() => {
   /** @param {number[]} shape */
   const size = (shape) => shape.reduce((product, side) => product * side, 1);
 
-  /** @param {ArrayLike<number>} scores */
-  function softmax(scores) {
+  /** @param {ArrayLike<number>} scores @param {number} [temperature] what they are divided by first */
+  function softmax(scores, temperature = 1) {
     const most = Math.max(...Array.from(scores));
-    const powers = Float64Array.from(scores, (score) => Math.exp(score - most));
+    const powers = Float64Array.from(scores, (score) => Math.exp((score - most) / temperature));
     const sum = powers.reduce((total, power) => total + power, 0);
     return powers.map((power) => power / sum);
   }

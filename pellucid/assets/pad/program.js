@@ -112,12 +112,10 @@ const PellucidProgram = (() => {
     return { layer, cells, height, width, sum };
   }
 
-  /** Probabilities of the last value, whatever kind of output it is. @param {Net} net */
-  function probabilities(net) {
-    const scores = net.values[net.last];
-    if (net.program.output === "probabilities") return Float64Array.from(scores);
-    if (net.program.output === "log-probabilities") return Float64Array.from(scores, Math.exp);
-    return softmax(scores);
+  /** What `Classifier.predict` answers: the softmax of whatever the network puts out, at its temperature.
+   * @param {Net} net @param {number} temperature */
+  function probabilities(net, temperature) {
+    return softmax(net.values[net.last], temperature);
   }
 
   /**

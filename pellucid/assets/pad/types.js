@@ -262,6 +262,7 @@
 /**
  * @typedef {object} PadData
  * @property {string[]} classes
+ * @property {number} temperature  what scores are divided by before the softmax
  * @property {string} data  what was trained on
  * @property {ProgramData} program
  * @property {WeightsData | null} weights

@@ -1,0 +1,50 @@
+"""What thresholds and sets promise stands beside what they do on the test pictures."""
+
+from dataclasses import replace
+
+import pytest
+
+from pellucid.evaluation.calibration import NOT_FITTED
+from pellucid.evaluation.conformal import prediction_sets
+from pellucid.report import refusing
+from pellucid.report.context import ReportContext
+from tests.report.sections import rendered, words
+
+
+def test_every_row_is_what_the_runs_own_thresholds_do(context: ReportContext) -> None:
+    section = refusing.gather(context)
+    evaluation = context.evaluation
+    assert [row.coverage for row in section.refusals[:4]] == [0.99, 0.95, 0.9, 0.8]
+    for row in section.refusals[:4]:
+        assert row.threshold == context.run.threshold(coverage=row.coverage)
+        reached = evaluation.confidence >= row.threshold.confidence
+        assert row.answered == int(reached.sum())
+        assert row.wrong == int((~evaluation.right[reached]).sum())
+        assert row.low <= row.error <= row.high
+    for row in section.refusals[4:]:
+        assert row.max_error is not None
+        assert row.threshold == context.run.threshold(max_error=row.max_error)
+    sets = dict(section.sets)
+    for coverage, scores in sets.items():
+        found = prediction_sets(context.run.held_out(), coverage).of(evaluation.probabilities)
+        assert scores.size == pytest.approx(float(found.sum(dim=1).double().mean()))
+    assert sets[0.999].size == len(evaluation.classes)  # 48 pictures cannot promise that
+
+
+def test_the_page_says_what_is_answered_and_how_to_ask_for_it(context: ReportContext) -> None:
+    section, shown = refusing.gather(context), rendered(context, "refusing")
+    assert section.named is not None
+    assert words(shown.answer).startswith("With the threshold for 95 % coverage it answers ")
+    body = words(str(shown.body))
+    assert "Thresholds chosen on 48 validation pictures" in body
+    assert "<code>--coverage 0.95</code>" in body
+    assert "<code>--sets 0.99</code>" in body
+
+
+def test_a_run_that_was_stopped_shows_the_curve_alone(context: ReportContext) -> None:
+    stopped = replace(context, run=replace(context.run, calibration=NOT_FITTED))
+    section, shown = refusing.gather(stopped), rendered(stopped, "refusing")
+    assert (section.refusals, section.sets, section.named) == ([], [], None)
+    assert words(shown.answer) == "Training was stopped before a threshold could be chosen."
+    assert "<svg" in shown.body
+    assert "--coverage" not in shown.body
