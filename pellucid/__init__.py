@@ -31,6 +31,7 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "History",
+    "LabelErrors",
     "MultiLabelEvaluation",
     "Origin",
     "PellucidError",
@@ -51,6 +52,7 @@ __all__ = [
     "explain_each",
     "export",
     "fit",
+    "label_errors",
     "load",
     "predict_files",
     "record",
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from pellucid.data.preprocess import Preprocess
     from pellucid.errors import PellucidError, UsageError
     from pellucid.evaluation.evaluation import Evaluation, evaluate
+    from pellucid.evaluation.label_errors import LabelErrors
     from pellucid.evaluation.multi_label import MultiLabelEvaluation
     from pellucid.explanation.activations import record
     from pellucid.explanation.explanation import Explanation, explain, explain_each
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
     from pellucid.report.report import write_report
     from pellucid.runs.fit import fit, resume
     from pellucid.runs.history import History
+    from pellucid.runs.labels import label_errors
     from pellucid.runs.run import Run
     from pellucid.runs.stopping import Stopped, StopTraining
     from pellucid.training.loop import Epoch, Step, train

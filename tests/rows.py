@@ -47,6 +47,7 @@ data/store/headers.py
 data/store/stores.py
 data/store/pixels.py
 data/split_by_content.py
+data/corrections.py
 data/folds.py
 data/appearance.py
 data/own.py
@@ -73,6 +74,7 @@ training/sampling.py
 training/augment.py
 training/optimizers.py
 training/memory.py
+training/margins.py
 training/loop.py
 training/logistic.py
 training/transfer.py
@@ -83,6 +85,7 @@ evaluation/metrics.py
 evaluation/precision_recall.py
 evaluation/multi_label.py
 evaluation/evaluation.py
+evaluation/label_errors.py
 plots/__init__.py
 plots/images.py
 plots/charts.py
@@ -110,6 +113,7 @@ runs/stopping.py
 runs/choose.py
 runs/run.py
 runs/verdicts.py
+runs/labels.py
 runs/warm_start.py
 runs/session.py
 runs/fit.py
@@ -169,6 +173,7 @@ cli/check.py
 cli/evaluate.py
 cli/predict.py
 cli/explain.py
+cli/labels.py
 cli/compare.py
 cli/datasets.py
 cli/samples.py

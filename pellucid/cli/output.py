@@ -83,6 +83,8 @@ class Output:
     def origin(self, origin: "Origin") -> None:
         """What was understood of pictures of your own, before anything is done with them."""
         if origin.known:
+            for note in origin.notes:  # on corrections
+                self.line(f"{note}.")
             return
         self.event("origin", **origin.to_json())
         for note in origin.notes:
@@ -224,6 +226,7 @@ class Output:
         if self.as_json and not self.quiet:
             figures = evaluation.to_json()
             notes = {"ended": run.ended, "without_leaking": run.without_leaking()}
+            notes["test_corrections"] = run.origin.test_corrections
             self.event("evaluation", run=str(run.folder), **notes, **figures)
         if run.ended:
             self.line(f"Training ended before its last epoch: {run.ended}")
@@ -240,6 +243,8 @@ class Output:
                 "The test score is that of the network that also learned from the validation pictures; the "
                 "validation figures are those of the first training."
             )
+        if run.origin.test_corrections and not evaluation.fold_scores:
+            self.line(run.origin.test_corrections)
         without = run.without_leaking()
         if without:
             self.line(f"Without test pictures that were also used in training or validation: {without}")

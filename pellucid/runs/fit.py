@@ -55,6 +55,7 @@ from pellucid.runs.tables import (
     SPLIT,
     read_folds,
     seen_contents,
+    write_corrections,
     write_split,
 )
 from pellucid.runs.warm_start import (
@@ -160,6 +161,7 @@ def fit(
     write_json(session.folder / RECIPE, session.recipe.to_json())
     write_json(session.folder / ENVIRONMENT, session.environment)
     write_split(session.folder, splits.train, splits.validation, session.folds)
+    write_corrections(session.folder, splits.origin.choices.corrections)
     if source is not None:
         seen = sorted(seen_contents(source.folder).items())
         write_csv(session.folder / SEEN, ("content", "split"), seen)

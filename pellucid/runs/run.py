@@ -17,6 +17,7 @@ from pellucid.data.folds import everything
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation import EVALUATION, PREDICTIONS
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, evaluate
+from pellucid.evaluation.label_errors import LabelErrors
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import read_csv, read_object, write_csv
 from pellucid.formatting import plural
@@ -298,6 +299,8 @@ class Run:
             without_leaking=_summary(evaluation.without(leaks)) if leaks else None,
             weights=self._weights,
             fingerprint=test_set.fingerprint,
+            test_excluded=self.origin.test_excluded,
+            test_relabelled=self.origin.test_relabelled,
         )
         return evaluation
 
@@ -309,6 +312,14 @@ class Run:
                 "that it learned from. Train again, or go on with it where it was stopped."
             )
         return evaluation
+
+    def label_errors(self, splits: Splits | None = None) -> LabelErrors:
+        """The labels that look wrong in the run's pictures, as `pellucid.label_errors` finds them.
+
+        splits  the run's pictures; loaded again when omitted
+        """
+        found: LabelErrors = public("label_errors")(self, splits)
+        return found
 
     def without_leaking(self) -> str:
         """The verdict without leaking test pictures, or a note if none remain; "" if nothing leaks.
