@@ -98,6 +98,7 @@ explanation/explanation.py
 explanation/faithfulness.py
 explanation/counterfactual.py
 explanation/neighbours.py
+explanation/causes.py
 explanation/layer_stats.py
 explanation/trace.py
 explanation/layer_names.py
@@ -138,6 +139,8 @@ report/training.py
 report/predictions.py
 report/mistakes.py
 report/labels.py
+report/causes.py
+report/label_errors.py
 report/calibration.py
 report/layers.py
 report/faithfulness.py

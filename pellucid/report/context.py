@@ -10,6 +10,7 @@ from pellucid.data.dataset import Splits
 from pellucid.errors import PellucidError
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
+from pellucid.explanation.causes import MistakeCauses, causes_of_mistakes
 from pellucid.formatting import chance
 from pellucid.language import translate
 from pellucid.plots import images
@@ -108,6 +109,12 @@ class ReportContext:
         """The evidence maps of the examples by every method, with test results; for several sections."""
         indices = [example.index for example in self.examples]
         return gather_evidence(self.run.classifier, self.splits.test, indices)
+
+    @cached_property
+    def causes(self) -> MistakeCauses:
+        """What may lie behind each mistake."""
+        validated = self.run.all_pictures is None
+        return causes_of_mistakes(self.run.classifier, self.splits, self.one_class, validated=validated)
 
     @cached_property
     def examples(self) -> list[Example]:

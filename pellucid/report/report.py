@@ -28,12 +28,14 @@ from pellucid.plots.images import Atlas
 from pellucid.recipe import refuse_unknown_keywords
 from pellucid.report import (
     calibration,
+    causes,
     counterfactual,
     data,
     draw,
     embedding,
     faithfulness,
     guess,
+    label_errors,
     labels,
     layer_stats,
     layers,
@@ -70,6 +72,8 @@ SECTIONS: Sequence[tuple[str, str, Gather]] = (
     ("training", "Training", training.gather),
     ("predictions", "Predictions", predictions.gather),
     ("mistakes", "Mistakes", mistakes.gather),
+    ("causes", "Why it was wrong", causes.gather),
+    ("label_errors", "Labels that look wrong", label_errors.gather),
     ("calibration", "Calibration", calibration.gather),
     ("layers", "What the layers see", layers.gather),
     ("faithfulness", "Can the evidence maps be trusted?", faithfulness.gather),
@@ -83,7 +87,7 @@ SECTIONS: Sequence[tuple[str, str, Gather]] = (
 
 
 # Of a run by folds: sections on what its folds predicted, and on the network that learned from all pictures.
-OUT_OF_FOLD = ("predictions", "mistakes", "calibration")
+OUT_OF_FOLD = ("predictions", "mistakes", "causes", "label_errors", "calibration")
 OF_THE_NETWORK = (
     "layers", "faithfulness", "guess", "counterfactual", "neighbours", "embedding", "layer_stats",
 )  # fmt: skip
@@ -100,6 +104,18 @@ class LeftOut:
 # Sections of another kind where pictures can have several labels.
 SEVERAL_LABELS: Mapping[str, tuple[str, str, Gather]] = {
     "mistakes": ("labels", "Label by label", labels.gather),
+    "causes": (
+        "causes",
+        "Why it was wrong",
+        lambda context: LeftOut(
+            translate("Left out: causes are told apart where each picture has one class.")
+        ),
+    ),
+    "label_errors": (
+        "label_errors",
+        "Labels that look wrong",
+        lambda context: LeftOut(translate("Left out: labels are judged where each picture has one.")),
+    ),
     "guess": (
         "guess",
         "Guess first",
@@ -232,7 +248,8 @@ def write_report(
     evaluation  the one saved, when omitted; a run that has none is evaluated on the test set first
     progress    called before each section with its name, its number from 1 and the number of sections
 
-    Writes faithfulness.json too, the test results of each kind of evidence map, for `explain`. A section that
+    Writes faithfulness.json too, the test results of each kind of evidence map, for `explain`, and the causes
+    of mistakes into causes.csv and evaluation.json. A section that
     fails shows its error message. Raises PellucidError when a file cannot be written, UsageError for an
     unknown language.
     """
@@ -243,6 +260,8 @@ def write_report(
     path = run.folder / REPORT
     write_text(path, render(context, progress))
     try:
+        if isinstance(evaluation, Evaluation):
+            context.causes.save(run.folder)
         tested = context.evidence.faithfulness
     except Exception:  # noqa: BLE001  # the section on faithfulness says what went wrong
         return path
