@@ -65,9 +65,9 @@ def planted(name: str, share: float, seed: int, folder: Path) -> None:
     seconds = run.history[-1].seconds
     print(
         f"{name}, {len(wrong)} of {len(train)} labels wrong (seed {seed}): {once:.1%} in 1x, {twice:.1%} in "
-        f"2x; {len(looks)} called suspect, {len(looks & wrong)} of them wrong; suggestion right for {agreed} of "
-        f"{len(suggested)}; accuracy on the training labels {learned:.4f}; margins took {timed.seconds:.2f} "
-        f"of {seconds:.1f} s ({timed.seconds / seconds:.2%})",
+        f"2x; {len(looks)} called suspect, {len(looks & wrong)} of them wrong; suggestion right for {agreed} "
+        f"of {len(suggested)}; accuracy on the training labels {learned:.4f}; margins took "
+        f"{timed.seconds:.2f} of {seconds:.1f} s ({timed.seconds / seconds:.2%})",
         flush=True,
     )
 

@@ -346,6 +346,7 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
         ids = {(pair.label, pair.prediction): pair.id for pair in confused.confusion_pictures}
     silent = inside.silent if isinstance(inside, layers.LayersSection) else layers.SilentChannels(0, [], 0)
     known = pictures if isinstance(pictures, data.DataSection) else None
+    corrections = "" if evaluation.fold_scores else context.splits.origin.test_corrections
     verdict = Verdict(
         accuracy=percent(evaluation.accuracy, count=evaluation.count),
         low=percent(low, count=evaluation.count),
@@ -364,7 +365,7 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
         unseen=known.unseen.share if known and known.unseen else "",
         stopped=context.run.ended,
         folds=len(evaluation.fold_scores),
-        training=remark_on_training(context),
+        training=" ".join(filter(None, (remark_on_training(context), corrections))),
     )
     if several is None:
         return verdict
