@@ -47,19 +47,19 @@ CAUSES: Mapping[str, Cause] = {
     ),
     "label": Cause(
         "label suspect",
-        "Another class is at least as probable as it usually is for pictures that have its label.",
+        "Another class is at least as probable as for 95 of 100 pictures that have its label.",
         "Look at them. Where the label is wrong, correct it: the network was right.",
+    ),
+    "border": Cause(
+        "border case",
+        "The label was the second choice, at least half as probable as the prediction.",
+        "Add training pictures of the two classes, or let the network refuse where it is not sure.",
     ),
     "unlike": Cause(
         "unlike training",
         "In the last hidden layer it is farther from its nearest training pictures than 99 of 100 pictures "
         "held out.",
         "Add training pictures like these.",
-    ),
-    "border": Cause(
-        "border case",
-        "The label was the second choice, at least half as probable as the prediction.",
-        "Add training pictures of the two classes, or let the network refuse where it is not sure.",
     ),
     "shift": Cause(
         "right after a one-pixel shift",
@@ -157,11 +157,10 @@ def causes_of_mistakes(
         "test", HELD_OUT, evaluation.sources, evaluation.labels, evaluation.probabilities
     )
     put("label", judged.suspect[chosen])
-    if not by_folds:
-        put("unlike", _unlike(classifier, splits, test, validated=validated))
     second = probabilities.topk(2, dim=1).indices[:, 1] == labels
     put("border", second & (evaluation.label_probability[chosen] >= CLOSE * evaluation.confidence[chosen]))
     if not by_folds:
+        put("unlike", _unlike(classifier, splits, test, validated=validated))
         left = torch.tensor([causes[index] == "plain" for index in chosen.tolist()], dtype=torch.bool)
         shifted = torch.zeros(len(chosen), dtype=torch.bool)
         shifted[left] = _right_when_shifted(classifier, test.images[left], labels[left])

@@ -289,6 +289,8 @@ def _backward(
         raise _diverged(what, rate, progress)
     if progress.margins is not None and targets.dim() == 1:  # a mixture of pictures says nothing of one label
         progress.margins.add(indices, targets, torch.cat(said))
+        if recipe.balance == "sampler":  # which shows some pictures more than once in an epoch
+            progress.margins.count()
     return value
 
 
@@ -302,6 +304,8 @@ def _evaluate_epoch(
     start: float,
 ) -> Epoch:
     """The epoch that has just run, evaluated and added to `progress`; its weights are kept when the best."""
+    if progress.margins is not None:
+        progress.margins.count()
     sample = sample_order(len(train_set), recipe.seed, 0)[:TRAINING_SAMPLE].sort().values
     loss, accuracy = loss_and_accuracy(network, train_set.subset(sample))
     val_loss, val_accuracy = loss_and_accuracy(network, validation_set) if validation_set else NOT_HELD_OUT

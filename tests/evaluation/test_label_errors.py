@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -29,14 +30,10 @@ def invented(count: int = 600, *, wrong: int = 30) -> tuple[Tensor, Tensor, Tens
     return scores.softmax(dim=1), labels, true
 
 
-def test_a_label_is_suspect_where_another_class_is_as_probable_as_for_its_own_pictures() -> None:
+def test_a_label_is_suspect_where_another_class_is_as_probable_as_for_most_of_its_own_pictures() -> None:
     probabilities, labels, true = invented()
     judged = judged_by_probabilities("test", HELD_OUT, [""] * 600, labels, probabilities)
-    usual = [
-        sum(float(row[k]) for row, label in zip(probabilities, labels, strict=True) if label == k)
-        / int((labels == k).sum())
-        for k in range(3)
-    ]
+    usual = [np.quantile(probabilities[labels == k, k].numpy(), 0.05) for k in range(3)]
     for index in range(600):
         others = [k for k in range(3) if k != int(labels[index])]
         best = max(others, key=lambda k: float(probabilities[index, k]))
