@@ -33,6 +33,7 @@ __all__ = [
     "Explanation",
     "HeldOut",
     "History",
+    "LabelErrors",
     "MultiLabelEvaluation",
     "Origin",
     "PellucidError",
@@ -56,6 +57,7 @@ __all__ = [
     "explain_each",
     "export",
     "fit",
+    "label_errors",
     "load",
     "predict_files",
     "record",
@@ -76,6 +78,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.conformal import PredictionSets
     from pellucid.evaluation.evaluation import Evaluation, evaluate
     from pellucid.evaluation.held_out import HeldOut
+    from pellucid.evaluation.label_errors import LabelErrors
     from pellucid.evaluation.multi_label import MultiLabelEvaluation
     from pellucid.evaluation.selective import Threshold
     from pellucid.explanation.activations import record
@@ -89,6 +92,7 @@ if TYPE_CHECKING:
     from pellucid.report.report import write_report
     from pellucid.runs.fit import fit, resume
     from pellucid.runs.history import History
+    from pellucid.runs.labels import label_errors
     from pellucid.runs.run import Run
     from pellucid.runs.stopping import Stopped, StopTraining
     from pellucid.training.loop import Epoch, Step, train

@@ -47,6 +47,7 @@ data/store/headers.py
 data/store/stores.py
 data/store/pixels.py
 data/split_by_content.py
+data/corrections.py
 data/folds.py
 data/appearance.py
 data/own.py
@@ -74,6 +75,7 @@ training/sampling.py
 training/augment.py
 training/optimizers.py
 training/memory.py
+training/margins.py
 training/loop.py
 training/logistic.py
 training/transfer.py
@@ -94,6 +96,7 @@ evaluation/evaluation.py
 evaluation/held_out.py
 evaluation/selective.py
 evaluation/conformal.py
+evaluation/label_errors.py
 plots/__init__.py
 plots/images.py
 plots/charts.py
@@ -108,6 +111,8 @@ explanation/faithfulness.py
 explanation/counterfactual.py
 explanation/neighbours.py
 explanation/probes.py
+explanation/causes.py
+explanation/layer_stats.py
 explanation/trace.py
 explanation/layer_stats.py
 explanation/layer_names.py
@@ -125,6 +130,7 @@ runs/choose.py
 runs/run.py
 runs/calibrate.py
 runs/verdicts.py
+runs/labels.py
 runs/warm_start.py
 runs/initial.py
 runs/session.py
@@ -151,6 +157,8 @@ report/predictions.py
 report/mistakes.py
 report/labels.py
 report/scores.py
+report/causes.py
+report/label_errors.py
 report/calibration.py
 report/refusing.py
 report/layers.py
@@ -187,6 +195,7 @@ cli/check.py
 cli/evaluate.py
 cli/predict.py
 cli/explain.py
+cli/labels.py
 cli/compare.py
 cli/datasets.py
 cli/samples.py

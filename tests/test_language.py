@@ -15,10 +15,11 @@ from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.errors import UsageError
 from pellucid.explanation import counterfactual, layer_stats, neighbours, similarity
 from pellucid.explanation.attribution import EXPLAINERS
+from pellucid.explanation.causes import CAUSES
 from pellucid.explanation.faithfulness import CAVEAT
 from pellucid.language import LANGUAGES, choose_particles, locale_language, translate, use_language
 from pellucid.machine import processor
-from pellucid.report import check_page, report, templates
+from pellucid.report import check_page, label_errors, report, templates
 from pellucid.report.reproduce import FILES
 from pellucid.training.augment import AUGMENTATIONS
 from tests.pages import KOREAN, Text
@@ -45,6 +46,8 @@ TABLES = [  # said by name: what the code looks up is not written where it is sa
     *check_page.TITLES.values(),
     *check_page.DESCRIPTIONS.values(),
     *KINDS.values(),
+    *(text for cause in CAUSES.values() for text in (cause.title, cause.rule, cause.remedy)),
+    *label_errors.WAYS.values(),
     "training",
     "validation",
     "random",

@@ -80,6 +80,19 @@ SplitTable = Annotated[
     Path | None,
     typer.Option("--split", metavar="FILE", help="A run's split.csv: split your pictures as that run did."),
 ]
+Exclude = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Leave out the pictures of a table with a column source, as a run's suspects.csv.",
+    ),
+]
+Relabel = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Change labels: a table with the columns source and suggested_label, or label."
+    ),
+]
 OnUnreadable = Annotated[
     str | None, choice("skip|stop", "What to do with pictures of yours that cannot be read.")
 ]

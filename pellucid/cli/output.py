@@ -86,6 +86,8 @@ class Output:
     def origin(self, origin: "Origin") -> None:
         """What was understood of pictures of your own, before anything is done with them."""
         if origin.known:
+            for note in origin.notes:  # on corrections
+                self.line(f"{note}.")
             return
         self.event("origin", **origin.to_json())
         for note in origin.notes:
@@ -229,6 +231,7 @@ class Output:
             verdict = clean.verdict if clean is not None and basis.copies else None
             rests_on = [str(sentence) for sentence in basis.sentences]
             notes = {"ended": run.ended, "clean": verdict, "rests_on": rests_on}
+            notes["test_corrections"] = run.origin.test_corrections
             self.event("evaluation", run=str(run.folder), **notes, **evaluation.to_json())
         if run.ended:
             self.line(f"Training ended before its last epoch: {run.ended}")
@@ -250,6 +253,8 @@ class Output:
                 "The test score is that of the network that also learned from the validation pictures; the "
                 "validation figures are those of the first training."
             )
+        if run.origin.test_corrections and not evaluation.fold_scores:
+            self.line(run.origin.test_corrections)
         if uneven := (clean or evaluation).uneven:
             self.line(uneven)
         from pellucid.evaluation.multi_label import MultiLabelEvaluation

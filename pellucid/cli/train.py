@@ -14,12 +14,14 @@ from pellucid.cli.options import (
     AsJson,
     CropBoxes,
     DataDir,
+    Exclude,
     Fit,
     GroupBy,
     LabelFrom,
     Language,
     OnUnreadable,
     Quiet,
+    Relabel,
     Size,
     SplitTable,
     choice,
@@ -43,7 +45,7 @@ from pellucid.recipe import (
 )
 
 if TYPE_CHECKING:
-    from pellucid.data.dataset import Splits
+    from pellucid.data.dataset import Corrections, Splits
     from pellucid.runs.choose import Candidate
     from pellucid.runs.run import Run
 
@@ -172,6 +174,8 @@ def train(
     crop_boxes: CropBoxes = False,
     split: SplitTable = None,
     on_unreadable: OnUnreadable = None,
+    exclude: Exclude = None,
+    relabel: Relabel = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -182,7 +186,7 @@ def train(
     given = {name: value for name, value in flags.items() if value is not None and value is not False}
     if size is not None:
         given["size"] = checked_size(size)
-    others = (data, recipe, out, snapshots, split, on_unreadable, budget, warm_start)
+    others = (data, recipe, out, snapshots, split, on_unreadable, budget, warm_start, exclude, relabel)
     if resume is not None and (given or any(word is not None for word in others)):
         raise UsageError(
             "--resume goes on with a run as it was begun: its data, settings and folder cannot be changed. "
@@ -208,6 +212,7 @@ def train(
         choices |= {
             "split_file": str(split.resolve()) if split else "",
             "on_unreadable": on_unreadable or "skip",
+            "corrections": _corrections(exclude, relabel),
         }
         run, splits = _begun(
             str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots, output=output,
@@ -226,6 +231,12 @@ def _recipe(word: str, given: dict[str, Any]) -> Recipe | NamedRecipe:
     if word in RECIPES or not (path.suffix or path.exists()):
         return Recipe.named(word, **given)
     return changed(read_recipe(path / "recipe.json" if path.is_dir() else path), given)
+
+
+def _corrections(exclude: Path | None, relabel: Path | None) -> "Corrections":
+    from pellucid.data.corrections import read_corrections
+
+    return read_corrections(exclude or (), relabel or "")
 
 
 def _begun(

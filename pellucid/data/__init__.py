@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pellucid.data.corrections import Excluded, Relabelled, corrected, read_corrections
 from pellucid.data.dataset import Choices, Dataset, Origin, Splits, split
 from pellucid.data.known import catalogue, find
 from pellucid.data.known.download import Progress, Transfer
@@ -56,6 +57,8 @@ def load(
     on_unreadable: OnUnreadable = "skip",
     label_from: str = "",
     crop_boxes: bool = False,
+    exclude: Excluded = (),
+    relabel: Relabelled = "",
     progress: Progress | None = None,
 ) -> Splits:
     """Pictures in three parts that share no picture, for training, validation and one final test.
@@ -74,6 +77,10 @@ def load(
     label_from  where the labels of your own pictures are: a table's column, or a pattern in the names, such
                 as "([a-z]+)_" for "cat" in cat_001.jpg
     crop_boxes  of annotations of COCO or Pascal VOC: read each box as a picture of its own
+    exclude     pictures to leave out: a table with a column `source`, such as a run's suspects.csv once you
+                have looked through it, or the sources
+    relabel     labels to change: a table with `source` and `suggested_label`, or else `label`, or a dict; all
+                other pictures stay in the part they were in
     progress    called with what is done, how much so far and how much in all
 
     Where the data bring no validation part, the share `validation` of the training pictures is held out by
@@ -85,8 +92,9 @@ def load(
     """
     split_path = str(Path(split_file).resolve()) if split_file else ""
     choices = Choices(
-        seed, validation, size, group_by, split_path, on_unreadable, label_from, fit, crop_boxes=crop_boxes
-    )
+        seed, validation, size, group_by, split_path, on_unreadable, label_from, fit, crop_boxes=crop_boxes,
+        corrections=read_corrections(exclude, relabel),
+    )  # fmt: skip
     return load_by(data, choices, data_dir=data_dir, progress=progress)
 
 
@@ -103,7 +111,8 @@ def load_by(
     preprocess  how an earlier run read its pictures, in place of the size in `choices`
     """
     if not is_known(data):
-        return read_own(data, choices, preprocess=preprocess, progress=progress).splits
+        own = read_own(data, choices, preprocess=preprocess, progress=progress)
+        return corrected(own.splits, choices.corrections)
     usual = Choices()
     names = ("size", "fit", "group_by", "split_file", "label_from", "crop_boxes")
     given = [name for name in names if getattr(choices, name) != getattr(usual, name)]
@@ -125,7 +134,7 @@ def load_by(
         augmentation=known.augment,
         found=len(train) + len(validation) + len(splits.test),
     )
-    return Splits(train, validation, splits.test, origin)
+    return corrected(Splits(train, validation, splits.test, origin), choices.corrections)
 
 
 def load_again(

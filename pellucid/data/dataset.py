@@ -17,7 +17,7 @@ from torch import Tensor
 from pellucid.data.mapped import MappedImages, in_blocks
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
-from pellucid.language import Message, message_from_json
+from pellucid.language import Message, lazy_ngettext, message_from_json
 from pellucid.recipe import Size, checked_size, refuse_unknown_keywords
 from pellucid.task import label_sets
 
@@ -202,6 +202,33 @@ class FileHeader(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Corrections:
+    """Pictures to leave out and labels to change, each by its source; no others are touched.
+
+    exclude       sources
+    relabel       sources, each with its new label; of several labels "cat|red"
+    exclude_file, relabel_file  the tables that said so; "" where it was said in Python
+    """
+
+    exclude: tuple[str, ...] = ()
+    relabel: tuple[tuple[str, str], ...] = ()
+    exclude_file: str = ""
+    relabel_file: str = ""
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Corrections":
+        """What `asdict` and JSON made of it. Raises KeyError, TypeError or ValueError for anything else."""
+        relabel = tuple((str(source), str(label)) for source, label in values["relabel"])
+        files = str(values["exclude_file"]), str(values["relabel_file"])
+        return Corrections(tuple(map(str, values["exclude"])), relabel, *files)
+
+
+def named_table(file: str, argument: str) -> str:
+    """Who asked for a correction, in a sentence: the table, or, where it was said in Python, the argument."""
+    return f"'{file}'" if file else f"`{argument}`"
+
+
+@dataclass(frozen=True)
 class Choices:
     """Settings for reading and splitting pictures, as `load` takes them.
 
@@ -214,6 +241,7 @@ class Choices:
     label_from     the column of labels, or a pattern that finds the label in a picture's path; "": by layout
     fit            "stretch", "pad" or "crop": what is done with your own pictures of other proportions
     crop_boxes     whether each box of annotations is read as a picture of its own
+    corrections    pictures left out and labels changed, after the split
     """
 
     seed: int = 42
@@ -225,6 +253,7 @@ class Choices:
     label_from: str = ""
     fit: str = "stretch"
     crop_boxes: bool = False
+    corrections: Corrections = Corrections()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", checked_size(self.size))
@@ -245,6 +274,7 @@ class Origin:
     notes         messages about the layout, skipped files and defaults chosen
     headers       of the pictures that were read, where they are files
     groups        of pictures that stay on one side of a split: the source of each with the name of its group
+    test_excluded, test_relabelled  how many test pictures the corrections left out or gave another label
     """
 
     name: str = "pictures"
@@ -258,6 +288,8 @@ class Origin:
     notes: tuple[Message, ...] = ()
     headers: tuple[FileHeader, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
+    test_excluded: int = 0
+    test_relabelled: int = 0
 
     def __repr__(self) -> str:
         return f"Origin('{self.name}'{f', {self.location!r}' if self.location else ''})"
@@ -266,6 +298,31 @@ class Origin:
     def data(self) -> str:
         """What `load` and the command line take to find the pictures again; "" for values in memory."""
         return self.name if self.known else self.location
+
+    @property
+    def test_corrections(self) -> str:
+        """What the corrections changed in the test part, in a sentence; "" for nothing."""
+        corrections = self.choices.corrections
+        notes = []
+        if self.test_relabelled:
+            notes.append(
+                lazy_ngettext(
+                    "%(count)s test label was changed by %(table)s.",
+                    "%(count)s test labels were changed by %(table)s.",
+                    self.test_relabelled,
+                    table=named_table(corrections.relabel_file, "relabel"),
+                )
+            )
+        if self.test_excluded:
+            notes.append(
+                lazy_ngettext(
+                    "%(count)s test picture was left out by %(table)s.",
+                    "%(count)s test pictures were left out by %(table)s.",
+                    self.test_excluded,
+                    table=named_table(corrections.exclude_file, "exclude"),
+                )
+            )
+        return " ".join(map(str, notes))
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; headers and groups are left out."""
@@ -281,6 +338,8 @@ class Origin:
             "unreadable": [unreadable._asdict() for unreadable in self.unreadable],
             "notes": [str(note) for note in self.notes],
             "messages": [note.to_json() for note in self.notes],
+            "test_excluded": self.test_excluded,
+            "test_relabelled": self.test_relabelled,
         }
 
     @staticmethod
@@ -288,16 +347,20 @@ class Origin:
         """What `to_json` wrote. Raises PellucidError when a value is missing or of another kind."""
         try:
             preprocess = values["preprocess"]
+            choices = values["choices"]
+            corrections = Corrections.from_json(choices["corrections"])
             return Origin(
                 name=str(values["name"]),
                 location=str(values["location"]),
                 known=values["known"] is True,
-                choices=Choices(**values["choices"]),
+                choices=Choices(**{**choices, "corrections": corrections}),
                 preprocess=Preprocess(**preprocess) if preprocess else None,
                 augmentation=str(values["augmentation"]),
                 found=int(values["found"]),
                 unreadable=tuple(Unreadable(**unreadable) for unreadable in values["unreadable"]),
                 notes=tuple(message_from_json(message) for message in values["messages"]),
+                test_excluded=int(values["test_excluded"]),
+                test_relabelled=int(values["test_relabelled"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PellucidError(f"The origin of these pictures is damaged: {error!r}.") from error

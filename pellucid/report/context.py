@@ -10,6 +10,7 @@ from pellucid.data.dataset import Splits
 from pellucid.errors import PellucidError
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
+from pellucid.explanation.causes import MistakeCauses, causes_of_mistakes
 from pellucid.explanation.layer_stats import NetworkStats, layer_statistics
 from pellucid.formatting import chance
 from pellucid.language import translate
@@ -147,6 +148,12 @@ class ReportContext:
             seed=run.recipe.seed,
             untrained=None if initial is None else initial.network,
         )
+
+    @cached_property
+    def causes(self) -> MistakeCauses:
+        """What may lie behind each mistake."""
+        validated = self.run.all_pictures is None
+        return causes_of_mistakes(self.run.classifier, self.splits, self.one_class, validated=validated)
 
     @cached_property
     def examples(self) -> list[Example]:

@@ -28,12 +28,14 @@ from pellucid.plots.images import Atlas
 from pellucid.recipe import refuse_unknown_keywords
 from pellucid.report import (
     calibration,
+    causes,
     counterfactual,
     data,
     draw,
     embedding,
     faithfulness,
     guess,
+    label_errors,
     labels,
     layer_stats,
     layers,
@@ -73,6 +75,8 @@ SECTIONS: Sequence[tuple[str, str, Gather]] = (
     ("predictions", "Predictions", predictions.gather),
     ("scores", "Scores", scores.gather),
     ("mistakes", "Mistakes", mistakes.gather),
+    ("causes", "Why it was wrong", causes.gather),
+    ("label_errors", "Labels that look wrong", label_errors.gather),
     ("calibration", "Calibration", calibration.gather),
     ("refusing", "When not to answer", refusing.gather),
     ("layers", "What the layers see", layers.gather),
@@ -87,7 +91,7 @@ SECTIONS: Sequence[tuple[str, str, Gather]] = (
 
 
 # Of a run by folds: sections on what its folds predicted, and on the network that learned from all pictures.
-OUT_OF_FOLD = ("predictions", "scores", "mistakes", "calibration", "refusing")
+OUT_OF_FOLD = ("predictions", "scores", "mistakes", "causes", "label_errors", "calibration", "refusing")
 OF_THE_NETWORK = (
     "layers", "faithfulness", "guess", "counterfactual", "neighbours", "embedding", "layer_stats",
 )  # fmt: skip
@@ -104,6 +108,18 @@ class LeftOut:
 # Sections of another kind where pictures can have several labels.
 SEVERAL_LABELS: Mapping[str, tuple[str, str, Gather]] = {
     "mistakes": ("labels", "Label by label", labels.gather),
+    "causes": (
+        "causes",
+        "Why it was wrong",
+        lambda context: LeftOut(
+            translate("Left out: causes are told apart where each picture has one class.")
+        ),
+    ),
+    "label_errors": (
+        "label_errors",
+        "Labels that look wrong",
+        lambda context: LeftOut(translate("Left out: labels are judged where each picture has one.")),
+    ),
     "guess": (
         "guess",
         "Guess first",
@@ -256,7 +272,8 @@ def write_report(
     evaluation  the one saved, when omitted; a run that has none is evaluated on the test set first
     progress    called before each section with its name, its number from 1 and the number of sections
 
-    Writes faithfulness.json too, the test results of each kind of evidence map, for `explain`. A section that
+    Writes faithfulness.json too, the test results of each kind of evidence map, for `explain`, and the causes
+    of mistakes into causes.csv and evaluation.json. A section that
     fails shows its error message. Raises PellucidError when a file cannot be written, UsageError for an
     unknown language.
     """
@@ -267,6 +284,8 @@ def write_report(
     path = run.folder / REPORT
     write_text(path, render(context, progress))
     try:
+        if isinstance(evaluation, Evaluation):
+            context.causes.save(run.folder)
         tested = context.evidence.faithfulness
     except Exception:  # noqa: BLE001  # the section on faithfulness says what went wrong
         return path
@@ -350,6 +369,7 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
         ids = {(pair.label, pair.prediction): pair.id for pair in confused.confusion_pictures}
     silent = inside.silent if isinstance(inside, layers.LayersSection) else layers.SilentChannels(0, [], 0)
     every = context.evaluation
+    corrections = "" if evaluation.fold_scores else context.splits.origin.test_corrections
     verdict = Verdict(
         accuracy=percent(evaluation.accuracy, count=evaluation.count),
         low=ends[0] if ends else "",
@@ -379,7 +399,7 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
         rests_on=basis.sentences,
         stopped=context.run.ended,
         folds=len(evaluation.fold_scores),
-        training=remark_on_training(context),
+        training=" ".join(filter(None, (remark_on_training(context), corrections))),
     )
     if several is None:
         return verdict

@@ -9,6 +9,7 @@ from pellucid.formatting import ordinal
 from pellucid.language import Message, translate
 from pellucid.plots.images import Atlas
 from pellucid.report.context import ReportContext
+from pellucid.runs.tables import EXCLUDED, RELABELLED
 from pellucid.runs.warm_start import WarmStart
 
 FILES = (
@@ -17,15 +18,23 @@ FILES = (
     ("environment.json", "versions, machine, threads, fingerprints, command"),
     ("findings.json", "what the audit found, and test pictures that are almost training pictures"),
     ("split.csv", "every picture with its part and a hash of its pixels"),
+    ("excluded.csv", "the pictures that were left out, as --exclude takes them"),
+    ("relabelled.csv", "the labels that were changed, as --relabel takes them"),
     ("metrics.csv", "loss and accuracy by epoch"),
     ("metrics_all.csv", "the same of the second training, on all pictures, with nothing held out"),
     ("diagnostics.csv", "each layer's gradient norm and update ratio halfway through every epoch"),
+    (
+        "margins.csv",
+        "how far the label of every training picture was ahead of other classes, over the epochs",
+    ),
     ("model.safetensors", "the weights of the best epoch"),
     ("snapshots.safetensors", "the weights along the way, up to 16 times"),
     ("model.json", "classes, preprocessing, the SHA-256 of the weights"),
     ("held_out.csv", "of each picture held out of training, whether it was right, and how confidently"),
     ("evaluation.json", "every figure of this page's verdict"),
     ("predictions.csv", "all probabilities of every test picture"),
+    ("suspects.csv", "labels that look wrong, as --exclude and --relabel take them"),
+    ("causes.csv", "every mistake examined, with its cause"),
 )
 
 
@@ -69,6 +78,9 @@ def gather(context: ReportContext) -> ReproduceSection:
     facts = run.environment
     taken = WarmStart.from_json(facts["warm_start"]) if "warm_start" in facts else None
     command = f"pellucid train {shlex.quote(run.origin.data)} --recipe recipe.json"
+    corrections = run.origin.choices.corrections
+    command += f" --exclude {EXCLUDED}" if corrections.exclude else ""
+    command += f" --relabel {RELABELLED}" if corrections.relabel else ""
     if taken:
         command += f" --warm-start {shlex.quote(taken.run)}"
     return ReproduceSection(

@@ -57,6 +57,7 @@ from pellucid.runs.tables import (
     SPLIT,
     read_folds,
     seen_contents,
+    write_corrections,
     write_split,
 )
 from pellucid.runs.warm_start import (
@@ -166,6 +167,7 @@ def fit(
     write_json(session.folder / RECIPE, session.recipe.to_json())
     write_json(session.folder / ENVIRONMENT, session.environment)
     write_split(session.folder, splits.train, splits.validation, session.folds)
+    write_corrections(session.folder, splits.origin.choices.corrections)
     if session.folds is not None:
         record_of_folds(splits.train, splits.origin, session.folds).write(session.folder)
     else:

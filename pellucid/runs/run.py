@@ -21,9 +21,11 @@ from pellucid.evaluation.calibration import NOT_FITTED, STOPPED, TemperatureFit
 from pellucid.evaluation.conformal import PredictionSets, prediction_sets
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, evaluate
 from pellucid.evaluation.held_out import HeldOut
+from pellucid.evaluation.label_errors import LabelErrors
 from pellucid.evaluation.ledger import number_judged, weights_digest
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.evaluation.selective import Threshold, threshold_for_coverage, threshold_for_error
+from pellucid.explanation.causes import MistakeCauses, causes_of_mistakes
 from pellucid.files import read_csv, read_object, write_csv
 from pellucid.formatting import plural
 from pellucid.models import Build
@@ -307,7 +309,12 @@ class Run:
         kept = [row for row in read_split(self.folder / SPLIT) if row[2] != "test"]
         write_csv(self.folder / SPLIT, SPLIT_HEADER, [*kept, *split_rows("test", test_set)])
         evaluation.save(
-            self.folder, weights=self._weights, fingerprint=test_set.fingerprint, **basis.facts(evaluation)
+            self.folder,
+            weights=self._weights,
+            fingerprint=test_set.fingerprint,
+            test_excluded=self.origin.test_excluded,
+            test_relabelled=self.origin.test_relabelled,
+            **basis.facts(evaluation),
         )
         return evaluation
 
@@ -395,6 +402,33 @@ class Run:
                 "that it learned from. Train again, or go on with it where it was stopped."
             )
         return evaluation
+
+    def causes(self, splits: Splits | None = None) -> MistakeCauses:
+        """What may lie behind each mistake on the test pictures, by rules that are stated in CAUSES; counts
+        are added to evaluation.json, and causes.csv has each mistake.
+
+        splits  the run's pictures; loaded again when omitted
+
+        Raises UsageError before the run was evaluated, and where pictures can have several labels.
+        """
+        evaluation = self.evaluation()
+        if not isinstance(evaluation, Evaluation):
+            raise UsageError(
+                f"'{self.folder}' has no mistakes to explain: it is not evaluated yet, or its pictures can "
+                "have several labels. Expected an evaluated run of pictures of one class each."
+            )
+        validated = self.all_pictures is None
+        causes = causes_of_mistakes(self.classifier, splits or self.splits(), evaluation, validated=validated)
+        causes.save(self.folder)
+        return causes
+
+    def label_errors(self, splits: Splits | None = None) -> LabelErrors:
+        """The labels that look wrong in the run's pictures, as `pellucid.label_errors` finds them.
+
+        splits  the run's pictures; loaded again when omitted
+        """
+        found: LabelErrors = public("label_errors")(self, splits)
+        return found
 
     @property
     def _was_opened(self) -> bool:

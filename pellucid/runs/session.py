@@ -30,7 +30,7 @@ from pellucid.runs.history import History
 from pellucid.runs.run import AllPictures, Run
 from pellucid.runs.stages import Stage, State
 from pellucid.runs.stopping import Stopped, StopTraining, stop_requests
-from pellucid.runs.tables import METRICS_ALL, write_diagnostics, write_history
+from pellucid.runs.tables import METRICS_ALL, write_diagnostics, write_history, write_margins
 from pellucid.training.loop import Epoch, Progress, Step
 from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, SnapshotRecorder
 from pellucid.training.transfer import FeatureStore, held_out_logits, train_network
@@ -248,6 +248,7 @@ def _save(session: Session, *, ended: str = "", finished: bool = False) -> None:
         session.classifier, session.fit = held_out.classifier, held_out.fit
         HeldOut.of(held_out.evaluation).save(session.folder)
     write_history(session.folder, shown.history)
+    _write_margins(session)
     training: dict[str, Any] = {"why": _why(session), "epochs": len(shown.history)}
     training["best"] = _figures(shown.best) if shown.best else {}
     training["calibration"] = asdict(session.fit)
@@ -279,6 +280,18 @@ def _calibrated(session: Session, *, finished: bool) -> Calibrated | None:
         return None
     logits = state.logits if again else _logits(session, first)
     return calibrated(session.classifier, logits, first, held_out="first training" if again else "validation")
+
+
+def _write_margins(session: Session) -> None:
+    """How probable the labels were while the weights that are kept were learned. Of folds none is kept: their
+    predictions of pictures held out tell more."""
+    first = session.stages[0]
+    parts = {"train": first.train}
+    if session.again is not None and first.validation is not None:
+        parts["validation"] = first.validation
+    progress = session.state.progress if session.again is not None else session.shown
+    if session.folds is None and progress.margins is not None:
+        write_margins(session.folder, parts, progress.margins)
 
 
 def _why(session: Session) -> str:

@@ -1,28 +1,33 @@
-"""The tables of a run's folder: each picture's part, the history by epoch, each layer's diagnostics."""
+"""The tables of a run's folder: each picture's part, the history by epoch, diagnostics, margins of labels."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from pellucid.classifier import MANIFEST
-from pellucid.data.dataset import Dataset, content_hashes
+from pellucid.data.dataset import Corrections, Dataset, content_hashes
 from pellucid.errors import PellucidError
+from pellucid.evaluation.label_errors import JudgedPart, judged_over_epochs
 from pellucid.files import read_csv, read_object, write_csv
 from pellucid.runs.history import History
 from pellucid.training.diagnostics import LayerDiagnostics
 from pellucid.training.loop import Epoch
+from pellucid.training.margins import Margins
 
 METRICS = "metrics.csv"
 METRICS_ALL = "metrics_all.csv"  # of `use_all`, the second training
 SPLIT = "split.csv"
 SEEN = "seen.csv"
 DIAGNOSTICS = "diagnostics.csv"
+MARGINS = "margins.csv"
+EXCLUDED, RELABELLED = "excluded.csv", "relabelled.csv"
 SPLIT_HEADER = ("source", "label", "split", "content")
 FOLD = "fold"  # a last column of split.csv, in a run by folds: the one that a picture was held out in, from 1
 METRICS_HEADER = ("epoch", "seconds", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
+MARGINS_HEADER = ("source", "label", "split", "margin", "other")
 DIAGNOSTICS_HEADER = ("epoch", "layer", "gradient_norm", "update_ratio")
 
 
@@ -93,6 +98,60 @@ def write_diagnostics(folder: Path, diagnostics: list[LayerDiagnostics]) -> None
     """diagnostics.csv holds a row for each layer and epoch."""
     rows = [[getattr(entry, name) for name in DIAGNOSTICS_HEADER] for entry in diagnostics]
     write_csv(folder / DIAGNOSTICS, DIAGNOSTICS_HEADER, rows)
+
+
+def write_corrections(folder: Path, corrections: Corrections) -> None:
+    """excluded.csv and relabelled.csv hold what was left out and changed, where something was, as `exclude`
+    and `relabel` take it."""
+    if corrections.exclude:
+        write_csv(folder / EXCLUDED, ("source",), [(source,) for source in corrections.exclude])
+    if corrections.relabel:
+        write_csv(folder / RELABELLED, ("source", "label"), corrections.relabel)
+
+
+def write_margins(folder: Path, parts: Mapping[str, Dataset], margins: Margins) -> None:
+    """margins.csv holds a row for each picture that the network learned from: the mean margin of its label
+    over the epochs, empty where it has none, and the class that was the likeliest other.
+
+    parts  the pictures by the part of the split they are of, in the order of `margins`
+    """
+    labelled = (
+        (source, label, name, part.classes)
+        for name, part in parts.items()
+        for source, label in zip(part.sources, part.label_names, strict=True)
+    )
+    rows = (
+        (source, label, part, "" if math.isnan(margin) else f"{margin:.6g}", classes[other])
+        for (source, label, part, classes), margin, other in zip(
+            labelled, margins.mean.tolist(), margins.other.tolist(), strict=True
+        )
+    )
+    write_csv(folder / MARGINS, MARGINS_HEADER, rows)
+
+
+def read_margins(folder: Path, classes: Sequence[str]) -> list[JudgedPart]:
+    """What `write_margins` wrote, a record for each part; none where a run has no margins.csv.
+
+    Raises PellucidError when it is damaged.
+    """
+    if not (folder / MARGINS).is_file():
+        return []
+    number = {name: k for k, name in enumerate(classes)}
+    try:
+        rows = read_csv(folder / MARGINS)
+        parts = []
+        for part in dict.fromkeys(row["split"] for row in rows):
+            own = [row for row in rows if row["split"] == part]
+            labels, others = (
+                torch.tensor([number[row[column]] for row in own]) for column in ("label", "other")
+            )
+            margins = torch.tensor([float(row["margin"] or "nan") for row in own])
+            parts.append(judged_over_epochs(part, [row["source"] for row in own], labels, others, margins))
+    except (KeyError, TypeError, ValueError) as error:
+        raise PellucidError(
+            f"'{folder / MARGINS}' is damaged: {error!r}. Restore it or train again."
+        ) from error
+    return parts
 
 
 def read_history(folder: Path) -> History:

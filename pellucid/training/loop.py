@@ -25,6 +25,7 @@ from pellucid.recipe import DEFAULT, Precision, Recipe, refuse_unknown_keywords
 from pellucid.task import task_of
 from pellucid.training.augment import apply_augmentations, default_augmentations, parse_augmentations
 from pellucid.training.diagnostics import LayerDiagnostics, diagnostics, weights_now
+from pellucid.training.margins import Margins
 from pellucid.training.memory import pictures_at_once
 from pellucid.training.optimizers import Optimizers
 from pellucid.training.sampling import (
@@ -92,6 +93,7 @@ class Progress:
     step     how many of its steps are done
     until    the epoch it ends after, whatever the recipe's number of epochs; 0: by the recipe
     head     of a pretrained network, how its last layer was solved, or is to be; None: still to be chosen
+    margins  how probable the label of each picture was so far; None where it was not counted
     """
 
     epoch: int = 1
@@ -99,6 +101,7 @@ class Progress:
     seconds: float = 0.0
     until: int = 0
     head: HeadSettings | None = None
+    margins: Margins | None = None
     history: list[Epoch] = field(default_factory=list)
     diagnostics: list[LayerDiagnostics] = field(default_factory=list)
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -120,6 +123,8 @@ class Progress:
     def to_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything as named tensors and plain values, for a file."""
         groups = {"weights": self.weights, "best_weights": self.best_weights, "optimizer": self.optimizer}
+        if self.margins is not None:
+            groups["margins"] = self.margins.to_tensors()
         tensors = {f"{group}/{name}": t for group, state in groups.items() for name, t in state.items()}
         values = {
             "epoch": self.epoch,
@@ -139,14 +144,17 @@ class Progress:
         progress = Progress(values["epoch"], values["step"], values["seconds"], values["until"], head)
         progress.history = [Epoch(**epoch) for epoch in values["history"]]
         progress.diagnostics = [LayerDiagnostics(**entry) for entry in values.get("diagnostics", [])]
+        margins: dict[str, Tensor] = {}
         groups = {
             "weights": progress.weights,
             "best_weights": progress.best_weights,
             "optimizer": progress.optimizer,
+            "margins": margins,
         }
         for key, tensor in tensors.items():
             group, _, name = key.partition("/")
             groups[group][name] = tensor
+        progress.margins = Margins.from_tensors(margins) if margins else None
         return progress
 
 
@@ -182,6 +190,8 @@ def train(
         network.load_state_dict(progress.weights)
         optimizers.load_state_dict(progress.optimizer)
     progress.weights = network.state_dict()  # live: it follows every step
+    if progress.margins is None and not train_set.multi_label:
+        progress.margins = Margins.of(len(train_set))
     steps = math.ceil(len(train_set) / recipe.batch_size)  # per epoch
     with restored_modes(network), _best_weights_at_the_end(network, progress):
         while not progress.finished(recipe):
@@ -258,13 +268,14 @@ def _backward(
     network.zero_grad()
     low, value = resolved_precision(recipe) == "bfloat16", 0.0
     counted = torch.ones(len(indices)) if weight is None or targets.dim() == 2 else weight[targets]  # (B,)
-    parts = math.ceil(len(indices) / at_once)
+    parts, said = math.ceil(len(indices) / at_once), list[Tensor]()
     with seeded_random_numbers(recipe.seed, progress.epoch, progress.step):
         pieces = (tensor.tensor_split(parts) for tensor in (images, targets, counted))
         for part, labels, share in zip(*pieces, strict=True):
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
                 logits = network(part).float()  # (B, K)
                 loss = task.loss(logits, labels, weight, smoothing=recipe.label_smoothing)
+            said.append(logits.detach())
             if parts > 1:  # the mean over a part, as it counts in that over all
                 loss = loss * (share.sum() / counted.sum())
             loss.backward()  # type: ignore[no-untyped-call]
@@ -276,6 +287,10 @@ def _backward(
             buffer.copy_(before)
         what = f"step {progress.step + 1}: the loss is {value} and its gradient {norm}, before the update"
         raise _diverged(what, rate, progress)
+    if progress.margins is not None and targets.dim() == 1:  # a mixture of pictures says nothing of one label
+        progress.margins.add(indices, targets, torch.cat(said))
+        if recipe.balance == "sampler":  # which shows some pictures more than once in an epoch
+            progress.margins.count()
     return value
 
 
@@ -289,6 +304,8 @@ def _evaluate_epoch(
     start: float,
 ) -> Epoch:
     """The epoch that has just run, evaluated and added to `progress`; its weights are kept when the best."""
+    if progress.margins is not None:
+        progress.margins.count()
     sample = sample_order(len(train_set), recipe.seed, 0)[:TRAINING_SAMPLE].sort().values
     loss, accuracy = loss_and_accuracy(network, train_set.subset(sample))
     val_loss, val_accuracy = loss_and_accuracy(network, validation_set) if validation_set else NOT_HELD_OUT

@@ -25,6 +25,7 @@ from pellucid.evaluation import FORMAT
 from pellucid.evaluation.evaluation import Evaluation, evaluate
 from pellucid.evaluation.metrics import Confusion
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
+from pellucid.explanation.causes import MistakeCause, MistakeCauses
 from pellucid.formatting import percent, times
 from pellucid.models import build
 from pellucid.runs.basis import Basis
@@ -282,14 +283,17 @@ def test_every_key_of_the_file_is_documented_and_no_other(tmp_path: Path) -> Non
     for folder in (classes, labels):
         folder.mkdir()
     judged = replace(drawn(40), folds=folds)
-    facts = {"weights": "", "fingerprint": "", **basis.facts(judged)}
+    known = {"weights": "", "fingerprint": "", "test_excluded": 0, "test_relabelled": 0}
+    facts = {**known, **basis.facts(judged)}
     judged.save(classes, **facts)
     generator = torch.Generator().manual_seed(0)
     chances = torch.rand(40, 2, generator=generator)
     MultiLabelEvaluation(
         chances, chances.flip(0) > 0.5, ("a", "b"), [str(n) for n in range(40)], SeveralLabels((0.5, 0.5))
     ).save(labels, **facts)
+    MistakeCauses(judged, (MistakeCause(0, "plain"),), 1).save(classes)
     one, several = (json.loads((folder / "evaluation.json").read_text()) for folder in (classes, labels))
+    assert list(one.pop("causes")) == documented("`causes`")
     every = documented("Every evaluation")
     assert sorted(one) == sorted([*every, *documented("Where each picture has one class")])
     assert sorted(several) == sorted([*every, *documented("Where pictures have several labels")])
