@@ -17,6 +17,14 @@ def percent(share: float, *, count: int = 1000) -> str:
     return f"{share * 100:.{_PERCENT['more_digits' if count > _PERCENT['more_from'] else 'digits']}f} %"
 
 
+def points(difference: float, *, count: int = 1000, signed: bool = False) -> str:
+    """A difference of two shares in percentage points: 0.0212 as "2.1", or "+2.1"; with a second place where
+    `count` pictures, over 2,000, can bear it."""
+    places = _PERCENT["more_digits" if count > _PERCENT["more_from"] else "digits"]
+    rounded = round(difference * 100, places) + 0.0  # never "-0.0"
+    return f"{rounded:{'+' if signed else ''}.{places}f}".replace("-", "−")
+
+
 def times(count: int) -> str:
     """A count as one says it: once, twice, 3 times."""
     if count in (1, 2):

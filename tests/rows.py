@@ -80,6 +80,7 @@ training/estimate.py
 training/snapshots.py
 evaluation/__init__.py
 evaluation/metrics.py
+evaluation/paired.py
 evaluation/precision_recall.py
 evaluation/multi_label.py
 evaluation/evaluation.py
