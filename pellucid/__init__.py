@@ -36,6 +36,7 @@ __all__ = [
     "PellucidError",
     "Preprocess",
     "Recipe",
+    "Repetition",
     "Run",
     "Splits",
     "Step",
@@ -54,6 +55,7 @@ __all__ = [
     "load",
     "predict_files",
     "record",
+    "repeat",
     "resume",
     "split",
     "train",
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
     from pellucid.report.report import write_report
     from pellucid.runs.fit import fit, resume
     from pellucid.runs.history import History
+    from pellucid.runs.repeat import Repetition, repeat
     from pellucid.runs.run import Run
     from pellucid.runs.stopping import Stopped, StopTraining
     from pellucid.training.loop import Epoch, Step, train

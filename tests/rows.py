@@ -81,6 +81,7 @@ training/snapshots.py
 evaluation/__init__.py
 evaluation/metrics.py
 evaluation/paired.py
+evaluation/repeated.py
 evaluation/precision_recall.py
 evaluation/multi_label.py
 evaluation/evaluation.py
@@ -114,6 +115,7 @@ runs/verdicts.py
 runs/warm_start.py
 runs/session.py
 runs/fit.py
+runs/repeat.py
 prediction.py
 comparison.py
 pad/__init__.py
@@ -171,6 +173,7 @@ cli/evaluate.py
 cli/predict.py
 cli/explain.py
 cli/compare.py
+cli/repeat.py
 cli/datasets.py
 cli/samples.py
 cli/models.py
