@@ -2,7 +2,7 @@
 
     python benchmarks/seeds.py [--seeds 40]
 
-The embedded digits, tutorial network, recipe fast: `--seeds` trainings on all training pictures, 20 on a quarter
+The embedded digits, tutorial network, recipe fast: `--seeds` trainings on all pictures, 20 on a quarter
 of them (drawn by the split, another for each seed), all judged on the same 360 test pictures. Told are
 
 - of 20 pairs of seeds that share none, and of all pairs, those in which McNemar's test shows a difference;
