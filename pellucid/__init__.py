@@ -40,6 +40,7 @@ __all__ = [
     "PredictionSets",
     "Preprocess",
     "Recipe",
+    "Repetition",
     "Run",
     "Splits",
     "Step",
@@ -61,6 +62,7 @@ __all__ = [
     "load",
     "predict_files",
     "record",
+    "repeat",
     "resume",
     "split",
     "train",
@@ -93,6 +95,7 @@ if TYPE_CHECKING:
     from pellucid.runs.fit import fit, resume
     from pellucid.runs.history import History
     from pellucid.runs.labels import label_errors
+    from pellucid.runs.repeat import Repetition, repeat
     from pellucid.runs.run import Run
     from pellucid.runs.stopping import Stopped, StopTraining
     from pellucid.training.loop import Epoch, Step, train

@@ -1,7 +1,8 @@
-"""Two runs side by side: how similar their layers are, and on which pictures they disagree."""
+"""Two runs side by side: which is better, how similar their layers are, and where they disagree."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
+from pellucid.evaluation.paired import PairedDifference
 from pellucid.explanation.activations import record
 from pellucid.explanation.similarity import (
     CAVEAT,
@@ -46,6 +48,7 @@ class Comparison:
     similarity     linear CKA between all layers, on `compared` pictures
     pairs          for layers of the same name, the channels paired by how similarly they respond
     disagreements  pictures predicted differently, those on which both are most confident first
+    groups         into how many groups the pictures fall, such as patients, where that is known; else 0
     """
 
     names: tuple[str, str]
@@ -55,6 +58,32 @@ class Comparison:
     similarity: LayerSimilarity
     pairs: dict[str, list[Pair]]
     disagreements: list[Disagreement]
+    groups: int = 0
+
+    @property
+    def difference(self) -> PairedDifference:
+        """The accuracy of the second less that of the first, and whether it is more than chance."""
+        return PairedDifference(len(self.dataset), self.right.only_first, self.right.only_second)
+
+    @property
+    def verdict(self) -> str:
+        """Which of the two is better, as far as the pictures show."""
+        return self.difference.verdict(self.names)
+
+    @property
+    def scope(self) -> str:
+        """What the verdict holds for."""
+        if not self.groups:
+            return translate(
+                "This is about these two networks. Whether one way of training is better than another, "
+                "several seeds of each tell: pellucid repeat."
+            )
+        return translate(
+            "This is about these two networks, and the test takes pictures as independent. These come in "
+            "%(groups)s groups, whose pictures tend to be right or wrong together: the true interval "
+            "is wider.",
+            groups=f"{self.groups:,}",
+        )
 
     @property
     def sentence(self) -> str:
@@ -77,6 +106,13 @@ class Comparison:
         found = [pair.correlation for pair in self.pairs[layer] if pair.correlation]
         return sum(found) / max(1, len(found))
 
+    def right_on(self, disagreement: Disagreement) -> Literal["first", "second", "neither"]:
+        """Which of the two predicts a picture correctly, of those on which they disagree."""
+        label = set(self.label(disagreement).split("|"))
+        if set(disagreement.first.split("|")) == label:
+            return "first"
+        return "second" if set(disagreement.second.split("|")) == label else "neither"
+
     def label(self, disagreement: Disagreement) -> str:
         """The label of a picture they disagree on."""
         return self.dataset.label_names[disagreement.index]
@@ -86,6 +122,10 @@ class Comparison:
         return {
             "runs": list(self.names),
             "pictures": len(self.dataset),
+            "verdict": self.verdict,
+            "scope": self.scope,
+            "difference": self.difference.to_json(),
+            "groups": self.groups,
             "right": asdict(self.right),
             "disagreements": [
                 {**asdict(each), "source": self.dataset.sources[each.index], "label": self.label(each)}
@@ -104,9 +144,16 @@ class Comparison:
 
 
 def compare(
-    first: Classifier, second: Classifier, dataset: Dataset, *, names: tuple[str, str] = ("first", "second")
+    first: Classifier,
+    second: Classifier,
+    dataset: Dataset,
+    *,
+    names: tuple[str, str] = ("first", "second"),
+    groups: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Two classifiers on `dataset`, best pictures that neither learned from.
+
+    groups  the source of each picture with the name of its group, where pictures belong together
 
     Layers are compared on 300 pictures and channels paired on 100 at most, drawn by a fixed seed;
     predictions on all. Raises UsageError when the two take other pictures or know other classes.
@@ -127,7 +174,8 @@ def compare(
     )
     similarity = compare_layers(first, second, sample)
     pairs = _pairs(first, second, sample[:ALIGNED])
-    return Comparison(names, dataset, len(sample), right, similarity, pairs, different)
+    together = len({groups.get(source, source) for source in dataset.sources}) if groups else 0
+    return Comparison(names, dataset, len(sample), right, similarity, pairs, different, together)
 
 
 def _refuse_different(first: Classifier, second: Classifier) -> None:

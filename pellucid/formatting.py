@@ -36,6 +36,14 @@ def _between(value: float, places: int, whole: float) -> str:
     return f"> {whole - 10.0**-places:.{places}f}" if value > whole / 2 else f"< {10.0**-places:.{places}f}"
 
 
+def points(difference: float, *, count: int = 1000, signed: bool = False) -> str:
+    """A difference of two shares in percentage points: 0.0212 as "2.1", or "+2.1"; with a second place where
+    `count` pictures, over 2,000, can bear it."""
+    places = _PERCENT["more_digits" if count > _PERCENT["more_from"] else "digits"]
+    rounded = round(difference * 100, places) + 0.0  # never "-0.0"
+    return f"{rounded:{'+' if signed else ''}.{places}f}".replace("-", "−")
+
+
 def times(count: int) -> str:
     """A count as one says it: once, twice, 3 times."""
     if count in (1, 2):

@@ -90,6 +90,8 @@ evaluation/class_scores.py
 evaluation/most_confused.py
 evaluation/ledger.py
 evaluation/calibration.py
+evaluation/paired.py
+evaluation/repeated.py
 evaluation/precision_recall.py
 evaluation/multi_label.py
 evaluation/evaluation.py
@@ -135,6 +137,7 @@ runs/warm_start.py
 runs/initial.py
 runs/session.py
 runs/fit.py
+runs/repeat.py
 prediction.py
 comparison.py
 pad/__init__.py
@@ -197,6 +200,7 @@ cli/predict.py
 cli/explain.py
 cli/labels.py
 cli/compare.py
+cli/repeat.py
 cli/datasets.py
 cli/samples.py
 cli/models.py

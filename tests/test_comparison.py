@@ -39,7 +39,10 @@ def test_two_runs_are_compared_by_answers_layers_and_channels(
     assert sorted(pair.second for pair in found.pairs["conv1"]) == list(range(16))
     assert 0 < found.mean_correlation("conv1") <= 1
     made = page(found, first, second)
-    assert made.count('class="tile"') == min(60, len(found.disagreements))
+    for right in ("first", "second", "neither"):
+        number = sum(found.right_on(each) == right for each in found.disagreements)
+        part = made.partition(f'id="right-{right}"')[2].partition("<h4")[0]
+        assert part.count('class="tile"') == min(24, number)
     assert "arXiv:2210.16156" in made
     assert "<script" not in made
 
@@ -49,6 +52,25 @@ def test_what_each_alone_predicts_correctly_is_what_is_left_of_both(found: Compa
     assert right.both + right.only_first == right.first
     assert right.both + right.only_second == right.second
     assert right.first <= len(found.dataset)
+
+
+def test_the_verdict_rests_on_the_pictures_that_one_alone_predicts_correctly(found: Comparison) -> None:
+    of = [found.right_on(each) for each in found.disagreements]
+    assert (of.count("first"), of.count("second")) == (found.right.only_first, found.right.only_second)
+    assert found.difference.difference == pytest.approx(
+        (found.right.second - found.right.first) / len(found.dataset)
+    )
+    assert found.verdict == found.difference.verdict(("a", "b"))
+    assert "these two networks" in found.scope
+
+
+def test_pictures_in_groups_are_said_not_to_be_independent(place: Path, digits: Splits) -> None:
+    first, second = classifiers(place)
+    groups = {source: f"hand {n % 7}" for n, source in enumerate(digits.test.sources)}
+    found = compare(first, second, digits.test, groups=groups)
+    assert found.groups == found.to_json()["groups"] == 7
+    assert "These come in 7 groups" in found.scope
+    assert found.scope in page(found, first, second)
 
 
 def test_every_disagreement_has_both_answers(place: Path, digits: Splits, found: Comparison) -> None:
@@ -113,6 +135,9 @@ def test_every_figure_is_a_plain_value() -> None:
     facts = json.loads(json.dumps(found.to_json()))
     assert facts["runs"] == ["old", "new"]
     assert facts["pictures"] == 40
+    assert facts["difference"]["accuracy"] == pytest.approx(1 / 40)
+    assert facts["difference"]["p_value"] == 1
+    assert facts["difference"]["shown"] is False
     assert facts["right"] == {"first": 30, "second": 31, "both": 28, "only_first": 2, "only_second": 3}
     assert facts["disagreements"] == [
         {"index": 3, "first": "bar", "second": "box", "first_confidence": 0.9, "second_confidence": 0.8,

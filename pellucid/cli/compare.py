@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pellucid.cli import completion
-from pellucid.cli.options import AsJson, DataDir, Language, Quiet, requested_language
+from pellucid.cli.options import AsJson, DataDir, Language, Quiet, choice, requested_language
 from pellucid.cli.output import Output
-from pellucid.formatting import percent
+from pellucid.errors import CheckFailed, UsageError
+from pellucid.formatting import percent, points
 
 if TYPE_CHECKING:
     from pellucid.comparison import Comparison
@@ -20,6 +21,7 @@ EXAMPLES = """\
 Examples:
   pellucid compare runs/digits-tutorial-1 runs/digits-tutorial-2
   pellucid compare runs/digits-tutorial-1 runs/latest --out both.html
+  pellucid compare runs/before runs/after --fail-if worse
 """
 
 
@@ -32,14 +34,20 @@ def compare(
     ],
     *,
     out: Annotated[Path, typer.Option(metavar="FILE", help="The page to write.")] = Path("compare.html"),
+    fail_if: Annotated[
+        str | None,
+        choice("worse", "Exit with 3 if the second run is less accurate than the first beyond chance."),
+    ] = None,
     lang: Language = None,
     data_dir: DataDir = None,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two runs: how similar their layers are, and the pictures on which they disagree."""
+    """Compare two runs: which is better, as far as the test pictures show, and on which they disagree."""
     from pellucid.report.compare_page import compare as compare_runs
 
+    if fail_if not in (None, "worse"):
+        raise UsageError(f"Unknown --fail-if '{fail_if}'. Known: worse.")
     output, language = Output(quiet, as_json), requested_language(lang)
     same = shlex.join(["pellucid", "compare", str(first_folder), str(second_folder)])
     with output.stage("Comparing", again=same):
@@ -47,10 +55,19 @@ def compare(
     output.object({**comparison.to_json(), "path": str(out)})
     _print(comparison, output)
     output.line(f"Page: {out}")
+    difference = comparison.difference
+    if fail_if and difference.shown and difference.difference < 0:
+        high = points(-difference.interval[1], count=difference.count)
+        raise CheckFailed(
+            f"'{second_folder}' is worse than '{first_folder}' by {high} points of accuracy at least, the "
+            "bound of the 95 % interval."
+        )
 
 
 def _print(comparison: "Comparison", output: Output) -> None:
     test = comparison.dataset
+    output.line(comparison.verdict)
+    output.line(comparison.scope)
     output.line(comparison.sentence)
     for each in comparison.disagreements[:DISAGREEMENTS_SHOWN]:
         label, source = comparison.label(each), test.sources[each.index]

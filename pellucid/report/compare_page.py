@@ -26,7 +26,7 @@ from pellucid.report.templates import environment_of_pages
 from pellucid.runs.run import Run
 
 MAX_PAIRS = 16  # of channels shown per layer
-MAX_DISAGREEMENTS = 60  # pictures shown
+MAX_TILES = 24  # pictures shown on which only one is right, or neither
 MAX_ATLAS_CHARACTERS = 600_000  # of their data URL
 
 
@@ -38,6 +38,18 @@ class DisagreementTile:
     label: str
     source: str
     disagreement: Disagreement
+
+
+@dataclass(frozen=True)
+class DisagreementGroup:
+    """The pictures that only the one network predicts correctly, or neither: how many, and some of them.
+
+    right  "first", "second" or "neither"
+    """
+
+    right: str
+    count: int
+    tiles: list[DisagreementTile]
 
 
 @dataclass(frozen=True)
@@ -75,19 +87,21 @@ class ComparePage:
 
     count          number of test pictures predicted
     compared       number of them that the layers were compared on
-    different      number of pictures on which the two disagree
+    verdict, scope which of the two is better, and what that holds for
+    disagreements  pictures on which the two disagree, by which of them is right
     rows, columns  layers of the first and of the second network
     """
 
     language: str
     names: tuple[str, str]
+    verdict: str
+    scope: str
     sentence: str
     count: int
     right: Right
-    different: int
     atlas: Atlas
     zoom: int
-    tiles: list[DisagreementTile]
+    disagreements: list[DisagreementGroup]
     heat: list[list[HeatCell]]
     rows: tuple[str, ...]
     columns: tuple[str, ...]
@@ -116,17 +130,19 @@ def compare(
     Raises UsageError when the two were trained on other data, or have other test pictures, or none.
     """
     runs = [run if isinstance(run, Run) else Run.open(run) for run in (first, second)]
-    test = _shared_test(runs[0], runs[1], data_dir)
+    test, groups = _shared_test(runs[0], runs[1], data_dir)
     short, long = ([run.folder.resolve().name for run in runs], [str(run.folder) for run in runs])
     one, other = short if short[0] != short[1] else long
-    comparison = compare_classifiers(runs[0].classifier, runs[1].classifier, test, names=(one, other))
+    comparison = compare_classifiers(
+        runs[0].classifier, runs[1].classifier, test, names=(one, other), groups=groups
+    )
     if path is not None:
         write_text(Path(path), page(comparison, runs[0].classifier, runs[1].classifier, language=language))
     return comparison
 
 
-def _shared_test(first: Run, second: Run, data_dir: str | Path | None) -> Dataset:
-    """The test pictures of both runs, from which neither learned."""
+def _shared_test(first: Run, second: Run, data_dir: str | Path | None) -> tuple[Dataset, Mapping[str, str]]:
+    """The test pictures of both runs, from which neither learned, and the group of each that has one."""
     if first.origin.data != second.origin.data:
         raise UsageError(
             f"'{second.folder}' was trained on '{second.origin.data}', '{first.folder}' on "
@@ -138,37 +154,36 @@ def _shared_test(first: Run, second: Run, data_dir: str | Path | None) -> Datase
                 f"'{run.folder}' was judged by folds and learned from all pictures: none is left to compare "
                 "it on. Expected runs with a test part."
             )
-    test, other = (run.splits(data_dir).test for run in (first, second))
-    if test.fingerprint != other.fingerprint:
+    ours, theirs = (run.splits(data_dir) for run in (first, second))
+    if ours.test.fingerprint != theirs.test.fingerprint:
         raise UsageError(
-            f"'{first.folder}' and '{second.folder}' have other test pictures: one may have learned from the "
-            "other's. Train both with the same seed for the split."
+            f"'{first.folder}' and '{second.folder}' have other test pictures ({len(ours.test):,} and "
+            f"{len(theirs.test):,}): one may have learned from the other's. Expected runs whose pictures "
+            "were read in the same size and split in the same way; the seed does not matter."
         )
-    return test
+    return ours.test, ours.origin.groups
 
 
 def page(comparison: Comparison, first: Classifier, second: Classifier, *, language: str = "en") -> str:
     """The comparison as one HTML page that needs nothing else."""
     with use_language(language):
-        dataset, shown = comparison.dataset, comparison.disagreements[:MAX_DISAGREEMENTS]
+        dataset = comparison.dataset
+        grouped = {right: _on_which(comparison, right) for right in ("first", "second", "neither")}
+        shown = [each for group in grouped.values() for each in group[:MAX_TILES]]
         indices = [each.index for each in shown] or [0]
         atlas = images.fitted_atlas(dataset.images[indices], budget=MAX_ATLAS_CHARACTERS)
         similarity = comparison.similarity
         made = ComparePage(
             language=language,
             names=comparison.names,
+            verdict=comparison.verdict,
+            scope=comparison.scope,
             sentence=comparison.sentence,
             count=len(dataset),
             right=comparison.right,
-            different=len(comparison.disagreements),
             atlas=atlas,
             zoom=zoom(atlas, 84),
-            tiles=[
-                DisagreementTile(
-                    atlas.cell(number), comparison.label(each), dataset.sources[each.index], each
-                )
-                for number, each in enumerate(shown[: atlas.count])
-            ],
+            disagreements=_groups(comparison, grouped, atlas),
             heat=heat_cells(similarity),
             rows=similarity.rows,
             columns=similarity.columns,
@@ -179,6 +194,28 @@ def page(comparison: Comparison, first: Classifier, second: Classifier, *, langu
             style=Markup(asset("shared/page.css") + asset("shared/why.css")),
         )
         return environment_of_pages().get_template("report/compare.html").render(page=made)
+
+
+def _on_which(comparison: Comparison, right: str) -> list[Disagreement]:
+    """The disagreements in which the `right` one is right: "first", "second" or "neither"."""
+    return [each for each in comparison.disagreements if comparison.right_on(each) == right]
+
+
+def _groups(
+    comparison: Comparison, grouped: Mapping[str, list[Disagreement]], atlas: Atlas
+) -> list[DisagreementGroup]:
+    """Those groups that have pictures, with as many tiles as the atlas holds."""
+    groups, number = [], 0
+    for right, found in grouped.items():
+        tiles = []
+        for each in found[:MAX_TILES]:
+            if number < atlas.count:
+                label, source = comparison.label(each), comparison.dataset.sources[each.index]
+                tiles.append(DisagreementTile(atlas.cell(number), label, source, each))
+            number += 1
+        if found:
+            groups.append(DisagreementGroup(right, len(found), tiles))
+    return groups
 
 
 def heat_cells(similarity: LayerSimilarity) -> list[list[HeatCell]]:

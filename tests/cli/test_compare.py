@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.comparison import Right
 from pellucid.report.compare_page import compare
 from tests.asking import Ran
 
@@ -13,8 +14,8 @@ def test_what_is_printed_is_what_the_library_finds(place: Path, ran: Ran) -> Non
     done = ran("compare", "one", "two")
     found = compare(place / "one", place / "two")
     lines = done.stdout.splitlines()
-    assert lines[0] == found.sentence
-    assert lines[1:11] == [
+    assert lines[:3] == [found.verdict, found.scope, found.sentence]
+    assert lines[3:13] == [
         f"  {found.dataset.sources[each.index]}: '{each.first}' ({each.first_confidence * 100:.1f} %) and "
         f"'{each.second}' ({each.second_confidence * 100:.1f} %); it is '{found.label(each)}'"
         for each in found.disagreements[:10]
@@ -55,3 +56,20 @@ def test_what_cannot_be_compared_is_said_with_exit_2(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (place / "refused.html").exists()
+
+
+def test_a_run_that_is_worse_beyond_chance_fails_the_check(
+    place: Path, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--fail-if", "worse", "--out", "gate.html")
+    right = compare(place / "one", place / "two").right
+    assert min(right.only_first, right.only_second) > 0
+    for only_first, only_second, code in ((30, 5, 3), (5, 30, 0), (8, 5, 0)):
+        monkeypatch.setattr(
+            "pellucid.comparison.Right", lambda a=only_first, b=only_second, **_: Right(300, 300, 290, a, b)
+        )
+        done = ran("compare", "one", "two", *words)
+        assert done.returncode == code, done.stderr
+        assert "Page: gate.html" in done.stdout
+        assert ("'two' is worse than 'one' by" in done.stderr) == (code == 3)
+    assert ran("compare", "one", "two", "--fail-if", "better").returncode == 2
