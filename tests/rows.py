@@ -114,7 +114,6 @@ explanation/counterfactual.py
 explanation/neighbours.py
 explanation/probes.py
 explanation/causes.py
-explanation/layer_stats.py
 explanation/trace.py
 explanation/layer_stats.py
 explanation/layer_names.py

@@ -35,6 +35,8 @@ GIVEN = [
     ["explain", "one", "DATA/test/dark/000.png", "DATA/test/bright/001.png", "--neighbours", "3"],
     ["explain", "one", "DATA/test/dark/000.png", "--out", "explained.html", "--change"],
     ["compare", "one", "two"],
+    ["labels", "one"],
+    ["repeat", "DATA", "--seeds", "2", "--out", "seeds", "--epochs", "1", "--model", "tutorial", "--quiet"],
     ["report", "one", "--quiet"],
     ["export", "one"],
     ["live", "one", "two", "--no-open", "--port", "PORT"],

@@ -262,7 +262,7 @@ class Output:
         if isinstance(evaluation, MultiLabelEvaluation):
             self._labels(evaluation)
         else:
-            self.line(evaluation.calibration.sentence)
+            self.line((clean or evaluation).calibration.sentence)
 
     def scores(self, evaluation: "AnyEvaluation") -> None:
         """Every score with its 95 % interval; class by class, where each picture has one."""

@@ -16,7 +16,7 @@ from pellucid.data.audit.near_duplicates import COPIES, FRACTION, LIMIT, thumbna
 from pellucid.data.dataset import Dataset, Splits
 from pellucid.evaluation import EVALUATION
 from pellucid.evaluation.evaluation import Evaluation
-from pellucid.evaluation.label_errors import HELD_OUT, judged_by_probabilities
+from pellucid.evaluation.label_errors import HELD_OUT, TOO_WEAK, judged_by_probabilities
 from pellucid.explanation.neighbours import NOVELTY_NEIGHBOURS, index_sample, novelty
 from pellucid.files import read_object, write_csv, write_json
 from pellucid.models import PretrainedNetwork
@@ -93,13 +93,15 @@ class MistakeCauses:
 
     examined  one for each mistake that was examined
     mistakes  how many there are in all
-    skipped   the names of rules that could not be tried: of folds, whose networks are gone
+    gone      the names of rules that could not be tried as they need the networks that judged: of folds
+    too_weak  whether labels were not suspected, as the network is right too rarely to doubt them
     """
 
     evaluation: Evaluation
     examined: tuple[MistakeCause, ...]
     mistakes: int
-    skipped: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    too_weak: bool = False
 
     def __repr__(self) -> str:
         found = ", ".join(f"{CAUSES[name].title} {count:,}" for name, count in self.counts.items() if count)
@@ -137,7 +139,7 @@ def causes_of_mistakes(
     validated   whether it did not learn from the validation pictures, which then say what distance is usual
 
     At most 2,000 mistakes are examined, of a pretrained network 200. Of folds, where the networks that judged
-    are gone, shifts and distances are not tried.
+    are gone, shifts and distances are not tried; where fewer than 70 % are right, labels are not suspected.
     """
     mistakes = evaluation.mistakes
     chosen = mistakes[: MOST_PRETRAINED if isinstance(classifier.network, PretrainedNetwork) else MOST]
@@ -153,10 +155,12 @@ def causes_of_mistakes(
 
     twins = _twins(splits.train, test, labels)
     put("twin", torch.tensor([bool(twin) for twin in twins], dtype=torch.bool))
-    judged = judged_by_probabilities(
-        "test", HELD_OUT, evaluation.sources, evaluation.labels, evaluation.probabilities
-    )
-    put("label", judged.suspect[chosen])
+    too_weak = evaluation.accuracy < TOO_WEAK
+    if not too_weak:
+        judged = judged_by_probabilities(
+            "test", HELD_OUT, evaluation.sources, evaluation.labels, evaluation.probabilities
+        )
+        put("label", judged.suspect[chosen])
     second = probabilities.topk(2, dim=1).indices[:, 1] == labels
     put("border", second & (evaluation.label_probability[chosen] >= CLOSE * evaluation.confidence[chosen]))
     if not by_folds:
@@ -169,7 +173,7 @@ def causes_of_mistakes(
         MistakeCause(index, causes[index], twin if causes[index] == "twin" else "")
         for index, twin in zip(chosen.tolist(), twins, strict=True)
     )
-    return MistakeCauses(evaluation, found, len(mistakes), ("unlike", "shift") if by_folds else ())
+    return MistakeCauses(evaluation, found, len(mistakes), ("unlike", "shift") if by_folds else (), too_weak)
 
 
 def _twins(train: Dataset, test: Dataset, labels: Tensor) -> list[str]:

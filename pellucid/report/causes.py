@@ -32,7 +32,8 @@ class CausesSection:
     """The causes of the mistakes, in the order in which the rules are tried.
 
     examined  how many of the `mistakes` were, the worst first
-    skipped   titles of the rules that could not be tried
+    gone      titles of the rules that could not be tried, as the networks that judged the folds are gone
+    too_weak  whether labels were not suspected, as the network is right too rarely to doubt them
     """
 
     atlases: Mapping[str, Atlas]
@@ -41,7 +42,8 @@ class CausesSection:
     mistakes: int
     examined: int
     rows: list[CauseRow]
-    skipped: list[str]
+    gone: list[str]
+    too_weak: bool
 
 
 def gather(context: ReportContext) -> CausesSection:
@@ -49,7 +51,7 @@ def gather(context: ReportContext) -> CausesSection:
     found, pictures = context.causes, context.pictures
     rows = []
     for name, cause in CAUSES.items():
-        if name in found.skipped:
+        if name in found.gone or (name == "label" and found.too_weak):
             continue
         indices = [each.index for each in found.examined if each.cause == name]
         shown = [index for index in indices if index in pictures.positions][:PICTURES_PER_CAUSE]
@@ -71,5 +73,6 @@ def gather(context: ReportContext) -> CausesSection:
         mistakes=found.mistakes,
         examined=len(found.examined),
         rows=rows,
-        skipped=[translate(CAUSES[name].title) for name in found.skipped],
+        gone=[translate(CAUSES[name].title) for name in found.gone],
+        too_weak=found.too_weak,
     )

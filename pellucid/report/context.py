@@ -88,23 +88,41 @@ class JudgedPicture:
 
 @dataclass(frozen=True, eq=False)
 class ReportContext:
-    """The run, its pictures and its evaluation, with what several sections compute from them."""
+    """The run, its pictures and its evaluation, with what several sections compute from them.
+
+    all_splits       the run's pictures
+    full_evaluation  of all of its test pictures
+    """
 
     run: Run
-    splits: Splits
-    evaluation: AnyEvaluation
+    all_splits: Splits
+    full_evaluation: AnyEvaluation
     language: str = "en"
 
     @cached_property
     def basis(self) -> Basis:
         """What the score rests on."""
-        return self.run.basis(None if self.run.recipe.folds else self.splits.test)
+        return self.run.basis(None if self.run.recipe.folds else self.all_splits.test)
 
     @cached_property
     def judged(self) -> AnyEvaluation:
         """The evaluation that the score at the top is of: without copies of pictures that were learned from,
         or of all where no picture would be left."""
-        return self.basis.clean(self.evaluation) or self.evaluation
+        return self.basis.clean(self.full_evaluation) or self.full_evaluation
+
+    @cached_property
+    def evaluation(self) -> AnyEvaluation:
+        """The one that sections show: that of the score at the top; of a run by folds, whose test pictures
+        are its training pictures, of all."""
+        return self.full_evaluation if self.run.recipe.folds else self.judged
+
+    @cached_property
+    def splits(self) -> Splits:
+        """The pictures that sections show: without test pictures that `evaluation` leaves out."""
+        every = self.all_splits
+        if self.evaluation is self.full_evaluation:
+            return every
+        return Splits(every.train, every.validation, self.basis.clean_part(every.test), every.origin)
 
     @property
     def one_class(self) -> Evaluation:

@@ -137,7 +137,7 @@ class DataSection:
 
 def gather(context: ReportContext) -> DataSection:
     """What the pictures are, how many of each class, and some of each."""
-    splits, run = context.splits, context.run
+    splits, run = context.all_splits, context.run
     train = splits.train
     basis = context.basis
     parts = {"train": train} if run.recipe.folds else dict(splits.items())
@@ -145,7 +145,7 @@ def gather(context: ReportContext) -> DataSection:
         parts, samples=PICTURES_PER_CLASS, budget=MAX_SHEET_CHARACTERS, small_width=32
     )
     first = (index for label in range(len(train.classes)) for index in evenly_chosen(train, label, 1))
-    clean = basis.clean(context.evaluation)
+    clean = basis.clean(context.full_evaluation)
     copies, pairs = _pairs(parts, basis.near_leaking)
     return DataSection(
         atlases={"sheet": atlas, **({"copies": copies} if copies else {})},

@@ -76,8 +76,8 @@ WAYS = {
 
 def gather(context: ReportContext) -> LabelErrorsSection:
     """Judge the labels, and show the suspects."""
-    found = context.run.label_errors(context.splits)
-    datasets = dict(context.splits.items())
+    found = context.run.label_errors(context.all_splits)
+    datasets = dict(context.all_splits.items())
     shown: dict[str, list[Suspect]] = {part.part: [] for part in found.parts}
     for each in found.suspects:
         if len(shown[each.part]) < SHOWN:
@@ -110,7 +110,7 @@ def gather(context: ReportContext) -> LabelErrorsSection:
         accuracy=percent(found.accuracy) if found.too_weak and found.accuracy is not None else "",
         parts=parts,
         unjudged=list(found.unjudged),
-        command=f"pellucid labels {shlex.quote(str(context.run.folder))}",
+        command=f"pellucid labels {shlex.quote(context.run.folder.resolve().name)}",
         remark=atlas.remark if images else "",
     )
 

@@ -368,7 +368,7 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
     if isinstance(confused, mistakes.MistakesSection):
         ids = {(pair.label, pair.prediction): pair.id for pair in confused.confusion_pictures}
     silent = inside.silent if isinstance(inside, layers.LayersSection) else layers.SilentChannels(0, [], 0)
-    every = context.evaluation
+    every = context.full_evaluation
     corrections = "" if evaluation.fold_scores else context.splits.origin.test_corrections
     verdict = Verdict(
         accuracy=percent(evaluation.accuracy, count=evaluation.count),

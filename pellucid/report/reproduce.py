@@ -90,7 +90,7 @@ def gather(context: ReportContext) -> ReproduceSection:
         machine=facts.get("machine", {}),
         versions=facts.get("versions", {}),
         recipe=run.recipe.to_json(),
-        fingerprints={name: part.fingerprint for name, part in context.splits.items()},
+        fingerprints={name: part.fingerprint for name, part in context.all_splits.items()},
         weights=read_json(run.folder / "model.json")["sha256"],
         judged=ordinal(context.basis.number) if context.basis.number else "",
         folds=run.recipe.folds,

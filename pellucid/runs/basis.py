@@ -60,6 +60,11 @@ class Basis:
         """The evaluation without copies: itself where there are none; None when no picture is left."""
         return evaluation.without(self.copies) if self.copies else evaluation
 
+    def clean_part(self, test_set: Dataset) -> Dataset:
+        """The test pictures without copies, in their order."""
+        copies = set(self.copies)
+        return test_set.subset([k for k, source in enumerate(test_set.sources) if source not in copies])
+
     @property
     def sentences(self) -> list[Message]:
         """All of it, a sentence each; none where there is nothing to be said."""

@@ -404,8 +404,8 @@ class Run:
         return evaluation
 
     def causes(self, splits: Splits | None = None) -> MistakeCauses:
-        """What may lie behind each mistake on the test pictures, by rules that are stated in CAUSES; counts
-        are added to evaluation.json, and causes.csv has each mistake.
+        """What may lie behind each mistake on the test pictures, copies left out, by rules that are stated in
+        CAUSES; counts are added to evaluation.json, and causes.csv has each mistake.
 
         splits  the run's pictures; loaded again when omitted
 
@@ -417,8 +417,13 @@ class Run:
                 f"'{self.folder}' has no mistakes to explain: it is not evaluated yet, or its pictures can "
                 "have several labels. Expected an evaluated run of pictures of one class each."
             )
-        validated = self.all_pictures is None
-        causes = causes_of_mistakes(self.classifier, splits or self.splits(), evaluation, validated=validated)
+        splits, validated = splits or self.splits(), self.all_pictures is None
+        if not self.recipe.folds:
+            basis = self.basis(splits.test)
+            if basis.copies and (clean := evaluation.without(basis.copies)) is not None:
+                evaluation, test = clean, basis.clean_part(splits.test)
+                splits = Splits(splits.train, splits.validation, test, splits.origin)
+        causes = causes_of_mistakes(self.classifier, splits, evaluation, validated=validated)
         causes.save(self.folder)
         return causes
 

@@ -21,7 +21,7 @@ from tests.toys import economical
 pytestmark = pytest.mark.browser
 HEIGHT, WIDTH = 16, 28
 TRAIN = (
-    "--epochs", "6", "--batch-size", "16", "--threads", "1", "--precision", "float32", "--model", "tutorial",
+    "--epochs", "12", "--batch-size", "16", "--threads", "1", "--precision", "float32", "--model", "tutorial",
     "--recipe", "course", "--size", f"{HEIGHT}x{WIDTH}", "--fit", "pad",
 )  # fmt: skip
 

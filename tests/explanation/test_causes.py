@@ -87,7 +87,7 @@ def test_each_cause_is_found_where_it_was_planted() -> None:
     assert [each.index for each in found.examined] == evaluation.mistakes.tolist()  # the worst first
     assert {each.twin for each in found.examined} == {"train/1", ""}
     assert found.counts == dict.fromkeys(CAUSES, 1)
-    assert (found.mistakes, found.skipped) == (6, ())
+    assert (found.mistakes, found.gone) == (6, ())
     assert repr(found).startswith("MistakeCauses(6 of 6 mistakes examined: twin in training")
 
 
@@ -103,7 +103,7 @@ def test_of_folds_neither_shifts_nor_distances_are_tried_and_a_picture_is_not_it
     splits, evaluation = planted()
     whole = Splits(splits.test, splits.test.subset([]), splits.test)
     found = causes_of_mistakes(CLASSIFIER, whole, evaluation)
-    assert found.skipped == ("unlike", "shift")
+    assert found.gone == ("unlike", "shift")
     assert by_source(found) == {
         "wrong/twin": "label", "wrong/label": "label", "wrong/unlike": "plain", "wrong/border": "border",
         "wrong/shift": "plain", "wrong/plain": "plain",

@@ -59,7 +59,7 @@ def test_of_more_classes_than_a_matrix_shows_none_are_kept(some: ReportContext) 
     names = tuple(f"class {n}" for n in range(31))
     rows = torch.eye(31)[:8]
     many = Evaluation(rows, torch.arange(8), names, some.evaluation.sources)
-    assert replace(some, evaluation=many).correct_by_class == {}
+    assert replace(some, full_evaluation=many).correct_by_class == {}
 
 
 def test_every_picture_of_the_page_is_in_its_cell_as_it_was(some: ReportContext) -> None:
@@ -87,7 +87,7 @@ def test_an_evaluation_of_other_pictures_is_refused(some: ReportContext) -> None
     others = [f"other/{n}" for n in range(8)]
     wrong = Evaluation(evaluation.probabilities, evaluation.labels, evaluation.classes, others)
     with pytest.raises(PellucidError, match="of other pictures than the test set holds"):
-        _ = replace(some, evaluation=wrong).pictures
+        _ = replace(some, full_evaluation=wrong).pictures
 
 
 def test_a_picture_is_described_by_its_label_its_prediction_and_what_was_left(some: ReportContext) -> None:

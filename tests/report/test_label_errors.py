@@ -46,7 +46,7 @@ def test_each_suspect_is_beside_its_picture(suspected: ReportContext) -> None:
             assert np.abs(pixels.astype(int) - dataset.images[place, 0].numpy()).max() <= 8, number
     answer, body = drawn("label_errors", record)
     assert "They are suspects, not verdicts" in answer
-    assert f"pellucid labels {suspected.run.folder}" in body
+    assert f"pellucid labels {suspected.run.folder.name}" in body
     assert "A part was not judged." in body
 
 

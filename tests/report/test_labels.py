@@ -27,7 +27,8 @@ def several(context: ReportContext) -> ReportContext:
     evaluation = MultiLabelEvaluation(
         chances, test.labels, LABELS, list(test.sources), SeveralLabels((0.5,) * 4)
     )
-    return replace(context, splits=Splits(test, test, test, context.splits.origin), evaluation=evaluation)
+    splits = Splits(test, test, test, context.splits.origin)
+    return replace(context, all_splits=splits, full_evaluation=evaluation)
 
 
 def test_each_mistake_is_counted_with_its_label_and_opens_its_picture(several: ReportContext) -> None:

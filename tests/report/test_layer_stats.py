@@ -2,7 +2,9 @@
 
 import csv
 import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,13 +26,15 @@ def found(context: ReportContext) -> layer_stats.LayerStatsSection:
 
 
 def test_layer_statistics_have_every_layer_and_a_run_without_diagnostics_says_so(
-    context: ReportContext, found: layer_stats.LayerStatsSection
+    context: ReportContext, found: layer_stats.LayerStatsSection, tmp_path: Path
 ) -> None:
     assert [layer.name for layer in found.layers][:2] == ["conv1", "pool1"]
     assert len(found.charts) == 2
     assert all("<svg" in chart and "conv1" in chart for chart in found.charts)
     assert found.parameters == sum(w.numel() for w in context.run.classifier.network.parameters())
-    old = replace(context, run=replace(context.run, folder=context.run.folder / "elsewhere"))
+    folder = Path(shutil.copytree(context.run.folder, tmp_path / "old"))
+    (folder / "diagnostics.csv").unlink()
+    old = replace(context, run=replace(context.run, folder=folder))
     section = layer_stats.gather(old)
     assert section.charts == []
     assert "This run recorded no diagnostics." in drawn("layer_stats", section)[1]

@@ -97,7 +97,7 @@ def test_each_tile_is_the_training_picture_it_names(
 def test_without_validation_pictures_the_training_pictures_are_the_measure(context: ReportContext) -> None:
     splits = context.splits
     nothing = Splits(splits.train, splits.validation[:0], splits.test, splits.origin)
-    alone = replace(context, splits=nothing)
+    alone = replace(context, all_splits=nothing)
     section = neighbours.gather(alone)
     assert not section.held_out
     _, body = drawn("neighbours", section)

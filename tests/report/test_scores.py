@@ -35,7 +35,7 @@ def test_groups_are_counted_and_too_few_are_said(context: ReportContext) -> None
     evaluation = context.one_class
     for number, words in ((12, "over 12 groups"), (4, "too few groups: 4, so no interval")):
         grouped = replace(evaluation, groups=torch.arange(evaluation.count) % number)
-        page = report.render(replace(context, evaluation=grouped))
+        page = report.render(replace(context, full_evaluation=grouped))
         text = " ".join(Elements(page).text.split())
         assert words in text
         assert ("95 % interval" in text.split("Draw")[0]) == (number == 12)
@@ -59,6 +59,6 @@ def test_no_pair_is_called_the_most_confused_where_any_could_be(context: ReportC
     assert len(even.confusions) == number * (number - 1)
     assert even.most_confused == []
     assert even.verdict.endswith("%.")
-    page = report.render(replace(context, evaluation=even))
+    page = report.render(replace(context, full_evaluation=even))
     assert "most confused" not in page
     assert "most often" not in page
