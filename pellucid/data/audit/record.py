@@ -150,7 +150,7 @@ def record_of_folds(whole: Dataset, origin: Origin, folds: Tensor) -> AuditRecor
 
 
 def _is_ungrouped(origin: Origin) -> bool:
-    return origin.found > 0 and not origin.choices.group_by
+    return bool(origin.location) and not origin.choices.group_by
 
 
 def _across(finding: Finding, folds: Tensor) -> list[tuple[tuple[PictureReference, ...], float]]:

@@ -72,8 +72,9 @@ def test_of_folds_near_copies_count_where_they_are_in_different_folds(splits: Sp
 def test_own_pictures_without_groups_are_known_as_that(splits: Splits) -> None:
     for origin, ungrouped in (
         (Origin(), False),
-        (Origin(found=COUNT), True),
-        (Origin(found=COUNT, choices=Choices(group_by="person")), False),
+        (Origin("mnist", found=COUNT), False),  # known by name
+        (Origin(found=COUNT, location="photos"), True),
+        (Origin(found=COUNT, location="photos", choices=Choices(group_by="person")), False),
     ):
         part = replace(splits, origin=origin)
         assert record_of(audit(part), part).ungrouped is ungrouped
