@@ -77,11 +77,14 @@ class LabelScore:
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions of like confidence: the mean confidence, the accuracy, how many there are."""
+    """Predictions of like confidence: the mean confidence, the accuracy, how many there are, from which
+    confidence to which."""
 
     confidence: float
     accuracy: float
     count: int
+    low: float
+    high: float
 
 
 def likeliest(probabilities: Tensor, classes: Sequence[str], number: int) -> list[tuple[str, float]]:
@@ -111,7 +114,13 @@ def bins_of_equal_number(confidence: Tensor, right: Tensor, number: int) -> list
     _, group, sizes = torch.unique(confidence, return_inverse=True, return_counts=True)
     right = (torch.bincount(group, weights=right.double(), minlength=len(sizes)) / sizes)[group]
     return [
-        Bin(float(confidence[part].double().mean()), float(right[part].mean()), len(part))
+        Bin(
+            float(confidence[part].double().mean()),
+            float(right[part].mean()),
+            len(part),
+            float(confidence[part].min()),
+            float(confidence[part].max()),
+        )
         for part in order.tensor_split(min(number, len(order)))
     ]
 

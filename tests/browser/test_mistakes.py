@@ -69,7 +69,8 @@ def test_what_is_filtered_sorted_and_opened_is_in_the_address(
 
 
 @pytest.mark.parametrize(
-    "address", ["#m999999", "#mistakes;label=77;order=x;m=a", "#mistakes;source=%E0%A4%A"]
+    "address",
+    ["#m999999", "#mistakes;label=77;order=x;m=a", "#mistakes;source=%E0%A4%A", "#mistakes;from=x;to="],
 )
 def test_a_broken_address_shows_every_mistake(
     made: tuple[Path, Splits], watch: Callable[..., Any], address: str
@@ -78,6 +79,18 @@ def test_a_broken_address_shows_every_mistake(
     watched.page.goto(made[0].as_uri() + address, wait_until="load")
     assert len(ids(watched.page)) > 5
     assert watched.errors == []
+
+
+def test_a_figure_of_calibration_leads_to_the_mistakes_of_its_confidence(opened: Any) -> None:
+    figures = opened.locator("#calibration .numbers a")
+    assert figures.count() > 1
+    for number in range(figures.count()):
+        row = figures.nth(number).locator("xpath=ancestor::tr").inner_text().split("\t")
+        wrong = round(int(row[0]) * (1 - float(row[-1].removesuffix(" %")) / 100))
+        least = (figures.nth(number).get_attribute("href") or "").split(";")[1].removeprefix("from=")
+        figures.nth(number).click()
+        wait_for(opened, f"document.querySelector('#browse form').elements.from.value === '{least}'")
+        assert len(ids(opened)) == wrong
 
 
 def test_a_mistake_opens_large_and_leads_to_the_next(opened: Any) -> None:

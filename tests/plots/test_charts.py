@@ -33,7 +33,7 @@ def test_one_epoch_and_values_that_are_no_numbers_can_be_drawn() -> None:
 
 
 def test_every_group_of_answers_is_a_point() -> None:
-    chart = charts.reliability_chart([Bin(0.5, 0.4, 10), Bin(0.9, 1.0, 10)])
+    chart = charts.reliability_chart([Bin(0.5, 0.4, 10, 0.4, 0.6), Bin(0.9, 1.0, 10, 0.8, 1.0)])
     assert chart.count("<circle") == 2
     assert "10 predictions: confidence 50.0 %, accuracy 40.0 %" in chart
     ElementTree.fromstring(chart)

@@ -1,6 +1,7 @@
 """Confidence is laid beside accuracy, group by group, as scikit-learn groups them."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -26,10 +27,14 @@ def test_a_network_that_is_right_on_average_can_still_be_wrong_in_every_group(un
     assert section.calibration.accuracy == 0.75
     assert section.calibration.error == pytest.approx((0.4 + 0.3 + 0.8 + 0.1) / 4)
     assert section.loss == pytest.approx(-sum(map(math.log, (0.9, 0.2, 0.6, 0.7))) / 4)
-    expected = [Bin(0.6, 1.0, 1), Bin(0.7, 1.0, 1), Bin(0.8, 0.0, 1), Bin(0.9, 1.0, 1)]
+    expected = [Bin(0.6, 1.0, 1, 0.6, 0.6), Bin(0.7, 1.0, 1, 0.7, 0.7)]
+    expected += [Bin(0.8, 0.0, 1, 0.8, 0.8), Bin(0.9, 1.0, 1, 0.9, 0.9)]
     for group, wanted in zip(section.bins, expected, strict=True):
-        assert (group.accuracy, group.count) == (wanted.accuracy, wanted.count)
-        assert group.confidence == pytest.approx(wanted.confidence)
+        assert vars(group) == pytest.approx(vars(wanted))
+    body = str(rendered(uneven, "calibration").body)
+    assert re.findall('href="#mistakes;([^"]+)">([^<]+)', body) == [
+        ("from=0.8;to=0.8;order=confidence", "0.0 %")
+    ]
 
 
 def test_the_groups_are_those_of_scikit_learn(context: ReportContext) -> None:
@@ -55,7 +60,7 @@ def test_the_page_says_what_was_measured_and_draws_a_point_for_every_group(uneve
     )
     assert str(shown.body).count("<circle") == 4
     assert str(shown.body).count('class="band"') == str(shown.body).count('class="isotonic"') == 1
-    assert "<td>1</td><td>80.0 %</td><td>0.0 %</td>" in shown.body
+    assert re.search("<td>1</td><td>80.0 %</td><td><a [^>]+>0.0 %</a></td>", str(shown.body))
 
 
 def test_points_are_claimed_only_where_chance_does_not_make_them(context: ReportContext) -> None:

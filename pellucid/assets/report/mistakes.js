@@ -47,7 +47,7 @@ function testPictures(table) {
 
 /** The gallery of mistakes: what is filtered, sorted and focused is in the page's address. */
 class MistakeGallery {
-  static #filters = { label: "", prediction: "", source: "", order: "worst" };
+  static #filters = { label: "", prediction: "", source: "", from: "", to: "", order: "worst" };
 
   /** @type {MistakeTable} */
   #table = reportPage.readJson("listed");
@@ -94,8 +94,8 @@ class MistakeGallery {
   }
 
   /**
-   * What an address names: #m123, or #mistakes;label=4;prediction=9;order=confidence;source=a;m=123. It is
-   * checked like anything else that comes from outside.
+   * What an address names: #m123, or #mistakes;label=4;prediction=9;from=0.9;to=1;order=confidence;source=a;m=123.
+   * It is checked like anything else that comes from outside.
    * @param {string} address
    */
   open(address) {
@@ -178,9 +178,11 @@ class MistakeGallery {
     const table = this.#table;
     const { label, prediction, source } = this.#form.elements;
     const text = source.value.trim().toLowerCase();
+    const [least, most] = [Number(this.#control("from").value), Number(this.#control("to").value || 1)];
     this.#order = table.index.map((_, row) => row).filter((row) =>
       (label.value === "" || table.label[row] === Number(label.value)) &&
       (prediction.value === "" || table.prediction[row] === Number(prediction.value)) &&
+      table.confidence[row] >= least && table.confidence[row] <= most &&
       (this.#selected === null || this.#selected.has(table.index[row])) &&
       (text === "" || table.source[row].toLowerCase().includes(text)));
     const margin = (/** @type {number} */ row) => table.confidence[row] - table.label_probability[row];
