@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.data import load
 from pellucid.files import read_json
-from pellucid.runs.fit import resume
+from pellucid.runs.fit import fit, resume
 from pellucid.runs.run import Run
 from pellucid.runs.stopping import Stopped
 from pellucid.training.loop import Epoch, Step
+from tests.data.folders import shapes
 from tests.runs.toy_runs import EVENTS, SHORT, SPLITS, names_in, resumed, started
 from tests.toys import at, left
 
@@ -44,6 +46,22 @@ def test_a_run_stopped_again_and_again_equals_one_never_stopped(finished: Path, 
         assert caught.value.exit_code == 143
     resumed(folder)
     assert left(folder) == left(finished)
+
+
+def test_a_run_with_corrected_labels_goes_on_with_them(tmp_path: Path) -> None:
+    photos = shapes(tmp_path / "photos", count=40)
+    first = load(photos).train
+    splits = load(
+        photos,
+        exclude=[first.sources[0]],
+        relabel={first.sources[1]: "dark" if first.label_names[1] == "bright" else "bright"},
+    )
+    whole = fit(splits, SHORT, folder=tmp_path / "whole")
+    with pytest.raises(Stopped):
+        fit(splits, SHORT, folder=tmp_path / "cut", callbacks=[at(2, signal.SIGINT)])
+    resume(tmp_path / "cut")
+    assert left(tmp_path / "cut") == left(whole.folder)
+    assert (whole.folder / "excluded.csv").read_text("utf-8") == f"source\n{first.sources[0]}\n"
 
 
 def test_a_stopped_run_can_be_judged_and_then_gone_on_with(cut_off: Path, finished: Path) -> None:
