@@ -22,9 +22,9 @@ def load(
     return load_by(data, choices, data_dir=data_dir, preprocess=preprocess, progress=progress(is_known(data)))
 
 
-def splits_of(run: "Run", data_dir: Path | None) -> "Splits":
-    """The pictures of a run, loaded again, with progress on a terminal."""
-    return run.splits(data_dir, progress=progress(run.origin.known))
+def splits_of(run: "Run", data_dir: Path | None, *, other_test: bool = False) -> "Splits":
+    """The pictures of a run, loaded again, with progress on a terminal; `other_test` as of `Run.splits`."""
+    return run.splits(data_dir, other_test=other_test, progress=progress(run.origin.known))
 
 
 def progress(downloaded: bool) -> Progress | None:

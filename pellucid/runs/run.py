@@ -197,13 +197,15 @@ class Run:
         self,
         data_dir: str | Path | None = None,
         *,
+        other_test: bool = False,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> Splits:
         """The pictures of this run, loaded again. Of a run by folds all of them are both in `train` and in
         `test`: each was judged by a network that had not learned from it.
 
-        data_dir  the pictures' folder now, where your own were moved; or the folder of known data sets
-        progress  called with the name of a step, the count done and the total
+        data_dir    the pictures' folder now, where your own were moved; or the folder of known data sets
+        other_test  whether test pictures may be others than those that it was judged on
+        progress    called with the name of a step, the count done and the total
 
         Raises UsageError when they are not the pictures of the run, or came from memory.
         """
@@ -213,18 +215,19 @@ class Run:
             return everything(found) if self.recipe.folds else found
 
         try:
-            return self._check_unchanged(load_splits(self.origin))
+            return self._check_unchanged(load_splits(self.origin), other_test=other_test)
         except UsageError as first:
             # An update may split the same pictures differently; the run's own table decides then.
             if self.origin.known or not self.origin.data:
                 raise
             choices = replace(self.origin.choices, split_file=str(self.folder / SPLIT))
             try:
-                return self._check_unchanged(load_splits(replace(self.origin, choices=choices)))
+                found = load_splits(replace(self.origin, choices=choices))
+                return self._check_unchanged(found, other_test=other_test)
             except UsageError:
                 raise first from None
 
-    def _check_unchanged(self, splits: Splits) -> Splits:
+    def _check_unchanged(self, splits: Splits, *, other_test: bool) -> Splits:
         """`splits`. Raises UsageError when they are not the pictures of the run."""
         found = {"train": splits.train.fingerprint, "validation": splits.validation.fingerprint}
         if found != self.environment.get("fingerprints"):
@@ -232,7 +235,24 @@ class Run:
                 f"'{self.origin.data}' is no longer what '{self.folder}' was trained on: its fingerprint has "
                 "changed. Bring the pictures back as they were, or train again."
             )
+        if not other_test and not self.recipe.folds and not self.is_own_test(splits.test):
+            raise UsageError(
+                f"'{self.origin.data}' has other test pictures than '{self.folder}' was judged on"
+                f"{self._changed_in(splits.test)}. Bring them back as they were, or judge the run on those "
+                f"that are there now: pellucid evaluate {shlex.quote(str(self.folder))} --again"
+            )
         return splits
+
+    def _changed_in(self, test_set: Dataset) -> str:
+        """How many test pictures are not as they were judged, in words; "" where it never was."""
+        judged = {row for row in read_split(self.folder / SPLIT) if row[2] == "test"}
+        kept = len(judged.intersection(split_rows("test", test_set)))
+        return f": {len(judged) - kept:,} of {len(judged):,} are gone or changed" if judged else ""
+
+    def is_own_test(self, test_set: Dataset) -> bool:
+        """Whether these are the test pictures that the run was judged on, or that lay beside those that it
+        learned from; of a run that has had none yet, any are."""
+        return self._own_test() in ("", test_set.fingerprint)
 
     def plot(self) -> Any:
         """Loss and accuracy by epoch as a matplotlib figure."""
@@ -303,7 +323,7 @@ class Run:
         if test_set is None:
             test_set = self.splits().test
         evaluation = evaluate(self.classifier, test_set)
-        if self._own_test() not in ("", test_set.fingerprint):
+        if not self.is_own_test(test_set):
             return evaluation
         basis = self._basis_on(test_set)
         kept = [row for row in read_split(self.folder / SPLIT) if row[2] != "test"]

@@ -173,6 +173,26 @@ def test_pictures_that_have_changed_since_are_not_taken_for_the_same(run: Path, 
         (messy / source).write_bytes(content)
 
 
+def test_test_pictures_that_have_changed_since_are_refused_or_judged_without_a_trace(
+    run: Path, messy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = next(row["source"] for row in rows_of(run / SPLIT) if row["split"] == "test")
+    content, known = (messy / source).read_bytes(), (run / "evaluation.json").read_bytes()
+    other = next(row["source"] for row in rows_of(run / SPLIT) if row["split"] == "train")
+    (messy / source).write_bytes((messy / other).read_bytes())
+    try:
+        count = sum(row["split"] == "test" for row in rows_of(run / SPLIT))
+        with pytest.raises(UsageError, match=f"other test pictures than .* 1 of {count} are gone or changed"):
+            asked("report", run)
+        capsys.readouterr()
+        asked("evaluate", run, "--again")
+        assert "These are other test pictures than before" in capsys.readouterr().out
+    finally:
+        (messy / source).write_bytes(content)
+    assert (run / "evaluation.json").read_bytes() == known
+    asked("report", run, "--quiet")
+
+
 def test_a_recipe_and_a_split_replay_a_run(messy: Path, run: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     asked("train", messy, "--recipe", run / RECIPE, "--split", run / SPLIT, "--out", again, "--quiet")
