@@ -396,6 +396,13 @@ def evaluate(classifier: Classifier, dataset: Dataset) -> AnyEvaluation:
     set has no pictures, names a class the classifier does not know, or has one label per picture where the
     classifier gives several, or the other way round.
     """
+    found = judge(classifier, dataset)
+    number_judged(dataset.fingerprint, weights_digest(classifier.network))
+    return found
+
+
+def judge(classifier: Classifier, dataset: Dataset) -> AnyEvaluation:
+    """`evaluate` without a record: of parts of a test set, of pictures that were changed."""
     if not len(dataset):
         raise UsageError("No pictures to evaluate on. Expected at least one.")
     unknown = [name for name in dataset.classes if name not in classifier.classes]
@@ -412,7 +419,6 @@ def evaluate(classifier: Classifier, dataset: Dataset) -> AnyEvaluation:
             "Expected pictures labelled in the same way."
         )
     probabilities = classifier.predict(dataset.images)
-    number_judged(dataset.fingerprint, weights_digest(classifier.network))
     if isinstance(classifier.task, SeveralLabels):
         labels = torch.zeros(len(dataset), len(classifier.classes), dtype=torch.bool)
         labels[:, renumbered] = dataset.labels
