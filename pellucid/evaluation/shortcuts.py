@@ -37,8 +37,8 @@ THUMBNAIL = 8
 BINS = 16  # into which each of the features that tell most is cut
 BINNED = 8  # of them
 NEARLY = 0.5  # of what the network gains over chance
-MIN_GAIN = 0.1  # over chance, that the network is credited with
-MAX_FEATURES = 512  # of a cue, those that tell most
+MIN_GAIN = 0.5  # of what there is to gain over chance, that any network is credited with
+MAX_FEATURES = 256  # of a cue, those that tell most
 MAX_MULTIPLY_ADDS = 100_000_000_000  # of the network, on pictures of which a part is replaced
 
 Features = NDArray[np.float64]
@@ -164,7 +164,8 @@ def shortcuts(classifier: Classifier, splits: Splits, evaluation: Evaluation, *,
 
     Each cue has a logistic regression of its own, learned from training pictures. Mean colour, border and
     facts of the files are suspicious where the lower end of the 95 % interval is above chance and the
-    accuracy reaches half of what the network gains over chance; a thumbnail of 8x8 pixels may tell the class.
+    accuracy reaches half of what the network gains over chance, and a quarter of what there is to gain; a
+    thumbnail of 8x8 pixels may tell the class.
     `views` is the network itself, with all but the border, or the border, replaced by the mean picture.
 
     Raises UsageError for pictures with several labels.
@@ -192,7 +193,7 @@ def shortcuts(classifier: Classifier, splits: Splits, evaluation: Evaluation, *,
         hits = torch.from_numpy(_predicted(*features, taught.labels.numpy()) == labels.numpy())
         accuracy = share(hits)
         beyond = accuracy.interval is not None and accuracy.interval[0] > chance.value
-        gain = max(MIN_GAIN, network.value - chance.value)
+        gain = max(MIN_GAIN * (1 - chance.value), network.value - chance.value)
         nearly = accuracy.value >= chance.value + NEARLY * gain
         cues.append(Cue(name, int(hits.sum()), accuracy, name in WARNED and beyond and nearly, hits))
     return Shortcuts(
@@ -310,7 +311,7 @@ def _predicted(train: Features, test: Features, labels: NDArray[np.int64]) -> ND
     if not len(best):
         return np.full(len(test), np.bincount(labels).argmax())
     scale = explained[best] / (explained.max() * train[:, best].std(axis=0))
-    model = LogisticRegression(max_iter=200)
+    model = LogisticRegression(max_iter=100, tol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # near enough
         model.fit((train[:, best] - train[:, best].mean(axis=0)) * scale, labels)

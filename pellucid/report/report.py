@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from pellucid.assets import asset
 from pellucid.data.dataset import Splits
 from pellucid.data.folds import everything
+from pellucid.evaluation import EVALUATION
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, add_facts
 from pellucid.evaluation.metrics import Confusion
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
@@ -319,6 +320,8 @@ def write_report(
 
 def _add_to_evaluation(context: ReportContext) -> None:
     """evaluation.json holds what these sections found; what failed is left out: its section says so."""
+    if not (context.run.folder / EVALUATION).is_file():
+        return
     facts = {}
     for name in ("slices", "stress", "shortcuts"):
         if name not in SEVERAL_LABELS or not context.splits.test.multi_label:

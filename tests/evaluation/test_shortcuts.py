@@ -85,6 +85,7 @@ def test_brightness_and_files_that_tell_the_class_are_warned_of() -> None:
 def test_a_cue_far_below_the_network_is_told_but_not_warned_of() -> None:
     plain = noise(np.random.default_rng(4), 800)
     images = plain.images.clone()
+    assert tried(plain, accuracy=0.5).suspicious == []  # nor beside a network that knows nothing
     half = torch.rand(800, generator=torch.Generator().manual_seed(0)) < 0.35
     images[half, 0, 0, 5] = (plain.labels[half] * 255).to(torch.uint8)
     found = tried(Dataset(images, plain.labels, plain.classes, plain.sources), accuracy=1)

@@ -35,6 +35,7 @@ from pellucid.data.sources.listing import (
     split_of,
 )
 from pellucid.data.sources.table_labels import (
+    FLAGS,
     Labels,
     class_names,
     labels_of,
@@ -325,7 +326,7 @@ def _further_columns(columns: Columns, labels: Sequence[str]) -> dict[str, list[
             continue
         values = ["" if _is_missing(value) else str(value).strip() for value in given]
         different = set(values)
-        is_label = all(
+        is_label = different <= FLAGS and all(
             (column in names_in(label)) == (value in ("1", "1.0"))
             for value, label in zip(values, labels, strict=True)
         )
