@@ -85,6 +85,7 @@ evaluation/__init__.py
 evaluation/metrics.py
 evaluation/intervals.py
 evaluation/score_names.py
+evaluation/chance.py
 evaluation/gates.py
 evaluation/class_scores.py
 evaluation/most_confused.py
@@ -99,6 +100,9 @@ evaluation/held_out.py
 evaluation/selective.py
 evaluation/conformal.py
 evaluation/label_errors.py
+evaluation/slices.py
+evaluation/stress.py
+evaluation/shortcuts.py
 plots/__init__.py
 plots/images.py
 plots/charts.py
@@ -106,7 +110,6 @@ plots/figures.py
 explanation/__init__.py
 explanation/activations.py
 explanation/attribution.py
-explanation/chance.py
 explanation/channels.py
 explanation/explanation.py
 explanation/faithfulness.py
@@ -163,6 +166,9 @@ report/causes.py
 report/label_errors.py
 report/calibration.py
 report/refusing.py
+report/slices.py
+report/stress.py
+report/shortcuts.py
 report/layers.py
 report/faithfulness.py
 report/guess.py

@@ -274,6 +274,7 @@ class Origin:
     notes         messages about the layout, skipped files and defaults chosen
     headers       of the pictures that were read, where they are files
     groups        of pictures that stay on one side of a split: the source of each with the name of its group
+    columns       of a table that named the pictures, its further columns: the value of each source
     test_excluded, test_relabelled  how many test pictures the corrections left out or gave another label
     """
 
@@ -288,6 +289,7 @@ class Origin:
     notes: tuple[Message, ...] = ()
     headers: tuple[FileHeader, ...] = ()
     groups: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     test_excluded: int = 0
     test_relabelled: int = 0
 
@@ -325,7 +327,7 @@ class Origin:
         return " ".join(map(str, notes))
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values; headers and groups are left out."""
+        """As plain values; headers, groups and columns are left out."""
         return {
             "name": self.name,
             "location": self.location,

@@ -144,6 +144,7 @@ def read_own(
         ),
         headers=headers,
         groups=_groups(pictures, contents),
+        columns=_columns(pictures),
     )
     return OwnPictures(replace(splits, origin=origin), listing, packed)
 
@@ -269,6 +270,15 @@ def _groups(pictures: Sequence[Picture], contents: Sequence[Hashes]) -> dict[str
         for picture, root in zip(pictures, roots, strict=True)
         if shared[root] > 1
     }
+
+
+def _columns(pictures: Sequence[Picture]) -> dict[str, dict[str, str]]:
+    """What a table says of the pictures: of each further column the value of every source."""
+    columns: dict[str, dict[str, str]] = {}
+    for picture in pictures:
+        for column, value in picture.columns.items():
+            columns.setdefault(column, {})[picture.source] = value
+    return columns
 
 
 def _augmentation(train: Dataset) -> tuple[str, list[Message]]:

@@ -33,6 +33,7 @@ from pellucid.explanation.probes import leading_layers, probe_hits
 from pellucid.explanation.trace import WHOLE, Reach, cell_fields
 from pellucid.inference import scaled
 from pellucid.task import task_of
+from pellucid.training.sampling import stratified_order
 
 DUPLICATE = 0.95  # correlation of two channels above which one of them is hardly needed
 CELLS_PER_PICTURE = 16
@@ -189,22 +190,6 @@ def layer_statistics(
         )
     judged = {key: hits[key] for key, summary in summaries.items() if summary.judged}
     return NetworkStats(tuple(layers), len(sample), tuple(leading_layers(judged)))
-
-
-def stratified_order(dataset: Dataset, *, seed: int) -> Tensor:
-    """All indices in an order drawn at random in which every part has its share of each class, int64 (N,).
-
-    Of pictures with several labels the order is random alone.
-    """
-    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
-    if dataset.multi_label:
-        return order
-    labels = dataset.labels[order]
-    share = torch.empty(len(dataset), dtype=torch.float64)  # of its class that comes before each picture
-    for label in range(len(dataset.classes)):
-        places = torch.nonzero(labels == label)[:, 0]
-        share[places] = (torch.arange(len(places), dtype=torch.float64) + 0.5) / len(places)
-    return order[share.argsort(stable=True)]
 
 
 def multiply_adds(network: nn.Module, images: Tensor) -> dict[str, int]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pellucid.evaluation.calibration import IsotonicReliability
+from pellucid.evaluation.intervals import Estimate
 from pellucid.evaluation.metrics import Bin, Bounds, wilson
 from pellucid.evaluation.selective import RiskCoverage
 from pellucid.formatting import decimal, percent
@@ -336,3 +337,40 @@ def _separate_labels(heights: dict[str, float], *, line: float = 14) -> dict[str
     for name, height in sorted(heights.items(), key=lambda item: item[1]):
         before = placed[name] = max(height, before + line)
     return placed
+
+
+def stress_chart(title: str, strengths: Sequence[str], scores: Sequence[Estimate], undamaged: float) -> str:
+    """Accuracy by the strength of a damage with 95 % intervals, on a scale of 0 to 100 %, as SVG.
+
+    strengths  in words, at even distances
+    undamaged  accuracy without damage, 0..1, drawn as a line across
+    """
+    width, height, left, right, top, bottom = 340, 220, 46, 14, 30, 30
+
+    def x(place: int) -> float:
+        return left + place / len(strengths) * (width - left - right)
+
+    def y(share: float) -> float:
+        return top + (1 - share) * (height - top - bottom)
+
+    parts = [_text(0, 14, title, "start", "name")]
+    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+        parts.append(f'<path class="grid" d="M{left} {y(share):.1f}H{width - right}"/>')
+        parts.append(_text(left - 8, y(share) + 4, f"{share * 100:.0f} %", "end"))
+    line = f"M{left} {y(undamaged):.1f}H{width - right}"
+    parts.append(f'<path class="diagonal" d="{line}"/>')
+    for place, label in enumerate(["0", *strengths]):
+        anchor = "end" if place == len(strengths) else "middle"
+        parts.append(_text(x(place) + (right if anchor == "end" else 0), height - bottom + 20, label, anchor))
+    shares = [undamaged, *(score.value for score in scores)]
+    points = " ".join(f"{x(place):.1f},{y(share):.1f}" for place, share in enumerate(shares))
+    parts.append(f'<polyline class="validation" points="{points}"/>')
+    for place, (label, score) in enumerate(zip(strengths, scores, strict=True), 1):
+        description = f"{label}: {percent(score.value)}"
+        if score.interval:
+            low, high = score.interval
+            parts.append(f'<path class="whisker" d="M{x(place):.1f} {y(low):.1f}V{y(high):.1f}"/>')
+            ends = {"low": percent(low), "high": percent(high)}
+            description += ", " + translate("95 %% interval %(low)s to %(high)s", **ends)
+        parts.append(_dot((x(place), y(score.value)), 3.5, "validation", description))
+    return _chart(title, width, height, parts)

@@ -10,6 +10,9 @@ from pellucid.data.dataset import Splits
 from pellucid.errors import PellucidError
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
+from pellucid.evaluation.shortcuts import Shortcuts, shortcuts
+from pellucid.evaluation.slices import Slices, slices
+from pellucid.evaluation.stress import Stress, stress
 from pellucid.explanation.causes import MistakeCauses, causes_of_mistakes
 from pellucid.explanation.layer_stats import NetworkStats, layer_statistics
 from pellucid.formatting import chance
@@ -143,6 +146,21 @@ class ReportContext:
         """The evidence maps of the examples by every method, with test results; for several sections."""
         indices = [example.index for example in self.examples]
         return gather_evidence(self.run.classifier, self.splits.test, indices)
+
+    @cached_property
+    def slices(self) -> Slices:
+        """Accuracy by slices of the test pictures."""
+        return slices(self.evaluation, self.splits.test, self.splits.origin)
+
+    @cached_property
+    def stress(self) -> Stress:
+        """Accuracy on damaged test pictures."""
+        return stress(self.run.classifier, self.splits.test, seed=self.run.recipe.seed)
+
+    @cached_property
+    def shortcuts(self) -> Shortcuts:
+        """What simple cues alone tell of the class."""
+        return shortcuts(self.run.classifier, self.splits, self.one_class, seed=self.run.recipe.seed)
 
     @cached_property
     def initial_network(self) -> InitialNetwork | None:

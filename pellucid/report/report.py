@@ -5,6 +5,7 @@ A section is a module with a record and the function `gather` that fills it, a t
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,8 @@ from markupsafe import Markup, escape
 from pellucid.assets import asset
 from pellucid.data.dataset import Splits
 from pellucid.data.folds import everything
-from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation
+from pellucid.evaluation import EVALUATION
+from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, add_facts
 from pellucid.evaluation.metrics import Confusion
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import write_text
@@ -45,6 +47,9 @@ from pellucid.report import (
     refusing,
     reproduce,
     scores,
+    shortcuts,
+    slices,
+    stress,
     training,
 )
 from pellucid.report.context import ReportContext
@@ -79,6 +84,9 @@ SECTIONS: Sequence[tuple[str, str, Gather]] = (
     ("label_errors", "Labels that look wrong", label_errors.gather),
     ("calibration", "Calibration", calibration.gather),
     ("refusing", "When not to answer", refusing.gather),
+    ("slices", "Slices", slices.gather),
+    ("stress", "Stress", stress.gather),
+    ("shortcuts", "Shortcuts", shortcuts.gather),
     ("layers", "What the layers see", layers.gather),
     ("faithfulness", "Can the evidence maps be trusted?", faithfulness.gather),
     ("guess", "Guess first", guess.gather),
@@ -91,9 +99,18 @@ SECTIONS: Sequence[tuple[str, str, Gather]] = (
 
 
 # Of a run by folds: sections on what its folds predicted, and on the network that learned from all pictures.
-OUT_OF_FOLD = ("predictions", "scores", "mistakes", "causes", "label_errors", "calibration", "refusing")
+OUT_OF_FOLD = (
+    "predictions",
+    "scores",
+    "mistakes",
+    "causes",
+    "label_errors",
+    "calibration",
+    "refusing",
+    "slices",
+)
 OF_THE_NETWORK = (
-    "layers", "faithfulness", "guess", "counterfactual", "neighbours", "embedding", "layer_stats",
+    "stress", "layers", "faithfulness", "guess", "counterfactual", "neighbours", "embedding", "layer_stats",
 )  # fmt: skip
 
 
@@ -119,6 +136,13 @@ SEVERAL_LABELS: Mapping[str, tuple[str, str, Gather]] = {
         "label_errors",
         "Labels that look wrong",
         lambda context: LeftOut(translate("Left out: labels are judged where each picture has one.")),
+    ),
+    "shortcuts": (
+        "shortcuts",
+        "Shortcuts",
+        lambda context: LeftOut(
+            translate("Left out: shortcuts are looked for where each picture has one class.")
+        ),
     ),
     "guess": (
         "guess",
@@ -272,8 +296,8 @@ def write_report(
     evaluation  the one saved, when omitted; a run that has none is evaluated on the test set first
     progress    called before each section with its name, its number from 1 and the number of sections
 
-    Writes faithfulness.json too, the test results of each kind of evidence map, for `explain`, and the causes
-    of mistakes into causes.csv and evaluation.json. A section that
+    Writes faithfulness.json too, the test results of each kind of evidence map, for `explain`, the causes of
+    mistakes into causes.csv, and them, slices, stress and shortcuts into evaluation.json. A section that
     fails shows its error message. Raises PellucidError when a file cannot be written, UsageError for an
     unknown language.
     """
@@ -283,6 +307,7 @@ def write_report(
     context = ReportContext(run, splits, evaluation, language)
     path = run.folder / REPORT
     write_text(path, render(context, progress))
+    _add_to_evaluation(context)
     try:
         if isinstance(evaluation, Evaluation):
             context.causes.save(run.folder)
@@ -291,6 +316,18 @@ def write_report(
         return path
     write_verdicts(run.folder, tested)
     return path
+
+
+def _add_to_evaluation(context: ReportContext) -> None:
+    """evaluation.json holds what these sections found; what failed is left out: its section says so."""
+    if not (context.run.folder / EVALUATION).is_file():
+        return
+    facts = {}
+    for name in ("slices", "stress", "shortcuts"):
+        if name not in SEVERAL_LABELS or not context.splits.test.multi_label:
+            with suppress(Exception):
+                facts[name] = getattr(context, name).to_json()
+    add_facts(context.run.folder, **facts)
 
 
 def render(context: ReportContext, progress: Progress | None = None) -> str:

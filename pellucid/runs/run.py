@@ -2,7 +2,7 @@
 
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -19,12 +19,15 @@ from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation import EVALUATION, FORMAT, PREDICTIONS
 from pellucid.evaluation.calibration import NOT_FITTED, STOPPED, TemperatureFit
 from pellucid.evaluation.conformal import PredictionSets, prediction_sets
-from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, evaluate
+from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, add_facts, evaluate
 from pellucid.evaluation.held_out import HeldOut
 from pellucid.evaluation.label_errors import LabelErrors
 from pellucid.evaluation.ledger import number_judged, weights_digest
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.evaluation.selective import Threshold, threshold_for_coverage, threshold_for_error
+from pellucid.evaluation.shortcuts import Shortcuts, shortcuts
+from pellucid.evaluation.slices import Slices, slices
+from pellucid.evaluation.stress import Stress, stress
 from pellucid.explanation.causes import MistakeCauses, causes_of_mistakes
 from pellucid.files import read_csv, read_object, write_csv
 from pellucid.formatting import plural
@@ -420,6 +423,68 @@ class Run:
             raise UsageError(
                 f"'{self.folder}' has no evaluation: its folds were not completed, and every picture is one "
                 "that it learned from. Train again, or go on with it where it was stopped."
+            )
+        return evaluation
+
+    def slices(
+        self,
+        splits: Splits | None = None,
+        *,
+        columns: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> Slices:
+        """Accuracy by slices of the test pictures, and which are weak; into evaluation.json as "slices", too.
+
+        splits   the run's pictures; loaded again when omitted
+        columns  what else is known of them: by name, the value of each picture by its source
+
+        By what they look like, the size of the original, the folder, and the columns of the table that named
+        them. Raises UsageError before the run was evaluated.
+        """
+        evaluation, splits = self._judged(), splits or self.splits()
+        found = slices(evaluation, splits.test, splits.origin, columns=columns)
+        add_facts(self.folder, slices=found.to_json())
+        return found
+
+    def stress(self, splits: Splits | None = None, *, pictures: int | None = None) -> Stress:
+        """How accuracy falls as test pictures are damaged; into evaluation.json as "stress", too.
+
+        splits    the run's pictures; loaded again when omitted
+        pictures  how many; None: up to 1,000, fewer for a large network
+
+        Of a run by folds the network learned from these pictures. Raises UsageError before the run was
+        evaluated.
+        """
+        self._judged()
+        found = stress(
+            self.classifier, (splits or self.splits()).test, pictures=pictures, seed=self.recipe.seed
+        )
+        add_facts(self.folder, stress=found.to_json())
+        return found
+
+    def shortcuts(self, splits: Splits | None = None) -> Shortcuts:
+        """What mean colour, border, file facts or a thumbnail alone tell of the class; into evaluation.json
+        as "shortcuts", too.
+
+        splits  the run's pictures; loaded again when omitted
+
+        Raises UsageError before the run was evaluated, and where pictures can have several labels.
+        """
+        evaluation = self._judged()
+        if not isinstance(evaluation, Evaluation):
+            raise UsageError(
+                f"'{self.folder}' has pictures with several labels. Shortcuts are looked for where each "
+                "picture has one class."
+            )
+        found = shortcuts(self.classifier, splits or self.splits(), evaluation, seed=self.recipe.seed)
+        add_facts(self.folder, shortcuts=found.to_json())
+        return found
+
+    def _judged(self) -> AnyEvaluation:
+        evaluation = self.evaluation()
+        if evaluation is None:
+            raise UsageError(
+                f"'{self.folder}' is not evaluated yet. Evaluate it first: `run.evaluate()`, or pellucid "
+                f"evaluate {shlex.quote(str(self.folder))}"
             )
         return evaluation
 

@@ -61,7 +61,7 @@ def apply_augmentations(
     floats = images.float() / 255 if images.dtype == torch.uint8 else images
     matrices = [each.affine(len(images), generator) for each in chosen if each.affine is not None]
     if matrices:
-        floats = _warped(floats, reduce(torch.matmul, matrices))
+        floats = warped(floats, reduce(torch.matmul, matrices))
     for each in chosen:
         floats = floats if each.change is None else each.change(floats, generator)
     targets, mixes = labels, [each.mix for each in chosen if each.mix is not None]
@@ -236,12 +236,13 @@ def _rectangles(shape: torch.Size, area: Tensor, generator: Generator) -> Tensor
     return inside[:, None]
 
 
-def _warped(images: Tensor, matrices: Tensor) -> Tensor:
-    """`images` resampled by `matrices` (B, 3, 3); beyond the edge, the colour of the edge."""
+def warped(images: Tensor, matrices: Tensor) -> Tensor:
+    """`images`, float (B, C, H, W), resampled by `matrices` (B, 3, 3) as in Augmentation; beyond the
+    edge, its colour."""
     height, width = images.shape[2:]
     stretch = torch.tensor(
         [[1.0, height / width, 1.0], [width / height, 1.0, 1.0]]
     )  # so that rotations stay rotations
     grid = functional.affine_grid(matrices[:, :2] * stretch, list(images.shape), align_corners=False)
-    warped = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    return torch.empty(images.shape, memory_format=torch.channels_last).copy_(warped)  # as `scaled` does
+    moved = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return torch.empty(images.shape, memory_format=torch.channels_last).copy_(moved)  # as `scaled` does

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
 
 NO_SAMPLER = (
@@ -75,3 +76,19 @@ def mixed_seed(*parts: int | str) -> int:
     """One 63-bit seed out of several numbers, each bit of which depends on all of them."""
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
+
+
+def stratified_order(dataset: Dataset, *, seed: int) -> Tensor:
+    """All indices in an order drawn at random in which every part has its share of each class, int64 (N,).
+
+    Of pictures with several labels the order is random alone.
+    """
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
+    if dataset.multi_label:
+        return order
+    labels = dataset.labels[order]
+    share = torch.empty(len(dataset), dtype=torch.float64)  # of its class that comes before each picture
+    for label in range(len(dataset.classes)):
+        places = torch.nonzero(labels == label)[:, 0]
+        share[places] = (torch.arange(len(places), dtype=torch.float64) + 0.5) / len(places)
+    return order[share.argsort(stable=True)]

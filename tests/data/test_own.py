@@ -243,6 +243,22 @@ def test_the_groups_asked_for_travel_with_the_pictures(tmp_path: Path) -> None:
         assert list(part.groups) == [re.search(r"/(\d\d\d)", source)[1] for source in part.sources]  # type: ignore[index]
 
 
+def test_what_a_table_says_of_its_pictures_is_known_by_source(tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "pictures")
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    rows = ["file,label,camera,age,note,dark"]
+    for number, file in enumerate(files):
+        label = file.split("/")[0]
+        rows.append(f"{file},{label},{'AB'[number % 2]},{20 + number},note {number},{int(label == 'dark')}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+    origin = read_own(folder / "labels.csv").splits.origin
+    assert set(origin.columns) >= {"camera", "age"}
+    assert set(origin.columns) & {"file", "label"} == set()
+    assert origin.columns["camera"] == {file: "AB"[number % 2] for number, file in enumerate(files)}
+    assert origin.columns["age"][files[3]] == "23"
+    assert "columns" not in origin.to_json()
+
+
 def test_reading_leaves_no_trace_in_the_folder(tmp_path: Path) -> None:
     folder = planted(
         shapes(tmp_path / "pictures"), {"dark/cut.png": b"", ".hidden/1.png": b"", "empty/": b""}

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from pellucid.classifier import Classifier
-from pellucid.data.dataset import Dataset, Splits
+from pellucid.data.dataset import Splits
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import layers_of, record
 from pellucid.explanation.layer_stats import (
@@ -19,7 +19,6 @@ from pellucid.explanation.layer_stats import (
     layer_statistics,
     multiply_adds,
     receptive_fields,
-    stratified_order,
     weight_changes,
 )
 from pellucid.models import build
@@ -161,19 +160,6 @@ def test_a_healthy_network_is_described_layer_by_layer(reader: Classifier, digit
     assert layer_statistics(reader, digits.test).layers[0].untrained_probe is None
     with pytest.raises(UsageError, match="at least 3 pictures for layer statistics"):
         layer_statistics(reader, digits.test.subset(torch.arange(2)))
-
-
-def test_a_sample_has_every_class_in_its_share_however_the_pictures_are_sorted() -> None:
-    labels = torch.tensor([0] * 600 + [1] * 300 + [2] * 100)  # a folder, class after class
-    images = torch.zeros(1000, 1, 2, 2, dtype=torch.uint8)
-    dataset = Dataset(images, labels, ("a", "b", "c"), [str(n) for n in range(1000)])
-    order = stratified_order(dataset, seed=1)
-    assert sorted(order.tolist()) == list(range(1000))
-    for part in (order[:100], order[300:400], order[900:]):
-        counts = torch.bincount(labels[part], minlength=3)
-        assert (counts - torch.tensor([60, 30, 10])).abs().max() <= 1
-    assert torch.equal(order, stratified_order(dataset, seed=1))
-    assert not torch.equal(order, stratified_order(dataset, seed=2))
 
 
 def test_changes_of_weights_and_gradients_are_measured(reader: Classifier, digits: Splits) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pellucid.evaluation.calibration import isotonic_reliability
+from pellucid.evaluation.intervals import Estimate
 from pellucid.evaluation.metrics import Bin, bins_of_equal_number, wilson
 from pellucid.evaluation.selective import risk_coverage
 from pellucid.plots import charts
@@ -57,6 +58,18 @@ def test_reliability_without_bins_and_the_error_by_coverage_stay_inside_their_ch
         assert all(0 <= x <= width and 0 <= y <= height for x, y in points)
         assert [x for x, _ in points] == sorted(x for x, _ in points)
         assert chart.count('class="band"') == 1
+
+
+def test_a_damage_is_a_curve_from_the_undamaged_accuracy_on() -> None:
+    scores = [Estimate(0.9, (0.8, 0.95)), Estimate(0.0, None)]
+    chart = charts.stress_chart("blur", ["2 %", "4 %"], scores, 1.0)
+    assert chart.count("<circle") == 2
+    assert chart.count('class="whisker"') == 1
+    assert "2 %: 90.0 %, 95 % interval 80.0 % to 95.0 %" in chart
+    points = re.findall(r"([\d.]+),([\d.]+)", re.search(r'points="([^"]+)"', chart)[1])  # type: ignore[index]
+    assert len(points) == 3
+    assert [float(y) for _, y in points] == sorted(float(y) for _, y in points)
+    ElementTree.fromstring(chart)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.31, 0.94, 0.9998, 1.0])

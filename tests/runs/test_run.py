@@ -47,6 +47,27 @@ def test_a_run_that_was_never_judged_has_no_evaluation(folder: Path) -> None:
     assert Run.open(folder).evaluation() is None
 
 
+def test_slices_stress_and_shortcuts_are_kept_beside_the_evaluation(folder: Path) -> None:
+    run = Run.open(folder)
+    first = read_json(folder / "evaluation.json")
+    camera = {source: "ab"[number % 2] for number, source in enumerate(SPLITS.test.sources)}
+    slices = run.slices(SPLITS, columns={"camera": camera})
+    stress = run.stress(SPLITS, pictures=20)
+    shortcuts = run.shortcuts(SPLITS)
+    facts = read_json(folder / "evaluation.json")
+    assert {each["measure"] for each in facts["slices"]["slices"]} >= {"brightness", "camera"}
+    assert (stress.count, facts["stress"]["count"]) == (20, 20)
+    assert facts["slices"] == slices.to_json()
+    assert facts["shortcuts"]["verdict"] == shortcuts.verdict
+    kept = {name: value for name, value in facts.items() if name not in ("slices", "stress", "shortcuts")}
+    assert kept == first
+    assert run.evaluation() is not None
+    (folder / "evaluation.json").unlink()
+    for ask in (run.slices, run.stress, run.shortcuts):
+        with pytest.raises(UsageError, match="is not evaluated yet"):
+            ask(SPLITS)
+
+
 def test_test_pictures_that_were_trained_on_are_named(folder: Path) -> None:
     (folder / "evaluation.json").unlink()
     Run.open(folder).evaluate(SPLITS.validation.subset(torch.arange(5)))

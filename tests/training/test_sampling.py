@@ -14,7 +14,13 @@ from pellucid.errors import UsageError
 from pellucid.models import build
 from pellucid.recipe import Recipe
 from pellucid.training.loop import loss_and_accuracy, train
-from pellucid.training.sampling import balanced_order, class_weights, sample_order, seeded_random_numbers
+from pellucid.training.sampling import (
+    balanced_order,
+    class_weights,
+    sample_order,
+    seeded_random_numbers,
+    stratified_order,
+)
 from tests.toys import CLASSES, QUICK, economical, only_class, same_weights, toy_dataset
 
 LABELS = torch.tensor([0] * 90 + [1] * 30 + [3] * 4)
@@ -148,3 +154,16 @@ def test_a_rare_label_weighs_as_much_where_it_is_present_as_where_it_is_not() ->
 def test_classes_are_not_dealt_out_where_pictures_have_several() -> None:
     with pytest.raises(UsageError, match="Expected `balance=weights`, which counts a rare label more"):
         balanced_order(torch.ones(4, 2, dtype=torch.bool), 0, 1)
+
+
+def test_a_sample_has_every_class_in_its_share_however_the_pictures_are_sorted() -> None:
+    labels = torch.tensor([0] * 600 + [1] * 300 + [2] * 100)  # a folder, class after class
+    images = torch.zeros(1000, 1, 2, 2, dtype=torch.uint8)
+    dataset = Dataset(images, labels, ("a", "b", "c"), [str(n) for n in range(1000)])
+    order = stratified_order(dataset, seed=1)
+    assert sorted(order.tolist()) == list(range(1000))
+    for part in (order[:100], order[300:400], order[900:]):
+        counts = torch.bincount(labels[part], minlength=3)
+        assert (counts - torch.tensor([60, 30, 10])).abs().max() <= 1
+    assert torch.equal(order, stratified_order(dataset, seed=1))
+    assert not torch.equal(order, stratified_order(dataset, seed=2))

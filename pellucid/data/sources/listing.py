@@ -7,8 +7,8 @@ same position in a list, where a missing folder would shift every label after it
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,12 +56,14 @@ class Picture:
     label   the name of its class, in Unicode NFC; of several labels their names, as `joined` puts them
     split   "train", "validation" or "test"; "" if the data do not say
     group   pictures of one group are never split up; "" for a picture without a group
+    columns  what else a table says of it, by column
     """
 
     source: str
     label: str
     split: str = ""
     group: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -165,10 +167,7 @@ def match_classes(name: str, raw: RawListing) -> Listing:
     split has a class that the training split lacks, when two names of classes are nearly equal, or when a
     name is not UTF-8.
     """
-    pictures = [
-        Picture(picture.source, _class_name(picture.label), picture.split, picture.group)
-        for picture in raw.pictures
-    ]
+    pictures = [replace(picture, label=_class_name(picture.label)) for picture in raw.pictures]
     classes = tuple(sorted({label for picture in pictures for label in picture.labels}, key=natural_key))
     by_split: dict[str, Counter[str]] = defaultdict(Counter)
     for picture in pictures:

@@ -33,7 +33,7 @@ def list_parts(
             part = list_tables(inner, found, group_by=group_by, label_from=label_from)
             labels = _as_known([picture.label for picture in part.pictures], known)
             more += [
-                Picture(prefix + picture.source, label, split_of(top), picture.group)
+                replace(picture, source=prefix + picture.source, label=label, split=split_of(top))
                 for picture, label in zip(part.pictures, labels, strict=True)
             ]
             notes += [note for note in part.notes if note not in tree.notes]

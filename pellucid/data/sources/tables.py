@@ -4,6 +4,7 @@ Columns: the picture (`path`, `file_name` ...), its `label`, and optionally `spl
 """
 
 import io
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +35,7 @@ from pellucid.data.sources.listing import (
     split_of,
 )
 from pellucid.data.sources.table_labels import (
+    FLAGS,
     Labels,
     class_names,
     labels_of,
@@ -46,6 +48,7 @@ from pellucid.formatting import listed
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
 
 CONTRADICTIONS = 0.2  # share of pictures with two labels from which they are no mistake: each has several
+MAX_KEPT_VALUES = 100  # different ones in a column that is kept, unless they are numbers
 PNG_MODES = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B"})  # what a PNG stores unchanged
 
 Columns = Mapping[str, Sequence[Any]]
@@ -62,13 +65,14 @@ class FileAccess:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One row; `picture` is a path or the picture itself."""
+    """One row; `picture` is a path or the picture itself, `columns` what else the table says of it."""
 
     source: str
     picture: Any
     label: str
     split: str
     group: str
+    columns: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -295,6 +299,7 @@ def _rows(
     empty = [""] * len(labels)
     splits = columns[split_column] if split_column else empty
     groups = columns[group_column] if group_column else empty
+    further = _further_columns(columns, labels)
     return [
         TableRow(
             source,
@@ -302,12 +307,40 @@ def _rows(
             label,
             _split(name, number, row_split) or split,
             "" if _is_missing(group) else str(group),
+            {column: values[number - first_row] for column, values in further.items()},
         )
         for number, ((source, picture), label, row_split, group) in enumerate(
             zip(pictures, labels, splits, groups, strict=True), first_row
         )
         if label
     ]
+
+
+def _further_columns(columns: Columns, labels: Sequence[str]) -> dict[str, list[str]]:
+    """The columns by which pictures may be told apart, as text: those of few different values, or of numbers;
+    none that names pictures, labels or parts."""
+    aside = (*PATH_COLUMNS, *LABEL_COLUMNS, *SPLIT_COLUMNS)
+    further = {}
+    for column, given in columns.items():
+        if column.lower() in aside or not all(isinstance(value, str | int | float) for value in given):
+            continue
+        values = ["" if _is_missing(value) else str(value).strip() for value in given]
+        different = set(values)
+        is_label = different <= FLAGS and all(
+            (column in names_in(label)) == (value in ("1", "1.0"))
+            for value, label in zip(values, labels, strict=True)
+        )
+        few = len(different) <= MAX_KEPT_VALUES or all(map(_is_number, different - {""}))
+        if len(different - {""}) > 1 and few and not is_label:
+            further[column] = values
+    return further
+
+
+def _is_number(value: str) -> bool:
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def _without_contradictions(rows: list[TableRow]) -> tuple[list[TableRow], list[Message]]:
@@ -433,7 +466,7 @@ def _raw_listing(
                 without_split,
             )
         )
-    pictures = [Picture(row.source, row.label, row.split, row.group) for row in rows]
+    pictures = [Picture(row.source, row.label, row.split, row.group, row.columns) for row in rows]
     return RawListing(layout, pictures, read, stamp, tuple(notes), tuple(columns))
 
 
