@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pellucid.assets import constants
-from pellucid.explanation.chance import LEVEL, holm, paired_p_values
+from pellucid.evaluation.chance import LEVEL, holm, paired_p_values
 
 _PICTURES = constants("pictures")
 EXAMPLES: int = _PICTURES["excited"]  # pictures shown of each channel, at both ends

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from pellucid.explanation.chance import LEVEL, holm, paired_p_values
+from pellucid.evaluation.chance import LEVEL, holm, paired_p_values
 from pellucid.task import DECIDED_AT, shares_of
 
 FOLDS = 3  # each picture is answered by a probe that learned from the other two thirds

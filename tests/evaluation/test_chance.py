@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from pellucid.explanation.chance import holm, paired_p_values
+from pellucid.evaluation.chance import holm, paired_p_values
 
 
 def test_paired_tests_are_scipys_exact_ones() -> None:
