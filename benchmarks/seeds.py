@@ -61,10 +61,11 @@ def trained(train_set: Dataset, splits: pellucid.Splits, seed: int) -> NDArray[n
     """Which test pictures a network of this seed predicts correctly, (N,)."""
     settings = {"model": "tutorial", "augment": "none", "precision": "float32", "threads": 1, "seed": seed}
     recipe = Recipe.named("fast", **settings).resolve(len(train_set))
-    network = build("tutorial", 1, 10, train_set.size, seed=seed)
+    shape = train_set.channels, *train_set.size
+    network = build("tutorial", shape[0], len(train_set.classes), train_set.size, seed=seed)
     for _ in train(network, train_set, splits.validation, recipe, progress=Progress()):
         pass
-    classifier = pellucid.Classifier(network, train_set.classes, pellucid.Preprocess(1, 8, 8), "tutorial")
+    classifier = pellucid.Classifier(network, train_set.classes, pellucid.Preprocess(*shape), "tutorial")
     answers = classifier.predict(splits.test.images).argmax(dim=1)
     return np.asarray((answers == splits.test.labels).numpy())
 

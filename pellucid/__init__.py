@@ -31,6 +31,7 @@ __all__ = [
     "Epoch",
     "Evaluation",
     "Explanation",
+    "Forecast",
     "HeldOut",
     "History",
     "LabelErrors",
@@ -58,6 +59,7 @@ __all__ = [
     "explain_each",
     "export",
     "fit",
+    "forecast",
     "label_errors",
     "load",
     "predict_files",
@@ -93,6 +95,7 @@ if TYPE_CHECKING:
     from pellucid.report.compare_page import compare
     from pellucid.report.report import write_report
     from pellucid.runs.fit import fit, resume
+    from pellucid.runs.forecast import Forecast, forecast
     from pellucid.runs.history import History
     from pellucid.runs.labels import label_errors
     from pellucid.runs.repeat import Repetition, repeat

@@ -91,8 +91,10 @@ evaluation/class_scores.py
 evaluation/most_confused.py
 evaluation/ledger.py
 evaluation/calibration.py
+evaluation/chance.py
 evaluation/paired.py
 evaluation/repeated.py
+evaluation/learning_curve.py
 evaluation/precision_recall.py
 evaluation/multi_label.py
 evaluation/evaluation.py
@@ -139,7 +141,9 @@ runs/warm_start.py
 runs/initial.py
 runs/session.py
 runs/fit.py
+runs/several.py
 runs/repeat.py
+runs/forecast.py
 prediction.py
 comparison.py
 pad/__init__.py
@@ -206,6 +210,7 @@ cli/explain.py
 cli/labels.py
 cli/compare.py
 cli/repeat.py
+cli/forecast.py
 cli/datasets.py
 cli/samples.py
 cli/models.py

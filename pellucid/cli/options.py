@@ -10,6 +10,7 @@ import typer
 from pellucid.cli import completion
 from pellucid.errors import UsageError
 from pellucid.language import locale_language, use_language
+from pellucid.recipe import RECIPES, NamedRecipe, Recipe, changed, read_recipe
 
 
 def _existing(path: Path | None) -> Path | None:
@@ -30,6 +31,20 @@ def choice(values: str, meaning: str, name: str | None = None) -> Any:
 RunArgument = Annotated[
     Path,
     typer.Argument(metavar="RUN", help="A run's folder, such as runs/latest.", autocompletion=completion.run),
+]
+Data = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATA", help="Your folder of pictures, or digits, mnist ...", autocompletion=completion.data
+    ),
+]
+RecipeName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|FILE",
+        help=f"Settings to train by: {', '.join(RECIPES)}, or a run's recipe.json.",
+        autocompletion=completion.one_of(RECIPES),
+    ),
 ]
 DataDir = Annotated[
     Path | None,
@@ -117,6 +132,14 @@ def requested_language(lang: str | None) -> str:
     language = lang or locale_language(os.environ)
     with use_language(language):
         return language
+
+
+def recipe_named(word: str, **given: Any) -> Recipe | NamedRecipe:
+    """The recipe of that name, or in that file or run's folder, with what was given on the command line."""
+    path = Path(word)
+    if word in RECIPES or not (path.suffix or path.exists()):
+        return Recipe.named(word, **given)
+    return changed(read_recipe(path / "recipe.json" if path.is_dir() else path), given)
 
 
 def refuse_streams_and_addresses(*given: str | Path | None) -> None:

@@ -7,7 +7,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.multi_label import MultiLabelEvaluation
     from pellucid.runs.basis import Basis
     from pellucid.runs.run import Run
+    from pellucid.runs.several import PlannedTraining, Watch
     from pellucid.runs.warm_start import WarmStart
     from pellucid.training.loop import Epoch, Step
 
@@ -219,10 +220,50 @@ class Output:
                 f"{event.seconds:6.1f} s  loss {event.loss:.4f}  accuracy {event.accuracy:.4f}"
                 f"{judged + mark if held_out else ''}"
             )
+        self._stop_if_unread()
+
+    def _stop_if_unread(self) -> None:
         if self.reader_left and not self.stopping:
             self.stopping = True
             problem("The program that read this output has ended, so training stops.")
             signal.raise_signal(signal.SIGINT)  # the loop finishes its step and saves
+
+    @contextmanager
+    def trainings(self) -> Iterator[tuple["Watch", Callable[["Step | Epoch"], None]]]:
+        """What hears of several trainings: how long they will take, and, on a terminal, how far they are."""
+        from pellucid.runs.choose import Listener
+        from pellucid.runs.several import PlannedTraining, Watch
+
+        plan: dict[str, PlannedTraining] = {}
+
+        def announce(trainings: Sequence[PlannedTraining]) -> None:
+            plan.update((each.name, each) for each in trainings)
+            seconds = sum(each.seconds for each in trainings)
+            self.event("plan", trainings=[asdict(each) for each in trainings], seconds=seconds)
+            count = plural(len(trainings), "training", "trainings")
+            self.line(f"{count} to do, about {duration(max(1.0, seconds))} in all.")
+
+        def choosing(names: list[str], seconds: float) -> None:
+            self.event("choosing", models=names, seconds=seconds)
+            self.line(
+                f"First a network is chosen by the validation pictures: {', '.join(names)}; about "
+                f"{duration(max(1.0, seconds))}."
+            )
+
+        listener = Listener(choosing)
+        if self.quiet or self.as_json or not self.console.is_terminal:
+            yield Watch(listener, announce), lambda event: self._stop_if_unread()
+            return
+        with self._progress() as progress:
+            task = progress.add_task("", total=None, figures="", left="")
+
+            def show_features(activity: str, done: int, count: int) -> None:
+                progress.update(task, description=f"{activity} {done:,}/{count:,}")
+
+            def show(event: "Step | Epoch") -> None:
+                _advance(progress, event, plan)
+
+            yield Watch(listener, announce, show_features), show
 
     def evaluation(self, run: "Run", evaluation: "AnyEvaluation", basis: "Basis") -> None:
         """The verdict on the test set, without copies of training pictures first, and what it rests on."""
@@ -331,6 +372,29 @@ def _ends(interval: "Bounds | None", count: int) -> str:
         return " (too few)"
     low, high = (percent(end, count=count) if count else decimal(end) for end in interval)
     return f" ({low.removesuffix(' %')} to {high.removesuffix(' %')})"
+
+
+def _advance(progress: "Progress", event: "Step | Epoch", plan: Mapping[str, "PlannedTraining"]) -> None:
+    """Moves the only bar to where several trainings stand, by the seconds each was estimated to take."""
+    from pellucid.training.loop import Step
+
+    names = list(plan)
+    current = next((name for name in names if event.stage.split(",")[0] == name), None)
+    if current is None or not isinstance(event, Step):
+        return
+    done = (event.epoch - 1 + event.step / event.steps) / plan[current].epochs
+    seconds = sum(plan[name].seconds for name in names[: names.index(current)])
+    seconds += plan[current].seconds * min(1.0, done)
+    (task,) = progress.tasks
+    progress.update(
+        task.id,
+        completed=max(task.completed, seconds),
+        total=sum(each.seconds for each in plan.values()),
+        description=f"{event.stage}: epoch {event.epoch}/{plan[current].epochs}",
+        figures=f"loss {event.loss:.3f}",
+    )
+    remaining = task.time_remaining
+    progress.update(task.id, left="" if remaining is None else f"{duration(remaining)} left")
 
 
 def _stage(event: "Step | Epoch") -> str:

@@ -1,17 +1,22 @@
 """The command that trains one recipe with several seeds: repeat."""
 
-import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli import completion
-from pellucid.cli.options import AsJson, DataDir, Quiet, refuse_streams_and_addresses
+from pellucid.cli.options import (
+    AsJson,
+    Data,
+    DataDir,
+    Quiet,
+    RecipeName,
+    recipe_named,
+    refuse_streams_and_addresses,
+)
 from pellucid.cli.output import Output
 from pellucid.errors import Interrupted
 from pellucid.formatting import percent
-from pellucid.recipe import RECIPES, Recipe, changed, read_recipe
 
 if TYPE_CHECKING:
     from pellucid.runs.run import Run
@@ -25,36 +30,10 @@ Examples:
 
 
 def repeat(
-    data: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATA",
-            help="Your folder of pictures, or digits, mnist ...",
-            autocompletion=completion.data,
-        ),
-    ],
+    data: Data,
     *,
     seeds: Annotated[int, typer.Option(min=1, help="Train with the seeds from 1 to this one.")] = 5,
-    recipe: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|FILE",
-            help=f"Settings to start from: {', '.join(RECIPES)}, or a run's recipe.json.",
-            autocompletion=completion.one_of(RECIPES),
-        ),
-    ] = "fast",
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="The network (see: pellucid models).",
-            autocompletion=completion.one_of(completion.MODELS),
-        ),
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="How often all training pictures are seen, at most.")
-    ] = None,
-    threads: Annotated[int | None, typer.Option(help="Processor threads; 0: one per core.")] = None,
+    recipe: RecipeName = "fast",
     against: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Runs of another recipe that repeat left: which is better?"),
@@ -73,15 +52,7 @@ def repeat(
     from pellucid.runs.stopping import Stopped
 
     refuse_streams_and_addresses(data)
-    settings: dict[str, Any] = {
-        name: value
-        for name, value in (("model", model), ("epochs", epochs), ("threads", threads))
-        if value is not None
-    }
-    path = Path(recipe)
-    known = recipe in RECIPES or not (path.suffix or path.exists())
-    file = path / "recipe.json" if path.is_dir() else path
-    start = Recipe.named(recipe, **settings) if known else changed(read_recipe(file), settings)
+    start = recipe_named(recipe)
     other = Repetition.open(against) if against is not None else None
     output, finished = Output(quiet, as_json), 0
 
@@ -95,12 +66,21 @@ def repeat(
         output.line(f"  seed {run.recipe.seed:>3}  {score:>8}  {run.folder}")
 
     try:
-        repetition = repeat_training(data, start, seeds=seeds, folder=out, data_dir=data_dir, done=done)
+        with output.trainings() as (watch, show):
+            repetition = repeat_training(
+                data,
+                start,
+                seeds=seeds,
+                folder=out,
+                data_dir=data_dir,
+                callbacks=[show],
+                watch=watch,
+                done=done,
+            )
     except Stopped as stopped:
-        same = shlex.join(["pellucid", "repeat", data])
         raise Interrupted(
             f"Stopped and saved in '{stopped.folder}'; {finished} of {seeds} seeds are done. Run the same "
-            f"command again ({same} with its options) to go on.",
+            "command again to go on.",
             stopped.exit_code,
         ) from None
     difference = repetition.against(other) if other is not None else None

@@ -25,6 +25,7 @@ from pellucid.cli.options import (
     Size,
     SplitTable,
     choice,
+    recipe_named,
     refuse_filled_folder,
     refuse_streams_and_addresses,
     requested_language,
@@ -39,7 +40,6 @@ from pellucid.recipe import (
     RECIPES,
     NamedRecipe,
     Recipe,
-    changed,
     checked_size,
     read_recipe,
 )
@@ -201,7 +201,7 @@ def train(
         )
     if folds and given.get("model") == AUTO:
         raise UsageError("--folds holds no pictures out to choose a network by. Name one instead of auto.")
-    start = _recipe(recipe or "fast", given)
+    start = recipe_named(recipe or "fast", **given)
     refuse_filled_folder(out)
     output = Output(quiet, as_json)
     if resume is not None:
@@ -223,14 +223,6 @@ def train(
         evaluation = run.evaluate(splits.test)  # of folds it is done
     output.evaluation(run, evaluation, run.basis(splits.test))
     write_and_name(run, splits, evaluation, output, language)
-
-
-def _recipe(word: str, given: dict[str, Any]) -> Recipe | NamedRecipe:
-    """The recipe of that name, or in that file or run's folder, with what was given on the command line."""
-    path = Path(word)
-    if word in RECIPES or not (path.suffix or path.exists()):
-        return Recipe.named(word, **given)
-    return changed(read_recipe(path / "recipe.json" if path.is_dir() else path), given)
 
 
 def _corrections(exclude: Path | None, relabel: Path | None) -> "Corrections":

@@ -9,7 +9,8 @@ LEVEL = 0.05  # of false findings among all that are tested together
 
 
 def paired_p_values(lost: Tensor, gained: Tensor) -> Tensor:
-    """McNemar's exact test of two answers to the same pictures, two-sided, float64 of any shape.
+    """McNemar's exact test (Psychometrika 12, 1947) of two answers to the same pictures, two-sided, float64
+    of any shape but a single number's.
 
     lost, gained  numbers of pictures that only the first and only the second has right
     """

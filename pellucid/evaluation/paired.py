@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
+
+from pellucid.evaluation.chance import LEVEL, paired_p_values
 from pellucid.evaluation.metrics import Z_95
 from pellucid.formatting import points
 from pellucid.language import translate
 
-LEVEL = 0.05  # a difference that chance brings more rarely is shown
 HALVINGS = 60  # of an interval's end, to the last digit of a float
 
 
@@ -34,12 +36,8 @@ class PairedDifference:
     @cached_property
     def p_value(self) -> float:
         """How often chance alone would part them as much or more, were both equally good: McNemar's exact
-        test (Psychometrika 12, 1947), two-sided. Pictures on which both are right, or both wrong, tell
-        nothing."""
-        from scipy.stats import binomtest  # type: ignore[import-untyped]
-
-        flips = self.only_first + self.only_second
-        return float(binomtest(self.only_second, flips).pvalue) if flips else 1.0
+        test, two-sided. Pictures on which both are right, or both wrong, tell nothing."""
+        return float(paired_p_values(torch.tensor([self.only_first]), torch.tensor([self.only_second])))
 
     @property
     def shown(self) -> bool:

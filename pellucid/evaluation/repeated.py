@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.evaluation.paired import LEVEL
+from pellucid.evaluation.chance import LEVEL
 from pellucid.formatting import percent, points
 
 

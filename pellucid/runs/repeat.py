@@ -3,23 +3,25 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pellucid.classifier import MANIFEST
 from pellucid.data import load_by
-from pellucid.data.dataset import Choices
+from pellucid.data.dataset import Choices, Splits
 from pellucid.errors import UsageError
 from pellucid.evaluation.repeated import RecipeDifference, SeedScores, compare_recipes
-from pellucid.files import claim_numbered_folder, make_folder, read_object, write_json
-from pellucid.recipe import READING, NamedRecipe, Recipe, refuse_unknown_keywords
+from pellucid.files import write_json
+from pellucid.recipe import READING, NamedRecipe, Recipe, read_recipe, refuse_unknown_keywords
 from pellucid.runs.checkpoint import CHECKPOINT
+from pellucid.runs.choose import Candidate
 from pellucid.runs.fit import fit, resume
-from pellucid.runs.run import Run
-from pellucid.runs.session import Callback
+from pellucid.runs.run import RECIPE, Run
+from pellucid.runs.session import Activity, Callback
+from pellucid.runs.several import Watch, chosen, claimed, described, planned, seeded, under_name
 
 REPEAT = "repeat.json"
+Start = tuple[Recipe | NamedRecipe, tuple[Candidate, ...]]  # a recipe, and the networks tried for it
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,7 @@ def repeat(
     folder: str | Path | None = None,
     data_dir: str | Path | None = None,
     callbacks: Sequence[Callback] = (),
+    watch: Watch | None = None,
     done: Callable[[Run], None] = lambda run: None,
 ) -> Repetition:
     """Train with the seeds 1, 2 ... `seeds`, judge each run on the test pictures, and sum their scores up.
@@ -82,12 +85,14 @@ def repeat(
     data       what `load` takes by name or path; the seed decides the validation part, never the test part
     recipe     as `fit` takes it; where it leaves the network open, that is chosen with the first seed
     folder     of all runs; without one, the `runs/<name>-repeat-<n>` where this was begun, or a new one
-    callbacks  called with every Step and Epoch
+    callbacks  called with every Step and Epoch; their `stage` begins with "seed 2 of 5" and the like
+    watch      what is called while a network is chosen, and with the estimate of what is left to do
     done       called with each run when it is judged
 
     Runs that are done are not done again, and one that was stopped is gone on with: calling it again goes
     on, or adds seeds. Ctrl-C raises Stopped. Raises UsageError when `folder` holds another recipe's runs.
     """
+    watch = watch or Watch()
     asked = Recipe.named(recipe) if isinstance(recipe, str) else recipe
     settings = asked.resolve(1) if isinstance(asked, NamedRecipe) else asked
     if settings.folds or seeds < 1:
@@ -95,38 +100,60 @@ def repeat(
             f"Expected one seed or more and a test part, so no `folds`; got {seeds} seeds, {settings.folds} "
             "folds."
         )
-    wanted = {"data": str(data), "recipe": _described(asked)}
-    place = _claimed(Path(folder) if folder is not None else None, wanted)
+    wanted = {"data": str(data), "recipe": described(asked)}
+    place = claimed(folder, f"{Path(data).resolve().name}-repeat", REPEAT, wanted)
+    names = {seed: f"seed {seed} of {seeds}" for seed in range(1, seeds + 1)}
+    left = [seed for seed in names if not _is_done(_folder_of(place, seed))]
     runs: list[Run] = []
-    for seed in range(1, seeds + 1):
-        choices = Choices(**{name: getattr(_seeded(settings, seed), name) for name in READING})
-        own, run = place / f"seed-{seed}", None
-        if _is_done(own):
-            run = Run.open(own)
-        else:
-            splits = load_by(str(data), choices, data_dir=data_dir)
-            if not len(splits.test):
-                raise UsageError(
-                    f"'{data}' has no test pictures to judge the runs on. Expected at least one."
-                )
-            if (own / CHECKPOINT).is_file():
-                run = resume(own, splits, callbacks=callbacks)
-            elif (own / MANIFEST).is_file():
-                run = Run.open(own)
-            elif own.is_dir() and any(own.iterdir()):
-                raise UsageError(
-                    f"'{own}' was cut off before anything was saved to go on with. Delete it, then repeat."
-                )
-            else:
-                # The first run's recipe leaves nothing open: every seed trains the same network.
-                own_recipe = _seeded(runs[0].recipe if runs else asked, seed)
-                run = fit(splits, own_recipe, folder=own, callbacks=callbacks)
+    for seed, name in names.items():
+        own = _folder_of(place, seed)
+        if seed in left:
+            splits = _splits(data, settings, seed, data_dir)
+            start = _start(own, splits, seeded(runs[0].recipe if runs else asked, seed), watch)
+            if watch.planned and seed == left[0]:
+                first = planned(name, start[0], splits)
+                watch.planned([replace(first, name=names[each]) for each in left])
+            run = _trained(own, splits, start, under_name(name, callbacks), watch.features)
             run.evaluate(splits.test)
+        else:
+            run = Run.open(own)
         runs.append(run)
         done(run)
     repetition = _together(place, runs)
     write_json(place / REPEAT, {**wanted, **repetition.scores.to_json()})
     return repetition
+
+
+def _splits(data: str | Path, settings: Recipe, seed: int, data_dir: str | Path | None) -> Splits:
+    """The pictures as this seed splits them. Raises UsageError when none is left to judge on."""
+    reading = {name: getattr(settings, name) for name in READING}
+    splits = load_by(str(data), Choices(**{**reading, "seed": seed}), data_dir=data_dir)
+    if not len(splits.test):
+        raise UsageError(f"'{data}' has no test pictures to judge the runs on. Expected at least one.")
+    return splits
+
+
+def _start(own: Path, splits: Splits, recipe: Recipe | NamedRecipe, watch: Watch) -> Start:
+    """The recipe that the run in `own` was begun with, or the given one, its network chosen."""
+    if (own / CHECKPOINT).is_file() or (own / MANIFEST).is_file():
+        return read_recipe(own / RECIPE), ()
+    if own.is_dir() and any(own.iterdir()):
+        raise UsageError(
+            f"'{own}' was cut off before anything was saved to go on with. Delete it, then repeat."
+        )
+    return chosen(splits, recipe, watch)
+
+
+def _trained(
+    own: Path, splits: Splits, start: Start, callbacks: Sequence[Callback], features: Activity | None
+) -> Run:
+    """The run in `own`, begun, gone on with, or as it was left."""
+    if (own / CHECKPOINT).is_file():
+        return resume(own, splits, callbacks=callbacks, progress=features)
+    if (own / MANIFEST).is_file():
+        return Run.open(own)
+    recipe, candidates = start
+    return fit(splits, recipe, folder=own, candidates=candidates, callbacks=callbacks, progress=features)
 
 
 def _together(folder: Path, runs: list[Run]) -> Repetition:
@@ -144,48 +171,11 @@ def _together(folder: Path, runs: list[Run]) -> Repetition:
     return Repetition(folder, tuple(runs), SeedScores(right, tuple(run.recipe.seed for run in runs)), sources)
 
 
+def _folder_of(place: Path, seed: int) -> Path:
+    return place / f"seed-{seed}"
+
+
 def _is_done(folder: Path) -> bool:
     """Whether the run in `folder` was trained to its end and judged."""
     finished = (folder / MANIFEST).is_file() and not (folder / CHECKPOINT).is_file()
     return finished and Run.open(folder).evaluation() is not None
-
-
-def _claimed(folder: Path | None, wanted: dict[str, Any]) -> Path:
-    """The folder in which these runs were begun, or a new one."""
-    if folder is None:
-        name = f"{Path(wanted['data']).resolve().name}-repeat"
-        for begun in sorted(Path("runs").glob(f"{name}-*/{REPEAT}")):
-            if _same(begun, wanted):
-                return begun.parent
-        folder = claim_numbered_folder(Path("runs"), name)
-    elif (folder / REPEAT).is_file():
-        if not _same(folder / REPEAT, wanted):
-            raise UsageError(
-                f"'{folder}' holds runs of other pictures or another recipe. Name another folder "
-                "with `folder`."
-            )
-        return folder
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"'{folder}' is not empty. Expected a new folder: name another with `folder`.")
-    make_folder(folder)
-    write_json(folder / REPEAT, wanted)
-    return folder
-
-
-def _same(path: Path, wanted: dict[str, Any]) -> bool:
-    facts = read_object(path)
-    return all(facts.get(name) == value for name, value in wanted.items())
-
-
-def _described(recipe: Recipe | NamedRecipe) -> dict[str, Any]:
-    """The recipe without its seed, as plain values."""
-    if isinstance(recipe, Recipe):
-        return {name: value for name, value in recipe.to_json().items() if name != "seed"}
-    settings = {name: value for name, value in recipe.settings.items() if name != "seed"}
-    return {"name": recipe.name, "settings": settings}
-
-
-def _seeded(recipe: Any, seed: int) -> Any:
-    if isinstance(recipe, NamedRecipe):
-        return NamedRecipe(recipe.name, {**recipe.settings, "seed": seed})
-    return replace(recipe, seed=seed)

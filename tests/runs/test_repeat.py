@@ -40,7 +40,7 @@ def test_runs_that_are_done_are_not_done_again(two: Repetition) -> None:
 
 
 def test_a_folder_of_another_recipe_is_refused(two: Repetition, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="other pictures or another recipe"):
+    with pytest.raises(UsageError, match="other pictures or by another recipe"):
         repeat("digits", "accurate", seeds=2, folder=two.folder)
     with pytest.raises(UsageError, match=r"holds no repeat\.json"):
         Repetition.open(tmp_path)
