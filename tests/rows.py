@@ -99,6 +99,8 @@ evaluation/held_out.py
 evaluation/selective.py
 evaluation/conformal.py
 evaluation/label_errors.py
+evaluation/novelty.py
+evaluation/drift.py
 plots/__init__.py
 plots/images.py
 plots/charts.py
@@ -130,6 +132,7 @@ runs/stopping.py
 runs/choose.py
 runs/run.py
 runs/calibrate.py
+runs/reference.py
 runs/verdicts.py
 runs/labels.py
 runs/warm_start.py

@@ -19,13 +19,17 @@ from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation import EVALUATION, FORMAT, PREDICTIONS
 from pellucid.evaluation.calibration import NOT_FITTED, STOPPED, TemperatureFit
 from pellucid.evaluation.conformal import PredictionSets, prediction_sets
+from pellucid.evaluation.drift import Drift, drift
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, evaluate
 from pellucid.evaluation.held_out import HeldOut
 from pellucid.evaluation.label_errors import LabelErrors
 from pellucid.evaluation.ledger import number_judged, weights_digest
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
+from pellucid.evaluation.novelty import STOPPED as CUT_OFF
+from pellucid.evaluation.novelty import Novelty, Reference, ReferenceFit
 from pellucid.evaluation.selective import Threshold, threshold_for_coverage, threshold_for_error
 from pellucid.explanation.causes import MistakeCauses, causes_of_mistakes
+from pellucid.explanation.neighbours import answers_and_features, hidden_features
 from pellucid.files import read_csv, read_object, write_csv
 from pellucid.formatting import plural
 from pellucid.models import Build
@@ -81,6 +85,7 @@ class Run:
     head         how the last layer of a pretrained network was solved
     all_pictures  of `use_all` and `folds`, the training on all pictures that gave the weights
     calibration  how the classifier came to its temperature
+    reference_fit  what `reference` is made of, or why there is none
     """
 
     folder: Path
@@ -93,6 +98,7 @@ class Run:
     head: HeadSettings | None = None
     all_pictures: AllPictures | None = None
     calibration: TemperatureFit = NOT_FITTED
+    reference_fit: ReferenceFit = ReferenceFit(0, 0, CUT_OFF)
 
     def __repr__(self) -> str:
         return f"Run('{self.folder}', {self.summary})"
@@ -123,10 +129,10 @@ class Run:
         recipe = read_recipe(folder / RECIPE)
         environment = read_object(folder / ENVIRONMENT)
         origin = origin_in(environment, folder)
-        ended, head, all_pictures, calibration = _training_in(folder)
+        ended, head, all_pictures, calibration, reference_fit = _training_in(folder)
         return Run(
             folder, classifier, recipe, read_history(folder), environment, origin, ended,
-            head=head, all_pictures=all_pictures, calibration=calibration,
+            head=head, all_pictures=all_pictures, calibration=calibration, reference_fit=reference_fit,
         )  # fmt: skip
 
     @property
@@ -394,6 +400,40 @@ class Run:
         except (PellucidError, KeyError):
             return ""
 
+    def reference(self) -> Reference:
+        """What new pictures are compared with: training pictures as the network sees them, and pictures that
+        were held out.
+
+        Raises UsageError where the run has none, such as one that learned from all its pictures;
+        PellucidError when reference.safetensors is damaged.
+        """
+        if self.reference_fit.reason:
+            raise UsageError(
+                f"'{self.folder}' cannot tell what is unlike its training pictures: "
+                f"{self.reference_fit.reason}. Train with validation pictures."
+            )
+        return Reference.load(self.folder, weights=self._weights)
+
+    def novelty(self, pictures: Any) -> Novelty:
+        """How unlike anything taught pictures are, of what `Classifier.predict` takes. Raises what `reference`
+        raises."""
+        images = self.classifier.received(pictures)
+        return self.reference().novelty(hidden_features(self.classifier, images))
+
+    def drift(self, pictures: Any) -> Drift:
+        """Whether pictures, of what `Classifier.predict` takes, are like those the run was taught on: tests of
+        features, answers and appearance against pictures held out of training. They take the pictures to be
+        independent of each other.
+
+        Raises UsageError for fewer than ten pictures, and what `reference` raises.
+        """
+        reference, classifier = self.reference(), self.classifier
+        images = classifier.received(pictures)
+        probabilities, features = answers_and_features(classifier, images)
+        confidence = classifier.task.confidence(probabilities)
+        new = reference.sample(features, probabilities, confidence, images)
+        return drift(reference, new, classifier.classes)
+
     def _out_of_fold(self) -> AnyEvaluation:
         evaluation = self.evaluation()
         if evaluation is None:
@@ -444,7 +484,9 @@ class Run:
         return str(read_object(self.folder / MANIFEST).get("sha256"))
 
 
-def _training_in(folder: Path) -> tuple[str, HeadSettings | None, AllPictures | None, TemperatureFit]:
+def _training_in(
+    folder: Path,
+) -> tuple[str, HeadSettings | None, AllPictures | None, TemperatureFit, ReferenceFit]:
     """What model.json holds of the training. Raises PellucidError when it is damaged."""
     training = read_object(folder / MANIFEST)["training"]
     try:
@@ -454,6 +496,7 @@ def _training_in(folder: Path) -> tuple[str, HeadSettings | None, AllPictures | 
             HeadSettings(**head) if head else None,
             AllPictures(**again) if again else None,
             TemperatureFit(**training["calibration"]),
+            ReferenceFit(**training["reference"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise PellucidError(
