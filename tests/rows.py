@@ -196,6 +196,7 @@ cli/report.py
 cli/export.py
 cli/live.py
 cli/train.py
+cli/drift.py
 cli/check.py
 cli/evaluate.py
 cli/predict.py

@@ -2,6 +2,7 @@
 layer, beside the distances of pictures held out of training."""
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -70,13 +71,19 @@ class PictureSample:
         """The pictures at these indices."""
         return PictureSample(*(getattr(self, each.name)[chosen] for each in fields(self)))
 
+    @staticmethod
+    def joined(parts: "Sequence[PictureSample]") -> "PictureSample":
+        """The pictures of several samples, at least one, one after the other."""
+        names = [each.name for each in fields(PictureSample)]
+        return PictureSample(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
 
 @dataclass(frozen=True, eq=False)
 class Novelty:
     """How unlike the training pictures some pictures are.
 
     distances    float32 (N,): 1 less the mean cosine similarity to the five nearest training pictures
-    percentiles  float32 (N,), 0..100: the share of the pictures held out that are nearer
+    percentiles  float64 (N,), 0..100: the share of the pictures held out that are nearer
     unlike       bool (N,): farther than about 95 of 100 pictures held out
     """
 
@@ -119,7 +126,7 @@ class Reference:
         """How unlike pictures with these last hidden layers are; float (N, F), of any length."""
         distances = neighbour_distances(functional.normalize(features, dim=1), self.features.float())
         known = self.held_out.distances.sort().values
-        percentiles = torch.searchsorted(known, distances).float() * 100 / len(known)
+        percentiles = torch.searchsorted(known, distances).double() * 100 / len(known)
         return Novelty(distances, percentiles, distances > self.threshold)
 
     def sample(

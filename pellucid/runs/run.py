@@ -26,7 +26,7 @@ from pellucid.evaluation.label_errors import LabelErrors
 from pellucid.evaluation.ledger import number_judged, weights_digest
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.evaluation.novelty import STOPPED as CUT_OFF
-from pellucid.evaluation.novelty import Novelty, Reference, ReferenceFit
+from pellucid.evaluation.novelty import Novelty, PictureSample, Reference, ReferenceFit
 from pellucid.evaluation.selective import Threshold, threshold_for_coverage, threshold_for_error
 from pellucid.explanation.causes import MistakeCauses, causes_of_mistakes
 from pellucid.explanation.neighbours import answers_and_features, hidden_features
@@ -420,19 +420,25 @@ class Run:
         images = self.classifier.received(pictures)
         return self.reference().novelty(hidden_features(self.classifier, images))
 
-    def drift(self, pictures: Any) -> Drift:
-        """Whether pictures, of what `Classifier.predict` takes, are like those the run was taught on: tests of
-        features, answers and appearance against pictures held out of training. They take the pictures to be
-        independent of each other.
-
-        Raises UsageError for fewer than ten pictures, and what `reference` raises.
-        """
+    def sample(self, pictures: Any) -> PictureSample:
+        """What `drift` compares of pictures, of what `Classifier.predict` takes: a few numbers of each, so that
+        many can be read in parts. Raises what `reference` raises."""
         reference, classifier = self.reference(), self.classifier
         images = classifier.received(pictures)
         probabilities, features = answers_and_features(classifier, images)
         confidence = classifier.task.confidence(probabilities)
-        new = reference.sample(features, probabilities, confidence, images)
-        return drift(reference, new, classifier.classes)
+        return reference.sample(features, probabilities, confidence, images)
+
+    def drift(self, pictures: Any) -> Drift:
+        """Whether pictures are like those the run was taught on: tests of features, answers and appearance
+        against pictures held out of training, which take the pictures to be independent of each other.
+
+        pictures  what `Classifier.predict` takes, or what `sample` gave
+
+        Raises UsageError for fewer than ten pictures, and what `reference` raises.
+        """
+        new = pictures if isinstance(pictures, PictureSample) else self.sample(pictures)
+        return drift(self.reference(), new, self.classifier.classes)
 
     def _out_of_fold(self) -> AnyEvaluation:
         evaluation = self.evaluation()
