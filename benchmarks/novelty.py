@@ -188,6 +188,7 @@ def numbers(words: Sequence[str]) -> list[int]:
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     if sys.argv[1] == "unlike":
         folders = [Path(word) for word in sys.argv[2:] if not word.isdigit()]
         for number in numbers(sys.argv[2:]):
