@@ -103,8 +103,10 @@ def predict_files(
     refuse_unlike  whether these get no answer
 
     A file that cannot be read has an `error` and does not end the iteration. Raises UsageError for an unknown
-    fit and for a folder that holds no classifier.
+    fit, for a folder that holds no classifier, and where unlike pictures are refused without a reference.
     """
+    if refuse_unlike and reference is None:
+        raise UsageError("What is unlike anything taught is found by a reference: give run.reference().")
     if isinstance(classifier, str | Path):
         classifier = Classifier.load(classifier)
     preprocess = classifier.preprocess.with_fit(fit)
