@@ -6,8 +6,8 @@
 One training on MNIST by the default recipe for each seed, in one thread. `unlike` gives AUROC against MNIST's
 test pictures: of letters, in the fonts that come with matplotlib, placed as MNIST's digits are; of digits
 turned by a quarter, 0 apart, which stays a 0, and by a half where they are no digits then (3, 4, 7); of
-photographs below the folder PHOTOS, gray, 28x28; of noise. `drift` parts the validation pictures at random into
-held-out and new ones, again and again.
+photographs below the folder PHOTOS, gray, 28x28; of noise. `drift` parts the validation pictures at random
+into held-out and new ones, again and again.
 """
 
 import sys
@@ -43,7 +43,9 @@ TRIALS = 200
 def letters() -> tuple[Tensor, list[str]]:
     """Every capital letter in every font as MNIST would have it, uint8 (N, 1, 28, 28), and its name."""
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    files = [file for name in FONTS for file in sorted(folder.glob(f"{name}.ttf")) if "Display" not in file.name]
+    files = [
+        file for name in FONTS for file in sorted(folder.glob(f"{name}.ttf")) if "Display" not in file.name
+    ]
     pictures, names = [], []
     for file in files:
         font = ImageFont.truetype(str(file), 120)
@@ -109,7 +111,8 @@ def unlike(seed: int, photos: Path | None) -> None:
             answers = -torch.cat([confident, run.classifier.predict(images).amax(dim=1)])
             by_confidence = roc_auc_score(truth, answers)
             print(
-                f"  {name} (n = {len(images):,}): AUROC {by_distance:.4f} (by confidence {by_confidence:.4f}), "
+                f"  {name} (n = {len(images):,}): AUROC {by_distance:.4f} (by confidence "
+                f"{by_confidence:.4f}), "
                 f"{percent(float(found.unlike.float().mean()))} called unlike",
                 flush=True,
             )
@@ -170,7 +173,9 @@ def drifts(seed: int) -> None:
                 new = sample.subset(rest[:count])
                 if kind == "5 % letters":
                     put = torch.randperm(len(strange), generator=generator)[: count // 20]
-                    new = PictureSample.joined([new.subset(torch.arange(len(put), count)), strange.subset(put)])
+                    new = PictureSample.joined(
+                        [new.subset(torch.arange(len(put), count)), strange.subset(put)]
+                    )
                 compared = Reference(reference.features, reference.mean, reference.basis, plain.subset(known))
                 result = drift(compared, new, splits.train.classes)
                 found += result.found
@@ -179,7 +184,8 @@ def drifts(seed: int) -> None:
             low, high = wilson(found / trials, trials)
             names = ", ".join(f"{name} {times}" for name, times in sorted(by.items()))
             print(
-                f"{kind}, {count} pictures: {found} of {trials} ({low:.1%} to {high:.1%}); {names}", flush=True
+                f"{kind}, {count} pictures: {found} of {trials} ({low:.1%} to {high:.1%}); {names}",
+                flush=True,
             )
 
 

@@ -61,8 +61,8 @@ class FilePrediction:
 
     @property
     def prediction(self) -> str:
-        """The most probable class, or all labels given: "cat|red"; "" where there is no answer, it is not sure
-        or it is withheld."""
+        """The most probable class, or all labels given: "cat|red"; "" where there is no answer, it is not
+        sure or it is withheld."""
         return "|".join(self.predictions)
 
     @property

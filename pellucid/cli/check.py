@@ -100,7 +100,9 @@ def check(
         }  # fmt: skip
         for name, value in given.items():
             if value:
-                raise UsageError(f"--against reads pictures as the run does, without labels: leave {name} out.")
+                raise UsageError(
+                    f"--against reads pictures as the run does, without labels: leave {name} out."
+                )
         check_drift(data, against, Output(quiet, as_json), fit=fit, fail_on=fail_on)
         return
     kinds, language = _kinds(fail_on), requested_language(lang)

@@ -38,7 +38,9 @@ def check_drift(data: str, folder: Path, output: Output, *, fit: str | None, fai
         if pictures := [picture for picture in read if isinstance(picture, Tensor)]:
             parts.append(run.sample(torch.stack(pictures)))
     if not parts:
-        raise UsageError(f"'{data}' holds no picture that can be read. Expected a picture, or a folder of them.")
+        raise UsageError(
+            f"'{data}' holds no picture that can be read. Expected a picture, or a folder of them."
+        )
     found = run.drift(PictureSample.joined(parts))
     output.object({"data": data, "against": str(folder), "unreadable": unreadable, **found.to_json()})
     output.line(found.sentence)
@@ -46,8 +48,8 @@ def check_drift(data: str, folder: Path, output: Output, *, fit: str | None, fai
         output.line(f"  {test.sentence} (p = {test.adjusted:.2g})")
     output.line(found.unlike_sentence)
     output.line(
-        f"{len(found.tests)} comparisons: {', '.join(sorted(test.name for test in found.tests))}. p is corrected "
-        f"for their number (Holm): pictures like those held out are called different in at most "
+        f"{len(found.tests)} comparisons: {', '.join(sorted(test.name for test in found.tests))}. p is "
+        f"corrected for their number (Holm): pictures like those held out are called different in at most "
         f"{percent(LEVEL)} of cases. {ASSUMPTION}"
     )
     counts = {"drift": len(found.differences), "unreadable": unreadable}

@@ -20,8 +20,8 @@ MOST_COMPARED = 1_000  # pictures of each sample whose features are compared
 LEAST_PICTURES = 10
 
 ASSUMPTION = (
-    "The tests take pictures to be independent of each other: of bursts, of copies or of frames of a film they "
-    "are too sure."
+    "The tests take pictures to be independent of each other: of bursts, of copies or of frames of a film "
+    "they are too sure."
 )
 
 
@@ -92,8 +92,8 @@ class Drift:
             percent(each, count=self.pictures) for each in (self.unlike / self.pictures, low, high)
         )
         return (
-            f"Unlike anything taught: {self.unlike:,} of {self.pictures:,}, {share} (95 % interval {bounds[0]} "
-            f"to {bounds[1]}); of pictures like those held out about 5 % are called that."
+            f"Unlike anything taught: {self.unlike:,} of {self.pictures:,}, {share} (95 % interval "
+            f"{bounds[0]} to {bounds[1]}); of pictures like those held out about 5 % are called that."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -139,7 +139,11 @@ def drift(reference: Reference, new: PictureSample, classes: Sequence[str]) -> D
         ("features", _features_differ(known, new), _where(known, new)),
         ("unlike", float(min(1.0, chance.sf(unlike - 1))), _unlike_words(unlike, count)),
         ("predictions", _predictions_differ(known, new, len(classes)), _more_often(known, new, classes)),
-        ("confidence", float(ks_2samp(known.confidence, new.confidence).pvalue), _confidence_words(known, new)),
+        (
+            "confidence",
+            float(ks_2samp(known.confidence, new.confidence).pvalue),
+            _confidence_words(known, new),
+        ),
     ]
     for column, name in enumerate(("brightness", "contrast", "sharpness")):
         before, now = known.appearance[:, column], new.appearance[:, column]
@@ -153,7 +157,9 @@ def drift(reference: Reference, new: PictureSample, classes: Sequence[str]) -> D
     return Drift(count, len(known), unlike, interval, tuple(tests))
 
 
-def energy_p_value(first: Tensor, second: Tensor, *, permutations: int = PERMUTATIONS, seed: int = 0) -> float:
+def energy_p_value(
+    first: Tensor, second: Tensor, *, permutations: int = PERMUTATIONS, seed: int = 0
+) -> float:
     """The probability of an energy distance at least as large as that of two samples, float (N, P) and
     (M, P), had their members been dealt to them at random."""
     count, other = len(first), len(second)
@@ -174,9 +180,7 @@ def energy_p_value(first: Tensor, second: Tensor, *, permutations: int = PERMUTA
 
 
 def _features_differ(known: PictureSample, new: PictureSample) -> float:
-    parts = (
-        sample.components[evenly_spaced(len(sample), MOST_COMPARED)].float() for sample in (new, known)
-    )
+    parts = (sample.components[evenly_spaced(len(sample), MOST_COMPARED)].float() for sample in (new, known))
     return energy_p_value(*parts)
 
 
@@ -212,8 +216,8 @@ def _where(known: PictureSample, new: PictureSample) -> str:
     middle = new.distances.median()
     share = percent(float((known.distances < middle).float().mean()), count=len(known))
     return (
-        "In the last hidden layer they lie elsewhere: the middle one of them is farther from the nearest training "
-        f"pictures than {share} of the pictures held out."
+        "In the last hidden layer they lie elsewhere: the middle one of them is farther from the nearest "
+        f"training pictures than {share} of the pictures held out."
     )
 
 
@@ -223,9 +227,7 @@ def _unlike_words(unlike: int, count: int) -> str:
 
 
 def _more_often(known: PictureSample, new: PictureSample, classes: Sequence[str]) -> str:
-    before, now = (
-        _class_counts(sample, len(classes)) / len(sample) for sample in (known, new)
-    )
+    before, now = (_class_counts(sample, len(classes)) / len(sample) for sample in (known, new))
     change = now - before
     ways = [(int(change.argmax()), "more"), (int(change.argmin()), "less")]
     words = [
@@ -246,7 +248,11 @@ def _confidence_words(known: PictureSample, new: PictureSample) -> str:
 
 
 WORDS = {
-    "brightness": ("They are darker", "They are brighter", "mean brightness {:.1f} of 255, where it was {:.1f}"),
+    "brightness": (
+        "They are darker",
+        "They are brighter",
+        "mean brightness {:.1f} of 255, where it was {:.1f}",
+    ),
     "contrast": (
         "They have less contrast",
         "They have more contrast",

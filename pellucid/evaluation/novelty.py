@@ -44,6 +44,9 @@ class ReferenceFit:
     reason: str = ""
 
 
+NO_REFERENCE = ReferenceFit(0, 0, STOPPED)
+
+
 @dataclass(frozen=True, eq=False)
 class PictureSample:
     """Some pictures as a network sees and answers them: what two samples are compared by.
@@ -146,23 +149,28 @@ class Reference:
     def save(self, folder: Path, *, weights: str) -> None:
         """`folder` holds reference.safetensors, for the network whose weights have that SHA-256."""
         tensors = {name: getattr(self, name) for name in ("features", "mean", "basis")}
-        tensors |= {f"held_out.{each.name}": getattr(self.held_out, each.name) for each in fields(PictureSample)}
+        tensors |= {
+            f"held_out.{each.name}": getattr(self.held_out, each.name) for each in fields(PictureSample)
+        }
         content = save({name: each.contiguous() for name, each in tensors.items()}, {"weights": weights})
         write_bytes(folder / REFERENCE, content)
 
     @staticmethod
     def load(folder: Path, *, weights: str) -> "Reference":
-        """What `save` left in `folder`. Raises PellucidError when it is absent, damaged or of other weights."""
+        """What `save` left in `folder`. Raises PellucidError when it is absent, damaged or of other
+        weights."""
         path = folder / REFERENCE
         try:
             with safe_open(path, "pt") as file:
                 belongs = (file.metadata() or {}).get("weights")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             sample = PictureSample(*(tensors[f"held_out.{each.name}"] for each in fields(PictureSample)))
-            found = Reference(*(tensors[name] for name in ("features", "mean", "basis")), sample)
+            found = Reference(tensors["features"], tensors["mean"], tensors["basis"], sample)
             sound = belongs == weights and _is_sound(found)
         except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
-            raise PellucidError(f"'{path}' is missing or damaged: {error}. Restore it, or train again.") from error
+            raise PellucidError(
+                f"'{path}' is missing or damaged: {error}. Restore it, or train again."
+            ) from error
         if not sound:
             raise PellucidError(
                 f"'{path}' is damaged, or belongs to other weights. Restore it, or train again."
@@ -198,9 +206,9 @@ def neighbour_distances(rows: Tensor, references: Tensor, own: Tensor | None = N
 
 
 def appearance_of(images: Tensor) -> Tensor:
-    """Brightness, contrast and sharpness of pictures (N, C, H, W), uint8 or 0..1: the mean of the values, their
-    standard deviation, and the mean difference of neighbours relative to it, float32 (N, 3). The first two
-    are of 0..255; a picture of one colour has a sharpness of 0."""
+    """Brightness, contrast and sharpness of pictures (N, C, H, W), uint8 or 0..1: the mean of the values,
+    their standard deviation, and the mean difference of neighbours relative to it, float32 (N, 3). The
+    first two are of 0..255; a picture of one colour has a sharpness of 0."""
     found = []
     for start in range(0, len(images), ROWS_PER_BATCH):
         part = images[start : start + ROWS_PER_BATCH]

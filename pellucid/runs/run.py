@@ -25,8 +25,7 @@ from pellucid.evaluation.held_out import HeldOut
 from pellucid.evaluation.label_errors import LabelErrors
 from pellucid.evaluation.ledger import number_judged, weights_digest
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
-from pellucid.evaluation.novelty import STOPPED as CUT_OFF
-from pellucid.evaluation.novelty import Novelty, PictureSample, Reference, ReferenceFit
+from pellucid.evaluation.novelty import NO_REFERENCE, Novelty, PictureSample, Reference, ReferenceFit
 from pellucid.evaluation.selective import Threshold, threshold_for_coverage, threshold_for_error
 from pellucid.explanation.causes import MistakeCauses, causes_of_mistakes
 from pellucid.explanation.neighbours import answers_and_features, hidden_features
@@ -98,7 +97,7 @@ class Run:
     head: HeadSettings | None = None
     all_pictures: AllPictures | None = None
     calibration: TemperatureFit = NOT_FITTED
-    reference_fit: ReferenceFit = ReferenceFit(0, 0, CUT_OFF)
+    reference_fit: ReferenceFit = NO_REFERENCE
 
     def __repr__(self) -> str:
         return f"Run('{self.folder}', {self.summary})"
@@ -415,14 +414,14 @@ class Run:
         return Reference.load(self.folder, weights=self._weights)
 
     def novelty(self, pictures: Any) -> Novelty:
-        """How unlike anything taught pictures are, of what `Classifier.predict` takes. Raises what `reference`
-        raises."""
+        """How unlike anything taught pictures are, of what `Classifier.predict` takes. Raises what
+        `reference` raises."""
         images = self.classifier.received(pictures)
         return self.reference().novelty(hidden_features(self.classifier, images))
 
     def sample(self, pictures: Any) -> PictureSample:
-        """What `drift` compares of pictures, of what `Classifier.predict` takes: a few numbers of each, so that
-        many can be read in parts. Raises what `reference` raises."""
+        """What `drift` compares of pictures, of what `Classifier.predict` takes: a few numbers of each, so
+        that many can be read in parts. Raises what `reference` raises."""
         reference, classifier = self.reference(), self.classifier
         images = classifier.received(pictures)
         probabilities, features = answers_and_features(classifier, images)

@@ -19,7 +19,7 @@ from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation.calibration import NOT_FITTED, TemperatureFit
 from pellucid.evaluation.held_out import HeldOut
 from pellucid.evaluation.ledger import number_judged, weights_digest
-from pellucid.evaluation.novelty import NOT_HELD_OUT, REFERENCE, STOPPED, Reference, ReferenceFit
+from pellucid.evaluation.novelty import NO_REFERENCE, NOT_HELD_OUT, REFERENCE, Reference, ReferenceFit
 from pellucid.files import read_object, remove
 from pellucid.machine import torch_threads
 from pellucid.models import PretrainedNetwork, description_of
@@ -63,7 +63,7 @@ class Session:
     snapshots: int = MAX_SNAPSHOTS
     recorder: SnapshotRecorder | None = None
     fit: TemperatureFit = NOT_FITTED
-    reference_fit: ReferenceFit = ReferenceFit(0, 0, STOPPED)
+    reference_fit: ReferenceFit = NO_REFERENCE
 
     @cached_property
     def store(self) -> FeatureStore | None:
@@ -310,7 +310,7 @@ def _reference(session: Session, held_out: Calibrated | None) -> tuple[Reference
     held_out  what is predicted of those; None where training was cut off
     """
     if held_out is None:
-        return None, ReferenceFit(0, 0, STOPPED)
+        return None, NO_REFERENCE
     first, last = session.stages[0], session.stage
     at_rest = session.store is not None and not session.recipe.fine_tune
     on_all = session.folds is not None or session.again is not None

@@ -1,4 +1,4 @@
-"""`check --against RUN` says whether pictures are like those that the run was taught on, and in which way not."""
+"""`check --against RUN` says whether pictures are like those the run was taught on, and in which way not."""
 
 import json
 from pathlib import Path

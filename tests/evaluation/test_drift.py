@@ -126,5 +126,5 @@ def test_predictions_are_judged_by_chi_square(generator: torch.Generator) -> Non
 
 
 def test_too_few_pictures_are_refused(generator: torch.Generator) -> None:
-    with pytest.raises(UsageError, match="Expected at least 10 pictures to compare .* got 9"):
+    with pytest.raises(UsageError, match=r"Expected at least 10 pictures to compare .* got 9"):
         compared(pictures(100, generator), pictures(9, generator))

@@ -46,7 +46,9 @@ def sampled(against: Reference, features: Tensor) -> PictureSample:
 
 
 def test_the_distance_is_that_of_scikit_learn() -> None:
-    rows, references = (functional.normalize(drawn(count, seed), dim=1) for count, seed in ((40, 3), (700, 4)))
+    rows, references = (
+        functional.normalize(drawn(count, seed), dim=1) for count, seed in ((40, 3), (700, 4))
+    )
     search = NearestNeighbors(n_neighbors=5, metric="cosine").fit(references)
     expected = torch.from_numpy(search.kneighbors(rows)[0]).mean(dim=1).float()
     torch.testing.assert_close(neighbour_distances(rows, references), expected, atol=1e-5, rtol=0)
@@ -91,7 +93,9 @@ def test_components_are_those_of_scikit_learn() -> None:
         axes = min(32, count, 40)
         expected = PCA(min(10, axes)).fit(rows)
         torch.testing.assert_close(mean, torch.from_numpy(expected.mean_).float(), atol=1e-5, rtol=0)
-        overlap = (torch.from_numpy(expected.components_).float() @ basis[:, : min(10, axes)]).diagonal().abs()
+        overlap = (
+            (torch.from_numpy(expected.components_).float() @ basis[:, : min(10, axes)]).diagonal().abs()
+        )
         torch.testing.assert_close(overlap, torch.ones(len(overlap)), atol=1e-3, rtol=0)
 
 

@@ -1,4 +1,4 @@
-"""A run tells what is unlike its training pictures by pictures it did not learn from, or says why it cannot."""
+"""A run tells what is unlike its training pictures by those held out, or says why it cannot."""
 
 import signal
 from dataclasses import replace
@@ -121,7 +121,10 @@ def test_a_backbone_at_rest_tells_by_all_its_pictures(settings: dict[str, Any], 
 def test_several_labels_have_a_reference_too(tmp_path: Path) -> None:
     toys = toys_of_several_labels()
     made = fit(
-        toys.subset(range(160)), toys.subset(range(160, 240)), replace(SHORT, epochs=1), folder=tmp_path / "run"
+        toys.subset(range(160)),
+        toys.subset(range(160, 240)),
+        replace(SHORT, epochs=1),
+        folder=tmp_path / "run",
     )
     assert len(made.reference().held_out) == 80
     assert not made.drift(toys_of_several_labels(60, seed=1)).found
