@@ -105,6 +105,8 @@ evaluation/label_errors.py
 evaluation/slices.py
 evaluation/stress.py
 evaluation/shortcuts.py
+evaluation/novelty.py
+evaluation/drift.py
 plots/__init__.py
 plots/images.py
 plots/charts.py
@@ -135,6 +137,7 @@ runs/stopping.py
 runs/choose.py
 runs/run.py
 runs/calibrate.py
+runs/reference.py
 runs/verdicts.py
 runs/labels.py
 runs/warm_start.py
@@ -203,6 +206,7 @@ cli/report.py
 cli/export.py
 cli/live.py
 cli/train.py
+cli/drift.py
 cli/check.py
 cli/evaluate.py
 cli/predict.py

@@ -144,3 +144,25 @@ def test_sets_stand_beside_the_answers(run: Run, pictures: list[Path]) -> None:
             if share >= sets.probability
         }
         assert set(answer.prediction_set) == inside | {answer.prediction}
+
+
+def test_pictures_unlike_anything_taught_are_marked_or_get_no_answer(run: Run, tmp_path: Path) -> None:
+    noise = torch.randint(0, 256, (8, 1, 16, 16), generator=torch.Generator().manual_seed(0))
+    images = torch.cat([SPLITS.test.images[:8], noise.to(torch.uint8)])
+    files = [write_picture(tmp_path / f"{n}.png", image) for n, image in enumerate(images)]
+    known, expected = run.reference(), run.novelty(images)
+    answers = list(predict_files(run.classifier, files, reference=known))
+    assert [answer.unlike for answer in answers] == expected.unlike.tolist()
+    assert [answer.novelty for answer in answers] == expected.percentiles.tolist()
+    assert sum(answer.unlike for answer in answers[8:]) > 5
+    assert all(answer.prediction for answer in answers)
+    plain = list(predict_files(run.classifier, files))
+    for answer, without in zip(answers, plain, strict=True):
+        assert torch.equal(answer.probabilities, without.probabilities)  # type: ignore[arg-type]
+        assert (without.novelty, without.unlike) == (None, False)
+    refused = list(predict_files(run.classifier, files, reference=known, refuse_unlike=True))
+    assert [answer.withheld for answer in refused] == expected.unlike.tolist()
+    assert [answer.predictions == () for answer in refused] == expected.unlike.tolist()
+    assert "unlike anything taught" in repr(refused[-1])
+    with pytest.raises(UsageError, match=r"give run\.reference\(\)"):
+        list(predict_files(run.classifier, files, refuse_unlike=True))

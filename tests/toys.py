@@ -142,7 +142,9 @@ def left(folder: Path, *but: str) -> dict[str, Any]:
     """What a run left behind, but for the times it took and what depends on when and where it ran."""
     metrics = [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(folder / "metrics.csv")]
     names = ["model.safetensors", "model.json", "recipe.json", "diagnostics.csv", "snapshots.safetensors"]
-    names += [name for name in ("margins.csv",) if (folder / name).is_file()]  # not of every kind of training
+    names += [
+        name for name in ("margins.csv", "reference.safetensors") if (folder / name).is_file()
+    ]  # not of every kind of training
     return {"metrics": metrics, **{name: (folder / name).read_bytes() for name in names if name not in but}}
 
 

@@ -35,6 +35,7 @@ EXAMPLES = """\
 Examples:
   pellucid check ./photos
   pellucid check mnist --fail-on leak,unreadable --no-page
+  pellucid check ./new-photos --against runs/latest --fail-on drift
 """
 
 
@@ -60,9 +61,21 @@ def check(
     crop_boxes: CropBoxes = False,
     split: SplitTable = None,
     on_unreadable: OnUnreadable = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Compare DATA, a folder of pictures with or without labels, with what this run was taught "
+            "on, and say how they differ. Writes no page.",
+            autocompletion=completion.run,
+        ),
+    ] = None,
     fail_on: Annotated[
         str,
-        typer.Option(metavar="KINDS", help="Exit with 3 when one of these is found, as in leak,unreadable."),
+        typer.Option(
+            metavar="KINDS",
+            help="Exit with 3 when one of these is found, as in leak,unreadable; with --against drift.",
+        ),
     ] = "",
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The page to write; check-DATA.html unless given.")
@@ -77,6 +90,21 @@ def check(
     from pellucid.data.dataset import Choices
     from pellucid.report.check_page import write_check
 
+    if against is not None:
+        from pellucid.cli.drift import check_drift
+
+        refuse_streams_and_addresses(data, against)
+        given = {
+            "--size": size, "--group-by": group_by, "--label-from": label_from, "--crop-boxes": crop_boxes,
+            "--split": split, "--out": out,
+        }  # fmt: skip
+        for name, value in given.items():
+            if value:
+                raise UsageError(
+                    f"--against reads pictures as the run does, without labels: leave {name} out."
+                )
+        check_drift(data, against, Output(quiet, as_json), fit=fit, fail_on=fail_on)
+        return
     kinds, language = _kinds(fail_on), requested_language(lang)
     refuse_streams_and_addresses(data)
     path = None if no_page else _page_path(data, out)
@@ -141,6 +169,8 @@ def _kinds(fail_on: str) -> list[str]:
 
     kinds = [kind.strip() for kind in fail_on.split(",") if kind.strip()]
     for kind in kinds:
+        if kind == "drift":
+            raise UsageError("--fail-on drift compares with a run: name it with --against RUN.")
         if kind not in KINDS:
             raise UsageError(f"--fail-on does not know '{kind}'. {did_you_mean(kind, KINDS)}")
     return kinds

@@ -77,9 +77,7 @@ def evaluate(
             test_set = splits_of(run, data_dir, other_test=again).test
             evaluation = run.evaluate(test_set)
         if not run.recipe.folds and not run.is_own_test(test_set):
-            output.line(
-                "These are other test pictures than before: the run's own evaluation is kept."
-            )
+            output.line("These are other test pictures than before: the run's own evaluation is kept.")
     basis = run.basis(test_set)
     clean = basis.clean(evaluation)
     output.evaluation(run, evaluation, basis)

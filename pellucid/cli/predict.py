@@ -20,6 +20,7 @@ Examples:
   pellucid predict runs/latest ./photos --csv predictions.csv
   pellucid predict runs/latest ./photos --max-error 0.01
   pellucid predict runs/latest ./photos --sets 0.95
+  pellucid predict runs/latest ./photos --refuse-unlike
 """
 
 
@@ -56,12 +57,22 @@ def predict(
             "this probability, such as 0.95.",
         ),
     ] = None,
+    refuse_unlike: Annotated[
+        bool,
+        typer.Option(
+            "--refuse-unlike",
+            help="Give no answer to pictures that are unlike anything taught: farther from the training "
+            "pictures than about 95 of 100 pictures held out of training. Without it they are answered, and "
+            "marked.",
+        ),
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Predict what each FILE shows, one class or several labels, with the probability of every class."""
     from pellucid.classifier import Classifier
     from pellucid.errors import UsageError
+    from pellucid.evaluation.novelty import REFERENCE
     from pellucid.files import write_csv
     from pellucid.prediction import predict_files
     from pellucid.runs.run import Run
@@ -77,27 +88,41 @@ def predict(
         output.line(_promise(threshold, run.calibration.held_out))
     if sets is not None:
         prediction_sets = Run.open(run_folder).prediction_sets(sets)
+    reference = None
+    if refuse_unlike or (run_folder / REFERENCE).is_file():
+        reference = Run.open(run_folder).reference()
     classifier = Classifier.load(run_folder)
-    rows, failed = [], False
-    for each in predict_files(classifier, files, fit=fit, threshold=threshold, sets=prediction_sets):
+    rows, failed, unlike = [], False, 0
+    for each in predict_files(
+        classifier, files, fit=fit, threshold=threshold, sets=prediction_sets, reference=reference,
+        refuse_unlike=refuse_unlike,
+    ):  # fmt: skip
         if each.probabilities is None:
             failed = True
             problem(each.error)
             continue
-        facts = _facts(each, asked=threshold is not None)
+        facts, unlike = _facts(each, asked=threshold is not None), unlike + each.unlike
         rows.append([*map(_cell, facts.values()), *digits(each.probabilities)])
         named = zip(classifier.classes, map(float, digits(each.probabilities)), strict=True)
         output.object({**facts, "probabilities": dict(named)})
         if csv is None:
             name = each.source.replace("\n", "\\n")  # one line per file, whatever it is called
-            output.line(f"{name}: {_answer(each)}")
+            held_out = 0 if reference is None else len(reference.held_out)
+            output.line(f"{name}: {_answer(each)}{_remark(each, held_out)}")
         if output.reader_left and csv is None:
             raise typer.Exit(1)  # nobody reads what else would be computed
     if csv is not None:
         header = ["source", "prediction", "confidence"]
         header += ["sure"] * (threshold is not None) + ["set"] * (prediction_sets is not None)
+        header += ["unlike", "novelty"] * (reference is not None)
         write_csv(csv, [*header, *(f"p({name})" for name in classifier.classes)], rows)
         output.line(f"Predictions: {csv}")
+        if reference is not None and rows:
+            share = percent(unlike / len(rows), count=len(rows))
+            output.line(
+                f"Unlike anything taught: {unlike:,} of {len(rows):,} pictures, {share}; of ordinary ones "
+                "about 5 % are called that."
+            )
     if failed:
         raise typer.Exit(2)
 
@@ -107,13 +132,15 @@ def _facts(found: "FilePrediction", *, asked: bool) -> dict[str, object]:
     prediction: object = list(found.predictions) if found.task.multi_label else found.prediction
     facts: dict[str, object] = {
         "source": found.source,
-        "prediction": prediction if found.sure else None,
+        "prediction": prediction if found.sure and not found.withheld else None,
         "confidence": float(f"{found.confidence:.9g}"),
     }
     if asked:
         facts["sure"] = found.sure
     if found.prediction_set is not None:
         facts["set"] = list(found.prediction_set)
+    if found.novelty is not None:
+        facts |= {"unlike": found.unlike, "novelty": found.novelty}
     return facts
 
 
@@ -124,6 +151,17 @@ def _cell(value: object) -> object:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.9g}" if isinstance(value, float) else value or ""
+
+
+def _remark(found: "FilePrediction", held_out: int) -> str:
+    """What is added to the line of a picture that is unlike anything taught."""
+    if found.novelty is None or not found.unlike:
+        return ""
+    share = f"all {held_out:,}"
+    if found.novelty < 100:
+        share = f"{percent(found.novelty / 100, count=held_out)} of {held_out:,}"
+    farther = f"farther from its nearest training pictures than {share} pictures held out of training"
+    return f" ({farther})" if found.withheld else f"; unlike anything taught: {farther}"
 
 
 def _promise(threshold: "Threshold", held_out: str) -> str:
@@ -143,6 +181,8 @@ def _answer(found: "FilePrediction") -> str:
     """What a file shows in one line: the likeliest classes, or the labels given and the likeliest others; all
     classes of a set; or that it is not sure."""
     assert found.probabilities is not None  # of a picture that was read
+    if found.withheld:
+        return "not like anything I was taught"
     shares = {
         found.classes[k]: percent(float(found.probabilities[k]))
         for k in found.probabilities.argsort(descending=True).tolist()

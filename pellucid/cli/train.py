@@ -362,8 +362,9 @@ def _resumed(folder: Path, data_dir: Path | None, output: Output) -> "tuple[Run,
     from pellucid.data import load_again
     from pellucid.files import read_object
     from pellucid.runs.checkpoint import CHECKPOINT
+    from pellucid.runs.environment import ENVIRONMENT, origin_in
     from pellucid.runs.fit import resume
-    from pellucid.runs.run import ENVIRONMENT, RECIPE, origin_in
+    from pellucid.runs.run import RECIPE
     from pellucid.runs.tables import SPLIT
 
     if not (folder / CHECKPOINT).is_file():

@@ -19,7 +19,7 @@ from torch.nn import functional
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset, FileHeader, Splits
 from pellucid.errors import UsageError
-from pellucid.evaluation.evaluation import Evaluation, evaluate
+from pellucid.evaluation.evaluation import Evaluation, judge
 from pellucid.evaluation.intervals import Estimate, Sampling, groups_of
 from pellucid.evaluation.stress import MIN_PICTURES, multiply_adds
 from pellucid.formatting import percent
@@ -205,7 +205,7 @@ def _views(classifier: Classifier, judged: Dataset) -> list[View]:
     """The network on as many pictures as are affordable, of which a part is replaced."""
     count = min(len(judged), max(MIN_PICTURES, MAX_MULTIPLY_ADDS // (2 * multiply_adds(classifier, judged))))
     seen = judged.subset(range(count))
-    undamaged = evaluate(classifier, seen)
+    undamaged = judge(classifier, seen)
     found = []
     for name, images in views_of(seen.images).items():
         judgement = replace(undamaged, probabilities=classifier.predict(images))

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.evaluation.chance import LEVEL, holm, paired_p_values
-from pellucid.evaluation.evaluation import AnyEvaluation, evaluate
+from pellucid.evaluation.evaluation import AnyEvaluation, judge
 from pellucid.evaluation.intervals import Estimate
 from pellucid.formatting import percent
 from pellucid.inference import evaluation_mode, scaled
@@ -175,7 +175,7 @@ def stress(
     count = min(len(dataset), affordable(classifier, dataset) if pictures is None else pictures)
     chosen = stratified_order(dataset, seed=seed)[:count].sort().values
     sample = dataset.subset(chosen)
-    undamaged = evaluate(classifier, sample)
+    undamaged = judge(classifier, sample)
     points = list[tuple[str, StressPoint]]()
     for number, (name, damage) in enumerate(DAMAGES.items()):
         for strength in damage.strengths if count >= FEW else damage.strengths[1::2]:

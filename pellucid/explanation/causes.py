@@ -17,7 +17,8 @@ from pellucid.data.dataset import Dataset, Splits
 from pellucid.evaluation import EVALUATION
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.evaluation.label_errors import HELD_OUT, TOO_WEAK, judged_by_probabilities
-from pellucid.explanation.neighbours import NOVELTY_NEIGHBOURS, index_sample, novelty
+from pellucid.evaluation.novelty import NEIGHBOURS
+from pellucid.explanation.neighbours import index_sample, novelty
 from pellucid.files import read_object, write_csv, write_json
 from pellucid.models import PretrainedNetwork
 
@@ -210,7 +211,7 @@ def _correlation(first: Tensor, second: Tensor) -> float:
 
 def _unlike(classifier: Classifier, splits: Splits, test: Dataset, *, validated: bool) -> Tensor:
     """Whether each picture is farther from training than nearly all that were held out, bool (M,)."""
-    if not len(test) or len(splits.train) <= NOVELTY_NEIGHBOURS:
+    if not len(test) or len(splits.train) <= NEIGHBOURS:
         return torch.zeros(len(test), dtype=torch.bool)
     held_out = splits.validation if validated and len(splits.validation) else None
     index = index_sample(classifier, splits.train, held_out)

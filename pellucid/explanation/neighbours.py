@@ -1,6 +1,7 @@
 """Nearest neighbours: the training pictures most similar to a picture for a network, and how novel it is."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,12 +10,12 @@ from torch.nn import functional
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
+from pellucid.evaluation.novelty import NEIGHBOURS, evenly_spaced, neighbour_distances
 from pellucid.explanation.activations import layers_of, preserved_state, uncompiled
-from pellucid.inference import fixed_batches
+from pellucid.inference import evaluation_mode, fixed_batches
 from pellucid.models import PretrainedNetwork
 from pellucid.training.transfer import embeddings
 
-NOVELTY_NEIGHBOURS = 5  # over whose distances novelty is averaged
 REFERENCES = 1000  # pictures whose distances are the reference for novelty, at most
 MAX_SAMPLE = 10_000  # training pictures indexed where a reader waits
 ROWS_PER_BATCH = 512
@@ -61,17 +62,17 @@ def index_pictures(classifier: Classifier, training: Dataset, held_out: Dataset 
 
     Raises UsageError when there are not more than five training pictures.
     """
-    if len(training) <= NOVELTY_NEIGHBOURS:
+    if len(training) <= NEIGHBOURS:
         raise UsageError(
-            f"Expected more than {NOVELTY_NEIGHBOURS} training pictures to compare with; got {len(training)}."
+            f"Expected more than {NEIGHBOURS} training pictures to compare with; got {len(training)}."
         )
-    features = functional.normalize(_features_of(classifier, training), dim=1)
+    features = functional.normalize(features_of(classifier, training), dim=1)
     if held_out is not None and len(held_out):
-        references = _features_of(classifier, held_out.subset(_evenly_spaced(len(held_out))))
-        distances = _distances(functional.normalize(references, dim=1), features)
+        references = features_of(classifier, held_out.subset(evenly_spaced(len(held_out), REFERENCES)))
+        distances = neighbour_distances(functional.normalize(references, dim=1), features)
     else:
-        sample = features[_evenly_spaced(len(training))]
-        distances = _distances(sample, features, leave_out_self=True)
+        own = evenly_spaced(len(training), REFERENCES)
+        distances = neighbour_distances(features[own], features, own)
     measured = held_out is not None and len(held_out) > 0
     return Index(classifier, features, training, distances.sort().values, measured)
 
@@ -104,11 +105,13 @@ def novelty(index: Index, images: Tensor, *, leave_out_self: bool = False) -> Te
     96 means that it is farther from its five nearest than 96 of 100 ordinary pictures are from theirs.
     leave_out_self  for pictures that are in the index: the nearest, which is each itself, does not count
     """
-    distances = _distances(_unit(index, images), index.features, leave_out_self=leave_out_self)
+    rows = _unit(index, images)
+    own = (rows @ index.features.T).argmax(dim=1) if leave_out_self else None
+    distances = neighbour_distances(rows, index.features, own)
     return torch.searchsorted(index.distances, distances).float() * 100 / len(index.distances)
 
 
-def _features_of(classifier: Classifier, dataset: Dataset) -> Tensor:
+def features_of(classifier: Classifier, dataset: Dataset) -> Tensor:
     """`hidden_features` of a data set; of a pretrained network they are kept from training."""
     network = uncompiled(classifier.network)
     if isinstance(network, PretrainedNetwork):
@@ -138,6 +141,23 @@ def hidden_features(classifier: Classifier, images: Tensor) -> Tensor:
         finally:
             handle.remove()
     return torch.cat(rows)
+
+
+def answers_and_features(classifier: Classifier, pictures: Any) -> tuple[Tensor, Tensor]:
+    """What `classifier.predict` gives for pictures, float32 (N, K), and their `hidden_features` (N, F). A
+    pretrained network, where that takes long, computes both at once."""
+    images, network = classifier.received(pictures), uncompiled(classifier.network)
+    if not isinstance(network, PretrainedNetwork):
+        return classifier.predict(images), hidden_features(classifier, images)
+    rows, scores = [], []
+    with evaluation_mode(network), torch.inference_mode():
+        for _, batch, count in fixed_batches(images, network=network):
+            found = network.features(batch)
+            rows.append(network.head.normalized(found)[:count])
+            scores.append(network.head(found)[:count])
+    if not rows:
+        return classifier.predict(images), torch.empty(0, network.head.dense.in_features)
+    return classifier.probabilities(torch.cat(scores).clone()), torch.cat(rows).clone()
 
 
 def _last_with_weights(network: nn.Module, batch: Tensor) -> nn.Module:
@@ -175,16 +195,3 @@ def _nearest(rows: Tensor, features: Tensor, count: int) -> list[tuple[Tensor, T
         similarities, indices = (part @ features.T).topk(count, dim=1)
         result += list(zip(similarities, indices, strict=True))
     return result
-
-
-def _distances(rows: Tensor, features: Tensor, *, leave_out_self: bool = False) -> Tensor:
-    """1 less the mean similarity to the five nearest, (N,); rows that are among `features` skip
-    themselves."""
-    skipped = int(leave_out_self)
-    similarities = [part for part, _ in _nearest(rows, features, NOVELTY_NEIGHBOURS + skipped)]
-    return 1 - torch.stack(similarities)[:, skipped:].mean(dim=1)
-
-
-def _evenly_spaced(number: int) -> Tensor:
-    """Up to a thousand indices, evenly spaced below `number`."""
-    return torch.arange(0, number, max(1, -(-number // REFERENCES)))

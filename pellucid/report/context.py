@@ -20,7 +20,7 @@ from pellucid.language import translate
 from pellucid.plots import images
 from pellucid.plots.images import Atlas, Cell
 from pellucid.report.evidence import Evidence, gather_evidence, passes_affordable
-from pellucid.runs.basis import Basis
+from pellucid.runs.basis import Basis, without_copies
 from pellucid.runs.initial import InitialNetwork, initial_network
 from pellucid.runs.run import Run
 
@@ -113,19 +113,21 @@ class ReportContext:
         or of all where no picture would be left."""
         return self.basis.clean(self.full_evaluation) or self.full_evaluation
 
-    @cached_property
+    @property
     def evaluation(self) -> AnyEvaluation:
         """The one that sections show: that of the score at the top; of a run by folds, whose test pictures
         are its training pictures, of all."""
-        return self.full_evaluation if self.run.recipe.folds else self.judged
+        return self._shown[0]
 
-    @cached_property
+    @property
     def splits(self) -> Splits:
         """The pictures that sections show: without test pictures that `evaluation` leaves out."""
-        every = self.all_splits
-        if self.evaluation is self.full_evaluation:
-            return every
-        return Splits(every.train, every.validation, self.basis.clean_part(every.test), every.origin)
+        return self._shown[1]
+
+    @cached_property
+    def _shown(self) -> tuple[AnyEvaluation, Splits]:
+        given = self.full_evaluation, self.all_splits
+        return given if self.run.recipe.folds else without_copies(self.basis, *given)
 
     @property
     def one_class(self) -> Evaluation:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.data.audit.record import AuditRecord, NearLeak, near_leaks_from_json
-from pellucid.data.dataset import Dataset, content_hashes
+from pellucid.data.dataset import Dataset, Splits, content_hashes
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation import EVALUATION
 from pellucid.evaluation.evaluation import AnyEvaluation
@@ -60,11 +60,6 @@ class Basis:
         """The evaluation without copies: itself where there are none; None when no picture is left."""
         return evaluation.without(self.copies) if self.copies else evaluation
 
-    def clean_part(self, test_set: Dataset) -> Dataset:
-        """The test pictures without copies, in their order."""
-        copies = set(self.copies)
-        return test_set.subset([k for k, source in enumerate(test_set.sources) if source not in copies])
-
     @property
     def sentences(self) -> list[Message]:
         """All of it, a sentence each; none where there is nothing to be said."""
@@ -115,6 +110,18 @@ class Basis:
             "clean": {name: values[name] for name in names} if values else None,
             "network_number": self.number,
         }
+
+
+def without_copies(basis: Basis, evaluation: AnyEvaluation, splits: Splits) -> tuple[AnyEvaluation, Splits]:
+    """The evaluation and the pictures, both without test pictures that are copies; both as they are where
+    there are none, and where no other would be left."""
+    clean = basis.clean(evaluation)
+    if clean is None or clean is evaluation:
+        return evaluation, splits
+    copies = set(basis.copies)
+    test = splits.test
+    left = test.subset([index for index, source in enumerate(test.sources) if source not in copies])
+    return clean, Splits(splits.train, splits.validation, left, splits.origin)
 
 
 def basis_in(folder: Path) -> Basis:

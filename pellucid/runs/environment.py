@@ -8,10 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pellucid.data.dataset import Dataset
+from pellucid.data.dataset import Dataset, Origin
+from pellucid.errors import PellucidError
 from pellucid.machine import cores, keep_memory, multiplies_bfloat16, processor
 from pellucid.models.kernels.build import prepare
 from pellucid.recipe import Recipe
+
+ENVIRONMENT = "environment.json"  # in a run's folder
 
 
 def environment_of(train_set: Dataset, validation_set: Dataset, recipe: Recipe) -> dict[str, Any]:
@@ -35,3 +38,14 @@ def environment_of(train_set: Dataset, validation_set: Dataset, recipe: Recipe) 
         "fingerprints": {"train": train_set.fingerprint, "validation": validation_set.fingerprint},
         "pictures": {"train": train_set.counts, "validation": validation_set.counts},
     }
+
+
+def origin_in(environment: dict[str, Any], folder: Path) -> Origin:
+    """The origin that a run's environment.json holds. Raises PellucidError when it is damaged."""
+    try:
+        return Origin.from_json(environment["origin"])
+    except (KeyError, PellucidError) as error:
+        raise PellucidError(
+            f"'{folder / ENVIRONMENT}' is damaged: it does not say where the pictures come from ({error}). "
+            "Restore it or train again."
+        ) from error

@@ -48,8 +48,8 @@ from pellucid.recipe import (
 )
 from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint
 from pellucid.runs.choose import Candidate, choose, leaves_open
-from pellucid.runs.environment import environment_of
-from pellucid.runs.run import ENVIRONMENT, RECIPE, Run, origin_in
+from pellucid.runs.environment import ENVIRONMENT, environment_of, origin_in
+from pellucid.runs.run import RECIPE, Run
 from pellucid.runs.session import Activity, Callback, Session, complete, copied_weights
 from pellucid.runs.stages import State, stages_of
 from pellucid.runs.tables import (

@@ -19,24 +19,28 @@ from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation import EVALUATION, FORMAT, PREDICTIONS
 from pellucid.evaluation.calibration import NOT_FITTED, STOPPED, TemperatureFit
 from pellucid.evaluation.conformal import PredictionSets, prediction_sets
+from pellucid.evaluation.drift import Drift, drift
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, add_facts, evaluate
 from pellucid.evaluation.held_out import HeldOut
 from pellucid.evaluation.label_errors import LabelErrors
 from pellucid.evaluation.ledger import number_judged, weights_digest
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
+from pellucid.evaluation.novelty import NO_REFERENCE, Novelty, PictureSample, Reference, ReferenceFit
 from pellucid.evaluation.selective import Threshold, threshold_for_coverage, threshold_for_error
 from pellucid.evaluation.shortcuts import Shortcuts, shortcuts
 from pellucid.evaluation.slices import Slices, slices
 from pellucid.evaluation.stress import Stress, stress
 from pellucid.explanation.causes import MistakeCauses, causes_of_mistakes
+from pellucid.explanation.neighbours import answers_and_features, hidden_features
 from pellucid.files import read_csv, read_object, write_csv
 from pellucid.formatting import plural
 from pellucid.models import Build
 from pellucid.models.head import HeadSettings
 from pellucid.public import public
 from pellucid.recipe import Recipe, read_recipe
-from pellucid.runs.basis import Basis, basis_in, basis_of
+from pellucid.runs.basis import Basis, basis_in, basis_of, without_copies
 from pellucid.runs.checkpoint import CHECKPOINT
+from pellucid.runs.environment import ENVIRONMENT, origin_in
 from pellucid.runs.history import History
 from pellucid.runs.tables import (
     DIAGNOSTICS,
@@ -51,7 +55,7 @@ from pellucid.training.diagnostics import LayerDiagnostics
 from pellucid.training.loop import Epoch
 from pellucid.training.snapshots import SNAPSHOTS, Snapshot, read_snapshots
 
-RECIPE, ENVIRONMENT = "recipe.json", "environment.json"
+RECIPE = "recipe.json"
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Run:
     head         how the last layer of a pretrained network was solved
     all_pictures  of `use_all` and `folds`, the training on all pictures that gave the weights
     calibration  how the classifier came to its temperature
+    reference_fit  what `reference` is made of, or why there is none
     """
 
     folder: Path
@@ -96,6 +101,7 @@ class Run:
     head: HeadSettings | None = None
     all_pictures: AllPictures | None = None
     calibration: TemperatureFit = NOT_FITTED
+    reference_fit: ReferenceFit = NO_REFERENCE
 
     def __repr__(self) -> str:
         return f"Run('{self.folder}', {self.summary})"
@@ -126,10 +132,10 @@ class Run:
         recipe = read_recipe(folder / RECIPE)
         environment = read_object(folder / ENVIRONMENT)
         origin = origin_in(environment, folder)
-        ended, head, all_pictures, calibration = _training_in(folder)
+        ended, head, all_pictures, calibration, reference_fit = _training_in(folder)
         return Run(
             folder, classifier, recipe, read_history(folder), environment, origin, ended,
-            head=head, all_pictures=all_pictures, calibration=calibration,
+            head=head, all_pictures=all_pictures, calibration=calibration, reference_fit=reference_fit,
         )  # fmt: skip
 
     @property
@@ -417,6 +423,46 @@ class Run:
         except (PellucidError, KeyError):
             return ""
 
+    def reference(self) -> Reference:
+        """What new pictures are compared with: training pictures as the network sees them, and pictures that
+        were held out.
+
+        Raises UsageError where the run has none, such as one that learned from all its pictures;
+        PellucidError when reference.safetensors is damaged.
+        """
+        if self.reference_fit.reason:
+            raise UsageError(
+                f"'{self.folder}' cannot tell what is unlike its training pictures: "
+                f"{self.reference_fit.reason}. Train with validation pictures."
+            )
+        return Reference.load(self.folder, weights=self._weights)
+
+    def novelty(self, pictures: Any) -> Novelty:
+        """How unlike anything taught pictures are, of what `Classifier.predict` takes. Raises what
+        `reference` raises."""
+        images = self.classifier.received(pictures)
+        return self.reference().novelty(hidden_features(self.classifier, images))
+
+    def sample(self, pictures: Any) -> PictureSample:
+        """What `drift` compares of pictures, of what `Classifier.predict` takes: a few numbers of each, so
+        that many can be read in parts. Raises what `reference` raises."""
+        reference, classifier = self.reference(), self.classifier
+        images = classifier.received(pictures)
+        probabilities, features = answers_and_features(classifier, images)
+        confidence = classifier.task.confidence(probabilities)
+        return reference.sample(features, probabilities, confidence, images)
+
+    def drift(self, pictures: Any) -> Drift:
+        """Whether pictures are like those the run was taught on: tests of features, answers and appearance
+        against pictures held out of training, which take the pictures to be independent of each other.
+
+        pictures  what `Classifier.predict` takes, or what `sample` gave
+
+        Raises UsageError for fewer than ten pictures, and what `reference` raises.
+        """
+        new = pictures if isinstance(pictures, PictureSample) else self.sample(pictures)
+        return drift(self.reference(), new, self.classifier.classes)
+
     def _out_of_fold(self) -> AnyEvaluation:
         evaluation = self.evaluation()
         if evaluation is None:
@@ -440,7 +486,7 @@ class Run:
         By what they look like, the size of the original, the folder, and the columns of the table that named
         them. Raises UsageError before the run was evaluated.
         """
-        evaluation, splits = self._judged(), splits or self.splits()
+        evaluation, splits = self._judged(splits)
         found = slices(evaluation, splits.test, splits.origin, columns=columns)
         add_facts(self.folder, slices=found.to_json())
         return found
@@ -454,10 +500,8 @@ class Run:
         Of a run by folds the network learned from these pictures. Raises UsageError before the run was
         evaluated.
         """
-        self._judged()
-        found = stress(
-            self.classifier, (splits or self.splits()).test, pictures=pictures, seed=self.recipe.seed
-        )
+        _, splits = self._judged(splits)
+        found = stress(self.classifier, splits.test, pictures=pictures, seed=self.recipe.seed)
         add_facts(self.folder, stress=found.to_json())
         return found
 
@@ -469,24 +513,28 @@ class Run:
 
         Raises UsageError before the run was evaluated, and where pictures can have several labels.
         """
-        evaluation = self._judged()
+        evaluation, splits = self._judged(splits)
         if not isinstance(evaluation, Evaluation):
             raise UsageError(
                 f"'{self.folder}' has pictures with several labels. Shortcuts are looked for where each "
                 "picture has one class."
             )
-        found = shortcuts(self.classifier, splits or self.splits(), evaluation, seed=self.recipe.seed)
+        found = shortcuts(self.classifier, splits, evaluation, seed=self.recipe.seed)
         add_facts(self.folder, shortcuts=found.to_json())
         return found
 
-    def _judged(self) -> AnyEvaluation:
+    def _judged(self, splits: Splits | None) -> tuple[AnyEvaluation, Splits]:
+        """The run's evaluation and its pictures, both without copies of pictures that were learned from."""
         evaluation = self.evaluation()
         if evaluation is None:
             raise UsageError(
                 f"'{self.folder}' is not evaluated yet. Evaluate it first: `run.evaluate()`, or pellucid "
                 f"evaluate {shlex.quote(str(self.folder))}"
             )
-        return evaluation
+        splits = splits or self.splits()
+        if self.recipe.folds:
+            return evaluation, splits
+        return without_copies(self.basis(splits.test), evaluation, splits)
 
     def causes(self, splits: Splits | None = None) -> MistakeCauses:
         """What may lie behind each mistake on the test pictures, copies left out, by rules that are stated in
@@ -496,18 +544,13 @@ class Run:
 
         Raises UsageError before the run was evaluated, and where pictures can have several labels.
         """
-        evaluation = self.evaluation()
+        evaluation, splits = self._judged(splits)
         if not isinstance(evaluation, Evaluation):
             raise UsageError(
-                f"'{self.folder}' has no mistakes to explain: it is not evaluated yet, or its pictures can "
-                "have several labels. Expected an evaluated run of pictures of one class each."
+                f"'{self.folder}' has pictures with several labels. Causes are looked for where each picture "
+                "has one class."
             )
-        splits, validated = splits or self.splits(), self.all_pictures is None
-        if not self.recipe.folds:
-            basis = self.basis(splits.test)
-            if basis.copies and (clean := evaluation.without(basis.copies)) is not None:
-                evaluation, test = clean, basis.clean_part(splits.test)
-                splits = Splits(splits.train, splits.validation, test, splits.origin)
+        validated = self.all_pictures is None
         causes = causes_of_mistakes(self.classifier, splits, evaluation, validated=validated)
         causes.save(self.folder)
         return causes
@@ -529,7 +572,9 @@ class Run:
         return str(read_object(self.folder / MANIFEST).get("sha256"))
 
 
-def _training_in(folder: Path) -> tuple[str, HeadSettings | None, AllPictures | None, TemperatureFit]:
+def _training_in(
+    folder: Path,
+) -> tuple[str, HeadSettings | None, AllPictures | None, TemperatureFit, ReferenceFit]:
     """What model.json holds of the training. Raises PellucidError when it is damaged."""
     training = read_object(folder / MANIFEST)["training"]
     try:
@@ -539,19 +584,9 @@ def _training_in(folder: Path) -> tuple[str, HeadSettings | None, AllPictures | 
             HeadSettings(**head) if head else None,
             AllPictures(**again) if again else None,
             TemperatureFit(**training["calibration"]),
+            ReferenceFit(**training["reference"]),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise PellucidError(
             f"'{folder / MANIFEST}' is damaged: {error!r}. Restore it or train again."
-        ) from error
-
-
-def origin_in(environment: dict[str, Any], folder: Path) -> Origin:
-    """The origin that a run's environment.json holds. Raises PellucidError when it is damaged."""
-    try:
-        return Origin.from_json(environment["origin"])
-    except (KeyError, PellucidError) as error:
-        raise PellucidError(
-            f"'{folder / ENVIRONMENT}' is damaged: it does not say where the pictures come from ({error}). "
-            "Restore it or train again."
         ) from error

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from pellucid.classifier import MANIFEST, Classifier
 from pellucid.data.audit.record import AuditRecord
 from pellucid.data.dataset import Dataset, Origin
-from pellucid.errors import PellucidError
+from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation.calibration import NOT_FITTED, TemperatureFit
 from pellucid.evaluation.held_out import HeldOut
 from pellucid.evaluation.ledger import number_judged, weights_digest
+from pellucid.evaluation.novelty import NO_REFERENCE, NOT_HELD_OUT, REFERENCE, Reference, ReferenceFit
 from pellucid.files import read_object, remove
 from pellucid.machine import torch_threads
 from pellucid.models import PretrainedNetwork, description_of
@@ -27,6 +28,7 @@ from pellucid.runs.basis import basis_of_folds
 from pellucid.runs.calibrate import Calibrated, calibrated
 from pellucid.runs.checkpoint import CHECKPOINT, write_checkpoint
 from pellucid.runs.history import History
+from pellucid.runs.reference import HeldOutPictures, reference_of
 from pellucid.runs.run import AllPictures, Run
 from pellucid.runs.stages import Stage, State
 from pellucid.runs.stopping import Stopped, StopTraining, stop_requests
@@ -46,6 +48,7 @@ class Session:
     folds    of a run by folds, the fold of each picture, int64 (N,)
     initial  the weights that each of several trainings begins from
     fit      how the classifier came to its temperature
+    reference_fit  what the run's reference is made of
     """
 
     folder: Path
@@ -60,6 +63,7 @@ class Session:
     snapshots: int = MAX_SNAPSHOTS
     recorder: SnapshotRecorder | None = None
     fit: TemperatureFit = NOT_FITTED
+    reference_fit: ReferenceFit = NO_REFERENCE
 
     @cached_property
     def store(self) -> FeatureStore | None:
@@ -139,7 +143,7 @@ def complete(session: Session, callbacks: Sequence[Callback], activity: Activity
     return Run(
         folder, session.classifier, session.recipe, History(shown.history), session.environment,
         session.origin, ended, head=shown.head, all_pictures=again,
-        calibration=session.fit,
+        calibration=session.fit, reference_fit=session.reference_fit,
     )  # fmt: skip
 
 
@@ -247,18 +251,24 @@ def _save(session: Session, *, ended: str = "", finished: bool = False) -> None:
     if held_out is not None:
         session.classifier, session.fit = held_out.classifier, held_out.fit
         HeldOut.of(held_out.evaluation).save(session.folder)
+    reference, session.reference_fit = _reference(session, held_out if finished else None)
     write_history(session.folder, shown.history)
     _write_margins(session)
     training: dict[str, Any] = {"why": _why(session), "epochs": len(shown.history)}
     training["best"] = _figures(shown.best) if shown.best else {}
     training["calibration"] = asdict(session.fit)
+    training["reference"] = asdict(session.reference_fit)
     if shown.head is not None:
         training["head"] = asdict(shown.head)
     if again is not None:
         training["all_pictures"] = asdict(again)
     session.classifier.save(session.folder, training={**training, **({"ended": ended} if ended else {})})
+    weights = read_object(session.folder / MANIFEST)["sha256"]
+    if reference is None:
+        remove(session.folder / REFERENCE)
+    else:
+        reference.save(session.folder, weights=weights)
     if held_out is not None and session.folds is not None and (again or ended):
-        weights = read_object(session.folder / MANIFEST)["sha256"]
         judged, whole = held_out.evaluation, session.stage.train
         number = number_judged(whole.fingerprint, weights_digest(network))
         basis = basis_of_folds(AuditRecord.read(session.folder), number)
@@ -292,6 +302,31 @@ def _write_margins(session: Session) -> None:
     progress = session.state.progress if session.again is not None else session.shown
     if session.folds is None and progress.margins is not None:
         write_margins(session.folder, parts, progress.margins)
+
+
+def _reference(session: Session, held_out: Calibrated | None) -> tuple[Reference | None, ReferenceFit]:
+    """What new pictures can be compared with: training pictures, and such as the network did not learn from.
+
+    held_out  what is predicted of those; None where training was cut off
+    """
+    if held_out is None:
+        return None, NO_REFERENCE
+    first, last = session.stages[0], session.stage
+    at_rest = session.store is not None and not session.recipe.fine_tune
+    on_all = session.folds is not None or session.again is not None
+    if on_all and not at_rest:
+        return None, ReferenceFit(0, 0, NOT_HELD_OUT)
+    # The features of a backbone at rest are those of pictures it has not seen, also in training.
+    pictures = first.validation or last.train
+    positions = torch.full((len(pictures),), -1)
+    if on_all:
+        positions = torch.arange(len(pictures)) + len(last.train) - len(pictures)
+    compared = HeldOutPictures(pictures, held_out.evaluation.probabilities, positions)
+    train, store = last.train if on_all else first.train, session.store if at_rest else None
+    try:
+        return reference_of(held_out.classifier, train, compared, store=store)
+    except (RuntimeError, IndexError, UsageError) as error:  # a network of one's own may have no such layer
+        return None, ReferenceFit(0, 0, f"its last hidden layer cannot be read ({error})")
 
 
 def _why(session: Session) -> str:

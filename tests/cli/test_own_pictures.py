@@ -14,7 +14,8 @@ from pellucid.files import read_json
 from pellucid.report import data as data_section
 from pellucid.report import report
 from pellucid.report.context import ReportContext
-from pellucid.runs.run import ENVIRONMENT, RECIPE, Run
+from pellucid.runs.environment import ENVIRONMENT
+from pellucid.runs.run import RECIPE, Run
 from pellucid.runs.tables import SPLIT
 from tests.data.folders import planted, shapes, state
 from tests.data.scenes import FAULTS, coco_folder

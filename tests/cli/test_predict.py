@@ -131,3 +131,37 @@ def test_promises_that_cannot_be_kept_are_refused(
     code, out, err = call("predict", toy_run, write_picture(Path("a.png"), toy_dataset(1).images[0]), *words)
     assert (code, out) == (2, "")
     assert message in err
+
+
+def test_pictures_unlike_anything_taught_are_marked_or_get_no_answer(toy_run: Path, call: Call) -> None:
+    noise = torch.randint(0, 256, (6, 1, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    images = torch.cat([toy_dataset(6).images, noise])
+    files = [write_picture(Path(f"{n}.png"), image) for n, image in enumerate(images)]
+    found = Run.open(toy_run).novelty(images)
+    assert found.unlike.any()
+    assert not found.unlike.all()
+    answers = [json.loads(line) for line in call("predict", toy_run, *files, "--json")[1].splitlines()]
+    assert [answer["unlike"] for answer in answers] == found.unlike.tolist()
+    assert [answer["novelty"] for answer in answers] == found.percentiles.tolist()
+    assert None not in [answer["prediction"] for answer in answers]
+    for line, unlike in zip(call("predict", toy_run, *files)[1].splitlines(), found.unlike, strict=True):
+        words = "; unlike anything taught: farther from its nearest training pictures than "
+        assert (words in line) == bool(unlike)
+    code, out, _ = call("predict", toy_run, *files, "--refuse-unlike")
+    assert code == 0
+    for line, unlike in zip(out.splitlines(), found.unlike, strict=True):
+        assert (": not like anything I was taught (farther from " in line) == bool(unlike)
+    out = call("predict", toy_run, *files, "--refuse-unlike", "--json")[1]
+    assert [json.loads(line)["prediction"] is None for line in out.splitlines()] == found.unlike.tolist()
+    out = call("predict", toy_run, *files, "--csv", "table.csv")[1]
+    count = int(found.unlike.sum())
+    assert out.splitlines()[-1].startswith(f"Unlike anything taught: {count} of 12 pictures, ")
+    assert [row["unlike"] == "yes" for row in rows_of(Path("table.csv"))] == found.unlike.tolist()
+
+
+def test_a_classifier_without_a_run_answers_without_marks(toy_run: Path, call: Call) -> None:
+    Path("alone").mkdir()
+    Classifier.load(toy_run).save(Path("alone"))
+    picture = write_picture(Path("a.png"), toy_dataset(1).images[0])
+    code, out, _ = call("predict", "alone", picture, "--json")
+    assert (code, "unlike" in json.loads(out)) == (0, False)
