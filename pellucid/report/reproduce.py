@@ -30,6 +30,7 @@ FILES = (
     ("model.safetensors", "the weights of the best epoch"),
     ("snapshots.safetensors", "the weights along the way, up to 16 times"),
     ("model.json", "classes, preprocessing, the SHA-256 of the weights"),
+    ("reference.safetensors", "what tells whether new pictures are unlike those it was taught on"),
     ("held_out.csv", "of each picture held out of training, whether it was right, and how confidently"),
     ("evaluation.json", "every figure of this page's verdict"),
     ("predictions.csv", "all probabilities of every test picture"),
