@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from torch import nn
 
@@ -51,6 +51,7 @@ from pellucid.training.diagnostics import LayerDiagnostics
 from pellucid.training.loop import Epoch
 from pellucid.training.snapshots import SNAPSHOTS, Snapshot, read_snapshots
 
+Judgement = TypeVar("Judgement", bound=AnyEvaluation)
 RECIPE, ENVIRONMENT = "recipe.json", "environment.json"
 
 
@@ -412,7 +413,8 @@ class Run:
         *,
         columns: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Slices:
-        """Accuracy by slices of the test pictures, and which are weak; into evaluation.json as "slices", too.
+        """Accuracy by slices of the test pictures, copies left out, and which are weak; into evaluation.json
+        as "slices", too.
 
         splits   the run's pictures; loaded again when omitted
         columns  what else is known of them: by name, the value of each picture by its source
@@ -420,7 +422,7 @@ class Run:
         By what they look like, the size of the original, the folder, and the columns of the table that named
         them. Raises UsageError before the run was evaluated.
         """
-        evaluation, splits = self._judged(), splits or self.splits()
+        evaluation, splits = self._without_copies(self._judged(), splits or self.splits())
         found = slices(evaluation, splits.test, splits.origin, columns=columns)
         add_facts(self.folder, slices=found.to_json())
         return found
@@ -434,10 +436,8 @@ class Run:
         Of a run by folds the network learned from these pictures. Raises UsageError before the run was
         evaluated.
         """
-        self._judged()
-        found = stress(
-            self.classifier, (splits or self.splits()).test, pictures=pictures, seed=self.recipe.seed
-        )
+        _, splits = self._without_copies(self._judged(), splits or self.splits())
+        found = stress(self.classifier, splits.test, pictures=pictures, seed=self.recipe.seed)
         add_facts(self.folder, stress=found.to_json())
         return found
 
@@ -455,7 +455,8 @@ class Run:
                 f"'{self.folder}' has pictures with several labels. Shortcuts are looked for where each "
                 "picture has one class."
             )
-        found = shortcuts(self.classifier, splits or self.splits(), evaluation, seed=self.recipe.seed)
+        judged, splits = self._without_copies(evaluation, splits or self.splits())
+        found = shortcuts(self.classifier, splits, judged, seed=self.recipe.seed)
         add_facts(self.folder, shortcuts=found.to_json())
         return found
 
@@ -482,15 +483,20 @@ class Run:
                 f"'{self.folder}' has no mistakes to explain: it is not evaluated yet, or its pictures can "
                 "have several labels. Expected an evaluated run of pictures of one class each."
             )
-        splits, validated = splits or self.splits(), self.all_pictures is None
-        if not self.recipe.folds:
-            basis = self.basis(splits.test)
-            if basis.copies and (clean := evaluation.without(basis.copies)) is not None:
-                evaluation, test = clean, basis.clean_part(splits.test)
-                splits = Splits(splits.train, splits.validation, test, splits.origin)
+        evaluation, splits = self._without_copies(evaluation, splits or self.splits())
+        validated = self.all_pictures is None
         causes = causes_of_mistakes(self.classifier, splits, evaluation, validated=validated)
         causes.save(self.folder)
         return causes
+
+    def _without_copies(self, evaluation: Judgement, splits: Splits) -> tuple[Judgement, Splits]:
+        """Both without the test pictures that are copies of others, unless none would be left or of folds."""
+        if not self.recipe.folds:
+            basis = self.basis(splits.test)
+            if basis.copies and (clean := evaluation.without(basis.copies)) is not None:
+                test = basis.clean_part(splits.test)
+                return cast("Judgement", clean), replace(splits, test=test)
+        return evaluation, splits
 
     def label_errors(self, splits: Splits | None = None) -> LabelErrors:
         """The labels that look wrong in the run's pictures, as `pellucid.label_errors` finds them.
