@@ -20,7 +20,7 @@ def planted(context: ReportContext) -> ReportContext:
         return replace(dataset, images=images)
 
     splits = Splits(*(marked(part) for _, part in context.splits.items()), context.splits.origin)
-    return replace(context, splits=splits)
+    return replace(context, all_splits=splits)
 
 
 def test_a_planted_pixel_is_warned_of_as_a_cue_and_no_proof(context: ReportContext) -> None:

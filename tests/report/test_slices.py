@@ -22,7 +22,7 @@ def in_folders(context: ReportContext, *, weak: bool) -> ReportContext:
     answers = torch.where(wrong, (labels + 1) % len(test.classes), labels)
     evaluation = Evaluation(torch.eye(len(test.classes))[answers], labels, test.classes, sources)
     splits = Splits(context.splits.train, context.splits.validation, dataset, context.splits.origin)
-    return replace(context, splits=splits, evaluation=evaluation)
+    return replace(context, all_splits=splits, full_evaluation=evaluation)
 
 
 def test_a_weak_slice_is_named_first_and_its_mistakes_are_shown(context: ReportContext) -> None:
@@ -50,5 +50,5 @@ def test_too_few_pictures_are_said(context: ReportContext) -> None:
     test = context.splits.test[:12]
     evaluation = Evaluation(torch.eye(4)[test.labels], test.labels, test.classes, test.sources)
     splits = Splits(context.splits.train, context.splits.validation, test, context.splits.origin)
-    section = rendered(replace(context, splits=splits, evaluation=evaluation), "slices")
+    section = rendered(replace(context, all_splits=splits, full_evaluation=evaluation), "slices")
     assert section.answer.strip() == "There are too few test pictures to compare slices of them."
