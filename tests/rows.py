@@ -166,6 +166,7 @@ report/causes.py
 report/label_errors.py
 report/calibration.py
 report/refusing.py
+report/novelty.py
 report/layers.py
 report/faithfulness.py
 report/guess.py
