@@ -176,6 +176,7 @@ report/refusing.py
 report/slices.py
 report/stress.py
 report/shortcuts.py
+report/novelty.py
 report/layers.py
 report/faithfulness.py
 report/guess.py

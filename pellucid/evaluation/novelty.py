@@ -122,7 +122,7 @@ class Reference:
     def threshold(self) -> float:
         """The distance beyond which a picture is called unlike. Of pictures like those held out it calls
         at most 5 in 100 that, whatever their distances (a conformal p-value; Bates et al. 2023, Annals of
-        Statistics 51:149)."""
+        Statistics 51:149, arXiv:2104.08279)."""
         return float(self.held_out.distances.sort(descending=True).values[self.rank - 1])
 
     def novelty(self, features: Tensor) -> Novelty:

@@ -1,0 +1,114 @@
+"""The section on test pictures that are unlike anything taught."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from pellucid.evaluation.metrics import wilson
+from pellucid.evaluation.novelty import evenly_spaced
+from pellucid.explanation.neighbours import features_of
+from pellucid.language import translate
+from pellucid.models import PretrainedNetwork
+from pellucid.plots.images import Atlas, fitted_atlas, zoom
+from pellucid.report.context import JudgedPicture, ReportContext, judged_picture
+
+MOST, MOST_PRETRAINED = 10_000, 500  # test pictures that are looked at
+MOST_SHOWN, FIRST_SHOWN = 120, 12
+MAX_ATLAS_CHARACTERS = 130_000  # of the data URL of the pictures
+
+
+@dataclass(frozen=True)
+class UnlikePicture:
+    """A test picture that is unlike anything taught, and the share of pictures held out that are nearer, 0..1."""
+
+    picture: JudgedPicture
+    nearer: float
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """How many of some pictures are predicted wrongly, and the share with its 95 % interval, 0..1."""
+
+    wrong: int
+    count: int
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class NoveltySection:
+    """How many test pictures are unlike anything taught, whether they are wrong more often, and which they are.
+
+    reason    why that cannot be told; "" where it can
+    looked    how many of the `count` test pictures were looked at
+    share     of these that are unlike, with its interval `low` to `high`, 0..1
+    training  training pictures they are compared with
+    held_out  pictures by which the threshold was chosen
+    pictures  the most unlike first
+    """
+
+    reason: str = ""
+    count: int = 0
+    looked: int = 0
+    unlike: int = 0
+    share: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    training: int = 0
+    held_out: int = 0
+    zoom: int = 1
+    first: int = FIRST_SHOWN
+    among_unlike: Wrong | None = None
+    among_others: Wrong | None = None
+    pictures: list[UnlikePicture] = field(default_factory=list)
+    atlases: Mapping[str, Atlas] = field(default_factory=dict)
+
+
+def gather(context: ReportContext) -> NoveltySection:
+    """How many test pictures are unlike anything taught, and the most unlike of them."""
+    run, test, evaluation = context.run, context.splits.test, context.evaluation
+    if run.recipe.folds:
+        return NoveltySection(
+            translate("every picture is one that the network learned from, after its folds were judged")
+        )
+    if run.reference_fit.reason:
+        return NoveltySection(translate(run.reference_fit.reason))
+    reference = run.reference()
+    pretrained = isinstance(run.classifier.network, PretrainedNetwork)
+    chosen = evenly_spaced(len(test), MOST_PRETRAINED if pretrained else MOST)
+    looked = test if len(chosen) == len(test) else test.subset(chosen)
+    found = reference.novelty(features_of(run.classifier, looked))
+    right = evaluation.right[chosen]
+    farthest = found.distances.argsort(descending=True, stable=True)
+    shown = farthest[found.unlike[farthest]][:MOST_SHOWN]
+    atlas = fitted_atlas(looked.subset(shown).images, budget=MAX_ATLAS_CHARACTERS)
+    unlike = int(found.unlike.sum())
+    low, high = wilson(unlike / len(looked), len(looked))
+    return NoveltySection(
+        count=len(test),
+        looked=len(looked),
+        unlike=unlike,
+        share=unlike / len(looked),
+        low=low,
+        high=high,
+        training=len(reference.features),
+        held_out=len(reference.held_out),
+        zoom=zoom(atlas, 56),
+        among_unlike=_wrong(right[found.unlike]),
+        among_others=_wrong(right[~found.unlike]),
+        pictures=[
+            UnlikePicture(
+                replace(judged_picture(context, int(chosen[index])), cell=atlas.cell(place)),
+                float(found.percentiles[index]) / 100,
+            )
+            for place, index in enumerate(shown[: atlas.count].tolist())
+        ],
+        atlases={"unlike": atlas},
+    )
+
+
+def _wrong(right: torch.Tensor) -> Wrong | None:
+    count, wrong = len(right), int((~right).sum())
+    return Wrong(wrong, count, wrong / count, *wilson(wrong / count, count)) if count else None
