@@ -20,7 +20,7 @@ MAX_ATLAS_CHARACTERS = 130_000  # of the data URL of the pictures
 
 @dataclass(frozen=True)
 class UnlikePicture:
-    """A test picture that is unlike anything taught, and the share of pictures held out that are nearer, 0..1."""
+    """A test picture that is unlike anything taught; the share of pictures held out that are nearer, 0..1."""
 
     picture: JudgedPicture
     nearer: float
@@ -39,7 +39,7 @@ class Wrong:
 
 @dataclass(frozen=True)
 class NoveltySection:
-    """How many test pictures are unlike anything taught, whether they are wrong more often, and which they are.
+    """How many test pictures are unlike anything taught, whether they are wrong more often, and which.
 
     reason    why that cannot be told; "" where it can
     looked    how many of the `count` test pictures were looked at

@@ -478,8 +478,8 @@ class Run:
         *,
         columns: Mapping[str, Mapping[str, str]] | None = None,
     ) -> Slices:
-        """Accuracy by slices of the test pictures, copies left out, and which are weak; into evaluation.json as
-        "slices", too.
+        """Accuracy by slices of the test pictures, copies left out, and which are weak; into evaluation.json
+        as "slices", too.
 
         splits   the run's pictures; loaded again when omitted
         columns  what else is known of them: by name, the value of each picture by its source
