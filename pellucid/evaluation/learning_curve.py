@@ -28,7 +28,7 @@ class Outlook:
     """What a training on `times` as many pictures as there are would reach, judged on any such pictures.
 
     accuracy, interval   0..1, the median and the 95 % interval
-    gain, gain_interval  how much more that is than the mean of trainings on all pictures there are
+    gain, gain_interval  how much more that is than what the curve says of all pictures there are
     """
 
     times: int

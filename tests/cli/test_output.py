@@ -14,6 +14,7 @@ from pellucid.cli.output import Output, with_flags
 from pellucid.errors import UsageError
 from pellucid.files import claim_empty_folder
 from pellucid.recipe import Recipe
+from pellucid.runs.several import PlannedTraining
 from pellucid.training.loop import Step
 from tests.toys import Call, rows_of, toy_dataset, write_picture
 
@@ -97,3 +98,17 @@ def test_a_terminal_shows_how_many_pictures_have_their_features() -> None:
     assert "features 600/1,200" in screen([], 300, 600)
     then = screen([Step(1, 1, 8, 0.5, 0.01, 100.0)], 600, 1_200)
     assert "epoch 1/1, step 1/8" in then
+
+
+def test_a_terminal_shows_where_several_trainings_stand() -> None:
+    shown, output = io.StringIO(), Output()
+    output.console = Console(file=shown, force_terminal=True, width=120, highlight=False)
+    plan = [PlannedTraining(f"seed {number} of 2", 4, seconds) for number, seconds in ((1, 30.0), (2, 90.0))]
+    with output.trainings() as (watch, show):
+        assert watch.planned is not None
+        watch.planned(plan)
+        show(Step(2, 4, 8, 0.5, 0.01, 100.0, "seed 2 of 2, all pictures"))
+    text = shown.getvalue()
+    assert "2 trainings to do, about 2 min 0 s in all." in text
+    assert "seed 2 of 2, all pictures: epoch 2/4" in text
+    assert "loss 0.500" in text
