@@ -2,8 +2,8 @@
 
     python benchmarks/seeds.py [--data digits] [--seeds 40] [--pictures 300]
 
-Tutorial network, recipe fast: `--seeds` trainings on all pictures, or on `--pictures` of them, 20 on a quarter of them (drawn by the
-split, another for each seed), all judged on the same test pictures. Told are
+Tutorial network, recipe fast: `--seeds` trainings on all pictures, or on `--pictures` of them, 20 on a
+quarter of them (drawn by the split, another for each seed), all judged on the same test pictures. Told are
 
 - of up to 20 pairs of seeds that share none, and of all pairs, those in which McNemar's test shows a
   difference;
