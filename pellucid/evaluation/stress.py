@@ -27,7 +27,7 @@ from pellucid.training.augment import warped
 from pellucid.training.sampling import stratified_order
 
 PICTURES, MIN_PICTURES = 1000, 50
-MAX_MULTIPLY_ADDS = 400_000_000_000  # of the network over all damaged pictures
+MAX_MULTIPLY_ADDS = 200_000_000_000  # of the network over all damaged pictures
 FEW = 200  # pictures, below which every second strength is left out
 BLOCK = 1 << 20  # values damaged at once
 EXAMPLES = 6  # pictures kept that a damage turned wrong
@@ -169,16 +169,19 @@ def stress(
     seed      of the pictures drawn, and of the direction, the place or the noise of each
 
     The same pictures throughout, damaged in the size in which the network receives them and rounded to whole
-    values 0..255; in each picture the direction is the same at every strength. The count depends on the
-    network alone, never on time. Raises UsageError as `evaluate` does.
+    values 0..255; in each picture the direction is the same at every strength. How many pictures and how many
+    strengths depends on the network alone, never on time. Raises UsageError as `evaluate` does.
     """
-    count = min(len(dataset), affordable(classifier, dataset) if pictures is None else pictures)
+    affordable = affordable_pictures(classifier, dataset)
+    count = min(len(dataset), max(MIN_PICTURES, affordable) if pictures is None else pictures)
+    few = slice(2, 3) if affordable < MIN_PICTURES else slice(1, None, 2)
+    strengths = slice(None) if count >= FEW else few
     chosen = stratified_order(dataset, seed=seed)[:count].sort().values
     sample = dataset.subset(chosen)
     undamaged = judge(classifier, sample)
     points = list[tuple[str, StressPoint]]()
     for number, (name, damage) in enumerate(DAMAGES.items()):
-        for strength in damage.strengths if count >= FEW else damage.strengths[1::2]:
+        for strength in damage.strengths[strengths]:
             images = _damaged(sample.images, damage, strength, (seed, number))
             points.append((name, replace(_point(classifier, undamaged, sample, images), strength=strength)))
     corrected = holm([point.p_value for _, point in points]).tolist()
@@ -190,12 +193,11 @@ def stress(
     return Stress(count, len(dataset), undamaged.scores["accuracy"], tuple(found))
 
 
-def affordable(classifier: Classifier, dataset: Dataset) -> int:
-    """How many pictures can be damaged in every way within a number of multiply-adds: 50 to 1,000."""
+def affordable_pictures(classifier: Classifier, dataset: Dataset) -> int:
+    """How many pictures can be damaged in every way within a number of multiply-adds, up to 1,000. Where that
+    is fewer than 50, 50 are, at one strength each."""
     passes = sum(len(damage.strengths) for damage in DAMAGES.values())
-    return max(
-        MIN_PICTURES, min(PICTURES, MAX_MULTIPLY_ADDS // (multiply_adds(classifier, dataset) * passes))
-    )
+    return min(PICTURES, MAX_MULTIPLY_ADDS // (multiply_adds(classifier, dataset) * passes))
 
 
 def multiply_adds(classifier: Classifier, dataset: Dataset) -> int:

@@ -11,7 +11,16 @@ from pellucid.data.dataset import Dataset
 from pellucid.data.preprocess import Preprocess
 from pellucid.evaluation import stress as module
 from pellucid.evaluation.metrics import wilson
-from pellucid.evaluation.stress import DAMAGES, Stress, affordable, blurred, covered, paled, rotated, shifted
+from pellucid.evaluation.stress import (
+    DAMAGES,
+    Stress,
+    affordable_pictures,
+    blurred,
+    covered,
+    paled,
+    rotated,
+    shifted,
+)
 from pellucid.evaluation.stress import stress as damage
 
 SIDE = 16
@@ -92,12 +101,14 @@ def test_a_sample_is_drawn_once_and_has_each_class_in_its_share() -> None:
 
 
 def test_the_count_follows_from_the_network_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert affordable(CLASSIFIER, halves(4)) == 1000
+    assert affordable_pictures(CLASSIFIER, halves(4)) == 1000
     passes = sum(len(each.strengths) for each in DAMAGES.values())
     monkeypatch.setattr(module, "MAX_MULTIPLY_ADDS", 300 * passes * 2 * SIDE * SIDE)
-    assert affordable(CLASSIFIER, halves(4)) == 300
-    monkeypatch.setattr(module, "MAX_MULTIPLY_ADDS", 1)
-    assert affordable(CLASSIFIER, halves(4)) == 50
+    assert affordable_pictures(CLASSIFIER, halves(4)) == 300
+    monkeypatch.setattr(module, "MAX_MULTIPLY_ADDS", 40 * passes * 2 * SIDE * SIDE)
+    found = damage(CLASSIFIER, halves())  # too large for 50 pictures at two strengths: one
+    assert found.count == 50
+    assert [len(curve.points) for curve in found.curves] == [1] * len(DAMAGES)
 
 
 def test_groups_that_lose_together_count_once() -> None:
