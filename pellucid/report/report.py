@@ -20,7 +20,7 @@ from pellucid.evaluation.metrics import Confusion
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import write_text
 from pellucid.formatting import decimal, percent
-from pellucid.language import Message, translate, use_language
+from pellucid.language import Message, ngettext, translate, use_language
 from pellucid.machine import keep_memory
 from pellucid.pad.section import Section as Drawing
 from pellucid.plots import charts
@@ -49,6 +49,7 @@ from pellucid.report import (
 )
 from pellucid.report.context import ReportContext
 from pellucid.report.templates import SCALES, environment_of_pages, gradient
+from pellucid.runs.choose import Candidate
 from pellucid.runs.run import Run
 from pellucid.runs.verdicts import write_verdicts
 
@@ -452,8 +453,26 @@ def _about(run: Run) -> list[str]:
     processor = run.environment.get("machine", {}).get("processor")
     facts = [translate("%(count)s weights", count=f"{weights:,}")]
     if run.history:
-        facts.append(translate("trained in %(seconds)s s", seconds=f"{run.history[-1].seconds:.1f}"))
+        facts.append(_time(run))
     return [*facts, str(processor)] if processor else facts
+
+
+def _time(run: Run) -> str:
+    """How long training took, and what that counts."""
+    candidates = [Candidate.from_json(values) for values in run.environment.get("candidates", [])]
+    tried = [candidate.seconds for candidate in candidates if candidate.tried]
+    if tried:
+        return ngettext(
+            "%(count)s network tried and trained in %(seconds)s s",
+            "%(count)s networks tried in %(seconds)s s, training of the chosen one included",
+            len(tried),
+            count=len(tried),
+            seconds=f"{sum(tried):.1f}",
+        )
+    seconds = f"{run.history[-1].seconds:.1f}"
+    if run.head is not None and not run.recipe.fine_tune:
+        return translate("last layer solved in %(seconds)s s, new features included", seconds=seconds)
+    return translate("trained in %(seconds)s s", seconds=seconds)
 
 
 def _script_words() -> dict[str, str]:
