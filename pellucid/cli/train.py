@@ -298,8 +298,7 @@ def _begun(
     elif isinstance(recipe, NamedRecipe):
         shape = (splits.train.channels, *splits.train.size)
         recipe = recipe.resolve(len(splits.train), shape, several_labels=splits.train.multi_label)
-    recipe = resolved(recipe, splits.train, splits.origin)
-    output.recipe(recipe)
+    output.recipe(recipe := resolved(recipe, splits.train, splits.origin))
     if not candidates:
         # Of folds, the held-out pictures are judged as validation pictures would be.
         judged = splits.train if recipe.folds else splits.validation

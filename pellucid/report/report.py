@@ -20,7 +20,7 @@ from pellucid.evaluation.metrics import Confusion
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import write_text
 from pellucid.formatting import decimal, percent
-from pellucid.language import Message, ngettext, translate, use_language
+from pellucid.language import Message, translate, use_language
 from pellucid.machine import keep_memory
 from pellucid.pad.section import Section as Drawing
 from pellucid.plots import charts
@@ -461,15 +461,13 @@ def _time(run: Run) -> str:
     """How long training took, and what that counts."""
     candidates = [Candidate.from_json(values) for values in run.environment.get("candidates", [])]
     tried = [candidate.seconds for candidate in candidates if candidate.tried]
-    if tried:
-        return ngettext(
-            "%(count)s network tried and trained in %(seconds)s s",
+    if len(tried) > 1:
+        return translate(
             "%(count)s networks tried in %(seconds)s s, training of the chosen one included",
-            len(tried),
             count=len(tried),
             seconds=f"{sum(tried):.1f}",
         )
-    seconds = f"{run.history[-1].seconds:.1f}"
+    seconds = f"{tried[0] if tried else run.history[-1].seconds:.1f}"
     if run.head is not None and not run.recipe.fine_tune:
         return translate("last layer solved in %(seconds)s s, new features included", seconds=seconds)
     return translate("trained in %(seconds)s s", seconds=seconds)
