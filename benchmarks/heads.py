@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-import pellucid  # first: it sets how threads wait
+import pellucid
 from pellucid.data.dataset import joined
 from pellucid.inference import evaluation_mode
 from pellucid.machine import torch_threads
@@ -26,7 +26,8 @@ SEED = 1
 def features(network: Lite0, images: Tensor, side: int) -> Tensor:
     """(N, 1904) of uint8 pictures (N, C, H, W) at a longer side of so many pixels."""
     scale = side / max(images.shape[2:])
-    network.resize.size = tuple(max(32, round(length * scale)) for length in images.shape[2:])
+    height, width = (max(32, round(length * scale)) for length in images.shape[2:])
+    network.resize.size = height, width
     with evaluation_mode(network), torch.inference_mode():
         return torch.cat([network.features(part.float() / 255) for part in images.split(BATCH)])
 
