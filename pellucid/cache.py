@@ -10,3 +10,12 @@ def cache_folder() -> Path:
         return Path(home)
     cache = os.environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "pellucid"
+
+
+def computed_folder() -> Path:
+    """Where what is computed from pictures is kept: decoded pixels, features, trainings that were tried.
+
+    PELLUCID_CACHE, which may name a larger disk, else `cache_folder`.
+    """
+    given = os.environ.get("PELLUCID_CACHE")
+    return Path(given) if given else cache_folder()

@@ -164,9 +164,16 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def claim_empty_folder(path: Path) -> None:
-    """`path` is an empty folder, made now or before.
+    """`path` is an empty folder, made now or before. Raises what `refuse_unusable_folder` raises."""
+    refuse_unusable_folder(path)
+    make_folder(path)
 
-    Raises UsageError when there is anything in it: no file is overwritten.
+
+def refuse_unusable_folder(path: Path) -> None:
+    """Nothing where `path` is an empty folder, or can become one, that files can be written in; it is left as
+    it was. For what takes long to compute what is then written.
+
+    Raises UsageError when there is anything in it, PellucidError when the system refuses.
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"'{path}' is a file. Expected a new or empty folder: name another with `folder`.")
@@ -174,7 +181,14 @@ def claim_empty_folder(path: Path) -> None:
         raise UsageError(
             f"'{path}' is not empty. Expected a new or empty folder: name another with `folder`."
         )
-    make_folder(path)
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    with _explained(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=path).close()
+        finally:
+            for folder in made:
+                remove_folder(folder)
 
 
 def claim_numbered_folder(parent: Path, name: str) -> Path:

@@ -69,7 +69,8 @@ class Recipe:
     patience         stop after so many epochs without a lower validation loss; 0: never stop early
     validation       share of the training pictures held out to choose by, where the data set brings none
     use_all          after the choice by validation pictures, train once more on these too: for as many epochs
-                     as were best, nothing held out
+                     as were best, nothing held out. "fast" and "accurate" do where only a last layer is
+                     solved, which takes a second
     folds            0, or into how many parts all pictures are divided: each part is judged by a network that
                      learned from the others, and the network kept learned from all
     seed             decides the split, the first weights, the order of pictures and what dropout drops
@@ -157,14 +158,22 @@ class NamedRecipe:
         settings = "".join(f", {name}={value!r}" for name, value in self.settings.items())
         return f"Recipe.named('{self.name}'{settings})"
 
-    def resolve(self, pictures: int, shape: tuple[int, int, int] = (1, 28, 28)) -> Recipe:
-        """The recipe for so many training pictures of that shape (C, H, W)."""
+    def resolve(
+        self, pictures: int, shape: tuple[int, int, int] = (1, 28, 28), *, several_labels: bool = False
+    ) -> Recipe:
+        """The recipe for so many training pictures of that shape (C, H, W).
+
+        several_labels  whether a picture can have several: validation pictures are then not learned from
+        """
         if self.name not in RECIPES:
             raise UsageError(f"Unknown recipe '{self.name}'. {did_you_mean(self.name, RECIPES)}")
         model = self.settings.get("model")
         if model is None and self.settings.get("folds") and shape[0] in (1, 3):
             model = "lite0"  # folds are for few pictures, and its features are computed once for all of them
-        return changed(RECIPES[self.name](pictures, shape, model), self.settings)
+        recipe = RECIPES[self.name](pictures, shape, model)
+        if several_labels or self.settings.get("folds") or self.settings.get("fine_tune"):
+            recipe = replace(recipe, use_all=False)
+        return changed(recipe, self.settings)
 
 
 def with_model(recipe: Recipe | NamedRecipe, model: str) -> Recipe | NamedRecipe:
@@ -221,9 +230,9 @@ def fast(pictures: int, shape: Shape = SMALL_AND_GRAY, model: str | None = None)
     if model == "resnet" or model.startswith("own:"):  # AdamW suits any network
         return replace(_residual(pictures), model=model)
     if model == "lite0":
-        return Recipe(model=model, batch_size=32, epochs=1, learning_rate=1e-3)
+        return Recipe(model=model, batch_size=32, epochs=1, learning_rate=1e-3, use_all=True)
     if model.startswith("hf:"):
-        return Recipe(model=model, batch_size=64, epochs=1)
+        return Recipe(model=model, batch_size=64, epochs=1, use_all=True)
     swift = Recipe(
         model=model,
         epochs=2,

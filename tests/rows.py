@@ -134,6 +134,7 @@ runs/stages.py
 runs/checkpoint.py
 runs/environment.py
 runs/stopping.py
+runs/kept.py
 runs/choose.py
 runs/run.py
 runs/calibrate.py

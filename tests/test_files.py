@@ -297,3 +297,11 @@ def test_a_folder_that_holds_something_stays(tmp_path: Path) -> None:
     assert files.remove_folder(tmp_path / "folder" / "mine")
     assert files.remove_folder(tmp_path / "folder")
     assert files.remove_folder(tmp_path / "folder")  # it need not have been there
+
+
+def test_a_folder_that_cannot_become_one_is_told_and_one_that_can_is_left_as_it_was(tmp_path: Path) -> None:
+    files.refuse_unusable_folder(tmp_path / "new" / "run")
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(PellucidError, match="Cannot write"):
+        files.refuse_unusable_folder(tmp_path / "file" / "run")

@@ -151,11 +151,3 @@ def refuse_streams_and_addresses(*given: str | Path | None) -> None:
         if scheme:
             address = word if "://" in word else word.replace(":/", "://", 1)
             raise UsageError(f"'{address}' is an address. Download it first, then name the file.")
-
-
-def refuse_filled_folder(out: Path | None) -> None:
-    """Raises UsageError unless a run can begin in this folder: it must be new or empty."""
-    if out is not None and out.exists() and not out.is_dir():
-        raise UsageError(f"'{out}' is a file. Expected a new or empty folder: name another with --out.")
-    if out is not None and out.is_dir() and any(out.iterdir()):
-        raise UsageError(f"'{out}' is not empty. Expected a new or empty folder: name another with --out.")

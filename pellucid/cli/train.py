@@ -26,14 +26,14 @@ from pellucid.cli.options import (
     SplitTable,
     choice,
     recipe_named,
-    refuse_filled_folder,
     refuse_streams_and_addresses,
     requested_language,
 )
 from pellucid.cli.output import Output, duration
 from pellucid.cli.pictures import load, progress
 from pellucid.cli.report import write_and_name
-from pellucid.errors import UsageError
+from pellucid.errors import Interrupted, UsageError
+from pellucid.files import refuse_unusable_folder
 from pellucid.recipe import (
     AUTO,
     READING,
@@ -141,7 +141,9 @@ def train(
     use_all: Annotated[
         bool | None,
         typer.Option(
-            "--use-all", help="After the choice by validation pictures, train once more on these too."
+            "--use-all/--no-use-all",
+            help="After the choice by validation pictures, train once more on these too; done anyway "
+            "where only a last layer is solved.",
         ),
     ] = None,
     folds: Annotated[
@@ -183,7 +185,9 @@ def train(
     flags = {name: value for name, value in locals().items() if name in asdict(Recipe())}
     if data is None and resume is None:
         raise UsageError(f"Train on which pictures?\n\n{EXAMPLES}".rstrip())
-    given = {name: value for name, value in flags.items() if value is not None and value is not False}
+    given = {name: value for name, value in flags.items() if value is not None}
+    if not crop_boxes:
+        del given["crop_boxes"]
     if size is not None:
         given["size"] = checked_size(size)
     others = (data, recipe, out, snapshots, split, on_unreadable, budget, warm_start, exclude, relabel)
@@ -202,7 +206,8 @@ def train(
     if folds and given.get("model") == AUTO:
         raise UsageError("--folds holds no pictures out to choose a network by. Name one instead of auto.")
     start = recipe_named(recipe or "fast", **given)
-    refuse_filled_folder(out)
+    if out is not None:
+        refuse_unusable_folder(out)
     output = Output(quiet, as_json)
     if resume is not None:
         run, splits = _resumed(resume, data_dir, output)
@@ -283,9 +288,9 @@ def _begun(
             "for --model auto."
         )
     elif isinstance(recipe, NamedRecipe):
-        recipe = recipe.resolve(len(splits.train), (splits.train.channels, *splits.train.size))
-    recipe = resolved(recipe, splits.train, splits.origin)
-    output.recipe(recipe)
+        shape = (splits.train.channels, *splits.train.size)
+        recipe = recipe.resolve(len(splits.train), shape, several_labels=splits.train.multi_label)
+    output.recipe(recipe := resolved(recipe, splits.train, splits.origin))
     if not candidates:
         # Of folds, the held-out pictures are judged as validation pictures would be.
         judged = splits.train if recipe.folds else splits.validation
@@ -315,22 +320,27 @@ def _chosen(
     def planned(names: list[str], seconds: float) -> None:
         output.event("plan", models=names, seconds=seconds)
         output.line(
-            f"Choosing a network by the validation pictures: {', '.join(names)}. "
-            f"With training the chosen one, about {duration(seconds)}."
+            f"Choosing a network by the validation pictures: {', '.join(names)}. About {duration(seconds)}."
         )
 
     def tried(candidate: "Candidate") -> None:
         output.event("candidate", **candidate.to_json())
         output.line(f"  {described(candidate)}")
 
-    choice = choose(
-        splits.train,
-        splits.validation,
-        settings,
-        budget=budget,
-        resolve=lambda recipe: resolved(recipe, splits.train, splits.origin),
-        listener=Listener(planned, tried),
-    )
+    try:
+        choice = choose(
+            splits.train,
+            splits.validation,
+            settings,
+            budget=budget,
+            resolve=lambda recipe: resolved(recipe, splits.train, splits.origin),
+            listener=Listener(planned, tried),
+        )
+    except KeyboardInterrupt as stop:
+        raise Interrupted(
+            "Stopped while a network was being chosen. What was done is kept: run the command again, and it "
+            "goes on from there."
+        ) from stop
     (chosen,) = (candidate for candidate in choice.candidates if candidate.chosen)
     output.line(f"Chosen: {chosen.model}.")
     return choice.recipe, choice.candidates
@@ -338,6 +348,8 @@ def _chosen(
 
 def described(candidate: "Candidate") -> str:
     """How a network that was tried did, in one line."""
+    if candidate.failed:
+        return f"{candidate.model}: left out. {candidate.failed}"
     if candidate.val_accuracy is None:
         return (
             f"{candidate.model}: not tried, it would take about {duration(candidate.seconds)} "

@@ -15,6 +15,9 @@ NAMES: dict[str, Message] = {
     "stem": lazy_gettext("first convolution"),
     "top": lazy_gettext("last convolution"),
     "pool": lazy_gettext("mean of each map"),
+    "pool5": lazy_gettext("mean of each map of stage 5"),
+    "pool6": lazy_gettext("mean of each map of stage 6"),
+    "pool7": lazy_gettext("mean of each map of stage 7"),
     "head.dense": lazy_gettext("scores of the classes"),
 }
 PARTS: dict[str, Message] = {

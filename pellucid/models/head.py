@@ -19,7 +19,12 @@ class HeadSettings:
 
 
 class Head(nn.Module):
-    """Features normalised to mean 0 and standard deviation 1, then a dense layer."""
+    """Features normalised, then a dense layer.
+
+    Each feature has mean 0 and is divided by `std`, the geometric mean of its own standard deviation and that
+    of all together. Divided by its own alone, a feature that hardly ever moves would count as much as the
+    others, and a picture in which it does move, far more.
+    """
 
     mean: Tensor
     std: Tensor
@@ -36,14 +41,15 @@ class Head(nn.Module):
         return logits
 
     def normalized(self, features: Tensor) -> Tensor:
-        """(B, D) -> (B, D), each of mean 0 and standard deviation 1 over the training pictures"""
+        """(B, D) -> (B, D), each of mean 0 over the training pictures"""
         return (features - self.mean) / self.std
 
     def fit_normalization(self, features: Tensor) -> None:
-        """Takes mean and standard deviation from the features (N, D) of the training pictures."""
-        std, mean = torch.std_mean(features, dim=0, correction=0)
+        """Takes mean and `std` from the features (N, D) of the training pictures."""
+        own, mean = torch.std_mean(features, dim=0, correction=0)
+        together = own.square().mean().sqrt()
         self.mean.copy_(mean)
-        self.std.copy_(torch.where(std > 1e-6, std, 1.0))  # a constant feature stays as it is
+        self.std.copy_(torch.where(own > 1e-6, (own * together).sqrt(), 1.0))  # a constant feature stays
 
     def put(self, weights: Tensor) -> None:
         """Takes the weights and, in the last column, the biases (K, D + 1) of the dense layer."""

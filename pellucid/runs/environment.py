@@ -19,7 +19,7 @@ ENVIRONMENT = "environment.json"  # in a run's folder
 
 def environment_of(train_set: Dataset, validation_set: Dataset, recipe: Recipe) -> dict[str, Any]:
     """What is written down of a training that begins now, as plain values."""
-    names = ["pellucid", "torch", "numpy", "pillow", "safetensors", "scikit-learn"]
+    names = ["pellucid", "torch", "numpy", "pillow", "safetensors", "scikit-learn", "scipy"]
     names += ["transformers"] if recipe.model.startswith("hf:") else []
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),

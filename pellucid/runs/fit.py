@@ -22,6 +22,7 @@ from pellucid.files import (
     claim_numbered_folder,
     point,
     read_object,
+    refuse_unusable_folder,
     write_csv,
     write_json,
 )
@@ -50,7 +51,14 @@ from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint
 from pellucid.runs.choose import Candidate, choose, leaves_open
 from pellucid.runs.environment import ENVIRONMENT, environment_of, origin_in
 from pellucid.runs.run import RECIPE, Run
-from pellucid.runs.session import Activity, Callback, Session, complete, copied_weights
+from pellucid.runs.session import (
+    Activity,
+    Callback,
+    Session,
+    complete,
+    copied_weights,
+    take_kept_training,
+)
 from pellucid.runs.stages import State, stages_of
 from pellucid.runs.tables import (
     SEEN,
@@ -112,7 +120,8 @@ def fit(
                 (channels, num_classes, (height, width)) that builds one
     budget      seconds that trying several networks may take; without one, as much work as an ordinary
                 machine does in two minutes, whatever the clock says
-    callbacks   called with every Step and Epoch; one that raises StopTraining ends the training there
+    callbacks   called with every Step and Epoch, of a training that `choose` has done already with the Epochs
+                alone; one that raises StopTraining ends the training there
     snapshots   how often, at most, the weights are kept on the way, for pages that show how they formed;
                 none are kept of a network of more than snapshots.MAX_WEIGHTS weights
     candidates  what `choose` tried before it gave the recipe: kept in environment.json, for the report
@@ -135,6 +144,8 @@ def fit(
             raise UsageError("Splits bring their own validation pictures: expected fit(splits, recipe).")
         recipe = recipe if validation is None else validation  # type: ignore[assignment]
         validation = None
+    if folder is not None:
+        refuse_unusable_folder(Path(folder))  # before anything is tried that takes minutes
     source = warm_start if isinstance(warm_start, Run) or warm_start is None else Run.open(warm_start)
     chosen = _chosen(recipe, model, source)
     if isinstance(pictures, Dataset):
@@ -158,7 +169,8 @@ def fit(
     elif budget is not None:
         raise UsageError("`budget` is for trying several networks. Leave it out, or ask for `model=auto`.")
     elif isinstance(chosen, NamedRecipe):
-        chosen = chosen.resolve(len(splits.train), (splits.train.channels, *splits.train.size))
+        shape = (splits.train.channels, *splits.train.size)
+        chosen = chosen.resolve(len(splits.train), shape, several_labels=splits.train.multi_label)
     own = None if isinstance(model, str) else model
     session = _begun(splits, resolved(chosen, splits.train, splits.origin), own, source, folder=folder)
     if candidates:
@@ -166,6 +178,8 @@ def fit(
     session.snapshots = snapshots
     write_json(session.folder / RECIPE, session.recipe.to_json())
     write_json(session.folder / ENVIRONMENT, session.environment)
+    if candidates:
+        take_kept_training(session)
     write_split(session.folder, splits.train, splits.validation, session.folds)
     write_corrections(session.folder, splits.origin.choices.corrections)
     if session.folds is not None:

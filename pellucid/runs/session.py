@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
@@ -20,7 +20,7 @@ from pellucid.evaluation.calibration import NOT_FITTED, TemperatureFit
 from pellucid.evaluation.held_out import HeldOut
 from pellucid.evaluation.ledger import number_judged, weights_digest
 from pellucid.evaluation.novelty import NO_REFERENCE, NOT_HELD_OUT, REFERENCE, Reference, ReferenceFit
-from pellucid.files import read_object, remove
+from pellucid.files import read_object, remove, write_bytes
 from pellucid.machine import torch_threads
 from pellucid.models import PretrainedNetwork, description_of
 from pellucid.recipe import Recipe
@@ -28,6 +28,7 @@ from pellucid.runs.basis import basis_of_folds
 from pellucid.runs.calibrate import Calibrated, calibrated
 from pellucid.runs.checkpoint import CHECKPOINT, write_checkpoint
 from pellucid.runs.history import History
+from pellucid.runs.kept import KeptTraining
 from pellucid.runs.reference import HeldOutPictures, reference_of
 from pellucid.runs.run import AllPictures, Run
 from pellucid.runs.stages import Stage, State
@@ -99,6 +100,20 @@ class Session:
         return AllPictures(len(self.stage.train), best.epoch, best.loss, best.accuracy)
 
 
+def take_kept_training(session: Session) -> None:
+    """The first training is the one by which the network was chosen, where the cache still has it."""
+    first, steps_shown = session.stages[0], session.snapshots == MAX_SNAPSHOTS
+    if first.validation is None or not steps_shown:
+        return
+    kept = KeptTraining.of(session.recipe, first.train, first.validation)
+    progress = kept.training()
+    if progress is None:
+        return
+    if kept.snapshots.is_file() and session.at_last:
+        write_bytes(session.folder / SNAPSHOTS, kept.snapshots.read_bytes())
+    session.state.progress = progress
+
+
 def complete(session: Session, callbacks: Sequence[Callback], activity: Activity | None) -> Run:
     """Train what is left, and leave a run that opens, whatever is raised.
 
@@ -157,9 +172,13 @@ def _train_stage(session: Session, callbacks: Sequence[Callback], requests: Sequ
     if session.initial:
         network.load_state_dict(session.initial)
     session.recorder = recorder = _recorder(session)
-    events = train_network(
-        network, stage.train, stage.validation, recipe, progress=progress, store=session.store
-    )
+    if progress.finished(recipe):  # it was trained when the network was chosen
+        network.load_state_dict({**network.state_dict(), **_prefixed(network, progress.best_weights)})
+        events: Iterator[Step | Epoch] = (epoch for epoch in progress.history)
+    else:
+        events = train_network(
+            network, stage.train, stage.validation, recipe, progress=progress, store=session.store
+        )
     with closing(events):  # type: ignore[type-var]  # a generator
         for event in events:
             recorder.on_event(event)

@@ -41,6 +41,10 @@ NOT_HELD_OUT = (math.nan, math.nan)  # validation loss and accuracy where nothin
 TRAINING_SAMPLE = 5_000  # training pictures on which the training loss and accuracy of an epoch are measured
 
 
+class Diverged(PellucidError):
+    """The loss, or its gradient, is no longer a finite number. The weights kept are good."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One update of the weights: the `step`th of `steps` in this epoch, both counted from 1.
@@ -174,7 +178,7 @@ def train(
     validation pictures (None) nothing is chosen by them: the weights are those of the last epoch.
     `progress` is kept up to date; pass a saved one to resume.
 
-    Raises UsageError when the pictures cannot train this network, and PellucidError when the loss or its
+    Raises UsageError when the pictures cannot train this network, and Diverged when the loss or its
     gradient is no longer finite: before the update, so that the weights kept are good.
     """
     check_trainable(train_set, validation_set)
@@ -257,7 +261,7 @@ def _backward(
     at_once  how many pictures go through the network together: of more, the gradients are added up, and batch
              norm sees each part by itself
 
-    Raises PellucidError, naming the learning rate, where either is not finite; batch norm's statistics are
+    Raises Diverged, naming the learning rate, where either is not finite; batch norm's statistics are
     then as they were.
     """
     network.train()
@@ -324,9 +328,9 @@ def _evaluate_epoch(
     return epoch
 
 
-def _diverged(what: str, rate: float, progress: Progress) -> PellucidError:
+def _diverged(what: str, rate: float, progress: Progress) -> Diverged:
     kept = f"of epoch {progress.best.epoch}, the best before" if progress.best else "reached before"
-    return PellucidError(
+    return Diverged(
         f"Training stopped at epoch {progress.epoch}, {what}. The weights kept are those {kept}. "
         f"Try a smaller `learning_rate` (it was {rate:.2g}) or `precision=float32`."
     )

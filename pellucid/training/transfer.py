@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from pellucid.cache import cache_folder
+from pellucid.cache import computed_folder
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset, content_hashes
 from pellucid.errors import PellucidError
@@ -225,12 +226,15 @@ def _keep(path: Path, features: Tensor) -> None:
 
 def embeddings_file(network: PretrainedNetwork, dataset: Dataset) -> Path:
     """Where the features of these pictures are kept once they are computed."""
-    return cache_folder() / "embeddings" / f"{_cache_key(network, dataset)}.safetensors"
+    return computed_folder() / "embeddings" / f"{_cache_key(network, dataset)}.safetensors"
 
 
 def _cache_key(network: PretrainedNetwork, dataset: Dataset) -> str:
-    """A hash of all that the features depend on: weights, preprocessing, pictures, version of torch."""
-    digest = hashlib.sha256(f"{torch.__version__} {network.to_json()} {network.resize_to}".encode())
+    """A hash of all that the features depend on: weights, preprocessing, pictures, versions of torch and of
+    pellucid, whose forward pass it is."""
+    count = network.head.dense.in_features
+    facts = f"{torch.__version__} {version('pellucid')} {network.to_json()} {network.resize_to} {count}"
+    digest = hashlib.sha256(facts.encode())
     digest.update(dataset.fingerprint.encode())
     for name, tensor in sorted(network.backbone.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

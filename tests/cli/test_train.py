@@ -158,6 +158,9 @@ def test_out_is_exact_and_a_folder_that_holds_something_is_left_alone(call: Call
     assert "'mine' is not empty. Expected a new or empty folder: name another with --out." in err
     assert [path.name for path in Path("mine").iterdir()] == ["note.txt"]
     assert "'mine/note.txt' is a file" in call("train", "toys", "--out", "mine/note.txt")[2]
+    code, out, err = call("train", "toys", "--out", "mine/note.txt/run")
+    assert (code, out) == (1, ""), "it is told before anything is computed"
+    assert "Cannot write 'mine/note.txt/run'" in err
     assert call("train", "toys", "--epochs", "1", "--threads", "1", "--out", "deep/er", "--quiet")[0] == 0
     assert Path("deep/er/report.html").is_file()
 

@@ -1,4 +1,4 @@
-"""The new last layer sees features of mean 0 and standard deviation 1, as scikit-learn scales them."""
+"""The new last layer sees features of mean 0, none of which counts far more than the others."""
 
 import pytest
 import torch
@@ -21,14 +21,26 @@ def test_before_it_was_fitted_features_stay_as_they_are(features: torch.Tensor) 
     assert torch.equal(head(features), head.dense(features))
 
 
-def test_it_normalises_as_scikit_learn_does(features: torch.Tensor) -> None:
+def test_it_normalises_as_scikit_learn_does_but_by_the_root_of_the_deviations(features: torch.Tensor) -> None:
     head = Head(6, 3)
     head.fit_normalization(features)
-    expected = torch.from_numpy(StandardScaler().fit_transform(features.double().numpy()))
+    scaler = StandardScaler().fit(features.double().numpy())
+    expected = torch.from_numpy(scaler.transform(features.double().numpy()))
+    own = torch.from_numpy(scaler.var_).sqrt()
+    expected = expected * (own / own.square().mean().sqrt()).sqrt()
     normalized = head.normalized(features)
     assert (normalized[:, :4].double() - expected[:, :4]).abs().max() < 1e-4
     assert torch.equal(normalized[:, 4], torch.zeros(50)), "a constant feature is no feature"
     assert normalized.isfinite().all()
+
+
+def test_a_feature_that_hardly_ever_moves_does_not_outweigh_the_others() -> None:
+    features = torch.randn(200, 4, generator=torch.Generator().manual_seed(3))
+    features[:, 3] *= 1e-3
+    head = Head(4, 2)
+    head.fit_normalization(features)
+    moved = torch.tensor([[0.0, 0.0, 0.0, 1.0]])
+    assert float(head.normalized(moved)[0, 3]) < 60  # 1,000 of its own standard deviations
 
 
 def test_a_solved_layer_is_taken_over(features: torch.Tensor) -> None:

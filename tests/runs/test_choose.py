@@ -2,20 +2,24 @@
 
 import itertools
 import json
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from pellucid.data.dataset import Dataset, Origin
 from pellucid.errors import PellucidError, UsageError
 from pellucid.recipe import Recipe
 from pellucid.runs import choose as choosing
+from pellucid.runs import session
 from pellucid.runs.choose import Candidate, Choice, Listener, candidate_recipes, choose, leaves_open
 from pellucid.runs.fit import fit
-from tests.toys import economical, toy_splits
+from tests.toys import economical, left, toy_splits
 
 SPLITS = toy_splits(120, channels=3)
 SETTINGS = {"threads": 1, "precision": "float32"}
@@ -100,6 +104,63 @@ def test_what_was_tried_on_the_same_pictures_is_remembered(monkeypatch: pytest.M
         assert of(POOR, QUICK, monkeypatch=patch) == before
         with pytest.raises(TypeError):
             choose(SPLITS.train.subset(list(range(60))), SPLITS.validation, SETTINGS)
+
+
+def test_a_training_that_diverges_is_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    wild = replace(QUICK, model="compact")
+    build = choosing.build
+
+    def built(model: str, *shape: Any, seed: int) -> nn.Module:
+        network = build(model, *shape, seed=seed)
+        if model == wild.model:
+            with torch.no_grad():
+                next(iter(network.parameters())).fill_(math.nan)
+        return network
+
+    monkeypatch.setattr(choosing, "build", built)
+    choice = of(wild, QUICK, monkeypatch=monkeypatch)
+    first, second = choice.candidates
+    assert (first.val_accuracy, first.chosen, second.chosen) == (None, False, True)
+    assert "Training stopped at epoch 1" in first.failed
+    with pytest.raises(PellucidError, match="None of the networks could be trained: Training stopped at"):
+        of(wild, monkeypatch=monkeypatch)
+
+
+def test_the_chosen_network_is_not_trained_again_and_the_run_is_the_same_byte_for_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = fit(SPLITS, replace(QUICK, **SETTINGS), folder=tmp_path / "alone")
+    monkeypatch.setattr(choosing, "candidate_recipes", lambda train_set: [POOR, QUICK])
+    first = fit(SPLITS, Recipe.named("fast", **SETTINGS), folder=tmp_path / "first")
+    heard: list[object] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "train_network", None)  # a training would fail
+        patch.setattr(choosing, "train_network", None)
+        second = fit(
+            SPLITS, Recipe.named("fast", **SETTINGS), folder=tmp_path / "second", callbacks=[heard.append]
+        )
+    assert heard == list(second.history) == list(first.history)
+    assert left(first.folder) == left(second.folder) == left(alone.folder)
+    fewer = fit(SPLITS, Recipe.named("fast", **SETTINGS), folder=tmp_path / "fewer", snapshots=2)
+    assert len(fewer.snapshots()) < len(first.snapshots())
+
+
+def test_ctrl_c_while_choosing_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(candidate: Candidate) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        of(QUICK, POOR, monkeypatch=monkeypatch, listener=Listener(tried=stop))
+    trained: list[Recipe] = []
+    train_network = choosing.train_network
+
+    def counted(network: Any, train_set: Any, validation_set: Any, recipe: Recipe, **rest: Any) -> Any:
+        trained.append(recipe)
+        return train_network(network, train_set, validation_set, recipe, **rest)
+
+    monkeypatch.setattr(choosing, "train_network", counted)
+    of(QUICK, POOR, monkeypatch=monkeypatch)
+    assert trained == [replace(POOR, **SETTINGS)]
 
 
 def test_candidates_suit_the_number_of_pictures_and_their_size() -> None:

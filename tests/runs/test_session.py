@@ -201,10 +201,9 @@ def test_the_last_layer_is_solved_for_each_fold(tmp_path: Path) -> None:
 def test_the_last_layer_is_solved_again_with_the_settings_chosen_first(tmp_path: Path) -> None:
     coloured = toy_splits(90, channels=3)
     recipe = Recipe.named("fast", model="lite0", threads=1)
-    once = fit(coloured, recipe, folder=tmp_path / "once")
-    twice = fit(
-        coloured, NamedRecipe("fast", {**recipe.settings, "use_all": True}), folder=tmp_path / "twice"
-    )
+    twice = fit(coloured, recipe, folder=tmp_path / "twice")
+    once = fit(coloured, NamedRecipe("fast", {**recipe.settings, "use_all": False}), folder=tmp_path / "once")
+    assert once.all_pictures is None
     assert twice.head == once.head is not None
     assert twice.all_pictures is not None
     count = len(coloured.train) + len(coloured.validation)

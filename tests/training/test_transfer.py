@@ -38,7 +38,7 @@ def cheaply() -> Any:
 
 def recipe(place: Path, **settings: Any) -> Recipe:
     chosen = fast(len(SPLITS.train), (3, 16, 16), f"hf:{place}")
-    return replace(chosen, **{"threads": 1, "precision": "float32", **settings})
+    return replace(chosen, **{"threads": 1, "precision": "float32", "use_all": False, **settings})
 
 
 def trained(place: Path, folder: Path, *callbacks: Any, **settings: Any) -> Run:
@@ -137,7 +137,7 @@ def test_embeddings_are_computed_once(vit: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Pretrained, "features", never)
     second = trained(vit, tmp_path / "second")
     assert left(second.folder) == left(first.folder)
-    for path in (Path(transfer.cache_folder()) / "embeddings").iterdir():
+    for path in (Path(transfer.computed_folder()) / "embeddings").iterdir():
         path.write_bytes(b"damaged")
     with pytest.raises(AssertionError, match="computed again"):
         trained(vit, tmp_path / "third")
@@ -214,7 +214,7 @@ def test_ctrl_c_while_features_are_computed_ends_with_words_and_loses_nothing(
     assert len(computed) <= -(-(count - done) // transfer.PICTURES_AT_ONCE) + 1  # none of those done
     assert again[0][1] > done
     assert again[-1] == ("features", count, count)
-    shutil.rmtree(Path(transfer.cache_folder()) / "embeddings")
+    shutil.rmtree(Path(transfer.computed_folder()) / "embeddings")
     whole = trained(vit, tmp_path / "whole")
     assert same_weights(Run.open(folder).classifier.network, whole.classifier.network)
 

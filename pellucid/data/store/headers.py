@@ -5,7 +5,6 @@ again; one with a new stamp is read and hashed, for its bytes may still be the s
 """
 
 import hashlib
-import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pellucid import files
-from pellucid.cache import cache_folder
+from pellucid.cache import computed_folder
 from pellucid.data.dataset import Unreadable
 from pellucid.data.sources.listing import Listing
 from pellucid.data.store.index import hash_text, read_record, write_record
@@ -241,11 +240,8 @@ def save_headers(listing: Listing, entries: Sequence[HeaderEntry], cache: Path |
 
 
 def stores_folder(cache: Path | None) -> Path:
-    """The folder of all stores: `cache`, PELLUCID_CACHE/stores, or one in pellucid's own cache folder."""
-    if cache is not None:
-        return cache
-    given = os.environ.get("PELLUCID_CACHE")
-    return (Path(given) if given else cache_folder()) / "stores"
+    """The folder of all stores: `cache`, or "stores" among what is computed from pictures."""
+    return computed_folder() / "stores" if cache is None else cache
 
 
 def listing_identity(listing: Listing) -> str:
