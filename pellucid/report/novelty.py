@@ -45,7 +45,7 @@ class Wrong:
 
 @dataclass(frozen=True)
 class NoveltySection:
-    """How many test pictures are unlike anything taught, whether they are wrong more often, and which they are.
+    """How many test pictures are unlike anything taught, whether they are wrong more often, and which.
 
     reason    why that cannot be told; "" where it can
     looked    how many of the `count` test pictures were looked at
