@@ -90,8 +90,8 @@ def test_embedded_digits_are_told_from_turned_ones_and_from_noise(place: Path, d
 
 
 @pytest.mark.mnist
-def test_mnist_is_told_from_turned_digits_and_from_noise(tmp_path: Path) -> None:
-    mnist = load("mnist")
+def test_mnist_is_told_from_turned_digits_and_from_noise(real_data: Path, tmp_path: Path) -> None:
+    mnist = load("mnist", data_dir=real_data)
     run = fit(mnist, replace(fast(48_000, (1, 28, 28)), threads=1), folder=tmp_path / "run", snapshots=0)
     noise = torch.randint(0, 256, (500, 1, 28, 28), generator=torch.Generator().manual_seed(0))
     assert told_apart(run, mnist.test, noise.to(torch.uint8)) > 0.985
