@@ -28,6 +28,7 @@ __all__ = [
     "Calibration",
     "Classifier",
     "Dataset",
+    "Drift",
     "Epoch",
     "Evaluation",
     "Explanation",
@@ -36,11 +37,14 @@ __all__ = [
     "History",
     "LabelErrors",
     "MultiLabelEvaluation",
+    "Novelty",
     "Origin",
     "PellucidError",
+    "PictureSample",
     "PredictionSets",
     "Preprocess",
     "Recipe",
+    "Reference",
     "Repetition",
     "Run",
     "Splits",
@@ -80,10 +84,12 @@ if TYPE_CHECKING:
     from pellucid.errors import PellucidError, UsageError
     from pellucid.evaluation.calibration import Calibration, TemperatureFit
     from pellucid.evaluation.conformal import PredictionSets
+    from pellucid.evaluation.drift import Drift
     from pellucid.evaluation.evaluation import Evaluation, evaluate
     from pellucid.evaluation.held_out import HeldOut
     from pellucid.evaluation.label_errors import LabelErrors
     from pellucid.evaluation.multi_label import MultiLabelEvaluation
+    from pellucid.evaluation.novelty import Novelty, PictureSample, Reference
     from pellucid.evaluation.selective import Threshold
     from pellucid.explanation.activations import record
     from pellucid.explanation.explanation import Explanation, explain, explain_each

@@ -91,7 +91,6 @@ evaluation/class_scores.py
 evaluation/most_confused.py
 evaluation/ledger.py
 evaluation/calibration.py
-evaluation/chance.py
 evaluation/paired.py
 evaluation/repeated.py
 evaluation/learning_curve.py

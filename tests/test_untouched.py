@@ -37,6 +37,7 @@ GIVEN = [
     ["compare", "one", "two"],
     ["labels", "one"],
     ["repeat", "DATA", "--seeds", "2", "--out", "seeds", "--epochs", "1", "--model", "tutorial", "--quiet"],
+    ["forecast", "DATA", "--recipe", "one", "--out", "ahead", "--quiet"],
     ["report", "one", "--quiet"],
     ["export", "one"],
     ["live", "one", "two", "--no-open", "--port", "PORT"],
@@ -119,7 +120,7 @@ READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    folder = shapes(tmp_path / "my pictures", parts=("train", "test"), count=12)
+    folder = shapes(tmp_path / "my pictures", parts=("train", "test"), count=24)
     cut = (folder / "train/dark/000.png").read_bytes()[:-50]
     return planted(folder, {"README.md": b"# mine", "train/dark/cut.png": cut, "train/.hidden/1.png": b""})
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import UsageError
+from pellucid.evaluation.chance import holm
 from pellucid.evaluation.metrics import wilson
 from pellucid.evaluation.novelty import PictureSample, Reference, evenly_spaced
 from pellucid.formatting import percent
@@ -148,7 +149,7 @@ def drift(reference: Reference, new: PictureSample, classes: Sequence[str]) -> D
     for column, name in enumerate(("brightness", "contrast", "sharpness")):
         before, now = known.appearance[:, column], new.appearance[:, column]
         found.append((name, float(ks_2samp(before, now).pvalue), _appearance_words(name, before, now)))
-    adjusted = _holm([p for _, p, _ in found])
+    adjusted = holm([p for _, p, _ in found]).tolist()
     tests = [
         DriftTest(name, p, corrected, corrected <= LEVEL, sentence)
         for (name, p, sentence), corrected in zip(found, adjusted, strict=True)
@@ -201,15 +202,6 @@ def _predictions_differ(known: PictureSample, new: PictureSample, classes: int) 
 
 def _class_counts(sample: PictureSample, classes: int) -> "np.ndarray[Any, Any]":
     return np.asarray(torch.bincount(sample.predictions.long(), minlength=classes))
-
-
-def _holm(values: Sequence[float]) -> list[float]:
-    """P-values corrected for their number, in their order."""
-    adjusted, least = [0.0] * len(values), 0.0
-    for place, index in enumerate(sorted(range(len(values)), key=lambda index: values[index])):
-        least = max(least, min(1.0, values[index] * (len(values) - place)))
-        adjusted[index] = least
-    return adjusted
 
 
 def _where(known: PictureSample, new: PictureSample) -> str:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from pellucid.evaluation.metrics import wilson
-from pellucid.evaluation.novelty import evenly_spaced
+from pellucid.evaluation.novelty import NOT_FINITE, NOT_HELD_OUT, STOPPED, TOO_FEW, evenly_spaced
 from pellucid.explanation.neighbours import features_of
-from pellucid.language import translate
+from pellucid.language import lazy_gettext, translate
 from pellucid.models import PretrainedNetwork
 from pellucid.plots.images import Atlas, fitted_atlas, zoom
 from pellucid.report.context import JudgedPicture, ReportContext, judged_picture
@@ -16,11 +16,17 @@ from pellucid.report.context import JudgedPicture, ReportContext, judged_picture
 MOST, MOST_PRETRAINED = 10_000, 500  # test pictures that are looked at
 MOST_SHOWN, FIRST_SHOWN = 120, 12
 MAX_ATLAS_CHARACTERS = 130_000  # of the data URL of the pictures
+REASONS = {
+    NOT_HELD_OUT: lazy_gettext("no picture was held out of the training that gave the weights"),
+    STOPPED: lazy_gettext("training was cut off"),
+    TOO_FEW: lazy_gettext("too few pictures"),
+    NOT_FINITE: lazy_gettext("the last hidden layer is not finite"),
+}
 
 
 @dataclass(frozen=True)
 class UnlikePicture:
-    """A test picture that is unlike anything taught; the share of pictures held out that are nearer, 0..1."""
+    """A test picture unlike anything taught, and the share of pictures held out that are nearer, 0..1."""
 
     picture: JudgedPicture
     nearer: float
@@ -74,7 +80,7 @@ def gather(context: ReportContext) -> NoveltySection:
             translate("every picture is one that the network learned from, after its folds were judged")
         )
     if run.reference_fit.reason:
-        return NoveltySection(translate(run.reference_fit.reason))
+        return NoveltySection(str(REASONS.get(run.reference_fit.reason, run.reference_fit.reason)))
     reference = run.reference()
     pretrained = isinstance(run.classifier.network, PretrainedNetwork)
     chosen = evenly_spaced(len(test), MOST_PRETRAINED if pretrained else MOST)

@@ -118,7 +118,7 @@ def test_a_folder_tells_how_it_came_to_be(finished: Path) -> None:
     assert names_in(finished) == {
         "recipe.json", "metrics.csv", "split.csv", "model.safetensors", "model.json", "environment.json",
         "snapshots.safetensors", "evaluation.json", "predictions.csv", "diagnostics.csv", "held_out.csv",
-        "findings.json", "margins.csv",
+        "findings.json", "margins.csv", "reference.safetensors",
     }  # fmt: skip
     meant = replace(SHORT, augment="crop", balance="none")  # what "auto" meant for them
     assert replace(run.recipe, threads=1) == meant

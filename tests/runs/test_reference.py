@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.nn import functional
 
-from pellucid.data.dataset import Splits
+from pellucid.data import load
+from pellucid.data.dataset import Dataset, Splits
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation.drift import Drift
 from pellucid.evaluation.novelty import REFERENCE, PictureSample, ReferenceFit, neighbour_distances
@@ -65,6 +67,37 @@ def test_strange_pictures_are_unlike_and_ordinary_ones_are_not(run: Run, noise: 
 @pytest.fixture
 def noise() -> torch.Tensor:
     return torch.randint(0, 256, (60, 1, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+
+
+def told_apart(run: Run, ordinary: Dataset, strange: torch.Tensor) -> float:
+    """AUROC of the distance: how often a strange picture is farther than an ordinary one."""
+    distances = torch.cat([run.novelty(ordinary).distances, run.novelty(strange).distances])
+    truth = torch.arange(len(distances)) >= len(ordinary)
+    return float(roc_auc_score(truth, distances))
+
+
+def turned(test: Dataset) -> torch.Tensor:
+    """Every digit but 0, which stays one, turned by a quarter."""
+    return torch.rot90(test.images[torch.nonzero(test.labels != 0)[:, 0].tolist()], 1, (2, 3))
+
+
+def test_embedded_digits_are_told_from_turned_ones_and_from_noise(place: Path, digits: Splits) -> None:
+    run = Run.open(place / "one")
+    noise = torch.randint(0, 256, (200, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    assert told_apart(run, digits.test, noise.to(torch.uint8)) > 0.9
+    assert told_apart(run, digits.test, turned(digits.test)) > 0.85
+    assert float(run.novelty(digits.test).unlike.double().mean()) < 0.1
+
+
+@pytest.mark.mnist
+def test_mnist_is_told_from_turned_digits_and_from_noise(real_data: Path, tmp_path: Path) -> None:
+    mnist = load("mnist", data_dir=real_data)
+    run = fit(mnist, replace(fast(48_000, (1, 28, 28)), threads=1), folder=tmp_path / "run", snapshots=0)
+    noise = torch.randint(0, 256, (500, 1, 28, 28), generator=torch.Generator().manual_seed(0))
+    assert told_apart(run, mnist.test, noise.to(torch.uint8)) > 0.985
+    assert told_apart(run, mnist.test, turned(mnist.test)) > 0.97
+    assert 0.04 <= float(run.novelty(mnist.test).unlike.double().mean()) <= 0.065
+    assert (run.folder / REFERENCE).stat().st_size < 2_000_000
 
 
 def test_drift_is_found_in_noise_and_in_darker_toys_and_not_in_toys(run: Run, noise: torch.Tensor) -> None:
