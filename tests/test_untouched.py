@@ -121,7 +121,7 @@ READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    folder = shapes(tmp_path / "my pictures", parts=("train", "test"), count=24)
+    folder = shapes(tmp_path / "my pictures", parts=("train", "test"), count=50)
     cut = (folder / "train/dark/000.png").read_bytes()[:-50]
     return planted(folder, {"README.md": b"# mine", "train/dark/cut.png": cut, "train/.hidden/1.png": b""})
 

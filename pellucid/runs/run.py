@@ -25,7 +25,14 @@ from pellucid.evaluation.held_out import HeldOut
 from pellucid.evaluation.label_errors import LabelErrors
 from pellucid.evaluation.ledger import number_judged, weights_digest
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
-from pellucid.evaluation.novelty import NO_REFERENCE, Novelty, PictureSample, Reference, ReferenceFit
+from pellucid.evaluation.novelty import (
+    LEAST_PICTURES,
+    NO_REFERENCE,
+    Novelty,
+    PictureSample,
+    Reference,
+    ReferenceFit,
+)
 from pellucid.evaluation.selective import Threshold, threshold_for_coverage, threshold_for_error
 from pellucid.evaluation.shortcuts import Shortcuts, shortcuts
 from pellucid.evaluation.slices import Slices, slices
@@ -433,7 +440,7 @@ class Run:
         if self.reference_fit.reason:
             raise UsageError(
                 f"'{self.folder}' cannot tell what is unlike its training pictures: "
-                f"{self.reference_fit.reason}. Train with validation pictures."
+                f"{self.reference_fit.reason}. Train with at least {LEAST_PICTURES} validation pictures."
             )
         return Reference.load(self.folder, weights=self._weights)
 
