@@ -14,7 +14,7 @@ from pellucid.plots.images import Atlas, Cell, zoom
 from pellucid.report.context import MAX_FURTHER_EXAMPLES, JudgedPicture, ReportContext, judged_picture
 from pellucid.report.evidence import passes_affordable
 
-MAX_CLASSES, MIN_CLASSES = 9, 3  # target classes per picture, the likeliest; fewer for a large network
+MAX_CLASSES, MIN_CLASSES = 9, 1  # target classes per picture, the likeliest; fewer for a large network
 MAX_MULTIPLY_ADDS = 330_000_000_000  # of all searches together, at most
 PASSES_PER_CLASS = 280  # of the network, to search for a change to one class, at most
 MAX_ATLAS_CHARACTERS = 200_000  # of the data URL of the changed pictures

@@ -135,7 +135,7 @@ def test_too_few_pictures_held_out_give_none(tmp_path: Path) -> None:
     assert made.reference_fit == ReferenceFit(len(few.train), 18, "too few pictures")
 
 
-@pytest.mark.parametrize("settings", [{}, {"use_all": True}, {"folds": 3}])
+@pytest.mark.parametrize("settings", [{"use_all": False}, {}, {"folds": 3, "use_all": False}])
 def test_a_backbone_at_rest_tells_by_all_its_pictures(settings: dict[str, Any], tmp_path: Path) -> None:
     colour = toy_splits(120, channels=3)
     recipe: Recipe = replace(fast(72, (3, 16, 16), "lite0"), threads=1, precision="float32", **settings)
