@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 VALUES_PER_BATCH = 1 << 19  # about 2 MB of float input, which is fastest, and at most
 PICTURES_PER_BATCH = 128
@@ -50,6 +51,19 @@ def fixed_batches(
         if count < size:
             pictures = torch.cat([pictures, pictures.new_zeros(size - count, *images.shape[1:])])
         yield start, scaled(pictures), count
+
+
+def passes_affordable(network: nn.Module, images: Tensor, budget: int) -> int:
+    """How many of `images` (N, C, H, W) the network can run within a number of multiply-adds, those of
+    convolutions and matrix products."""
+    network = getattr(network, "_orig_mod", network)  # that inside of torch.compile, which counts nothing
+    picture, counter = scaled(images[:1]), FlopCounterMode(display=False)
+    weight = next((weight for weight in network.parameters() if weight.is_floating_point()), None)
+    if weight is not None:
+        picture = picture.to(weight.device, weight.dtype)
+    with evaluation_mode(network), torch.random.fork_rng(devices=[]), torch.no_grad(), counter:
+        network(picture)
+    return budget // max(1, counter.get_total_flops() // 2)
 
 
 @contextmanager

@@ -10,10 +10,25 @@ from pellucid.inference import (
     batch_size,
     evaluation_mode,
     fixed_batches,
+    passes_affordable,
     restored_modes,
     scaled,
 )
 from pellucid.models import build, lite0
+
+
+def test_passes_are_counted_by_the_multiply_adds_of_a_network_in_any_precision() -> None:
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(256, 3)
+    )
+    images = torch.zeros(5, 1, 8, 8, dtype=torch.uint8)
+    once = 4 * 9 * 64 + 256 * 3
+    for precise in (network, network.double()):
+        assert passes_affordable(precise, images, 7 * once) == 7
+        assert passes_affordable(precise, images, 7 * once - 1) == 6
+    state = torch.get_rng_state()
+    assert passes_affordable(torch.nn.Dropout(), images, 12) == 12  # nothing is multiplied: as if one were
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_modes_come_back_whatever_happens_inside() -> None:

@@ -21,8 +21,9 @@ from pellucid.data.dataset import Dataset, FileHeader, Splits
 from pellucid.errors import UsageError
 from pellucid.evaluation.evaluation import Evaluation, judge
 from pellucid.evaluation.intervals import Estimate, Sampling, groups_of
-from pellucid.evaluation.stress import MIN_PICTURES, multiply_adds
+from pellucid.evaluation.stress import MIN_PICTURES
 from pellucid.formatting import percent
+from pellucid.inference import passes_affordable
 from pellucid.language import Message, lazy_gettext, translate
 from pellucid.recipe import refuse_unknown_keywords
 from pellucid.training.sampling import stratified_order
@@ -203,7 +204,8 @@ def shortcuts(classifier: Classifier, splits: Splits, evaluation: Evaluation, *,
 
 def _views(classifier: Classifier, judged: Dataset) -> list[View]:
     """The network on as many pictures as are affordable, of which a part is replaced."""
-    count = min(len(judged), max(MIN_PICTURES, MAX_MULTIPLY_ADDS // (2 * multiply_adds(classifier, judged))))
+    affordable = passes_affordable(classifier.network, judged.images, MAX_MULTIPLY_ADDS) // 2
+    count = min(len(judged), max(MIN_PICTURES, affordable))
     seen = judged.subset(range(count))
     undamaged = judge(classifier, seen)
     found = []

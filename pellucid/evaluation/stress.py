@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
 
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
@@ -20,7 +19,7 @@ from pellucid.evaluation.chance import LEVEL, holm, paired_p_values
 from pellucid.evaluation.evaluation import AnyEvaluation, judge
 from pellucid.evaluation.intervals import Estimate
 from pellucid.formatting import percent
-from pellucid.inference import evaluation_mode, scaled
+from pellucid.inference import passes_affordable
 from pellucid.language import Message, lazy_gettext, translate
 from pellucid.recipe import refuse_unknown_keywords
 from pellucid.training.augment import warped
@@ -197,15 +196,7 @@ def affordable_pictures(classifier: Classifier, dataset: Dataset) -> int:
     """How many pictures can be damaged in every way within a number of multiply-adds, up to 1,000. Where that
     is fewer than 50, 50 are, at one strength each."""
     passes = sum(len(damage.strengths) for damage in DAMAGES.values())
-    return min(PICTURES, MAX_MULTIPLY_ADDS // (multiply_adds(classifier, dataset) * passes))
-
-
-def multiply_adds(classifier: Classifier, dataset: Dataset) -> int:
-    """The multiply-adds of the network for one picture of `dataset`, at least 1."""
-    counter = FlopCounterMode(display=False)
-    with evaluation_mode(classifier.network), torch.no_grad(), counter:
-        classifier.network(scaled(dataset.images[:1]))
-    return max(1, counter.get_total_flops() // 2)
+    return min(PICTURES, passes_affordable(classifier.network, dataset.images, MAX_MULTIPLY_ADDS) // passes)
 
 
 def _placed(point: StressPoint, places: Tensor, undamaged: AnyEvaluation, p_value: float) -> StressPoint:

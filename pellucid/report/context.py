@@ -16,10 +16,11 @@ from pellucid.evaluation.stress import Stress, stress
 from pellucid.explanation.causes import MistakeCauses, causes_of_mistakes
 from pellucid.explanation.layer_stats import NetworkStats, layer_statistics
 from pellucid.formatting import chance
+from pellucid.inference import passes_affordable
 from pellucid.language import translate
 from pellucid.plots import images
 from pellucid.plots.images import Atlas, Cell
-from pellucid.report.evidence import Evidence, gather_evidence, passes_affordable
+from pellucid.report.evidence import Evidence, gather_evidence
 from pellucid.runs.basis import Basis, without_copies
 from pellucid.runs.initial import InitialNetwork, initial_network
 from pellucid.runs.run import Run
@@ -178,7 +179,7 @@ class ReportContext:
         """The statistics of every layer on test pictures drawn at random, each class in its share; for
         several sections."""
         run, test, initial = self.run, self.splits.test, self.initial_network
-        affordable = passes_affordable(run.classifier, test, MAX_STATISTICS_WORK)
+        affordable = passes_affordable(run.classifier.network, test.images, MAX_STATISTICS_WORK)
         return layer_statistics(
             run.classifier,
             test,

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from pellucid.explanation.counterfactual import CAVEAT, Counterfactual, counterfactuals
+from pellucid.inference import passes_affordable
 from pellucid.language import translate
 from pellucid.plots import images
 from pellucid.plots.images import Atlas, Cell, zoom
 from pellucid.report.context import MAX_FURTHER_EXAMPLES, JudgedPicture, ReportContext, judged_picture
-from pellucid.report.evidence import passes_affordable
 
 MAX_CLASSES, MIN_CLASSES = 9, 1  # target classes per picture, the likeliest; fewer for a large network
 MAX_MULTIPLY_ADDS = 330_000_000_000  # of all searches together, at most
@@ -79,7 +79,7 @@ class CounterfactualSection:
 def gather(context: ReportContext) -> CounterfactualSection:
     """A small change that turns each of some predictions into another, to each of the other classes."""
     classifier, test = context.run.classifier, context.splits.test
-    searches = passes_affordable(classifier, test, MAX_MULTIPLY_ADDS) // PASSES_PER_CLASS
+    searches = passes_affordable(classifier.network, test.images, MAX_MULTIPLY_ADDS) // PASSES_PER_CLASS
     chosen = context.further_examples[: max(2, min(MAX_FURTHER_EXAMPLES, searches // MAX_CLASSES))]
     number = max(MIN_CLASSES, min(MAX_CLASSES, searches // max(1, len(chosen))))
     found = []

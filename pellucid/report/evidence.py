@@ -12,9 +12,8 @@ from pellucid.data.dataset import Dataset
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.explanation import DEFAULT_METHODS, explain
 from pellucid.explanation.faithfulness import PICTURES, TEST_PASSES, Faithfulness, Method, evaluate_maps
-from pellucid.explanation.layer_stats import multiply_adds
 from pellucid.formatting import figure
-from pellucid.inference import scaled
+from pellucid.inference import passes_affordable
 from pellucid.language import translate
 from pellucid.plots import images
 from pellucid.runs.verdicts import Verdict, preferred_method, remark
@@ -138,19 +137,13 @@ def gather_evidence(classifier: Classifier, dataset: Dataset, examples: Sequence
 def count_affordable_pictures(classifier: Classifier, dataset: Dataset) -> dict[str, int]:
     """By method, the number of pictures to test its maps on within the work allowed: fewer for a large
     network, and 0 where that would be too few. The default method is always tested."""
-    passes = passes_affordable(classifier, dataset, MAX_MULTIPLY_ADDS)
+    passes = passes_affordable(classifier.network, dataset.images, MAX_MULTIPLY_ADDS)
     counts = {
         name: min(PICTURES, passes // (method.passes + TEST_PASSES)) for name, method in EXPLAINERS.items()
     }
     default = DEFAULT_METHODS[0]
     counts[default] = max(MIN_PICTURES, counts[default])
     return {name: min(count, len(dataset)) if count >= MIN_PICTURES else 0 for name, count in counts.items()}
-
-
-def passes_affordable(classifier: Classifier, dataset: Dataset, budget: int) -> int:
-    """How many pictures the network can run within a number of multiply-adds."""
-    work = sum(multiply_adds(classifier.network, scaled(dataset.images[:1])).values())
-    return budget // max(1, work)
 
 
 def evidence_map(heat: Tensor, title: str) -> EvidenceMap:

@@ -7,6 +7,7 @@ import pytest
 
 from pellucid.data.dataset import Splits
 from pellucid.evaluation.evaluation import Evaluation
+from pellucid.inference import passes_affordable
 from pellucid.report import evidence as evidence_module
 from pellucid.report import report
 from pellucid.report.evidence import count_affordable_pictures
@@ -63,8 +64,8 @@ def test_a_large_network_has_fewer_pictures_and_methods_and_the_page_says_which(
 ) -> None:
     run, splits, _ = made
     assert set(count_affordable_pictures(run.classifier, splits.test).values()) == {len(splits.test)}
-    work = evidence_module.MAX_MULTIPLY_ADDS // evidence_module.passes_affordable(
-        run.classifier, splits.test, evidence_module.MAX_MULTIPLY_ADDS
+    work = evidence_module.MAX_MULTIPLY_ADDS // passes_affordable(
+        run.classifier.network, splits.test.images, evidence_module.MAX_MULTIPLY_ADDS
     )
     monkeypatch.setattr(evidence_module, "MAX_MULTIPLY_ADDS", 400 * work)
     counts = count_affordable_pictures(run.classifier, splits.test)
