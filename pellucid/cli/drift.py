@@ -25,6 +25,8 @@ def check_drift(data: str, folder: Path, output: Output, *, fit: str | None, fai
     for kind in kinds:
         if kind not in KINDS:
             raise UsageError(f"--fail-on does not know '{kind}' with --against. {did_you_mean(kind, KINDS)}")
+    if not Path(data).exists():
+        raise UsageError(f"'{data}' does not exist. Expected a picture, or a folder of pictures.")
     run = Run.open(folder)
     preprocess = run.classifier.preprocess.with_fit(fit)
     parts, unreadable = list[PictureSample](), 0

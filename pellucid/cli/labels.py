@@ -63,4 +63,5 @@ def labels(
         output.line(f"  and {len(suspects) - SHOWN:,} more in the table")
     if not found.too_weak:
         found.save(path, top)
-        output.line(f"Table: {path}. Look at each picture first: some of these labels are right.")
+        look = ". Look at each picture first: some of these labels are right." if suspects else ""
+        output.line(f"Table: {path}{look}")

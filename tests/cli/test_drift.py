@@ -60,6 +60,12 @@ def test_unreadable_files_are_named_and_the_others_compared(toy_run: Path, call:
     assert "40 pictures, compared with 48" in out
 
 
+def test_pictures_that_are_not_there_are_said_to_be_missing_once(toy_run: Path, call: Call) -> None:
+    code, out, err = call("check", "nowhere", "--against", toy_run)
+    assert (code, out) == (2, "")
+    assert err == "pellucid: 'nowhere' does not exist. Expected a picture, or a folder of pictures.\n"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

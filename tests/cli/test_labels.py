@@ -4,6 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from pellucid.evaluation.label_errors import LabelErrors
+from pellucid.runs.run import Run
 from tests.toys import Call, rows_of
 
 
@@ -39,6 +43,15 @@ def test_the_table_that_labels_writes_is_taken_back_by_train(
     assert named == {row["source"]: row["suggested_label"] for row in rows}
     split = {row["source"]: row["label"] for row in rows_of(Path("runs/latest/split.csv"))}
     assert {source: split[source] for source in named} == named
+
+
+def test_without_a_suspect_nobody_is_told_to_look(
+    trained: tuple[Path, Any], call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Run, "label_errors", lambda *_: LabelErrors(("0", "1"), (), 0.99))
+    code, out, _ = call("labels", trained[0] / "runs" / "latest", "--out", tmp_path / "none.csv")
+    assert code == 0
+    assert out.splitlines()[-1] == f"Table: {tmp_path / 'none.csv'}"
 
 
 def test_json_has_every_suspect(trained: tuple[Path, Any], call: Call, tmp_path: Path) -> None:
