@@ -161,6 +161,7 @@ report/__init__.py
 report/templates.py
 report/evidence.py
 report/context.py
+report/opened.py
 report/draw.py
 report/augmentation.py
 report/data.py

@@ -1,11 +1,13 @@
 """The section on whether it is right as often as it is confident."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from markupsafe import Markup
+from torch import Tensor
 
 from pellucid.evaluation.calibration import (
+    BINS,
     LEAST_PICTURES,
     Calibration,
     TemperatureFit,
@@ -15,9 +17,12 @@ from pellucid.evaluation.calibration import (
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation
 from pellucid.evaluation.metrics import Bin
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
+from pellucid.formatting import chance
+from pellucid.language import translate
 from pellucid.plots import charts
 from pellucid.plots.images import Atlas
 from pellucid.report.context import ReportContext
+from pellucid.report.opened import Counted, Opened, open_figures
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,10 @@ class CalibrationSection:
                  label; then accuracy is the share of them of which the label was there. None for one class
     temperature  what scores are divided by; how it came about is in `fit`
     measured     what the temperature changed, on the pictures it was fitted on and on the test pictures
+    opened       some pictures of each bin, in blocks of which the ids are "bin-0" and so on
     """
+
+    atlases: Mapping[str, Atlas]
 
     chart: Markup
     bins: list[Bin]
@@ -52,9 +60,9 @@ class CalibrationSection:
     temperature: float
     fit: TemperatureFit
     measured: list[BeforeAndAfter]
-    decisions: int | None = None
+    decisions: int | None
+    opened: Opened
     least: int = LEAST_PICTURES
-    atlases: Mapping[str, Atlas] = field(default_factory=dict)
 
 
 def gather(context: ReportContext) -> CalibrationSection:
@@ -73,7 +81,9 @@ def gather(context: ReportContext) -> CalibrationSection:
         measured.append(BeforeAndAfter(fit.pictures, True, *figures))
         if not evaluation.fold_scores:  # folds are judged on the pictures that it was fitted on
             measured.append(_on_test(evaluation, run.classifier.temperature))
+    opened = open_figures(context, "calibration", _of_bins(evaluation, confidence))
     return CalibrationSection(
+        atlases={"calibration": opened.atlas},
         chart=Markup(chart),
         bins=evaluation.reliability,
         calibration=evaluation.calibration,
@@ -82,7 +92,31 @@ def gather(context: ReportContext) -> CalibrationSection:
         fit=fit,
         measured=measured,
         decisions=evaluation.labels.numel() if several else None,
+        opened=opened,
     )
+
+
+def _of_bins(evaluation: AnyEvaluation, confidence: Tensor) -> list[Counted]:
+    """What the bins of `evaluation.reliability` count, wrong predictions first; of several labels, pictures
+    with such a probability, those first that were decided wrongly by it."""
+    wrong = ~evaluation.right
+    per_picture = 1
+    if isinstance(evaluation, MultiLabelEvaluation):
+        wrong = (evaluation.predictions != evaluation.labels).flatten()
+        per_picture = len(evaluation.classes)
+    order = confidence.sort(stable=True).indices
+    figures = []
+    for number, (part, members) in enumerate(
+        zip(evaluation.reliability, order.tensor_split(min(BINS, len(order))), strict=True)
+    ):
+        ends = {"low": chance(part.low), "high": chance(part.high)}
+        title = translate("Confidence from %(low)s to %(high)s", **ends)
+        if per_picture > 1:
+            title = translate("Probability from %(low)s to %(high)s", **ends)
+        members = members[wrong[members].logical_not().sort(stable=True).indices] // per_picture
+        pictures = list(dict.fromkeys(members.tolist()))
+        figures.append(Counted(f"bin-{number}", title, order.new_tensor(pictures)))
+    return figures
 
 
 def _on_test(evaluation: AnyEvaluation, temperature: float) -> BeforeAndAfter:

@@ -251,11 +251,15 @@ class ReportContext:
         return PictureAtlas(atlas, {index: place for place, index in enumerate(order[: atlas.count])})
 
 
-def judged_picture(context: ReportContext, index: int) -> JudgedPicture:
-    """The test picture at `index` with its label, prediction and probabilities, for a page."""
+def judged_picture(context: ReportContext, index: int, *, cell: Cell | None = None) -> JudgedPicture:
+    """The test picture at `index` with its label, prediction and probabilities, for a page.
+
+    cell  column and row in a section's own image; in the one that several sections share where it is omitted
+    """
+    cell = context.pictures.cell(index) if cell is None else cell
     evaluation = context.evaluation
     if isinstance(evaluation, MultiLabelEvaluation):
-        return _picture_of_several_labels(context, evaluation, index)
+        return _picture_of_several_labels(evaluation, index, cell)
     label = evaluation.classes[int(evaluation.labels[index])]
     top = evaluation.top(index)
     prediction, confidence = top[0]
@@ -279,7 +283,7 @@ def judged_picture(context: ReportContext, index: int) -> JudgedPicture:
         )
     return JudgedPicture(
         index=index,
-        cell=context.pictures.cell(index),
+        cell=cell,
         correct=prediction == label,
         label=label,
         prediction=prediction,
@@ -292,7 +296,7 @@ def judged_picture(context: ReportContext, index: int) -> JudgedPicture:
 
 
 def _picture_of_several_labels(
-    context: ReportContext, evaluation: MultiLabelEvaluation, index: int
+    evaluation: MultiLabelEvaluation, index: int, cell: Cell | None
 ) -> JudgedPicture:
     probabilities = evaluation.probabilities[index].tolist()
     present, given = evaluation.labels[index].tolist(), evaluation.predictions[index].tolist()
@@ -307,7 +311,7 @@ def _picture_of_several_labels(
     )
     return JudgedPicture(
         index=index,
-        cell=context.pictures.cell(index),
+        cell=cell,
         correct=present == given,
         label=label,
         prediction=prediction,

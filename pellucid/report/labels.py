@@ -17,8 +17,10 @@ from pellucid.report.context import (
     ReportContext,
     judged_picture,
 )
+from pellucid.report.opened import Counted, Opened, open_figures
 
 MAX_MISTAKES = 48  # pictures with a mistake shown one by one
+MAX_PAIRS = 40  # of labels that go together, the commonest, whose pictures can be opened
 
 
 @dataclass(frozen=True)
@@ -38,17 +40,22 @@ class LabelMistakes:
 
 @dataclass(frozen=True)
 class LabelRow:
-    """One label's scores, and the blocks with its mistakes; "" where it has none."""
+    """One label's scores, and the blocks with its pictures and its mistakes; "" where it has none."""
 
     score: LabelScore
+    id: str
     missed_id: str
     mistaken_id: str
 
 
 @dataclass(frozen=True)
 class PairCell:
-    """How many test pictures have both labels, how many were given both; shade 0..1."""
+    """How many test pictures have both labels, how many were given both; shade 0..1.
 
+    id  the HTML id of the block with their pictures, where the page has it
+    """
+
+    id: str
     present: int
     given: int
     shade: float
@@ -64,6 +71,7 @@ class LabelsSection:
     wrong             the share of all decisions that are wrong, 0..1
     rows              every label, those with the lowest average precision first
     together          rows and columns in the order of `classes`; None for more than MAX_MATRIX_CLASSES
+    counted           pictures of a label, of two that go together, and of two that were confused
     """
 
     atlases: Mapping[str, Atlas]
@@ -81,7 +89,12 @@ class LabelsSection:
     confusions: list[Confusion]
     classes: tuple[str, ...]
     together: list[list[PairCell]] | None
+    counted: Opened
     remark: str
+
+    def id_of(self, pair: Confusion) -> str:
+        """The HTML id of the block with the pictures of a pair that was confused."""
+        return f"instead-{self.classes.index(pair.label)}-{self.classes.index(pair.prediction)}"
 
 
 def gather(context: ReportContext) -> LabelsSection:
@@ -94,12 +107,18 @@ def gather(context: ReportContext) -> LabelsSection:
     ]
     ids = {each.id for each in opened}
     rows = [
-        LabelRow(score, *(name if (name := _id(k, missed=missed)) in ids else "" for missed in (True, False)))
+        LabelRow(
+            score,
+            _pair_id(k, k),
+            *(name if (name := _id(k, missed=missed)) in ids else "" for missed in (True, False)),
+        )
         for k, score in enumerate(evaluation.per_label)
     ]
     rows.sort(key=lambda row: 2.0 if row.score.average_precision is None else row.score.average_precision)
+    confused = evaluation.most_confused if len(evaluation.confusions) > 3 else evaluation.confusions
+    counted = open_figures(context, "labels", _counted(evaluation, confused))
     return LabelsSection(
-        atlases={"test": pictures.atlas},
+        atlases={"test": pictures.atlas, "labels": counted.atlas},
         zoom=zoom(pictures.atlas, 84),
         small_zoom=zoom(pictures.atlas, 56),
         count=evaluation.count,
@@ -111,15 +130,43 @@ def gather(context: ReportContext) -> LabelsSection:
         rows=rows,
         opened=opened,
         pictures=[judged_picture(context, i) for i in mistakes[:MAX_MISTAKES] if i in pictures.positions],
-        confusions=evaluation.most_confused if len(evaluation.confusions) > 3 else evaluation.confusions,
+        confusions=confused,
         classes=evaluation.classes,
         together=_together(evaluation),
+        counted=counted,
         remark=pictures.atlas.remark,
     )
 
 
 def _id(label: int, *, missed: bool) -> str:
     return f"{'missed' if missed else 'mistaken'}-{label}"
+
+
+def _pair_id(first: int, second: int) -> str:
+    return f"together-{min(first, second)}-{max(first, second)}"
+
+
+def _counted(evaluation: MultiLabelEvaluation, confused: list[Confusion]) -> list[Counted]:
+    """What other figures count: pictures of a label, of two that go together, and of two confused; those
+    first of which the least was expected."""
+    names, labels, given = evaluation.classes, evaluation.labels, evaluation.predictions
+    order = evaluation.label_probability.argsort(stable=True)
+
+    def those(chosen: Tensor) -> Tensor:
+        return order[chosen[order]]
+
+    counted = [Counted(_pair_id(k, k), name, those(labels[:, k])) for k, name in enumerate(names)]
+    common = evaluation.together.triu(1).flatten().sort(descending=True, stable=True).indices[:MAX_PAIRS]
+    for first, second in (divmod(place, len(names)) for place in common.tolist()):
+        title = translate("%(first)s with %(second)s", first=names[first], second=names[second])
+        both = those(labels[:, first] & labels[:, second])
+        counted.append(Counted(_pair_id(first, second), title, both))
+    for pair in confused:
+        missed, instead = names.index(pair.label), names.index(pair.prediction)
+        chosen = labels[:, missed] & ~given[:, missed] & ~labels[:, instead] & given[:, instead]
+        title = f"{pair.label} → {pair.prediction}"
+        counted.append(Counted(f"instead-{missed}-{instead}", title, those(chosen)))
+    return counted
 
 
 def _opened(context: ReportContext, wrong: Tensor, *, missed: bool) -> list[LabelMistakes]:
@@ -146,6 +193,7 @@ def _together(evaluation: MultiLabelEvaluation) -> list[list[PairCell]] | None:
     return [
         [
             PairCell(
+                id=_pair_id(row, column),
                 present=count,
                 given=given[row][column],
                 shade=count / max(1, counts[row]),

@@ -118,6 +118,11 @@ class MistakesSection:
     table: MistakeTable
     remark: str
 
+    def id_of(self, pair: Confusion) -> str:
+        """The HTML id of the block with the pictures of a pair; of this section where it has none."""
+        ids = {(each.label, each.prediction): each.id for each in self.confusion_pictures}
+        return ids.get((pair.label, pair.prediction), "mistakes")
+
 
 def gather(context: ReportContext) -> MistakesSection:
     """Compute the section from the evaluation; pictures that did not fit into the atlas are left out."""

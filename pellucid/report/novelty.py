@@ -1,9 +1,9 @@
 """The section on test pictures that are unlike anything taught."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-import torch
+from torch import Tensor
 
 from pellucid.evaluation.metrics import wilson
 from pellucid.evaluation.novelty import NOT_FINITE, NOT_HELD_OUT, STOPPED, TOO_FEW, evenly_spaced
@@ -12,6 +12,7 @@ from pellucid.language import lazy_gettext, translate
 from pellucid.models import PretrainedNetwork
 from pellucid.plots.images import Atlas, fitted_atlas, zoom
 from pellucid.report.context import JudgedPicture, ReportContext, judged_picture
+from pellucid.report.opened import Counted, Opened, open_figures
 
 MOST, MOST_PRETRAINED = 10_000, 500  # test pictures that are looked at
 MOST_SHOWN, FIRST_SHOWN = 120, 12
@@ -53,6 +54,7 @@ class NoveltySection:
     training  training pictures they are compared with
     held_out  pictures by which the threshold was chosen
     pictures  the most unlike first
+    opened    what else figures open; None where nothing can be told
     """
 
     reason: str = ""
@@ -69,6 +71,7 @@ class NoveltySection:
     among_unlike: Wrong | None = None
     among_others: Wrong | None = None
     pictures: list[UnlikePicture] = field(default_factory=list)
+    opened: Opened | None = None
     atlases: Mapping[str, Atlas] = field(default_factory=dict)
 
 
@@ -92,6 +95,7 @@ def gather(context: ReportContext) -> NoveltySection:
     atlas = fitted_atlas(looked.subset(shown).images, budget=MAX_ATLAS_CHARACTERS)
     unlike = int(found.unlike.sum())
     low, high = wilson(unlike / len(looked), len(looked))
+    opened = open_figures(context, "novelty", _counted(chosen[farthest], right[farthest], unlike))
     return NoveltySection(
         count=len(test),
         looked=len(looked),
@@ -106,15 +110,35 @@ def gather(context: ReportContext) -> NoveltySection:
         among_others=_wrong(right[~found.unlike]),
         pictures=[
             UnlikePicture(
-                replace(judged_picture(context, int(chosen[index])), cell=atlas.cell(place)),
+                judged_picture(context, int(chosen[index]), cell=atlas.cell(place)),
                 float(found.percentiles[index]) / 100,
             )
             for place, index in enumerate(shown[: atlas.count].tolist())
         ],
-        atlases={"unlike": atlas},
+        opened=opened,
+        atlases={"unlike": atlas, "novelty": opened.atlas},
     )
 
 
-def _wrong(right: torch.Tensor) -> Wrong | None:
+def _counted(farthest: Tensor, right: Tensor, unlike: int) -> list[Counted]:
+    """What the table counts beside unlike pictures; `farthest` are test pictures, the most unlike first, of
+    which the first `unlike` are called that, `right` or not."""
+    others, wrong = farthest[unlike:], ~right
+    return [
+        Counted(
+            "unlike-wrong",
+            translate("Unlike anything taught and predicted wrongly, the most unlike first"),
+            farthest[:unlike][wrong[:unlike]],
+        ),
+        Counted("like", translate("Not unlike anything taught, the most unlike first"), others),
+        Counted(
+            "like-wrong",
+            translate("Not unlike anything taught and predicted wrongly, the most unlike first"),
+            others[wrong[unlike:]],
+        ),
+    ]
+
+
+def _wrong(right: Tensor) -> Wrong | None:
     count, wrong = len(right), int((~right).sum())
     return Wrong(wrong, count, wrong / count, *wilson(wrong / count, count)) if count else None

@@ -1,7 +1,7 @@
 """The section on slices: for which test pictures the network does worse, beyond chance."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -16,8 +16,9 @@ PICTURES_PER_SLICE = 10
 class SliceRow:
     """One slice.
 
-    id        the HTML id of the block with its mistakes; "" where it has none that is shown
-    mistakes  how many of its pictures are predicted wrongly; `pictures` are some, the worst first
+    id        the HTML id of the block with its pictures; "" where none is on the page
+    mistakes  how many of its pictures are predicted wrongly
+    pictures  some of them: mistakes, the worst first, then such as are right
     low, high ends of the 95 % interval, 0..1; None where there is none
     p_value   in words
     """
@@ -97,7 +98,7 @@ def _titled(measure: str) -> str:
 
 
 def _row(context: ReportContext, number: int, each: Slice) -> SliceRow:
-    pictures = [judged_picture(context, index) for index in _mistakes(context, each)]
+    pictures = [judged_picture(context, index) for index in _shown(context, each)]
     low, high = each.accuracy.interval or (None, None)
     return SliceRow(
         id=f"slice-{number}" if pictures else "",
@@ -114,9 +115,10 @@ def _row(context: ReportContext, number: int, each: Slice) -> SliceRow:
     )
 
 
-def _mistakes(context: ReportContext, each: Slice) -> Iterable[int]:
-    """Its worst mistakes that are in the image of the page."""
+def _shown(context: ReportContext, each: Slice) -> list[int]:
+    """Its worst mistakes that are in the image of the page, then pictures there that are right."""
     inside = set(each.indices.tolist())
-    worst = (index for index in context.evaluation.mistakes.tolist() if index in inside)
-    shown = [index for index in worst if index in context.pictures.positions]
+    mistakes = context.evaluation.mistakes.tolist()
+    order = dict.fromkeys([*mistakes, *context.pictures.positions])
+    shown = [index for index in order if index in inside and index in context.pictures.positions]
     return shown[:PICTURES_PER_SLICE]

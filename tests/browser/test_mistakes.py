@@ -82,7 +82,7 @@ def test_a_broken_address_shows_every_mistake(
 
 
 def test_a_figure_of_calibration_leads_to_the_mistakes_of_its_confidence(opened: Any) -> None:
-    figures = opened.locator("#calibration .numbers a")
+    figures = opened.locator("#calibration .numbers a[href*=mistakes]")
     assert figures.count() > 1
     for number in range(figures.count()):
         row = figures.nth(number).locator("xpath=ancestor::tr").inner_text().split("\t")
@@ -91,6 +91,22 @@ def test_a_figure_of_calibration_leads_to_the_mistakes_of_its_confidence(opened:
         figures.nth(number).click()
         wait_for(opened, f"document.querySelector('#browse form').elements.from.value === '{least}'")
         assert len(ids(opened)) == wrong
+
+
+def test_a_count_of_answers_opens_some_of_them(opened: Any) -> None:
+    figures = opened.locator(
+        "#refusing .numbers a[href^='#answered-'], #refusing .numbers a[href^='#one-set-']"
+    )
+    assert figures.count() > 1
+    for number in (0, figures.count() - 1):
+        address = figures.nth(number).get_attribute("href") or ""
+        block = opened.locator(address)
+        assert not block.is_visible()
+        figures.nth(number).click()
+        block.wait_for(state="visible")
+        assert block.locator(".tile .px").first.is_visible()
+        block.locator(".close").click()
+        block.wait_for(state="hidden")
 
 
 def test_a_mistake_opens_large_and_leads_to_the_next(opened: Any) -> None:

@@ -60,7 +60,9 @@ def test_the_page_says_what_was_measured_and_draws_a_point_for_every_group(uneve
     )
     assert str(shown.body).count("<circle") == 4
     assert str(shown.body).count('class="band"') == str(shown.body).count('class="isotonic"') == 1
-    assert re.search("<td>1</td><td>80.0 %</td><td><a [^>]+>0.0 %</a></td>", str(shown.body))
+    assert re.search(
+        '<td><a href="#bin-2">1</a></td><td>80.0 %</td><td><a [^>]+>0.0 %</a></td>', str(shown.body)
+    )
 
 
 def test_points_are_claimed_only_where_chance_does_not_make_them(context: ReportContext) -> None:

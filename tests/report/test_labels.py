@@ -50,6 +50,21 @@ def test_each_mistake_is_counted_with_its_label_and_opens_its_picture(several: R
     assert f'href="#{mistaken.id}"' in body
 
 
+def test_counts_of_labels_pairs_and_confusions_lead_to_such_pictures(several: ReportContext) -> None:
+    section, evaluation = labels.gather(several), several.several_labels
+    body = drawn("labels", section)[1]
+    blocks = {block.id: block for block in section.counted.blocks}
+    for k, row in enumerate(evaluation.together.tolist()):
+        for m, count in enumerate(row):
+            block = blocks.get(f"together-{min(k, m)}-{max(k, m)}")
+            assert (block.count if block else 0) == count
+            for picture, _ in block.pictures if block else ():
+                assert evaluation.labels[picture.index, [k, m]].all()
+            assert (f'href="#together-{k}-{m}"' in body) == (count > 0 and k <= m)
+    (confused,) = section.confusions
+    assert [picture.index for picture, _ in blocks[section.id_of(confused)].pictures] == [0]
+
+
 def test_the_table_counts_which_labels_go_together(several: ReportContext) -> None:
     section = labels.gather(several)
     assert section.together is not None

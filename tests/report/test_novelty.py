@@ -27,6 +27,22 @@ def test_the_counts_are_those_of_the_run_and_the_most_unlike_come_first(context:
         assert torch.equal(torch.from_numpy(pixels[..., 0].copy()), shown[0])
 
 
+def test_every_count_of_the_table_leads_to_such_pictures(context: ReportContext) -> None:
+    section, body = novelty.gather(context), str(rendered(context, "novelty").body)
+    found, right = context.run.novelty(context.splits.test), context.evaluation.right
+    assert section.opened is not None
+    chosen = {
+        "unlike-wrong": found.unlike & ~right,
+        "like": ~found.unlike,
+        "like-wrong": ~found.unlike & ~right,
+    }
+    assert section.opened.ids == {name for name, those in chosen.items() if those.any()}
+    for block in section.opened.blocks:
+        assert block.count == int(chosen[block.id].sum())
+        assert all(bool(chosen[block.id][picture.index]) for picture, _ in block.pictures)
+        assert f'href="#{block.id}"' in body
+
+
 def test_the_page_gives_the_share_with_its_interval_and_what_is_usual(context: ReportContext) -> None:
     section, shown = novelty.gather(context), rendered(context, "novelty")
     answer = words(str(shown.answer))
