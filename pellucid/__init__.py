@@ -47,10 +47,16 @@ __all__ = [
     "Reference",
     "Repetition",
     "Run",
+    "Shortcuts",
+    "Slice",
+    "Slices",
     "Splits",
     "Step",
     "StopTraining",
     "Stopped",
+    "Stress",
+    "StressCurve",
+    "StressPoint",
     "TemperatureFit",
     "Threshold",
     "UsageError",
@@ -70,7 +76,10 @@ __all__ = [
     "record",
     "repeat",
     "resume",
+    "shortcuts",
+    "slices",
     "split",
+    "stress",
     "train",
     "write_report",
 ]
@@ -91,6 +100,9 @@ if TYPE_CHECKING:
     from pellucid.evaluation.multi_label import MultiLabelEvaluation
     from pellucid.evaluation.novelty import Novelty, PictureSample, Reference
     from pellucid.evaluation.selective import Threshold
+    from pellucid.evaluation.shortcuts import Shortcuts, shortcuts
+    from pellucid.evaluation.slices import Slice, Slices, slices
+    from pellucid.evaluation.stress import Stress, StressCurve, StressPoint, stress
     from pellucid.explanation.activations import record
     from pellucid.explanation.explanation import Explanation, explain, explain_each
     from pellucid.exporters import export

@@ -76,12 +76,15 @@ def evaluate(
         with output.stage("Judging the run on its test set", again=same):
             test_set = splits_of(run, data_dir, other_test=again).test
             evaluation = run.evaluate(test_set)
-        if not run.recipe.folds and not run.is_own_test(test_set):
-            output.line("These are other test pictures than before: the run's own evaluation is kept.")
+    other = test_set is not None and not run.recipe.folds and not run.is_own_test(test_set)
+    if other:
+        output.line("These are other test pictures than before: the run's own evaluation is kept.")
     basis = run.basis(test_set)
     clean = basis.clean(evaluation)
     output.evaluation(run, evaluation, basis)
     output.scores(clean or evaluation)
+    if not other:
+        output.remarks(run)
     if clean is not None:
         output.gates(clean.gates(on=on, **limits))
     elif limits:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from pellucid.errors import CheckFailed, Interrupted
+from pellucid.evaluation import EVALUATION
+from pellucid.files import read_object
 from pellucid.formatting import brief, decimal, percent, plain, plural
 from pellucid.recipe import Recipe
 
@@ -330,6 +332,15 @@ class Output:
         hidden = len(evaluation.classes) - CLASSES_SHOWN
         if hidden > 0:
             self.line(f"  and {plural(hidden, 'class', 'classes')} more, in evaluation.json")
+
+    def remarks(self, run: "Run") -> None:
+        """What the report found in slices, under stress and of shortcuts, a line each; nothing where it found
+        nothing, or was not written since the run was evaluated."""
+        path = run.folder / EVALUATION
+        facts = read_object(path) if path.is_file() else {}
+        for name in ("slices", "shortcuts", "stress"):
+            if remark := facts.get(name, {}).get("remark"):
+                self.line(remark)
 
     def gates(self, gates: "list[Gate]") -> None:
         """Each limit that was asked for, and whether it was kept. Raises CheckFailed where one was not."""

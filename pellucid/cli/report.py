@@ -40,7 +40,7 @@ def report(
 def write_and_name(
     run: "Run", splits: "Splits", evaluation: "AnyEvaluation", output: Output, language: str
 ) -> None:
-    """Write a run's report and print its path."""
+    """Write a run's report; print the gravest of what it found, and its path."""
     from pellucid.report.report import write_report
 
     same = f"pellucid report {shlex.quote(str(run.folder))}"
@@ -52,5 +52,6 @@ def write_and_name(
             language=language,
             progress=lambda name, number, total: show(f"{number} of {total}, {name.replace('_', ' ')}"),
         )
+    output.remarks(run)
     output.event("report", run=str(run.folder), path=str(path))
     output.line(f"Report: {path}")

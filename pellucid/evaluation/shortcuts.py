@@ -130,10 +130,16 @@ class Shortcuts:
             chance=percent(self.chance.value, count=self.count),
         )
 
+    @property
+    def remark(self) -> str:
+        """The verdict where there is something to look at; else ""."""
+        return self.verdict if self.suspicious else ""
+
     def to_json(self) -> dict[str, Any]:
         """Every figure as plain values and words."""
         return {
             "verdict": self.verdict,
+            "remark": self.remark,
             "count": self.count,
             "learned": self.learned,
             "network": _figures(self.network),

@@ -149,10 +149,28 @@ class Slices:
         )
         return translate("Worse than the rest, beyond chance: %(slices)s.", slices=named)
 
+    @property
+    def remark(self) -> str:
+        """The least accurate weak slice, in a short sentence; "" where none is weak."""
+        if not self.weak:
+            return ""
+        worst = self.weak[0]
+        sentence = translate(
+            "Worse than the rest beyond chance: %(slice)s, %(share)s right against %(rest)s.",
+            slice=worst.title,
+            share=percent(worst.accuracy.value, count=worst.count),
+            rest=percent(worst.rest, count=self.count - worst.count),
+        )
+        if len(self.weak) == 1:
+            return sentence
+        more = translate("The report shows %(count)s such slices.", count=len(self.weak))
+        return f"{sentence} {more}"
+
     def to_json(self) -> dict[str, Any]:
         """Every figure as plain values and words."""
         return {
             "verdict": self.verdict,
+            "remark": self.remark,
             "count": self.count,
             "slices": [each.to_json() for each in self.slices],
             "too_few": list(self.too_few),

@@ -130,10 +130,30 @@ class Stress:
         )
         return translate("Accuracy is lower beyond chance from: %(damages)s.", damages=named)
 
+    @property
+    def remark(self) -> str:
+        """The damage that leaves least accuracy, in a short sentence; "" where none is shown to lower it."""
+        lower = [
+            (point.accuracy.value, DAMAGES[curve.damage].in_words(point.strength))
+            for curve in self.curves
+            for point in curve.points
+            if point.lower
+        ]
+        if not lower:
+            return ""
+        least, damage = min(lower)
+        return translate(
+            "Of the damage tried, most harmful: %(damage)s; %(share)s right against %(undamaged)s.",
+            damage=damage,
+            share=percent(least, count=self.count),
+            undamaged=percent(self.undamaged.value, count=self.count),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Every figure as plain values and words."""
         return {
             "verdict": self.verdict,
+            "remark": self.remark,
             "count": self.count,
             "available": self.available,
             "undamaged": _figures(self.undamaged),

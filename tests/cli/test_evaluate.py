@@ -30,6 +30,18 @@ def test_the_test_set_is_judged_once_and_again_gives_the_same(
     assert call("evaluate", run, "--again")[0] == 0
 
 
+def test_what_the_report_found_is_repeated_until_the_run_is_judged_again(
+    trained: tuple[Path, Any], call: Call
+) -> None:
+    run = shutil.copytree(trained[0] / "runs" / "latest", Path("copy"))
+    facts = json.loads((run / "evaluation.json").read_text())
+    remarks = [facts[name]["remark"] for name in ("slices", "shortcuts", "stress") if facts[name]["remark"]]
+    assert remarks
+    assert call("evaluate", run)[1].splitlines()[-len(remarks) :] == remarks
+    assert remarks[0] in trained[1].stdout
+    assert remarks[0] not in call("evaluate", run, "--again")[1]
+
+
 @pytest.mark.parametrize("damage", ["model.json", "model.safetensors", "metrics.csv", "environment.json"])
 def test_a_damaged_run_exits_1_with_the_name_of_the_file(toy_run: Path, call: Call, damage: str) -> None:
     run = shutil.copytree(toy_run, Path("copy"))

@@ -1,6 +1,7 @@
 """The command that writes a report names each section on a terminal, and nothing of that in a pipe."""
 
 import io
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -40,3 +41,15 @@ def test_a_terminal_shows_the_section_being_written() -> None:
 def test_a_pipe_gets_the_path_alone(capsys: pytest.CaptureFixture[str]) -> None:
     written(Output())
     assert capsys.readouterr() == ("Report: run/report.html\n", "")
+
+
+@pytest.mark.usefixtures("steps")
+def test_what_was_found_is_printed_a_line_each_and_nothing_where_nothing_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    facts = {"slices": {"remark": "Night is worse."}, "stress": {"remark": ""}, "accuracy": 0.9}
+    (tmp_path / "evaluation.json").write_text(json.dumps(facts))
+    write_and_name(SimpleNamespace(folder=tmp_path), None, None, Output(), "en")
+    assert capsys.readouterr().out == "Night is worse.\nReport: run/report.html\n"
+    write_and_name(SimpleNamespace(folder=tmp_path), None, None, Output(as_json=True), "en")
+    assert "Night" not in capsys.readouterr().out

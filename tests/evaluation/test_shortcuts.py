@@ -62,6 +62,7 @@ def test_a_planted_border_pixel_is_found_and_plain_noise_is_not_warned_of(classe
         found = tried(planted)
         assert [cue.name for cue in found.suspicious] == ["border"]
         assert "not proof" in found.verdict
+        assert (tried(plain).remark, found.remark) == ("", found.verdict)
         assert found.to_json()["cues"]["border"]["suspicious"] is True
 
 

@@ -77,6 +77,8 @@ def test_a_weak_slice_is_found_named_and_counted() -> None:
     assert each.rest == pytest.approx(float(right[120:].double().mean()))
     assert any(title.startswith("brightness ") for title in weak)
     assert "folder: night" in found.verdict
+    assert found.remark.startswith(f"Worse than the rest beyond chance: {found.weak[0].title}, ")
+    assert found.to_json()["remark"] == found.remark
     table = [[each.correct, 120 - each.correct], [int(right[120:].sum()), int((~right[120:]).sum())]]
     assert each.p_value == pytest.approx(
         min(1, fisher_exact(table, "less").pvalue * len(found)), rel=1e-6
@@ -151,6 +153,7 @@ def test_a_folder_that_is_the_class_is_left_to_the_class_scores() -> None:
     evaluation, dataset = judged(right, sources=[f"{'xy'[number % 2]}/{number}.png" for number in range(100)])
     assert {each.measure for each in slices(evaluation, dataset).slices} == set()
     assert str(slices(evaluation, dataset).verdict) == "Too few test pictures to compare slices of them."
+    assert slices(evaluation, dataset).remark == ""
 
 
 def test_few_pictures_and_other_pictures_are_refused_in_words() -> None:

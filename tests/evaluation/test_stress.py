@@ -22,6 +22,7 @@ from pellucid.evaluation.stress import (
     shifted,
 )
 from pellucid.evaluation.stress import stress as damage
+from pellucid.formatting import percent
 
 SIDE = 16
 
@@ -79,6 +80,8 @@ def test_only_what_moves_or_hides_the_half_costs_accuracy(found: Stress) -> None
                 not picture.correct and picture.prediction != picture.label for picture in point.turned
             )
     assert "shifted by" in found.verdict
+    worst = min(point.accuracy.value for curve in found.curves for point in curve.points if point.lower)
+    assert f"; {percent(worst, count=found.count)} right against " in found.remark
     assert found.to_json()["curves"]["contrast"][0]["accuracy"] == 1
 
 
@@ -114,7 +117,9 @@ def test_the_count_follows_from_the_network_alone(monkeypatch: pytest.MonkeyPatc
 def test_groups_that_lose_together_count_once() -> None:
     dataset = halves(240)
     grouped = replace(dataset, groups=[f"{number // 60}" for number in range(240)])
-    assert damage(CLASSIFIER, grouped).verdict == "No damage that was tried is shown to lower accuracy."
+    unharmed = damage(CLASSIFIER, grouped)
+    assert unharmed.verdict == "No damage that was tried is shown to lower accuracy."
+    assert unharmed.remark == ""
 
 
 def test_each_damage_does_what_it_is_called() -> None:
