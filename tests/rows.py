@@ -154,6 +154,7 @@ pad/strokes.py
 pad/operations.py
 pad/program.py
 pad/data.py
+pad/novelty.py
 pad/section.py
 exporters/page.py
 exporters/__init__.py

@@ -79,8 +79,9 @@ def _opened(folder: Path, data_dir: Path | None, output: Output) -> "Served":
     except UsageError as error:
         output.line(f"Without test pictures to start from: {error}")
     subject = Subject(
-        run.classifier, run.origin.data, train, test, run.snapshots(), read_verdicts(run.folder)
-    )
+        run.classifier, run.origin.data, train, test, run.snapshots(), read_verdicts(run.folder),
+        None if run.reference_fit.reason else run.reference(),
+    )  # fmt: skip
     accuracy = None if evaluation is None else float(evaluation.accuracy)
     found = served(run.folder.resolve().name, subject, accuracy=accuracy)
     where = "the page itself" if found.answerer is None else "torch"

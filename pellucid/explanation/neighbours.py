@@ -128,7 +128,7 @@ def hidden_features(classifier: Classifier, images: Tensor) -> Tensor:
     network = uncompiled(classifier.network)
     rows: list[Tensor] = []
     with preserved_state(network), torch.no_grad():
-        last = _last_with_weights(
+        last = last_with_weights(
             network, next(batch for _, batch, _ in fixed_batches(images, network=network))
         )
         captured: list[Tensor] = []
@@ -137,7 +137,7 @@ def hidden_features(classifier: Classifier, images: Tensor) -> Tensor:
             for _, batch, count in fixed_batches(images, network=network):
                 captured.clear()
                 network(batch)
-                rows.append(_flat(captured[-1][:count]))
+                rows.append(flat_features(captured[-1][:count]))
         finally:
             handle.remove()
     return torch.cat(rows)
@@ -160,7 +160,7 @@ def answers_and_features(classifier: Classifier, pictures: Any) -> tuple[Tensor,
     return classifier.probabilities(torch.cat(scores).clone()), torch.cat(rows).clone()
 
 
-def _last_with_weights(network: nn.Module, batch: Tensor) -> nn.Module:
+def last_with_weights(network: nn.Module, batch: Tensor) -> nn.Module:
     """The module with weights that runs last."""
     ran: list[nn.Module] = [network]
     handles = [
@@ -176,7 +176,9 @@ def _last_with_weights(network: nn.Module, batch: Tensor) -> nn.Module:
     return ran[-1]
 
 
-def _flat(features: Tensor) -> Tensor:
+def flat_features(features: Tensor) -> Tensor:
+    """A hidden layer as float32 (N, F) on the CPU: maps (N, C, H, W) averaged over their cells, tokens
+    (N, T, F) over the tokens."""
     if features.dim() == 4:
         features = features.mean(dim=(2, 3))
     elif features.dim() == 3:

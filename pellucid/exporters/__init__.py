@@ -52,6 +52,7 @@ def export(
     exporter = EXPORTERS[format]
     target = Path(path) if path is not None else run.folder / f"{format}{exporter.suffix}"
     subject = Subject(
-        run.classifier, run.origin.data, splits.train, splits.test, run.snapshots(), read_verdicts(run.folder)
-    )
+        run.classifier, run.origin.data, splits.train, splits.test, run.snapshots(),
+        read_verdicts(run.folder), None if run.reference_fit.reason else run.reference(), splits.validation,
+    )  # fmt: skip
     return exporter.write(subject, target, language=language)

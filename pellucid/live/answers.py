@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
 from pellucid.assets import constants
 from pellucid.classifier import Classifier
 from pellucid.errors import UsageError
+from pellucid.evaluation.novelty import Reference
 from pellucid.explanation.activations import (
     Grid,
     find_module,
@@ -37,6 +38,7 @@ from pellucid.explanation.activations import (
     network_input,
     record,
 )
+from pellucid.explanation.neighbours import flat_features, last_with_weights
 from pellucid.explanation.trace import CellTrace, Reach, Tracer, cell_fields
 from pellucid.inference import evaluation_mode, scaled
 from pellucid.pad.data import ReceptiveField, TorchLayerData
@@ -148,9 +150,15 @@ class Answerer:
     """Answers questions about one picture at a time for one classifier, whose weights are frozen.
 
     snapshots  earlier weights, which can be asked about without a copy of the network
+    reference  training pictures as the network sees them, to tell what is unlike anything taught
     """
 
-    def __init__(self, classifier: Classifier, snapshots: Sequence[Snapshot] = ()) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        snapshots: Sequence[Snapshot] = (),
+        reference: Reference | None = None,
+    ) -> None:
         self.classifier, self.snapshots = classifier, list(snapshots)
         self.network = classifier.network.requires_grad_(False)
         size = classifier.preprocess
@@ -160,11 +168,15 @@ class Answerer:
         self.modules = layers_of(self.network)
         if self.evidence is not None:
             self.modules |= find_module(self.network, self.layers[self.evidence].key)
+        self.reference = reference
+        self.last: nn.Module | None = None
+        if reference is not None:
+            with evaluation_mode(self.network), torch.inference_mode():
+                self.last = last_with_weights(self.network, network_input(self.network, self._noise()))
 
     def _layers(self) -> tuple[list[Layer], int | None]:
         """The layers in order of execution, and the index of the one at which evidence is computed."""
-        generator = torch.Generator().manual_seed(0)
-        image = torch.randint(0, 256, (1, *self.shape), generator=generator).to(torch.uint8)
+        image = self._noise()
         try:
             best = last_spatial_layer(self.network, scaled(image))
         except UsageError:
@@ -186,6 +198,11 @@ class Answerer:
                 layers.append(layer)
         evidence = next((index for index, layer in enumerate(layers) if layer.key == best), None)
         return layers, evidence
+
+    def _noise(self) -> Tensor:
+        """A picture of noise, uint8 (1, C, H, W)."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randint(0, 256, (1, *self.shape), generator=generator).to(torch.uint8)
 
     def answer(self, question: Question) -> bytes:
         """Scores (K,), evidence (h, w), the open layers and the trace of a cell: float32 after a JSON header
@@ -220,6 +237,7 @@ class Answerer:
             torch.enable_grad(),
             forward_hooks(self.modules, on_output),
             self._traced(tracer),
+            self._hidden(wanted=question.snapshot == NOW and not silenced) as hidden,
         ):
             scores = self.scores(image, question.snapshot)
         cells = self._evidence(scores[0], leaf, contrast=question.contrast)
@@ -230,6 +248,7 @@ class Answerer:
             "evidence": None if cells is None else list(cells.shape),
             "layers": [[index, *part.shape] for index, part in sorted(visible.items())],
             "working": trace or None,
+            "novelty": self._novelty(hidden),
             "milliseconds": round((time.perf_counter() - start) * 1000, 1),
         }
         return packed(head, [*parts, *(visible[index] for index in sorted(visible)), *trace_parts])
@@ -295,6 +314,36 @@ class Answerer:
                 yield
         finally:
             handle.remove()
+
+    @contextmanager
+    def _hidden(self, *, wanted: bool) -> Iterator[list[Tensor]]:
+        """Inside the block the list it gives takes the last hidden layer; nothing unless `wanted`."""
+        captured: list[Tensor] = []
+        if self.last is None or not wanted:
+            yield captured
+            return
+        handle = self.last.register_forward_pre_hook(
+            lambda module, inputs: captured.append(inputs[0].detach())
+        )
+        try:
+            yield captured
+        finally:
+            handle.remove()
+
+    def _novelty(self, hidden: list[Tensor]) -> dict[str, Any] | None:
+        """How unlike the training pictures the picture is, as the page has it."""
+        if self.reference is None or not hidden:
+            return None
+        found = self.reference.novelty(flat_features(hidden[-1]))
+        distance = float(found.distances[0])
+        if not math.isfinite(distance):
+            return None
+        return {
+            "unlike": bool(found.unlike[0]),
+            "distance": distance,
+            "nearer": math.floor(float(found.percentiles[0])),
+            "held_out": len(self.reference.held_out),
+        }
 
     def _encoded(self, tracer: Tracer) -> tuple[dict[str, Any], list[Tensor]]:
         """The trace of a cell as plain values, with its kernel and patch as tensors."""

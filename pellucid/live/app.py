@@ -114,7 +114,7 @@ def served(name: str, subject: Subject, *, accuracy: float | None = None, torch_
             return Served(name, subject, accuracy, pad_data(subject, "f32", MAX_SNAPSHOT_BYTES))
         except UsageError as error:
             reason = str(error)
-    answerer = Answerer(subject.classifier, subject.snapshots)
+    answerer = Answerer(subject.classifier, subject.snapshots, subject.reference)
     data = _data_for_torch(subject, answerer, reason)
     return Served(name, subject, accuracy, data, answerer, ChannelCounter(answerer, subject))
 

@@ -154,6 +154,29 @@ class EvidenceData:
 
 
 @dataclass(frozen=True)
+class NoveltyData:
+    """What a drawing is compared with to tell that it is unlike anything taught.
+
+    value        the index of the program's value that is the last hidden layer
+    pictures     training pictures as that layer has them, (count, width): 16-bit floats, or whole numbers of
+                 8 bits, of which the directions alone matter
+    neighbours   over the distances from how many of them is averaged
+    threshold    the distance from which on a picture is called unlike
+    percentiles  0th to 100th percentile of the distances of `held_out` pictures that were not learned from
+    """
+
+    value: int
+    count: int
+    width: int
+    precision: Literal["f16", "i8"]
+    pictures: str
+    neighbours: int
+    threshold: float
+    percentiles: Sequence[float]
+    held_out: int
+
+
+@dataclass(frozen=True)
 class PadData:
     """One network as the pad needs it, run by the page (`weights`) or by torch (`torch`).
 
@@ -165,6 +188,7 @@ class PadData:
     ablation_pictures        the number of pictures on which channels were switched off one by one; 0: none
     tested_channels          the number of channels that were switched off
     too_large_for_snapshots  why the run kept no snapshots, where its size is the reason
+    novelty                  what tells that a drawing is unlike anything taught, where the page tells it
     fit, background          as in Preprocess: how a picture of another size is made to fit
     """
 
@@ -185,6 +209,7 @@ class PadData:
     too_large_for_snapshots: TooLargeForSnapshots | None = None
     torch: TorchData | None = None
     evidence: EvidenceData = EvidenceData()
+    novelty: NoveltyData | None = None
     fit: Fit = "none"
     background: int = 0
 

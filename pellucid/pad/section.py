@@ -20,6 +20,7 @@ from pellucid.assets import asset, constants
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
+from pellucid.evaluation.novelty import Reference
 from pellucid.explanation.channels import (
     accuracies,
     accuracy_changes,
@@ -40,6 +41,7 @@ from pellucid.pad.data import (
     WeightsData,
     to_json,
 )
+from pellucid.pad.novelty import novelty_data
 from pellucid.pad.program import Program, lower
 from pellucid.pad.strokes import RULES, measure
 from pellucid.runs.verdicts import Verdicts, passed
@@ -81,6 +83,7 @@ SCRIPTS = (
     "drawing.js",
     "pictures.js",
     "address.js",
+    "novelty.js",
     "engine.js",
     "pad.js",
     "layers.js",
@@ -103,6 +106,9 @@ class Subject:
     test       for examples, for the check against PyTorch and for channel statistics
     snapshots  the weights during training, oldest first; without them the page shows no snapshots
     verdicts   how the kinds of evidence map fared on this network; empty where none was tested
+    reference  training pictures as the network sees them, to tell what is unlike anything taught
+    held_out   pictures that it did not learn from: with them a page takes a sample of `reference`, and a
+               threshold of its own; without them all of it
     """
 
     classifier: Classifier
@@ -111,6 +117,8 @@ class Subject:
     test: Dataset | None = None
     snapshots: Sequence[Snapshot] = ()
     verdicts: Verdicts = field(default_factory=dict)
+    reference: Reference | None = None
+    held_out: Dataset | None = None
 
 
 @dataclass(frozen=True)
@@ -226,6 +234,9 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
         channels=channels,
         snapshots=_snapshots(program, subject.snapshots, pictures, snapshot_bytes),
         evidence=evidence_data(subject.verdicts),
+        novelty=None
+        if subject.reference is None
+        else novelty_data(program, classifier, subject.reference, subject.held_out),
         fit=classifier.preprocess.fit,
         background=classifier.preprocess.background,
     )

@@ -109,10 +109,11 @@ def _of_bins(evaluation: AnyEvaluation, confidence: Tensor) -> list[Counted]:
     for number, (part, members) in enumerate(
         zip(evaluation.reliability, order.tensor_split(min(BINS, len(order))), strict=True)
     ):
-        ends = {"low": chance(part.low), "high": chance(part.high)}
-        title = translate("Confidence from %(low)s to %(high)s", **ends)
+        low, high = chance(part.low), chance(part.high)
+        ends = low if low == high else translate("%(low)s to %(high)s", low=low, high=high)
+        title = translate("Confidence: %(ends)s", ends=ends)
         if per_picture > 1:
-            title = translate("Probability from %(low)s to %(high)s", **ends)
+            title = translate("Probability: %(ends)s", ends=ends)
         members = members[wrong[members].logical_not().sort(stable=True).indices] // per_picture
         pictures = list(dict.fromkeys(members.tolist()))
         figures.append(Counted(f"bin-{number}", title, order.new_tensor(pictures)))

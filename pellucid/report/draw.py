@@ -39,7 +39,13 @@ def gather(context: ReportContext) -> DrawSection:
     verdicts: Verdicts = {}
     with suppress(PellucidError):  # the section on faithfulness says what went wrong
         verdicts = context.evidence.verdicts
-    subject = Subject(run.classifier, run.origin.data, splits.train, splits.test, run.snapshots(), verdicts)
+    reference = None
+    with suppress(PellucidError):  # the section on unlike pictures says what went wrong
+        reference = run.reference()
+    subject = Subject(
+        run.classifier, run.origin.data, splits.train, splits.test, run.snapshots(), verdicts,
+        reference, splits.validation,
+    )  # fmt: skip
     drawing = drawing_section(subject, language=context.language, snapshot_bytes=MAX_SNAPSHOT_BYTES)
     past = drawing.pad.snapshots if drawing.pad else None
     return DrawSection(

@@ -10,17 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.classifier import Classifier
+from pellucid.data.dataset import Dataset
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import record
 from pellucid.explanation.attribution import gradient_times_activation
+from pellucid.explanation.neighbours import hidden_features
 from pellucid.inference import scaled
 from pellucid.live.answers import CHANNELS, HEAD, NOW, SIDE, Answerer, InvalidQuestion, Question
 from pellucid.live.app import received
 from pellucid.pad.section import Subject
 from pellucid.pad.strokes import RULES, as_ink, place_picture
+from pellucid.runs.reference import HeldOutPictures, reference_of
 from tests.live.questions import picture, question, understood
-from tests.networks import classifier
+from tests.networks import SHAPES, classifier
 from tests.toys import write_picture
 
 
@@ -254,3 +257,29 @@ def test_dropped_writing_is_placed_as_its_data_set_places_it(tmp_path) -> None:
     small = torch.randint(0, 256, (1, 28, 28)).to(torch.uint8)
     content = write_picture(tmp_path / "y.png", small).read_bytes()
     assert torch.equal(received(Subject(classifier("tutorial"), "mnist"), content), small)
+
+
+@pytest.mark.parametrize("name", ["tutorial", "residual"])
+def test_it_is_told_what_is_unlike_as_the_run_tells_it(name: str) -> None:
+    one = classifier(name)
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (90, *SHAPES[name]), generator=generator).to(torch.uint8)
+    labels = torch.arange(90) % len(one.classes)
+    dataset = Dataset(images, labels, one.classes, [str(number) for number in range(90)])
+    train, held_out = dataset[:50], dataset[50:]
+    compared = HeldOutPictures(held_out, one.predict(held_out.images), torch.full((40,), -1))
+    reference, _ = reference_of(one, train, compared, store=None)
+    assert reference is not None
+    past = [("before", 1, {key: value.clone() for key, value in one.network.state_dict().items()})]
+    answerer = Answerer(one, past, reference)
+    for image in (held_out.images[0], torch.zeros(SHAPES[name], dtype=torch.uint8)):
+        found = reference.novelty(hidden_features(one, image[None]))
+        head, _ = understood(answerer.answer(Question.read(question(image))))
+        assert head["novelty"]["distance"] == pytest.approx(float(found.distances[0]), abs=1e-5)
+        assert head["novelty"]["unlike"] == bool(found.unlike[0])
+        assert head["novelty"]["nearer"] == pytest.approx(float(found.percentiles[0]), abs=2.6)
+        assert head["novelty"]["held_out"] == 40
+    image = held_out.images[0]
+    for ask in (question(image, snapshot=0), question(image, [0], [(0, 0)])):  # not the network taught
+        assert understood(answerer.answer(Question.read(ask)))[0]["novelty"] is None
+    assert understood(Answerer(one).answer(Question.read(question(image))))[0]["novelty"] is None

@@ -244,7 +244,7 @@ const PellucidTorch = (() => {
     const trace = head.working && chosen ? traceOf(head.working, layers, part) : null;
     const first = argmax(scores),
       second = argmax(scores, first);
-    return { answer: { scores, probabilities, first, second, evidence, milliseconds: head.milliseconds }, values, trace };
+    return { answer: { scores, probabilities, first, second, evidence, milliseconds: head.milliseconds, novelty: head.novelty }, values, trace };
   }
 
   /** How a cell came about. @param {any} head @param {Layer[]} layers @param {(count: number) => Float32Array} part

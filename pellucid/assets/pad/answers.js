@@ -35,6 +35,7 @@ const PellucidAnswers = (() => {
     section.append(
       heading(run.view.heads, say("answer")),
       make("p", { class: "live-big" }, name, confidence, next),
+      PellucidNovelty.block(page, run),
       bars,
       quiet(say(page.columns ? "side.meant" : "answer.meant")),
       ...evidenceBlock(page, run),

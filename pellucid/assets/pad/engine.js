@@ -19,7 +19,8 @@ const PellucidEngine = (() => {
     const now = unpack(/** @type {WeightsData} */ (data.weights), data.program.tensors);
     const net = P.create(data.program, now),
       layer = P.evidenceLayer(net.layers);
-    const history = historyOf(data, now);
+    const history = historyOf(data, now),
+      noveltyOf = data.novelty && PellucidNovelty.create(data.novelty);
     /** @type {Pool | null} */
     let pool = null;
 
@@ -35,6 +36,8 @@ const PellucidEngine = (() => {
         net.weights = history.weights(snapshot);
         net.run(scaled(pixels), off);
         engine.last = answerOf(net, P.probabilities(net, data.temperature), layer, off, contrast);
+        const whole = snapshot === null && ![...off.values()].some((channels) => channels.size);
+        if (noveltyOf && whole) engine.last.novelty = noveltyOf(net);
         done(null);
       },
       values: ({ value }) => net.values[value],
@@ -113,7 +116,7 @@ const PellucidEngine = (() => {
   function blank(classes, layer) {
     const evidence = layer && { layer, cells: new Float32Array(1), height: 1, width: 1, sum: 0 };
     const probabilities = new Float64Array(classes).fill(1 / classes);
-    return { scores: new Float32Array(classes), probabilities, first: 0, second: 1, evidence, milliseconds: null };
+    return { scores: new Float32Array(classes), probabilities, first: 0, second: 1, evidence, milliseconds: null, novelty: null };
   }
 
   /** The answer of the last run. @param {Net} net @param {Float64Array} probabilities @param {Layer | null} layer
@@ -126,7 +129,7 @@ const PellucidEngine = (() => {
     if (contrast) seed[second] = -1;
     const scores = net.values[P.scoresOf(net)],
       evidence = P.evidence(net, layer, seed, off);
-    return { scores, probabilities, first, second, evidence, milliseconds: null };
+    return { scores, probabilities, first, second, evidence, milliseconds: null, novelty: null };
   }
 
   /** @param {Float64Array} probabilities @returns {PastAnswer} */

@@ -245,13 +245,14 @@ const PellucidPage = (() => {
 
   /** @param {Say} say @param {Run} run */
   function announced(say, { data: { classes }, answerer }) {
-    const { probabilities, first, second } = answerer.last;
-    return say("announce", {
+    const { probabilities, first, second, novelty } = answerer.last;
+    const answer = say("announce", {
       name: classes[first],
       share: chance(probabilities[first]),
       next: classes[second],
       nextShare: chance(probabilities[second]),
     });
+    return `${answer} ${PellucidNovelty.inWords(say, novelty)}`.trim();
   }
 
   // --- a section of one run

@@ -81,5 +81,5 @@ const PellucidSnapshots = (() => {
     });
   }
 
-  return { bytesOf, inflate, unpack, unpackSnapshots };
+  return { bytesOf, halves, inflate, unpack, unpackSnapshots };
 })();

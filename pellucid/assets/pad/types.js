@@ -60,6 +60,16 @@
  * @property {number} second  the runner-up
  * @property {Evidence | null} evidence
  * @property {number | null} milliseconds  that torch took
+ * @property {Novelty | null} novelty  null: not known
+ */
+
+/**
+ * How unlike the training pictures a picture is.
+ * @typedef {object} Novelty
+ * @property {boolean} unlike  whether it is called unlike anything taught
+ * @property {number} distance
+ * @property {number} nearer  percent of the pictures held out of training that are nearer, rounded down
+ * @property {number} held_out  how many those are
  */
 
 /**
@@ -278,8 +288,22 @@
  * @property {TooLargeForSnapshots | null} too_large_for_snapshots
  * @property {TorchData | null} torch
  * @property {EvidenceData} evidence
+ * @property {NoveltyData | null} novelty
  * @property {"none" | "stretch" | "pad" | "crop"} fit  how a picture of another size is made to fit
  * @property {number} background  0..255, behind transparent pictures and around padded ones
+ */
+
+/**
+ * @typedef {object} NoveltyData
+ * @property {number} value  the index of the value that is the last hidden layer
+ * @property {number} count
+ * @property {number} width
+ * @property {"f16" | "i8"} precision
+ * @property {string} pictures  training pictures as that layer has them, (count, width)
+ * @property {number} neighbours  over whose distances is averaged
+ * @property {number} threshold  the distance from which on a picture is called unlike
+ * @property {number[]} percentiles  of the distances of pictures held out
+ * @property {number} held_out  how many they are
  */
 
 /**
