@@ -1,6 +1,7 @@
 """Whether confidence means what it says: by simulation, and on MNIST over several seeds.
 
 python benchmarks/calibration.py simulate
+python benchmarks/calibration.py groups [TRIALS]           pictures that are right or wrong together
 python benchmarks/calibration.py mnist SEED [SEED ...]     trains by the default recipe, one thread
 """
 
@@ -9,7 +10,9 @@ import tempfile
 from pathlib import Path
 from statistics import mean
 
+import numpy as np
 import torch
+from scipy.stats import norm  # type: ignore[import-untyped]
 from torch import Tensor
 
 import pellucid
@@ -48,6 +51,34 @@ def false_alarms(generator: torch.Generator) -> None:
         print(
             f"{count} pictures, {accuracy:.0%} right, {trials} trials: ECE beyond its limit {wide:.1%}, gap "
             f"beyond its limits {gaps:.1%}; a gap of a point or more {apart:.0%}",
+            flush=True,
+        )
+
+
+def false_alarms_of_groups(trials: int) -> None:
+    """How often a calibrated classifier is said not to be where about ten pictures belong together, and are
+    right or wrong together (a Gaussian copula): by groups, and as if each stood alone."""
+    for groups, together, sure in (
+        (150, 0.0, 1.5), (150, 0.3, 1.5), (150, 0.3, 3.5), (300, 0.3, 3.5), (50, 0.3, 1.5), (20, 0.3, 1.5),
+        (150, 0.95, 1.5), (300, 0.95, 3.5), (50, 0.95, 3.5),
+    ):  # fmt: skip
+        counts, accuracy = np.zeros(4, dtype=int), 0.0
+        for trial in range(trials):
+            draws = np.random.default_rng(trial)
+            owner = np.repeat(np.arange(groups), draws.geometric(0.1, groups))
+            scores = draws.normal(sure, 1.2, len(owner)) + draws.normal(0, 0.6, groups)[owner]
+            shared, own = draws.normal(size=groups)[owner], draws.normal(size=len(owner))
+            confidence = 1 / (1 + np.exp(-scores))
+            drawn = norm.cdf(np.sqrt(together) * shared + np.sqrt(1 - together) * own)
+            given = torch.from_numpy(confidence), torch.from_numpy(drawn < confidence)
+            by_groups = calibration_of(*given, torch.from_numpy(owner), seed=trial)
+            alone = calibration_of(*given, seed=trial)
+            counts += [by_groups.error_shown, by_groups.gap_shown, alone.error_shown, alone.gap_shown]
+            accuracy += float(given[1].double().mean()) / trials
+        by_error, by_gap, error, gap = counts / trials
+        print(
+            f"{groups} groups, together {together}, {accuracy:.0%} right, {trials} trials: ECE "
+            f"{by_error:.1%}, gap {by_gap:.1%}; as if alone {error:.1%}, {gap:.1%}",
             flush=True,
         )
 
@@ -159,6 +190,9 @@ if __name__ == "__main__":
         torch.set_num_threads(1)
         for part in (few_pictures, conformal, promised_errors, false_alarms):
             part(torch.Generator().manual_seed(0))
+    elif sys.argv[1] == "groups":
+        torch.set_num_threads(1)
+        false_alarms_of_groups(int(sys.argv[2]) if len(sys.argv) > 2 else 400)
     else:
         for each in sys.argv[2:]:
             on_mnist(int(each))

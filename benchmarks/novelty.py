@@ -5,8 +5,10 @@
 
 One training on MNIST by the default recipe for each seed, in one thread. `unlike` gives AUROC against MNIST's
 test pictures: of letters, in the fonts that come with matplotlib, placed as MNIST's digits are; of digits
-turned by a quarter, 0 apart, which stays a 0, and by a half where they are no digits then (3, 4, 7); of
-photographs below the folder PHOTOS, gray, 28x28; of noise. `drift` parts the validation pictures at random
+turned by a quarter, 0 apart, which stays a 0, and by a half where they are no digits then (3, 4, 7), and of
+all these together, also with 2 and 5 turned by a half, which read as themselves in print; 0, 1, 8 and 6, 9
+turned by a half stay digits, or become each other, and are left out; of photographs below the folder PHOTOS,
+gray, 28x28; of noise. `drift` parts the validation pictures at random
 into held-out and new ones, again and again.
 """
 
@@ -79,6 +81,11 @@ def strangers(splits: Splits, photos: Path | None) -> Iterator[tuple[str, Tensor
     yield "turned right", torch.rot90(quarter, -1, (2, 3))
     half = torch.isin(labels, torch.tensor([3, 4, 7]))
     yield "3, 4, 7 turned upside down", torch.rot90(images[half], 2, (2, 3))
+    turned = [torch.rot90(quarter, times, (2, 3)) for times in (1, 3)]
+    for name, digits in (("3, 4, 7", [3, 4, 7]), ("2, 3, 4, 5, 7", [2, 3, 4, 5, 7])):
+        upside_down = images[torch.isin(labels, torch.tensor(digits))]
+        together = torch.cat([*turned, torch.rot90(upside_down, 2, (2, 3))])
+        yield f"turned: all but 0 by 90 and 270 degrees, {name} by 180", together
     if photos is not None:
         yield "photographs", photographs(photos)
     generator = torch.Generator().manual_seed(0)

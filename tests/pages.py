@@ -37,7 +37,7 @@ NAMES = {  # no words of English: names, units, file names, ways of writing
     "der", "Walt", "PCA", "Hotelling", "t-SNE", "Maaten", "Hinton", "Bonett", "Price", "Davari", "MB",
     "PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "CIFAR-", "EMNIST", "idx", "CKA", "ReLU",
     "MAC", "Selvaraju", "Sundararajan", "Smilkov", "Zeiler", "Fergus", "COCO", "Pascal", "VOC", "Git", "LFS",
-    "pillow-heif", "pip", "install", "AP", "mAP", "Kish", "group_by", "repeat",
+    "pillow-heif", "pip", "install", "AP", "mAP", "Kish", "Mammen", "group_by", "repeat",
 }  # fmt: skip
 
 

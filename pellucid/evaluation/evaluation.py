@@ -264,8 +264,9 @@ class Evaluation:
 
     @cached_property
     def calibration(self) -> Calibration:
-        """Mean confidence beside accuracy, and how far apart chance alone brings them on so many pictures."""
-        return calibration_of(self.confidence, self.right)
+        """Mean confidence beside accuracy, and how far apart chance alone brings them on so many pictures, or
+        groups of pictures that belong together."""
+        return calibration_of(self.confidence, self.right, self.sampling.groups)
 
     @cached_property
     def mistakes(self) -> Tensor:

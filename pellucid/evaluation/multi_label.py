@@ -270,8 +270,11 @@ class MultiLabelEvaluation:
     def calibration(self) -> Calibration:
         """The mean of all N x K probabilities beside the share of them of which the label was there, and how
         far apart chance alone brings them. The labels of one picture count as if they did not depend on each
-        other, so chance may do somewhat more."""
-        return calibration_of(self.probabilities.flatten(), self.labels.flatten())
+        other, so chance may do somewhat more; those of pictures that belong together do not."""
+        groups = self.sampling.groups
+        if groups is not None:
+            groups = groups.repeat_interleave(len(self.classes))
+        return calibration_of(self.probabilities.flatten(), self.labels.flatten(), groups)
 
     @property
     def confidence(self) -> Tensor:

@@ -73,7 +73,10 @@ def gather(context: ReportContext) -> CalibrationSection:
     else:
         confidence, right = evaluation.confidence, evaluation.right
     several = evaluation.task.multi_label if isinstance(evaluation, MultiLabelEvaluation) else False
-    isotonic = isotonic_reliability(confidence, right)
+    groups = evaluation.sampling.groups
+    if groups is not None and several:
+        groups = groups.repeat_interleave(len(evaluation.classes))
+    isotonic = isotonic_reliability(confidence, right, groups)
     chart = charts.reliability_chart(evaluation.reliability, isotonic, several_labels=several)
     fit, measured = run.calibration, []
     if not fit.reason:

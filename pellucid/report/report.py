@@ -212,6 +212,7 @@ class Verdict:
     overconfident        whether mean confidence is above accuracy
     gap_shown            whether the difference is more than chance alone makes; False of several labels
     agrees               whether chance alone explains how confidence and accuracy differ, also group by group
+    agreement            that in words
     silent               number of channels with the same output on all `checked` test pictures, of `channels`
     copies               number of test pictures that are, or almost are, also training or validation pictures
     all_leaking          whether that is every test picture; else the score is of the others
@@ -239,6 +240,7 @@ class Verdict:
     overconfident: bool
     gap_shown: bool
     agrees: bool
+    agreement: str
     silent: int
     channels: int
     checked: int
@@ -429,6 +431,7 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
         overconfident=calibrated.gap > 0,
         gap_shown=several is None and calibrated.gap_shown,
         agrees=not calibrated.gap_shown and not calibrated.error_shown,
+        agreement=calibrated.sentence,
         silent=sum(layer.silent for layer in silent.layers),
         channels=silent.channels,
         checked=silent.checked,

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize_scalar
+from scipy.stats import norm
 from sklearn.isotonic import IsotonicRegression
 from torch import Tensor
 from torch.nn import functional
@@ -157,3 +158,69 @@ def test_the_reliability_without_bins_is_scikit_learns_isotonic_regression() -> 
     wrong = isotonic_reliability((scores * 3).softmax(dim=1).amax(dim=1), right)
     outside = (wrong.accuracy < wrong.low) | (wrong.accuracy > wrong.high)
     assert outside.double().mean() > 0.5
+
+
+def in_groups(seed: int, *, groups: int = 150, together: float = 0.4, sure: float = 1.5) -> list[Tensor]:
+    """Confidences (N,), whether right (N,), drawn from them, and groups (N,) of about ten whose pictures are
+    right or wrong together the more, the nearer `together` is to 1."""
+    draws = np.random.default_rng(seed)
+    owner = np.repeat(np.arange(groups), draws.geometric(0.1, groups))
+    confidence = 1 / (1 + np.exp(-draws.normal(sure, 1.2, len(owner)) - draws.normal(0, 0.6, groups)[owner]))
+    shared, own = draws.normal(size=groups)[owner], draws.normal(size=len(owner))
+    right = norm.cdf(np.sqrt(together) * shared + np.sqrt(1 - together) * own) < confidence
+    return [torch.from_numpy(each) for each in (confidence, right, owner)]
+
+
+@pytest.mark.parametrize("together", [0.0, 0.4])
+def test_groups_that_are_right_or_wrong_together_are_called_wrong_no_more_often(together: float) -> None:
+    wide = gaps = blind = 0
+    for seed in range(100):
+        confidence, right, groups = in_groups(seed, together=together)
+        found = calibration_of(confidence, right, groups, seed=seed)
+        wide, gaps = wide + found.error_shown, gaps + found.gap_shown
+        blind += calibration_of(confidence, right, seed=seed).gap_shown
+    assert 1 <= wide <= 10
+    assert 1 <= gaps <= 10
+    assert blind > 20 or not together  # as if each stood alone
+
+
+def test_few_groups_with_mistakes_are_not_trusted() -> None:
+    """Ninety-five in a hundred groups are right as a whole: the other five say little."""
+    found = [calibration_of(*in_groups(seed, groups=60, together=0.98, sure=3.5)) for seed in range(100)]
+    assert sum(each.gap_shown for each in found) <= 10
+    assert sum(each.error_shown for each in found) <= 10
+
+
+def test_an_uncalibrated_network_is_called_so_by_groups_too_and_below_ten_nothing_is_said() -> None:
+    confidence, right, groups = in_groups(1, groups=100)
+    for shifted, words in ((confidence * 0.7, "underconfident"), ((confidence + 3) / 4, "overconfident")):
+        found = calibration_of(shifted, right, groups)
+        assert found.gap_shown
+        assert found.groups == 100
+        assert words in found.sentence
+    certain = calibration_of(
+        torch.full((400,), 0.7), torch.ones(400, dtype=torch.bool), torch.arange(400) // 8
+    )
+    assert certain.gap_shown  # fifty groups, each right: not even whole groups at 70 % would do that
+    few = calibration_of((confidence + 3) / 4, right, groups % 9)
+    assert not few.gap_shown
+    assert not few.error_shown
+    assert few.sentence == (
+        "The pictures belong to only 9 groups: too few to say whether confidence agrees with accuracy."
+    )
+
+
+def test_by_groups_the_order_of_pictures_does_not_matter_and_bands_only_widen() -> None:
+    confidence, right, groups = in_groups(2, groups=40)
+    confidence = (confidence * 20).round() / 20  # many of equal confidence
+    found = calibration_of(confidence, right, groups)
+    order = torch.randperm(len(right), generator=torch.Generator().manual_seed(4))
+    other = calibration_of(confidence[order], right[order], groups[order])
+    assert (other.error_limit, other.gap_low) == pytest.approx((found.error_limit, found.gap_low), abs=1e-9)
+    alone = calibration_of(confidence, right)
+    assert found.error_limit >= alone.error_limit
+    assert found.gap_low <= alone.gap_low < alone.gap_high <= found.gap_high
+    narrow, wide = isotonic_reliability(confidence, right), isotonic_reliability(confidence, right, groups)
+    assert torch.equal(narrow.accuracy, wide.accuracy)
+    assert bool((wide.low <= narrow.low).all() and (wide.high >= narrow.high).all())
+    assert float((wide.high - wide.low).mean()) > 1.1 * float((narrow.high - narrow.low).mean())

@@ -75,6 +75,20 @@ def test_points_are_claimed_only_where_chance_does_not_make_them(context: Report
     assert "On average it is 48.0 points overconfident." in rendered(sure, "calibration").answer
 
 
+def test_of_groups_it_says_how_many_and_of_few_that_nothing_can_be_said(context: ReportContext) -> None:
+    plain = judged(context, answers(context, [0.8] * 40))
+    for count, words_said in (
+        (20, "underconfident"),
+        (4, "The pictures belong to only 4 groups: too few to say whether confidence agrees with accuracy."),
+    ):
+        groups = torch.arange(40) % count
+        grouped = replace(plain, full_evaluation=replace(plain.full_evaluation, groups=groups))
+        shown = rendered(grouped, "calibration")
+        assert words_said in words(str(shown.answer))
+        assert f"The pictures belong to {count} groups, so chance is also drawn by" in words(str(shown.body))
+    assert "Mammen" not in rendered(plain, "calibration").body
+
+
 def test_it_says_what_the_temperature_changed_and_on_what_it_was_fitted(context: ReportContext) -> None:
     fit = TemperatureFit("validation", 1200, "", 0.31, 0.1234, 0.05, 0.0021)
     fitted = replace(
