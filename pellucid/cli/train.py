@@ -28,12 +28,13 @@ from pellucid.cli.options import (
     recipe_named,
     refuse_streams_and_addresses,
     requested_language,
+    writing_into,
 )
 from pellucid.cli.output import Output, duration
 from pellucid.cli.pictures import load, progress
 from pellucid.cli.report import write_and_name
 from pellucid.errors import Interrupted, UsageError
-from pellucid.files import refuse_unusable_folder
+from pellucid.files import claim_empty_folder
 from pellucid.recipe import (
     AUTO,
     READING,
@@ -168,6 +169,14 @@ def train(
             min=0, max=16, help="How often to keep the weights on the way, for the pages; 16 unless given."
         ),
     ] = None,
+    checkpoint_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Save what was reached so often, should the process be killed; 60 unless given, 0: after "
+            "each epoch alone. It changes no byte of the run.",
+        ),
+    ] = None,
     lang: Language = None,
     size: Size = None,
     fit: Fit = None,
@@ -206,28 +215,29 @@ def train(
     if folds and given.get("model") == AUTO:
         raise UsageError("--folds holds no pictures out to choose a network by. Name one instead of auto.")
     start = recipe_named(recipe or "fast", **given)
-    if out is not None:
-        refuse_unusable_folder(out)
-    output = Output(quiet, as_json)
-    if resume is not None:
-        run, splits = _resumed(resume, data_dir, output)
-    else:
-        settings = start if isinstance(start, Recipe) else start.resolve(1)
-        choices = {name: getattr(settings, name) for name in READING}
-        choices |= {
-            "split_file": str(split.resolve()) if split else "",
-            "on_unreadable": on_unreadable or "skip",
-            "corrections": _corrections(exclude, relabel),
-        }
-        run, splits = _begun(
-            str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots, output=output,
-            budget=_seconds(budget) if budget else None, warm_start=warm_start,
-        )  # fmt: skip
-    again = f"pellucid evaluate {shlex.quote(str(run.folder))}"
-    with output.stage("Judging the run on its test set", again=again):
-        evaluation = run.evaluate(splits.test)  # of folds it is done
-    output.evaluation(run, evaluation, run.basis(splits.test))
-    write_and_name(run, splits, evaluation, output, language)
+    place = claim_empty_folder(out) if out is not None else writing_into(resume)
+    with place:
+        output = Output(quiet, as_json)
+        if resume is not None:
+            run, splits = _resumed(resume, data_dir, output, checkpoint_seconds)
+        else:
+            settings = start if isinstance(start, Recipe) else start.resolve(1)
+            choices = {name: getattr(settings, name) for name in READING}
+            choices |= {
+                "split_file": str(split.resolve()) if split else "",
+                "on_unreadable": on_unreadable or "skip",
+                "corrections": _corrections(exclude, relabel),
+            }
+            run, splits = _begun(
+                str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots,
+                checkpoint_seconds=checkpoint_seconds, output=output,
+                budget=_seconds(budget) if budget else None, warm_start=warm_start,
+            )  # fmt: skip
+        again = f"pellucid evaluate {shlex.quote(str(run.folder))}"
+        with output.stage("Judging the run on its test set", again=again):
+            evaluation = run.evaluate(splits.test)  # of folds it is done
+        output.evaluation(run, evaluation, run.basis(splits.test))
+        write_and_name(run, splits, evaluation, output, language)
 
 
 def _corrections(exclude: Path | None, relabel: Path | None) -> "Corrections":
@@ -244,6 +254,7 @@ def _begun(
     out: Path | None,
     data_dir: Path | None,
     snapshots: int | None,
+    checkpoint_seconds: float | None,
     output: Output,
     budget: float | None,
     warm_start: Path | None,
@@ -252,6 +263,7 @@ def _begun(
     from pellucid.data.dataset import Choices
     from pellucid.data.folds import everything
     from pellucid.models import model_named
+    from pellucid.runs.checkpoint import CHECKPOINT_SECONDS
     from pellucid.runs.choose import expected_seconds, leaves_open
     from pellucid.runs.fit import fit, resolved
     from pellucid.runs.run import Run
@@ -303,6 +315,7 @@ def _begun(
         run = fit(
             splits, recipe, folder=out, callbacks=[show], snapshots=kept, candidates=candidates,
             found=found, warm_start=source, progress=show_pictures,
+            checkpoint_seconds=CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds,
         )  # fmt: skip
     if source is not None:
         output.warm_start(WarmStart.from_json(run.environment["warm_start"]))
@@ -370,24 +383,26 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _resumed(folder: Path, data_dir: Path | None, output: Output) -> "tuple[Run, Splits]":
+def _resumed(
+    folder: Path, data_dir: Path | None, output: Output, checkpoint_seconds: float | None
+) -> "tuple[Run, Splits]":
     from pellucid.data import load_again
     from pellucid.files import read_object
-    from pellucid.runs.checkpoint import CHECKPOINT
+    from pellucid.runs.checkpoint import CHECKPOINT_SECONDS
     from pellucid.runs.environment import ENVIRONMENT, origin_in
-    from pellucid.runs.fit import resume
+    from pellucid.runs.fit import refuse_finished, resume
     from pellucid.runs.run import RECIPE
     from pellucid.runs.tables import SPLIT
 
-    if not (folder / CHECKPOINT).is_file():
-        raise UsageError(
-            f"'{folder}' has nothing to resume: it is not a run's folder, or its training is finished."
-        )
+    refuse_finished(folder)
     origin = origin_in(read_object(folder / ENVIRONMENT), folder)
     splits = load_again(origin, data_dir=data_dir, split_file=folder / SPLIT, progress=progress(origin.known))
     output.data(origin.data, splits)
     recipe = read_recipe(folder / RECIPE)
     with output.training(recipe) as (show, show_pictures):
-        run = resume(folder, splits, callbacks=[show], progress=show_pictures)
+        run = resume(
+            folder, splits, callbacks=[show], progress=show_pictures,
+            checkpoint_seconds=CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds,
+        )  # fmt: skip
     output.line(f"{run.folder}: {run.summary}")
     return run, splits

@@ -3,6 +3,7 @@
 import errno
 import gc
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -20,13 +21,14 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
-from pellucid.files import read_json, sha256
+from pellucid.files import CLAIM, read_json, sha256
 from pellucid.models.tutorial import Tutorial
 from pellucid.recipe import Recipe, read_recipe
 from pellucid.runs.fit import fit
 from pellucid.runs.run import Run
 from pellucid.runs.session import Callback
 from pellucid.training.loop import Epoch, Step
+from tests.released import begun, ended, go, said
 from tests.runs.toy_runs import EVENTS, SHORT, SPLITS, names_in, resumed, started
 from tests.toys import at, left, only_class, surroundings, toy_dataset, toy_splits, toys_of_several_labels
 
@@ -102,6 +104,10 @@ def test_a_disk_that_fills_at_any_write_is_told_and_loses_nothing(
             except PellucidError as error:
                 assert f"Cannot write '{folder}" in str(error)  # noqa: PT017
                 assert os.strerror(errno.ENOSPC) in str(error)  # noqa: PT017
+        if not folder.exists():
+            assert first == 0, "nothing had been written yet"
+            first += 2
+            continue
         assert not [name for name in names_in(folder) if name.startswith(".")]
         if not (folder / "model.safetensors").exists() and not (folder / "checkpoint.safetensors").exists():
             with pytest.raises(UsageError):
@@ -293,3 +299,69 @@ def test_training_does_not_begin_from_a_run_where_either_has_several_labels(
     source = fit(parts, replace(SHORT, epochs=1), folder=tmp_path / "several").folder
     with pytest.raises(UsageError, match="several labels"):
         fit(SPLITS, SHORT, folder=tmp_path / "run", warm_start=source)
+
+
+ONE_OF_SEVERAL = """
+import sys
+from pathlib import Path
+from pellucid.errors import PellucidError
+from tests.runs.toy_runs import resumed, started
+from tests.toys import economical
+print("ready", flush=True)
+sys.stdin.readline()
+heard = []
+
+def wait(event):
+    if not heard:
+        heard.append(event)
+        print("training", flush=True)
+        sys.stdin.readline()
+
+try:
+    with economical():
+        (started if sys.argv[2] == "new" else resumed)(Path(sys.argv[1]), wait)
+except PellucidError as error:
+    print(type(error).__name__, error, flush=True)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("what", ["a new folder", "an empty folder", "a stopped run"])
+def test_of_trainings_into_one_folder_begun_at_once_one_goes_on_and_the_others_change_nothing(
+    finished: Path, unfinished: Path, tmp_path: Path, what: str
+) -> None:
+    folder = tmp_path / "runs" / "run"
+    if what == "a stopped run":
+        shutil.copytree(unfinished, folder)
+    elif what == "an empty folder":
+        folder.mkdir(parents=True)
+    how = "resumed" if what == "a stopped run" else "new"
+    processes = [begun(ONE_OF_SEVERAL, folder, how) for _ in range(3)]
+    for process in processes:
+        go(process)
+    answers = [said(process) for process in processes]
+    (number,) = (number for number, answer in enumerate(answers) if answer == "training")
+    winner = processes.pop(number)
+    expected = f"PellucidError '{folder}' is being written by process {winner.pid} on "
+    assert all(answer.startswith(expected) for answer in answers if answer != "training"), answers
+    assert ended(processes) == [1, 1]
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(PellucidError, match="is being written"):
+        resumed(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    go(winner)
+    assert ended([winner]) == [0]
+    assert left(folder) == left(finished)
+    assert not (folder / CLAIM).exists()
+
+
+def test_a_training_goes_on_at_once_where_one_was_killed(finished: Path, tmp_path: Path) -> None:
+    killed, folder = begun(ONE_OF_SEVERAL, tmp_path / "run", "new"), tmp_path / "run"
+    go(killed)
+    assert said(killed) == "training"
+    killed.kill()
+    ended([killed])
+    assert (folder / CLAIM).exists()
+    resumed(folder)
+    assert left(folder) == left(finished)
+    assert names_in(folder) == names_in(finished) - {"evaluation.json", "predictions.csv"}
