@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.data.dataset import Splits
 from pellucid.errors import PellucidError, UsageError
+from pellucid.models.tutorial import Tutorial
+from pellucid.recipe import Recipe
+from pellucid.runs import checkpoint
+from pellucid.runs.checkpoint import CheckpointTimer, read_checkpoint
+from pellucid.runs.fit import fit, resume
 from pellucid.runs.run import Run
 from pellucid.runs.stopping import Stopped
-from tests.runs.toy_runs import SHORT, resumed, started
-from tests.toys import at, left
+from tests.runs.toy_runs import EVENTS, SHORT, SPLITS, TOYS, resumed, started
+from tests.toys import at, left, toy_splits
 
 
 @pytest.mark.parametrize("number", [1, 4, 6])
@@ -54,3 +60,118 @@ def test_the_checkpoint_of_another_run_is_refused(cut_off: Path, tmp_path: Path)
         shutil.rmtree(tmp_path / "other")
         with pytest.raises(PellucidError, match="belongs to another run"):
             resumed(cut_off)
+
+
+class Clock:
+    """Time passes only where a test says so, and while a file is written."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.writing = 0.0  # seconds that a checkpoint takes
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(checkpoint, "clock", made)
+    return made
+
+
+def test_a_checkpoint_is_due_after_so_many_seconds_and_after_none_never(time: Clock) -> None:
+    timer, never = CheckpointTimer(60), CheckpointTimer(0)
+    time.now = 59.9
+    assert not timer.due
+    time.now = 60
+    assert timer.due
+    assert not never.due
+    with timer.writing():
+        time.now += 0.3
+    time.now += 59.9
+    assert not timer.due, "it is counted from the last, whatever that was written for"
+    time.now += 0.2
+    assert timer.due
+
+
+def test_writing_checkpoints_takes_one_hundredth_of_the_time_at_most(time: Clock) -> None:
+    timer, writing = CheckpointTimer(60), 0.0
+    for second in range(50_000):
+        time.now = max(time.now, second)
+        if timer.due:
+            with timer.writing():
+                time.now += 5
+                writing += 5
+    assert 0.008 < writing / time.now < 0.0101
+
+
+KINDS = {
+    "muon": replace(SHORT, optimizer="muon", augment="shift,scale"),
+    "sampler": replace(SHORT, balance="sampler", augment="flip"),
+    "mixed pictures": replace(SHORT, augment="mixup"),
+    "several trainings": replace(SHORT, use_all=True),
+    "batch norm": replace(SHORT, model="compact"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_killed_in_mid_epoch_goes_on_from_there_to_the_same_bytes(
+    tmp_path: Path, time: Clock, kind: str
+) -> None:
+    """Optimizer, augmentation, margins, diagnostics, batch norm: what a step leaves is in the checkpoint."""
+    recipe, folder = KINDS[kind], tmp_path / "run"
+    whole = left(started(tmp_path / "whole", recipe=recipe).folder)
+    steps: list[int] = []
+
+    def minute(_: object) -> None:
+        time.now += 61
+
+    for number in (1, 0, 3):  # killed in the first epoch, then again and again
+        torn = [minute, at(number, KeyboardInterrupt())]
+        with pytest.raises(KeyboardInterrupt):
+            started(folder, *torn, recipe=recipe) if not steps else resumed(folder, *torn)
+        progress = read_checkpoint(folder / "checkpoint.safetensors")[0].progress
+        steps.append((progress.epoch - 1) * 3 + progress.step)
+    assert steps == [2, 2, 5]
+    resumed(folder)
+    assert left(folder) == whole
+
+
+def test_checkpoints_at_every_step_or_never_change_no_byte(
+    finished: Path, tmp_path: Path, time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+    write = checkpoint.write_checkpoint
+    monkeypatch.setattr(
+        "pellucid.runs.session.write_checkpoint",
+        lambda path, *rest: (written.append(path), write(path, *rest)),
+    )
+
+    def minute(_: object) -> None:
+        time.now += 61
+
+    counts = []
+    for seconds in (60.0, 0.0):
+        folder = tmp_path / f"{seconds}"
+        fit(SPLITS.train, SPLITS.validation, SHORT, folder=folder, callbacks=[minute], origin=TOYS,
+            checkpoint_seconds=seconds)  # fmt: skip
+        counts.append(len(written))
+        written.clear()
+        assert left(folder) == left(finished)
+    assert counts == [1 + EVENTS - 1 - 1, 2], "the first step has none before it, the end needs none"
+
+
+def test_weights_of_ones_own_are_those_it_goes_on_from_before_the_first_step(tmp_path: Path) -> None:
+    """They cannot be drawn again: the checkpoint before the first step has them."""
+    splits: Splits = toy_splits(120)
+    recipe: Recipe = replace(SHORT, epochs=1)
+    networks = [Tutorial(1, 4, (16, 16)) for _ in range(3)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    whole = fit(splits, recipe, folder=tmp_path / "whole", model=networks[0])
+    with pytest.raises(KeyboardInterrupt):
+        fit(
+            splits, recipe, folder=tmp_path / "run", model=networks[1], callbacks=[at(0, KeyboardInterrupt())]
+        )
+    resume(tmp_path / "run", splits, model=networks[2])
+    assert left(tmp_path / "run") == left(whole.folder)
