@@ -3,6 +3,9 @@
 Elsewhere torch's own operations compute the same sums in another order, so that scores and trained weights
 may differ in their last digits: the same seed gives the same weights only with the same kind of convolution.
 environment.json and `doctor` say which of them ran. PELLUCID_KERNELS=off asks for torch's.
+
+A library in the cache has the SHA-256 of its bytes in its name and is loaded only if it has those bytes: one
+that was cut short would end the process by a bus error, one that was changed would train other weights.
 """
 
 import ctypes
@@ -11,7 +14,9 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
@@ -19,7 +24,7 @@ import torch
 
 from pellucid.cache import cache_folder
 from pellucid.errors import PellucidError
-from pellucid.files import make_folder, temporary_folder, write_bytes
+from pellucid.files import make_folder, remove, sha256, temporary_folder, write_bytes
 from pellucid.machine import instructions
 
 SOURCE = Path(__file__).with_name("fused.c")
@@ -75,8 +80,8 @@ def _library(compiler: str, bits: int) -> ctypes.CDLL:
     """The library for this source, compiler and processor, from the cache or compiled now."""
     depends_on = [SOURCE.read_bytes(), compiler.encode(), instructions().encode()]
     key = hashlib.sha256(b"\n".join(depends_on)).hexdigest()
-    cached = cache_folder() / f"fused-{key[:16]}-{bits}.so"
-    if cached.is_file():
+    stem = f"fused-{key[:16]}-{bits}-"
+    if (cached := _verified(stem)) is not None:
         return ctypes.CDLL(str(cached))
     with temporary_folder() as folder:
         objects, library = folder / "fused.o", folder / "fused.so"
@@ -87,9 +92,35 @@ def _library(compiler: str, bits: int) -> ctypes.CDLL:
         )
         for command in commands:
             subprocess.run(command, check=True, capture_output=True, timeout=60)
+        content = library.read_bytes()
+        cached = cache_folder() / f"{stem}{hashlib.sha256(content).hexdigest()}.so"
         try:
             make_folder(cached.parent)
-            write_bytes(cached, library.read_bytes())
+            write_bytes(cached, content)
         except PellucidError:  # a cache that cannot be written costs a second per process, not other weights
             return ctypes.CDLL(str(library))
     return ctypes.CDLL(str(cached))
+
+
+def _verified(stem: str) -> Path | None:
+    """The library in the cache whose name begins with `stem`, with the bytes that its name promises.
+
+    Others are removed, which is said: what is compiled instead may be kept under the same name.
+    """
+    found = None
+    for path in sorted(cache_folder().glob(f"{stem}*.so")):
+        try:
+            intact = path.is_file() and sha256(path) == path.stem.removeprefix(stem)
+        except OSError:
+            intact = False
+        if intact:
+            found = found or path
+            continue
+        with suppress(PellucidError):
+            remove(path)
+        warnings.warn(
+            f"'{path}', a compiled convolution kernel, is not as it was written. It was not loaded; it is "
+            "compiled again.",
+            stacklevel=2,
+        )
+    return found
