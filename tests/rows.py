@@ -128,10 +128,10 @@ explanation/embedding.py
 runs/__init__.py
 runs/history.py
 runs/tables.py
+runs/environment.py
 runs/basis.py
 runs/stages.py
 runs/checkpoint.py
-runs/environment.py
 runs/stopping.py
 runs/kept.py
 runs/choose.py

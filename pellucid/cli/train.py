@@ -177,6 +177,14 @@ def train(
             "each epoch alone. It changes no byte of the run.",
         ),
     ] = None,
+    allow_changed_environment: Annotated[
+        bool,
+        typer.Option(
+            "--allow-changed-environment",
+            help="With --resume: go on though versions, processor or kernels are others than before. "
+            "The run then says that its bytes cannot be repeated.",
+        ),
+    ] = False,
     lang: Language = None,
     size: Size = None,
     fit: Fit = None,
@@ -206,6 +214,8 @@ def train(
             "Leave them out, or train anew."
         )
 
+    if allow_changed_environment and resume is None:
+        raise UsageError("--allow-changed-environment is for --resume. Leave it out.")
     language = requested_language(lang)
     refuse_streams_and_addresses(data or "")
     if given.get("model") == AUTO and recipe not in (None, "fast"):
@@ -217,9 +227,15 @@ def train(
     start = recipe_named(recipe or "fast", **given)
     place = claim_empty_folder(out) if out is not None else writing_into(resume)
     with place:
+        from pellucid.runs.checkpoint import CHECKPOINT_SECONDS
+
+        every = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
         output = Output(quiet, as_json)
         if resume is not None:
-            run, splits = _resumed(resume, data_dir, output, checkpoint_seconds)
+            run, splits = _resumed(
+                resume, data_dir, output, checkpoint_seconds=every,
+                allow_changed_environment=allow_changed_environment,
+            )  # fmt: skip
         else:
             settings = start if isinstance(start, Recipe) else start.resolve(1)
             choices = {name: getattr(settings, name) for name in READING}
@@ -230,7 +246,7 @@ def train(
             }
             run, splits = _begun(
                 str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots,
-                checkpoint_seconds=checkpoint_seconds, output=output,
+                checkpoint_seconds=every, output=output,
                 budget=_seconds(budget) if budget else None, warm_start=warm_start,
             )  # fmt: skip
         again = f"pellucid evaluate {shlex.quote(str(run.folder))}"
@@ -254,7 +270,7 @@ def _begun(
     out: Path | None,
     data_dir: Path | None,
     snapshots: int | None,
-    checkpoint_seconds: float | None,
+    checkpoint_seconds: float,
     output: Output,
     budget: float | None,
     warm_start: Path | None,
@@ -263,7 +279,6 @@ def _begun(
     from pellucid.data.dataset import Choices
     from pellucid.data.folds import everything
     from pellucid.models import model_named
-    from pellucid.runs.checkpoint import CHECKPOINT_SECONDS
     from pellucid.runs.choose import expected_seconds, leaves_open
     from pellucid.runs.fit import fit, resolved
     from pellucid.runs.run import Run
@@ -311,11 +326,10 @@ def _begun(
         output.event("plan", models=[recipe.model], seconds=seconds)
         output.line(f"Training takes about {duration(max(1.0, seconds))}.")
     with output.training(recipe) as (show, show_pictures):
-        kept = MAX_SNAPSHOTS if snapshots is None else snapshots
         run = fit(
-            splits, recipe, folder=out, callbacks=[show], snapshots=kept, candidates=candidates,
-            found=found, warm_start=source, progress=show_pictures,
-            checkpoint_seconds=CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds,
+            splits, recipe, folder=out, callbacks=[show], candidates=candidates, found=found,
+            snapshots=MAX_SNAPSHOTS if snapshots is None else snapshots, warm_start=source,
+            progress=show_pictures, checkpoint_seconds=checkpoint_seconds,
         )  # fmt: skip
     if source is not None:
         output.warm_start(WarmStart.from_json(run.environment["warm_start"]))
@@ -384,11 +398,15 @@ def _seconds(text: str) -> float:
 
 
 def _resumed(
-    folder: Path, data_dir: Path | None, output: Output, checkpoint_seconds: float | None
+    folder: Path,
+    data_dir: Path | None,
+    output: Output,
+    *,
+    checkpoint_seconds: float,
+    allow_changed_environment: bool,
 ) -> "tuple[Run, Splits]":
     from pellucid.data import load_again
     from pellucid.files import read_object
-    from pellucid.runs.checkpoint import CHECKPOINT_SECONDS
     from pellucid.runs.environment import ENVIRONMENT, origin_in
     from pellucid.runs.fit import refuse_finished, resume
     from pellucid.runs.run import RECIPE
@@ -402,7 +420,8 @@ def _resumed(
     with output.training(recipe) as (show, show_pictures):
         run = resume(
             folder, splits, callbacks=[show], progress=show_pictures,
-            checkpoint_seconds=CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds,
+            allow_changed_environment=allow_changed_environment,
+            checkpoint_seconds=checkpoint_seconds,
         )  # fmt: skip
     output.line(f"{run.folder}: {run.summary}")
     return run, splits

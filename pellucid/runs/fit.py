@@ -50,7 +50,14 @@ from pellucid.recipe import (
 )
 from pellucid.runs.checkpoint import CHECKPOINT, CHECKPOINT_SECONDS, CheckpointTimer, read_checkpoint
 from pellucid.runs.choose import Candidate, choose, leaves_open
-from pellucid.runs.environment import ENVIRONMENT, environment_of, origin_in
+from pellucid.runs.environment import (
+    ENVIRONMENT,
+    changes,
+    environment_of,
+    in_words,
+    origin_in,
+    with_resumption,
+)
 from pellucid.runs.run import RECIPE, Run
 from pellucid.runs.session import (
     Activity,
@@ -286,21 +293,27 @@ def resume(
     callbacks: Sequence[Callback] = (),
     data_dir: str | Path | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    allow_changed_environment: bool = False,
     progress: Activity | None = None,
 ) -> Run:
     """Go on with a run that was stopped or killed; its end is byte for byte that of one never stopped.
 
     pictures  the run's Splits, or its training and validation Dataset; without them they are loaded again
     model, data_dir, checkpoint_seconds, progress  as `fit` takes them
+    allow_changed_environment  whether to go on with other versions, another processor or other kernels, so
+              with other bytes at the end: environment.json, the evaluation and the report then say so
 
-    Raises UsageError when the run is finished or the data are not those it began with, PellucidError when
-    its checkpoint is damaged or another process writes into its folder.
+    Raises UsageError when the run is finished, the data are not those it began with, or the environment is
+    another and that is not allowed; PellucidError when its checkpoint is damaged or another process writes
+    into its folder.
     """
     folder = Path(folder)
     refuse_finished(folder)
     with claim(folder):
         refuse_finished(folder)  # by now it may be: another process had it
-        session = _gone_on(folder, pictures, validation, model, data_dir=data_dir)
+        session = _gone_on(
+            folder, pictures, validation, model, data_dir=data_dir, changed=allow_changed_environment
+        )
         session.timer = CheckpointTimer(checkpoint_seconds)
         return complete(session, callbacks, progress)
 
@@ -320,6 +333,7 @@ def _gone_on(
     model: nn.Module | Build | None,
     *,
     data_dir: str | Path | None,
+    changed: bool,
 ) -> Session:
     """All that a training which is gone on with works on. Raises what `resume` raises."""
     recipe = read_recipe(folder / RECIPE)
@@ -335,12 +349,19 @@ def _gone_on(
         pictures = everything(pictures)
     train, held_out = pictures.train, pictures.validation
     now = environment_of(train, held_out, recipe)
-    for name in ("fingerprints", "versions"):
-        if environment.get(name) != now[name]:
-            raise UsageError(
-                f"'{folder}' was begun with other {name}: {environment.get(name)}; now {now[name]}. "
-                "Its end would not be that of an uninterrupted run. Train anew, or bring the old ones back."
-            )
+    if environment.get("fingerprints") != now["fingerprints"]:
+        raise UsageError(
+            f"'{folder}' was begun with other pictures, by their fingerprints: "
+            f"{environment.get('fingerprints')}; now {now['fingerprints']}. Bring the old ones back, or "
+            "train anew."
+        )
+    found = changes(environment, now)
+    if found and not changed:
+        raise UsageError(
+            f"'{folder}' was begun in another environment: {in_words(found)}. Its end would not be, byte for "
+            "byte, that of an uninterrupted run. Bring the old one back, train anew, or go on all the same "
+            "with `allow_changed_environment`."
+        )
     state, manifest = read_checkpoint(folder / CHECKPOINT)
     if manifest.get("recipe") != recipe.to_json() or manifest.get("data") != now["fingerprints"]:
         raise PellucidError(
@@ -361,6 +382,10 @@ def _gone_on(
         folder, classifier, recipe, environment, origin, stages, state, folds=folds, initial=initial
     )
     session.snapshots = manifest["snapshots"]
+    if found:
+        at = state.progress.epoch, state.progress.step
+        session.environment = with_resumption(environment, now, at)
+        write_json(folder / ENVIRONMENT, session.environment)
     return session
 
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.classifier import MANIFEST, Classifier
-from pellucid.data.audit.record import AuditRecord
 from pellucid.data.dataset import Dataset, Origin
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation.calibration import NOT_FITTED, TemperatureFit
@@ -300,7 +299,7 @@ def _save(session: Session, *, ended: str = "", finished: bool = False) -> None:
     if held_out is not None and session.folds is not None and (again or ended):
         judged, whole = held_out.evaluation, session.stage.train
         number = number_judged(whole.fingerprint, weights_digest(network))
-        basis = basis_of_folds(AuditRecord.read(session.folder), number)
+        basis = basis_of_folds(session.folder, number)
         judged.save(session.folder, weights=weights, fingerprint=whole.fingerprint, **basis.facts(judged))
 
 

@@ -30,6 +30,7 @@ from pellucid.machine import instructions
 SOURCE = Path(__file__).with_name("fused.c")
 BITS = {torch.float32: 32, torch.bfloat16: 16}
 KERNELS: dict[torch.dtype, ctypes.CDLL] = {}  # filled by `prepare`
+DIGESTS: dict[torch.dtype, str] = {}  # the SHA-256 of each
 
 
 def prepare() -> str:
@@ -65,7 +66,8 @@ def compile_kernels() -> tuple[str, str | None]:
         ctypes.CDLL(str(openmp), ctypes.RTLD_GLOBAL)  # torch's own threads, not a second set
         with ThreadPoolExecutor() as pool:
             libraries = list(pool.map(partial(_library, compiler), BITS.values()))
-        KERNELS.update(zip(BITS, libraries, strict=True))
+        KERNELS.update(zip(BITS, (library for library, _ in libraries), strict=True))
+        DIGESTS.update(zip(BITS, (digest for _, digest in libraries), strict=True))
     except (OSError, subprocess.SubprocessError) as error:
         output = getattr(error, "stderr", None) or str(error).encode()
         reason = " ".join(output.decode(errors="replace").split())[:300]
@@ -73,16 +75,22 @@ def compile_kernels() -> tuple[str, str | None]:
     return "kernels compiled here", None
 
 
+def loaded_kernels() -> str:
+    """The kernels in use, as the beginnings of their SHA-256: "e184876e e64f6b26"; "none" for torch's."""
+    prepare()
+    return " ".join(DIGESTS[dtype][:8] for dtype in BITS if dtype in KERNELS and dtype in DIGESTS) or "none"
+
+
 _compiled_once = cache(compile_kernels)
 
 
-def _library(compiler: str, bits: int) -> ctypes.CDLL:
-    """The library for this source, compiler and processor, from the cache or compiled now."""
+def _library(compiler: str, bits: int) -> tuple[ctypes.CDLL, str]:
+    """The library for this source, compiler and processor, from the cache or compiled now; its SHA-256."""
     depends_on = [SOURCE.read_bytes(), compiler.encode(), instructions().encode()]
     key = hashlib.sha256(b"\n".join(depends_on)).hexdigest()
     stem = f"fused-{key[:16]}-{bits}-"
     if (cached := _verified(stem)) is not None:
-        return ctypes.CDLL(str(cached))
+        return ctypes.CDLL(str(cached)), cached.stem.removeprefix(stem)
     with temporary_folder() as folder:
         objects, library = folder / "fused.o", folder / "fused.so"
         flags = ["-O3", "-march=native", "-fopenmp", "-fPIC", f"-DBITS={bits}"]
@@ -93,13 +101,14 @@ def _library(compiler: str, bits: int) -> ctypes.CDLL:
         for command in commands:
             subprocess.run(command, check=True, capture_output=True, timeout=60)
         content = library.read_bytes()
-        cached = cache_folder() / f"{stem}{hashlib.sha256(content).hexdigest()}.so"
+        digest = hashlib.sha256(content).hexdigest()
+        cached = cache_folder() / f"{stem}{digest}.so"
         try:
             make_folder(cached.parent)
             write_bytes(cached, content)
         except PellucidError:  # a cache that cannot be written costs a second per process, not other weights
-            return ctypes.CDLL(str(library))
-    return ctypes.CDLL(str(cached))
+            return ctypes.CDLL(str(library)), digest
+    return ctypes.CDLL(str(cached)), digest
 
 
 def _verified(stem: str) -> Path | None:
