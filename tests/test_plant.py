@@ -30,6 +30,7 @@ def tree(tmp_path: Path) -> Path:
         "tests/test_sums.py": "from pellucid.sums import doubled\n\n"
         "def test_two():\n    assert doubled(2) == 4\n\ndef test_none():\n    assert doubled(0) == 0\n",
         "runs/mine/model.json": "{}",
+        "pellucid/runs/__init__.py": "",
     }.items():
         (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "mine" / name).write_text(text, "utf-8")
@@ -43,6 +44,7 @@ def test_a_bug_is_caught_by_a_test_that_sees_it_and_survives_one_that_does_not(
     unseen = Planted("four times", "sums.py", "2 *", "4 *", ("test_sums.py::test_none",))
     copy = copied(tree, tmp_path / "copy")
     assert not (copy / "runs").exists()
+    assert (copy / "pellucid" / "runs").exists()
     assert survivors(copy, [seen, unseen]) == [unseen]
     assert re.findall(r"^(\w+) ", capfd.readouterr().out, re.MULTILINE) == ["caught", "SURVIVED"]
     for place in (tree, copy):
