@@ -1,9 +1,9 @@
-"""What it costs to be able to go on: seconds that one checkpoint takes, and its share of a minute of training.
+"""What it costs to be able to go on: seconds that a checkpoint takes, and its share of a minute's training.
 
     python benchmarks/checkpoints.py
 
-Each network is trained for three steps and its whole state (weights, best weights, optimizer, margins) written
-by the function that a training calls, N times, each flushed to the disk.
+Each network is trained for three steps and its whole state (weights, best weights, optimizer, margins)
+written by the function that a training calls, N times, each flushed to the disk.
 """
 
 import statistics
@@ -17,9 +17,10 @@ import torch
 from pellucid.data.dataset import Dataset
 from pellucid.models import build
 from pellucid.recipe import Recipe
-from pellucid.runs.checkpoint import CHECKPOINT_SECONDS, MOST_OF_THE_TIME, write_checkpoint
+from pellucid.runs.checkpoint import write_checkpoint
 from pellucid.runs.stages import State
 from pellucid.training.loop import Progress, Step, train
+from pellucid.training.timer import CHECKPOINT_SECONDS, MOST_OF_THE_TIME
 
 N = 15
 CASES = {  # channels, side, pictures
@@ -46,9 +47,7 @@ def state_of(model: str, channels: int, side: int, pictures: int) -> State:
 
 
 def main() -> None:
-    print(
-        "network   MB     seconds each, median (least to most)   share of a minute   interval at one hundredth"
-    )
+    print("network     MB  seconds, median (least to most)   share of the time, every so often")
     for model, case in CASES.items():
         state, seconds = state_of(model, *case), []
         with tempfile.TemporaryDirectory(dir=".") as folder:
@@ -62,7 +61,7 @@ def main() -> None:
         interval = max(CHECKPOINT_SECONDS, middle / MOST_OF_THE_TIME)
         print(
             f"{model:<9} {size:5.1f}  {middle:.3f} ({min(seconds):.3f} to {max(seconds):.3f})"
-            f"   {100 * middle / interval:.2f} %   {interval:.0f} s   n = {N}"
+            f"   {100 * middle / interval:.2f} % every {interval:.0f} s   n = {N}"
         )
 
 

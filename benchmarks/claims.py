@@ -53,9 +53,8 @@ def main() -> None:
                 seconds.append(time.perf_counter() - begun)
                 assert done.returncode == 1, done
                 assert f"is being written by process {holder.pid} on" in done.stderr, done.stderr
-            print(
-                f"{' '.join(words):<24} {statistics.median(seconds):.2f} s, at most {max(seconds):.2f}; n = {N}"
-            )
+            middle, most = statistics.median(seconds), max(seconds)
+            print(f"{' '.join(words):<24} {middle:.2f} s, at most {most:.2f}; n = {N}")
         assert {path.name: path.read_bytes() for path in run.iterdir()} == before
         holder.communicate("\n")
 

@@ -19,7 +19,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -194,26 +194,34 @@ def claim(folder: Path) -> Iterator[None]:
         status = folder.stat()
         key = (status.st_dev, status.st_ino)
         held = key in _HELD and key in CLAIMS_PER_CONTEXT.get()
+        abandoned = (folder / CLAIM).exists()
         file = None if held else _claimed(folder)
     if file is None:
         yield
         return
-    _HELD[key] = file
+    _HELD[key], before = file, 0
     token = CLAIMS_PER_CONTEXT.set(CLAIMS_PER_CONTEXT.get() | {key})
     try:
         _remove_abandoned(folder, again=True)
+        before = folder.stat().st_mtime_ns
         yield
     finally:
         CLAIMS_PER_CONTEXT.reset(token)
         if _HELD.pop(key, None) is file:  # not in a child that was forked inside the block
+            # Where nothing was written the file goes on marking what a killed writer left. It is removed
+            # while it is locked: whoever has opened it meanwhile will notice.
             with suppress(OSError), file:
-                (folder / CLAIM).unlink()  # while it is locked: whoever has opened it meanwhile will notice
+                if not abandoned or folder.stat().st_mtime_ns != before:
+                    (folder / CLAIM).unlink()
 
 
 @contextmanager
-def claim_empty_folder(path: Path) -> Iterator[None]:
+def claim_empty_folder(path: Path, beginning: Collection[str] = ()) -> Iterator[None]:
     """A block in which `path`, a new or empty folder, is claimed. Left without anything in it, one that was
     made for this is removed.
+
+    beginning  names of files that are worth nothing by themselves: where a process that had claimed the
+               folder was killed and left no others, they are removed
 
     Raises UsageError when there is anything in it, PellucidError when another process writes there or the
     system refuses.
@@ -222,10 +230,15 @@ def claim_empty_folder(path: Path) -> Iterator[None]:
         raise UsageError(f"'{path}' is a file. Expected a new or empty folder: name another with `folder`.")
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
-        if not (path / CLAIM).exists():  # else whoever writes there is named first
+        claimed = (path / CLAIM).exists()
+        if not claimed:  # else whoever writes there is named first
             _refuse_full(path)
         make_folder(path)
         with claim(path):
+            names = {each.name for each in path.iterdir()} - {CLAIM}
+            if claimed and names <= set(beginning):
+                for name in names:
+                    remove(path / name)
             _refuse_full(path)
             yield
     finally:

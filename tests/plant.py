@@ -79,6 +79,20 @@ PLANTED = (
         ),
     ),
     Planted(
+        "a checkpoint takes any share of the time",
+        "training/timer.py",
+        "max(self.seconds, self._cost / MOST_OF_THE_TIME)",
+        "self.seconds",
+        ("training/test_timer.py::test_writing_checkpoints_takes_one_hundredth_of_the_time_at_most",),
+    ),
+    Planted(
+        "features are lost when the process is killed",
+        "training/transfer.py",
+        "                if timer.due:\n",
+        "                if False:\n",
+        ("training/test_transfer.py::test_features_are_kept_every_minute_for_a_process_that_is_killed",),
+    ),
+    Planted(
         "no checkpoint before the first step",
         "runs/fit.py",
         "    save_checkpoint(session)\n",
@@ -105,10 +119,10 @@ PLANTED = (
         ),
     ),
     Planted(
-        "a lock is taken through a link",
+        "a lock is written into a file of another name",
         "files.py",
-        'NO_TRICKS = getattr(os, "O_NOFOLLOW", 0) | ',
-        "NO_TRICKS = ",
+        "    if os.fstat(file.fileno()).st_nlink == 1:",
+        "    if file:",
         ("test_files.py::test_a_lock_that_leads_elsewhere_changes_nothing_there",),
     ),
     # Resuming

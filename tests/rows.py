@@ -71,6 +71,7 @@ classifier.py
 training/__init__.py
 training/diagnostics.py
 training/schedule.py
+training/timer.py
 training/sampling.py
 training/augment.py
 training/optimizers.py

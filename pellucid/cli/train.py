@@ -44,6 +44,7 @@ from pellucid.recipe import (
     checked_size,
     read_recipe,
 )
+from pellucid.runs import BEGINNING
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Corrections, Splits
@@ -225,9 +226,9 @@ def train(
     if folds and given.get("model") == AUTO:
         raise UsageError("--folds holds no pictures out to choose a network by. Name one instead of auto.")
     start = recipe_named(recipe or "fast", **given)
-    place = claim_empty_folder(out) if out is not None else writing_into(resume)
+    place = claim_empty_folder(out, BEGINNING) if out is not None else writing_into(resume)
     with place:
-        from pellucid.runs.checkpoint import CHECKPOINT_SECONDS
+        from pellucid.training.timer import CHECKPOINT_SECONDS
 
         every = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
         output = Output(quiet, as_json)

@@ -48,7 +48,8 @@ from pellucid.recipe import (
     refuse_unknown_keywords,
     with_model,
 )
-from pellucid.runs.checkpoint import CHECKPOINT, CHECKPOINT_SECONDS, CheckpointTimer, read_checkpoint
+from pellucid.runs import BEGINNING
+from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint
 from pellucid.runs.choose import Candidate, choose, leaves_open
 from pellucid.runs.environment import (
     ENVIRONMENT,
@@ -95,6 +96,7 @@ from pellucid.training.loop import (
 from pellucid.training.memory import check_memory
 from pellucid.training.sampling import NO_SAMPLER
 from pellucid.training.snapshots import MAX_SNAPSHOTS
+from pellucid.training.timer import CHECKPOINT_SECONDS, CheckpointTimer
 
 AnyRecipe = Recipe | NamedRecipe | str
 
@@ -160,7 +162,7 @@ def fit(
         validation = None
     with ExitStack() as claims:
         if folder is not None:  # before anything is tried that takes minutes
-            claims.enter_context(claim_empty_folder(Path(folder)))
+            claims.enter_context(claim_empty_folder(Path(folder), BEGINNING))
         source = warm_start if isinstance(warm_start, Run) or warm_start is None else Run.open(warm_start)
         chosen = _chosen(recipe, model, source)
         splits = _splits_of(pictures, validation, chosen, source, data_dir=data_dir)

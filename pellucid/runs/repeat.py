@@ -137,10 +137,6 @@ def _start(own: Path, splits: Splits, recipe: Recipe | NamedRecipe, watch: Watch
     """The recipe that the run in `own` was begun with, or the given one, its network chosen."""
     if (own / CHECKPOINT).is_file() or (own / MANIFEST).is_file():
         return read_recipe(own / RECIPE), ()
-    if own.is_dir() and any(own.iterdir()):
-        raise UsageError(
-            f"'{own}' was cut off before anything was saved to go on with. Delete it, then repeat."
-        )
     return chosen(splits, recipe, watch)
 
 

@@ -25,7 +25,7 @@ from pellucid.models import PretrainedNetwork, description_of
 from pellucid.recipe import Recipe
 from pellucid.runs.basis import basis_of_folds
 from pellucid.runs.calibrate import Calibrated, calibrated
-from pellucid.runs.checkpoint import CHECKPOINT, CheckpointTimer, write_checkpoint
+from pellucid.runs.checkpoint import CHECKPOINT, write_checkpoint
 from pellucid.runs.history import History
 from pellucid.runs.kept import KeptTraining
 from pellucid.runs.reference import HeldOutPictures, reference_of
@@ -35,6 +35,7 @@ from pellucid.runs.stopping import Stopped, StopTraining, stop_requests
 from pellucid.runs.tables import METRICS_ALL, write_diagnostics, write_history, write_margins
 from pellucid.training.loop import Epoch, Progress, Step
 from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, SnapshotRecorder
+from pellucid.training.timer import CheckpointTimer
 from pellucid.training.transfer import FeatureStore, held_out_logits, train_network
 
 Callback = Callable[[Step | Epoch], None]

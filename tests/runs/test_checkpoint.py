@@ -13,12 +13,13 @@ from pellucid.errors import PellucidError, UsageError
 from pellucid.models.tutorial import Tutorial
 from pellucid.recipe import Recipe
 from pellucid.runs import checkpoint
-from pellucid.runs.checkpoint import CheckpointTimer, read_checkpoint
+from pellucid.runs.checkpoint import read_checkpoint
 from pellucid.runs.fit import fit, resume
 from pellucid.runs.run import Run
 from pellucid.runs.stopping import Stopped
+from pellucid.training import timer
 from tests.runs.toy_runs import EVENTS, SHORT, SPLITS, TOYS, resumed, started
-from tests.toys import at, left, toy_splits
+from tests.toys import Clock, at, left, toy_splits
 
 
 @pytest.mark.parametrize("number", [1, 4, 6])
@@ -62,48 +63,11 @@ def test_the_checkpoint_of_another_run_is_refused(cut_off: Path, tmp_path: Path)
             resumed(cut_off)
 
 
-class Clock:
-    """Time passes only where a test says so, and while a file is written."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.writing = 0.0  # seconds that a checkpoint takes
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(checkpoint, "clock", made)
+    monkeypatch.setattr(timer, "clock", made)
     return made
-
-
-def test_a_checkpoint_is_due_after_so_many_seconds_and_after_none_never(time: Clock) -> None:
-    timer, never = CheckpointTimer(60), CheckpointTimer(0)
-    time.now = 59.9
-    assert not timer.due
-    time.now = 60
-    assert timer.due
-    assert not never.due
-    with timer.writing():
-        time.now += 0.3
-    time.now += 59.9
-    assert not timer.due, "it is counted from the last, whatever that was written for"
-    time.now += 0.2
-    assert timer.due
-
-
-def test_writing_checkpoints_takes_one_hundredth_of_the_time_at_most(time: Clock) -> None:
-    timer, writing = CheckpointTimer(60), 0.0
-    for second in range(50_000):
-        time.now = max(time.now, second)
-        if timer.due:
-            with timer.writing():
-                time.now += 5
-                writing += 5
-    assert 0.008 < writing / time.now < 0.0101
 
 
 KINDS = {

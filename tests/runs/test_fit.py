@@ -18,16 +18,21 @@ import pytest
 import torch
 
 from pellucid.classifier import Classifier
+from pellucid.data.audit.record import FINDINGS
 from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import CLAIM, read_json, sha256
 from pellucid.models.tutorial import Tutorial
 from pellucid.recipe import Recipe, read_recipe
+from pellucid.runs import BEGINNING
+from pellucid.runs.environment import ENVIRONMENT
 from pellucid.runs.fit import fit
-from pellucid.runs.run import Run
+from pellucid.runs.run import RECIPE, Run
 from pellucid.runs.session import Callback
+from pellucid.runs.tables import EXCLUDED, RELABELLED, SEEN, SPLIT
 from pellucid.training.loop import Epoch, Step
+from pellucid.training.snapshots import SNAPSHOTS
 from tests.released import begun, ended, go, said
 from tests.runs.toy_runs import EVENTS, SHORT, SPLITS, names_in, resumed, started
 from tests.toys import at, left, only_class, surroundings, toy_dataset, toy_splits, toys_of_several_labels
@@ -365,3 +370,55 @@ def test_a_training_goes_on_at_once_where_one_was_killed(finished: Path, tmp_pat
     resumed(folder)
     assert left(folder) == left(finished)
     assert names_in(folder) == names_in(finished) - {"evaluation.json", "predictions.csv"}
+
+
+def test_killed_before_its_first_checkpoint_a_training_begins_anew_in_the_same_folder(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    killed = begun(KILLED_AT_THE_FIRST_CHECKPOINT, folder)
+    go(killed)
+    assert ended([killed]) == [-signal.SIGKILL]
+    assert names_in(folder) & {"recipe.json", "split.csv", CLAIM} == {"recipe.json", "split.csv", CLAIM}
+    assert names_in(folder) - {CLAIM} <= {*BEGINNING} | {
+        name for name in names_in(folder) if ".pellucid-" in name
+    }
+    with pytest.raises(UsageError, match="has nothing to resume"):
+        resumed(folder)
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"):
+        started(folder)
+    (folder / "mine.txt").unlink()
+    started(folder)
+    assert left(folder) == left(finished)
+    assert not (folder / CLAIM).exists()
+
+
+def test_a_folder_that_holds_no_more_than_a_recipe_is_left_alone(tmp_path: Path) -> None:
+    """Only where a process was killed are these files known to be nobody's."""
+    (tmp_path / "recipe.json").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"):
+        started(tmp_path)
+    assert (tmp_path / "recipe.json").read_text() == "mine"
+
+
+KILLED_AT_THE_FIRST_CHECKPOINT = """
+import os, signal, sys
+from pathlib import Path
+from tests.runs.toy_runs import started
+rename = Path.replace
+
+def rename_until_killed(path, target):
+    if target.name == "checkpoint.safetensors":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(path, target)
+
+Path.replace = rename_until_killed
+print("ready", flush=True)
+sys.stdin.readline()
+started(Path(sys.argv[1]))
+"""
+
+
+def test_what_a_run_begins_with_are_the_files_that_it_is_said_to_begin_with() -> None:
+    assert {RECIPE, ENVIRONMENT, SPLIT, FINDINGS, EXCLUDED, RELABELLED, SEEN, SNAPSHOTS} == set(BEGINNING)
