@@ -243,7 +243,9 @@ class Output:
         if not self.stopping and not self.quiet and (self.reader_left or _reader_has_left()):
             self.stopping = True
             problem("Whoever read this output has left, so training stops.")
-            signal.raise_signal(signal.SIGTERM)  # the loop finishes its step and saves
+            # The loop finishes its step and saves; where nothing waits for SIGTERM, Ctrl-C has its words.
+            noted = signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+            signal.raise_signal(signal.SIGTERM if noted else signal.SIGINT)
 
     @contextmanager
     def trainings(self) -> Iterator[tuple["Watch", Callable[["Step | Epoch"], None]]]:
@@ -279,6 +281,7 @@ class Output:
 
             def show(event: "Step | Epoch") -> None:
                 _advance(progress, event, plan)
+                self._stop_if_unread()
 
             yield Watch(listener, announce, show_features), show
 
