@@ -341,7 +341,7 @@ def passes(tree: Path, tests: Iterable[str]) -> bool:
         [*words, *(f"tests/{test}" for test in dict.fromkeys(tests))],
         cwd=tree, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(tree)},
     )  # fmt: skip
-    if done.returncode not in (0, 1):
+    if done.returncode > 2:  # 2: interrupted, as a bug may do
         raise RuntimeError(f"These tests could not be run: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.returncode == 0
 
