@@ -178,7 +178,7 @@ PLANTED = (
         "training/loop.py",
         '"augment", progress.epoch, progress.step',
         '"augment", progress.step',
-        ("training/test_loop.py::test_augmentation_differs_in_every_epoch_and_is_part_of_the_choice",),
+        ("training/test_loop.py::test_every_step_of_every_epoch_has_draws_of_its_own",),
     ),
     Planted(
         "the worst epoch is kept",
