@@ -15,7 +15,7 @@ JOBS ?= auto
 TOGETHER := --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(ORDER),--shuffle $(ORDER))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-javascript fix docs bench bench-peers test-slow test-mnist test-browser clean
+.PHONY: help demo test check check-javascript fix docs bench bench-peers test-all test-planted test-slow test-mnist test-browser clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-22s%s\n", $$1, $$2}'
@@ -51,6 +51,11 @@ fix: $(VENV)/.development  ## mend what ruff can mend by itself
 docs: $(VENV)/.development  ## write docs/cli.md and docs/api.md anew from the commands and docstrings
 	$(PY) docs/make_cli.py
 	$(PY) docs/make_api.py
+
+test-all: test test-slow test-planted  ## the quick and the slow tests, and planted bugs, each of which must be caught
+
+test-planted: $(VENV)/.development  ## plants one bug after the other in a copy and runs the tests that must notice it
+	$(PY) tests/plant.py
 
 test-slow: $(VENV)/.development  ## the tests that take longer
 	$(PYTEST) -m slow

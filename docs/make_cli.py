@@ -32,7 +32,7 @@ Made by `make docs` from the commands themselves; a test compares. `pellucid hel
 `pellucid --install-completion` lets your shell complete commands, options, names and runs with the Tab key.
 
 Exit codes: 0 done, 1 failure, 2 the command cannot be done as written, 3 a check failed, 130 stopped with
-Ctrl-C after a clean save (143 by SIGTERM).
+Ctrl-C after a clean save (143: by SIGTERM, or because nobody reads the output; 129: the terminal was closed).
 """
 
 

@@ -2,7 +2,10 @@
 
 Everything is written to a temporary sibling, flushed to the disk and renamed, and the rename is flushed too
 (fsync of the folder). Whenever a process is killed or a disk is full, the old file is there or the new one,
-never half of either.
+never half of either. A temporary file is locked while it is written, so that one without a lock is known to
+be a killed writer's, and is removed when the next process writes into that folder.
+
+A folder has one writer at a time (`claim`), by a lock that ends with its process.
 """
 
 import csv
@@ -11,15 +14,26 @@ import io
 import json
 import math
 import os
+import platform
+import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from pellucid.errors import PellucidError, UsageError
+
+# Neither through a link nor waiting for the other end of a pipe.
+NO_TRICKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+CLAIM = ".lock"  # in a claimed folder: who writes into it
+TEMPORARY = re.compile(r"\..+\.pellucid-\w{8}\.part")
+CLAIMS_PER_CONTEXT: ContextVar[frozenset[tuple[int, int]]] = ContextVar("claims", default=frozenset())
+_HELD: dict[tuple[int, int], BinaryIO] = {}  # the locked file of each claimed folder
+_SWEPT: set[str] = set()  # folders in which this process has looked for temporary files of killed ones
 
 
 @contextmanager
@@ -29,15 +43,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises PellucidError, naming the file and the cause, when the system refuses: no room, no permission.
     """
     with _explained(path):
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        temporary = Path(name)
+        _remove_abandoned(path.parent)
+        file, temporary = _temporary_beside(path)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
+                if sys.platform == "win32":  # which renames no open file, and has no locks to keep
+                    file.close()
+                temporary.chmod(0o666 & ~_umask())
+                temporary.replace(path)
             _flush_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
@@ -103,7 +119,7 @@ def append(path: Path, blocks: Iterable[bytes], *, at: int) -> None:
     or when another process is writing the file.
     """
     with _explained(path), os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as file:
-        _claim(file, path)
+        _refuse_locked(file, path)
         file.truncate(at)
         file.seek(at)
         for block in blocks:
@@ -163,32 +179,79 @@ def temporary_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-def claim_empty_folder(path: Path) -> None:
-    """`path` is an empty folder, made now or before. Raises what `refuse_unusable_folder` raises."""
-    refuse_unusable_folder(path)
-    make_folder(path)
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """A block in which no other process, and no other thread, writes into `folder` under a claim. Reading is
+    free; a claim inside a claim by the same thread is granted.
+
+    The lock belongs to the open file `.lock` in it, which workers do not inherit: it ends with the block or
+    with the process, and that of a killed one needs no attention. Where the system has no locks (Windows,
+    some network disks) every claim is granted.
+
+    Raises PellucidError, saying who has claimed it, and when the system refuses.
+    """
+    with _explained(folder):
+        status = folder.stat()
+        key = (status.st_dev, status.st_ino)
+        held = key in _HELD and key in CLAIMS_PER_CONTEXT.get()
+        abandoned = (folder / CLAIM).exists()
+        file = None if held else _claimed(folder)
+    if file is None:
+        yield
+        return
+    _HELD[key], before = file, 0
+    token = CLAIMS_PER_CONTEXT.set(CLAIMS_PER_CONTEXT.get() | {key})
+    try:
+        _remove_abandoned(folder, again=True)
+        before = folder.stat().st_mtime_ns
+        yield
+    finally:
+        CLAIMS_PER_CONTEXT.reset(token)
+        if _HELD.pop(key, None) is file:  # not in a child that was forked inside the block
+            # Where nothing was written the file goes on marking what a killed writer left. It is removed
+            # while it is locked: whoever has opened it meanwhile will notice.
+            with suppress(OSError), file:
+                if not abandoned or folder.stat().st_mtime_ns != before:
+                    (folder / CLAIM).unlink()
 
 
-def refuse_unusable_folder(path: Path) -> None:
-    """Nothing where `path` is an empty folder, or can become one, that files can be written in; it is left as
-    it was. For what takes long to compute what is then written.
+@contextmanager
+def claim_empty_folder(path: Path, beginning: Collection[str] = ()) -> Iterator[None]:
+    """A block in which `path`, a new or empty folder, is claimed. Left without anything in it, one that was
+    made for this is removed.
 
-    Raises UsageError when there is anything in it, PellucidError when the system refuses.
+    beginning  names of files that are worth nothing by themselves: where a process that had claimed the
+               folder was killed and left no others, they are removed
+
+    Raises UsageError when there is anything in it, PellucidError when another process writes there or the
+    system refuses.
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"'{path}' is a file. Expected a new or empty folder: name another with `folder`.")
-    if path.is_dir() and any(path.iterdir()):
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    try:
+        claimed = (path / CLAIM).exists()
+        if not claimed:  # else whoever writes there is named first
+            _refuse_full(path)
+        make_folder(path)
+        with claim(path):
+            names = {each.name for each in path.iterdir()} - {CLAIM}
+            if claimed and names <= set(beginning):
+                for name in names:
+                    remove(path / name)
+            _refuse_full(path)
+            yield
+    finally:
+        for folder in made:
+            if folder.exists() and not remove_folder(folder):
+                break
+
+
+def _refuse_full(path: Path) -> None:
+    if path.is_dir() and any(each.name != CLAIM for each in path.iterdir()):
         raise UsageError(
             f"'{path}' is not empty. Expected a new or empty folder: name another with `folder`."
         )
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    with _explained(path):
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=path).close()
-        finally:
-            for folder in made:
-                remove_folder(folder)
 
 
 def claim_numbered_folder(parent: Path, name: str) -> Path:
@@ -238,17 +301,16 @@ def alone(
     Yields whether the lock is held: not if `seconds` have passed, nor on a system without locks. Killing a
     process releases its lock. `waiting` is called now and then while waiting.
     """
-    with _explained(path):
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-    with file:
-        until = time.monotonic() + seconds
-        try:
-            while not (held := _locked(file)) and time.monotonic() < until and sys.platform != "win32":
-                waiting()
-                time.sleep(0.1)
-        except OSError:  # some network file systems have no locks either
-            held = False
-        yield held
+    until, file = time.monotonic() + seconds, None
+    with _explained(path), suppress(_NoLocks):
+        while (file := _opened_and_locked(path)) is None and time.monotonic() < until:
+            waiting()
+            time.sleep(0.1)
+    try:
+        yield file is not None
+    finally:
+        if file is not None:
+            file.close()
 
 
 class _Lines(io.StringIO):
@@ -272,28 +334,133 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _claim(file: BinaryIO, path: Path) -> None:
+def _refuse_locked(file: BinaryIO, path: Path) -> None:
     """Lock the open file until it is closed or the process ends."""
-    if (
-        not _locked(file) and sys.platform != "win32"
-    ):  # there, a file written by two processes fails its check
+    with suppress(_NoLocks):  # there, a file written by two processes fails its check
+        if not _locked(file):
+            raise PellucidError(
+                f"'{path}' is being written by another process. Wait until it is done, "
+                "then run the command again."
+            )
+
+
+def _claimed(folder: Path) -> BinaryIO | None:
+    """The locked file of the claim on `folder`; None where the system has no locks."""
+    path = folder / CLAIM
+    try:
+        file = _opened_and_locked(path)
+    except _NoLocks:
+        path.unlink(missing_ok=True)
+        return None
+    if file is None:
         raise PellucidError(
-            f"'{path}' is being written by another process. Wait until it is done, "
-            "then run the command again."
+            f"'{folder}' is being written by {_holder(path)}. Wait until it is done, or end that process; "
+            "nothing was changed. What is in the folder can be read meanwhile."
         )
+    facts = {
+        "process": os.getpid(),
+        "host": platform.node(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
+    }
+    if os.fstat(file.fileno()).st_nlink == 1:  # by another name it would be somebody's file
+        with suppress(OSError):  # on a full disk the lock still holds
+            file.truncate(0)
+            file.write(json.dumps(facts).encode())
+            file.flush()
+    return file
+
+
+def _holder(path: Path) -> str:
+    """Who has locked the file, as it says; it may be about to write that down."""
+    for _ in range(20):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            facts = json.loads(path.read_bytes()[:1000])
+            return f"process {int(facts['process'])} on {facts['host']} since {facts['since']}"
+        time.sleep(0.02)
+    return "another process"
+
+
+def _opened_and_locked(path: Path) -> BinaryIO | None:
+    """`path`, made where it is missing, open and locked; None where it is locked already.
+
+    Its holder may remove it: then the lock of the file that was opened says nothing of that now there.
+    """
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | NO_TRICKS, 0o666), "r+b")
+        try:
+            if not _locked(file):
+                file.close()
+                return None
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.lstat()):
+                    return file
+        except (OSError, _NoLocks):
+            file.close()
+            raise
+        file.close()
+
+
+class _NoLocks(Exception):
+    """Files cannot be locked here: on Windows, on some network disks."""
 
 
 def _locked(file: BinaryIO) -> bool:
-    """Whether the open file could be locked; never on Windows, which has no advisory locks."""
+    """Whether the open file could be locked; False where another has locked it. Raises _NoLocks."""
     if sys.platform == "win32":
-        return False
+        raise _NoLocks
     import fcntl  # only where it exists
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise _NoLocks from error
     return True
+
+
+def _temporary_beside(path: Path) -> tuple[BinaryIO, Path]:
+    """A new file in the folder of `path`, open, and locked where there are locks."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.pellucid-", suffix=".part", dir=path.parent)
+        try:
+            file = os.fdopen(descriptor, "wb")
+        except OSError:
+            Path(name).unlink()
+            raise
+        try:
+            ours = _locked(file)
+        except _NoLocks:
+            ours = True
+        if ours and os.fstat(file.fileno()).st_nlink:  # else somebody took it for a killed writer's
+            return file, Path(name)
+        file.close()
+
+
+def _remove_abandoned(folder: Path, *, again: bool = False) -> None:
+    """Temporary files of killed writers are gone from `folder`; looked for once per process, or `again`."""
+    name = str(folder.absolute())
+    if name in _SWEPT and not again:
+        return
+    _SWEPT.add(name)
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            if TEMPORARY.fullmatch(path.name):
+                descriptor = os.open(path, os.O_RDWR | NO_TRICKS)
+                with suppress(OSError, _NoLocks), os.fdopen(descriptor, "rb") as file:
+                    if _locked(file):
+                        path.unlink()
+
+
+def _forget_claims() -> None:
+    """In a child that shares this process's open files, close those of claims: they are its parent's."""
+    for file in _HELD.values():
+        file.close()
+    _HELD.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_claims)
 
 
 def _flush_folder(folder: Path) -> None:

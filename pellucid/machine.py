@@ -15,6 +15,11 @@ from pathlib import Path
 # From glibc's malloc.h: how many blocks are mapped, how much is returned, by how much the heap grows.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 HEAP_GROWTH_BYTES = 64 << 20
+# Variables by which torch's libraries choose other instructions, or fewer digits.
+LIMITING = (
+    "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE",
+    "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
+)  # fmt: skip
 
 
 def processor() -> str:
@@ -78,6 +83,20 @@ def multiplies_bfloat16() -> bool:
     capabilities = torch.cpu.get_capabilities()
     native = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
     return bool(native and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def instruction_set() -> str:
+    """What torch computes with on this processor: "AVX512; avx2 avx512_bf16 fma3", with any variable that
+    limits it. Another set adds in another order, so that the last digits differ."""
+    import torch
+
+    names = [
+        name
+        for name, present in sorted(torch.cpu.get_capabilities().items())
+        if present is True and name.startswith(("amx", "avx", "fma", "sve", "neon", "bf16", "i8mm", "dot"))
+    ]
+    limits = [f"{name}={os.environ[name]}" for name in LIMITING if os.environ.get(name)]
+    return f"{torch.backends.cpu.get_cpu_capability()}; {' '.join([*names, *limits])}"
 
 
 @cache

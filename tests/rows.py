@@ -71,6 +71,7 @@ classifier.py
 training/__init__.py
 training/diagnostics.py
 training/schedule.py
+training/timer.py
 training/sampling.py
 training/augment.py
 training/optimizers.py
@@ -128,10 +129,10 @@ explanation/embedding.py
 runs/__init__.py
 runs/history.py
 runs/tables.py
+runs/environment.py
 runs/basis.py
 runs/stages.py
 runs/checkpoint.py
-runs/environment.py
 runs/stopping.py
 runs/kept.py
 runs/choose.py

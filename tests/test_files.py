@@ -1,12 +1,16 @@
 """A file is there whole or not at all, whatever the system refuses and whenever."""
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
+import re
+import signal
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +19,7 @@ import pytest
 
 from pellucid import files
 from pellucid.errors import PellucidError, UsageError
+from tests.released import CLAIMING, begun, ended, go, said
 from tests.toys import rows_of, surroundings
 
 # Every call of one write that the system can refuse, in the order of the write.
@@ -202,13 +207,17 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_claimed_when_new_or_empty_and_never_when_it_holds_something(tmp_path: Path) -> None:
-    files.claim_empty_folder(tmp_path / "a" / "b")
-    files.claim_empty_folder(tmp_path / "a" / "b")
-    (tmp_path / "a" / "b" / "mine").write_text("mine")
-    with pytest.raises(UsageError, match="is not empty"):
-        files.claim_empty_folder(tmp_path / "a" / "b")
-    with pytest.raises(UsageError, match="is a file"):
-        files.claim_empty_folder(tmp_path / "a" / "b" / "mine")
+    with files.claim_empty_folder(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b").is_dir()
+    assert not (tmp_path / "a").exists(), "nothing was put into it"
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    with files.claim_empty_folder(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b" / "mine").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"), files.claim_empty_folder(tmp_path / "a" / "b"):
+        pass
+    with pytest.raises(UsageError, match="is a file"), files.claim_empty_folder(tmp_path / "a/b/mine"):
+        pass
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["mine"]
     assert (tmp_path / "a" / "b" / "mine").read_text() == "mine"
 
 
@@ -299,9 +308,160 @@ def test_a_folder_that_holds_something_stays(tmp_path: Path) -> None:
     assert files.remove_folder(tmp_path / "folder")  # it need not have been there
 
 
-def test_a_folder_that_cannot_become_one_is_told_and_one_that_can_is_left_as_it_was(tmp_path: Path) -> None:
-    files.refuse_unusable_folder(tmp_path / "new" / "run")
-    assert not (tmp_path / "new").exists()
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(PellucidError, match="Cannot write"):
-        files.refuse_unusable_folder(tmp_path / "file" / "run")
+    with (
+        pytest.raises(PellucidError, match="Cannot write"),
+        files.claim_empty_folder(tmp_path / "file" / "run"),
+    ):
+        pass
+
+
+def test_of_several_that_claim_a_folder_at_once_one_goes_on_and_the_others_are_told_who(
+    tmp_path: Path,
+) -> None:
+    processes = [begun(CLAIMING, tmp_path, f"{number}") for number in range(4)]
+    for process in processes:
+        go(process)
+    answers = [said(process) for process in processes]
+    (winner,) = (process for process, answer in zip(processes, answers, strict=True) if answer == "claimed")
+    refusals = [answer for answer in answers if answer != "claimed"]
+    who = rf"'{tmp_path}' is being written by process {winner.pid} on \S+ since \d{{4}}-\d\d-\d\d .* UTC\."
+    assert len(refusals) == 3
+    assert all(re.match(who, refusal) for refusal in refusals), refusals
+    winners = f"{processes.index(winner)}"
+    assert {path.name for path in tmp_path.iterdir()} == {files.CLAIM, winners}
+    assert files.sha256(tmp_path / winners), "reading is free"
+    go(winner)
+    ended(processes)
+    assert {path.name for path in tmp_path.iterdir()} == {winners}
+
+
+def test_the_claim_of_a_killed_process_needs_no_attention(tmp_path: Path) -> None:
+    killed, later = begun(CLAIMING, tmp_path, "killed"), begun(CLAIMING, tmp_path, "later")
+    go(killed)
+    assert said(killed) == "claimed"
+    killed.kill()
+    ended([killed])
+    go(later)
+    assert said(later) == "claimed"
+    with pytest.raises(PellucidError, match=f"process {later.pid} on"), files.claim(tmp_path):
+        pass
+    ended([later])
+    with files.claim(tmp_path):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"killed", "later"}
+
+
+def test_a_claim_is_granted_again_to_its_own_thread_and_to_no_other(tmp_path: Path) -> None:
+    answers: list[str] = []
+
+    def claim() -> None:
+        try:
+            with files.claim(tmp_path):
+                answers.append("claimed")
+        except PellucidError as error:
+            answers.append(str(error))
+
+    with files.claim(tmp_path), files.claim(tmp_path):
+        thread = threading.Thread(target=claim)
+        thread.start()
+        thread.join()
+        assert f"process {os.getpid()} on" in answers.pop()
+    claim()
+    assert answers == ["claimed"]
+
+
+def test_a_child_inherits_no_claim(tmp_path: Path) -> None:
+    """Neither a program that is started nor a forked process keeps the folder when its parent is gone."""
+    program = CLAIMING.replace(
+        'print("claimed", flush=True)',
+        """import os, subprocess
+        started = subprocess.Popen(["sleep", "100"])
+        forked = os.fork() or os.execvp("python3", ["python3", "-c", "import time; time.sleep(100)"])
+        copied = os.fork()
+        if not copied:
+            os.read(0, 1)  # keeps every file that it inherited, for as long as it is there
+            os._exit(0)
+        print("claimed", started.pid, forked, copied, flush=True)""",
+    )
+    parent = begun(program, tmp_path, "parent")
+    go(parent)
+    word, *children = said(parent).split()
+    assert word == "claimed"
+    try:
+        parent.kill()
+        parent.wait(timeout=60)
+        with files.claim(tmp_path):
+            pass
+    finally:
+        for child in children:
+            os.kill(int(child), signal.SIGKILL)
+        ended([parent])
+
+
+@pytest.mark.parametrize("kind", ["link", "second name"])
+def test_a_lock_that_leads_elsewhere_changes_nothing_there(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "run").mkdir()
+    if kind == "link":
+        (tmp_path / "run" / files.CLAIM).symlink_to(tmp_path / "mine")
+        with pytest.raises(PellucidError, match="Cannot write"), files.claim(tmp_path / "run"):
+            pass
+    else:
+        (tmp_path / "run" / files.CLAIM).hardlink_to(tmp_path / "mine")
+        with files.claim(tmp_path / "run"):
+            pass
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_lock_that_its_holder_removes_meanwhile_is_not_taken_for_the_one_that_follows(
+    tmp_path: Path,
+) -> None:
+    """Whoever opened the file before it was removed has to look again, or two would go on."""
+    path, opened = tmp_path / "lock", os.open
+    with contextlib.ExitStack() as first, pytest.MonkeyPatch.context() as patch:
+        first.enter_context(files.alone(path))
+
+        def open_and_lose(*words: Any) -> int:
+            descriptor = opened(*words)
+            patch.undo()
+            first.close()
+            path.unlink()
+            return descriptor
+
+        patch.setattr(os, "open", open_and_lose)
+        with files.alone(path, seconds=0) as second, files.alone(path, seconds=0) as third:
+            assert (second, third) == (True, False)
+
+
+WRITING = """
+import os, sys
+from pathlib import Path
+from pellucid.files import replacing
+print("ready", flush=True)
+sys.stdin.readline()
+with replacing(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    print("writing", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path: Path) -> None:
+    killed, living = begun(WRITING, tmp_path / "killed"), begun(WRITING, tmp_path / "living")
+    mine = tmp_path / ".letter.txt.abcdefgh.part"  # another program's
+    mine.write_text("mine")
+    for process in (killed, living):
+        go(process)
+        assert said(process) == "writing"
+    killed.kill()
+    ended([killed])
+    assert sum(".pellucid-" in path.name for path in tmp_path.iterdir()) == 2
+    files.write_text(tmp_path / "other", "other")
+    assert sum(".pellucid-" in path.name for path in tmp_path.iterdir()) == 1
+    go(living)
+    ended([living])
+    assert {path.name for path in tmp_path.iterdir()} == {"other", "living", mine.name}
+    assert (tmp_path / "living").read_bytes() == b"half"

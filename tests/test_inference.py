@@ -50,12 +50,13 @@ def test_pictures_are_scaled_to_one_exactly() -> None:
     assert (float(found[0]), float(found[255])) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize("count", [0, 1, 5])
+@pytest.mark.parametrize("count", [0, 1, 5, 7])  # of 300 a side five go into a batch
 @pytest.mark.parametrize("side", [4, 300, 900])
 def test_batches_have_one_shape_and_miss_no_picture(count: int, side: int) -> None:
     images = torch.randint(0, 256, (count, 1, side, side)).to(torch.uint8)
     batches = list(fixed_batches(images))
     assert len({(batch.shape, batch.stride()) for _, batch, _ in batches}) <= 1
+    assert not count or {len(batch) for _, batch, _ in batches} == {batch_size(None, images)}
     assert all(batch.numel() <= VALUES_PER_BATCH or len(batch) == 1 for _, batch, _ in batches)
     found = torch.cat([torch.empty(0, 1, side, side), *(batch[:filled] for _, batch, filled in batches)])
     assert torch.equal(found, images / 255)

@@ -148,6 +148,16 @@ def left(folder: Path, *but: str) -> dict[str, Any]:
     return {"metrics": metrics, **{name: (folder / name).read_bytes() for name in names if name not in but}}
 
 
+class Clock:
+    """Time passes only where a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 Call = Callable[..., tuple[int, str, str]]
 
 

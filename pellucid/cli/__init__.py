@@ -1,6 +1,7 @@
 """The command line: words become calls, events become progress, errors become exit codes.
 
-0 done, 1 failure, 2 usage, 3 a check failed, 130 stopped with Ctrl-C after a clean save (143: SIGTERM).
+0 done, 1 failure, 2 usage, 3 a check failed, 130 stopped with Ctrl-C after a clean save (143: by SIGTERM, or
+because the reader of the output has left; 129: the terminal was closed).
 `live` runs until Ctrl-C, which is its ordinary end: 0.
 Whatever needs torch is imported inside the command that needs it, so that --help answers at once.
 """
@@ -37,9 +38,8 @@ from pellucid.cli import (
     samples,
     train,
 )
-from pellucid.cli.output import problem, with_flags
+from pellucid.cli.output import problem
 from pellucid.errors import PellucidError, UsageError, plain_error
-from pellucid.formatting import plain
 
 # The commands in the order --help shows them, each with the examples at the end of its help.
 COMMANDS: tuple[tuple[Callable[..., Any], str], ...] = (
@@ -115,7 +115,7 @@ def main() -> NoReturn:
         sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except PellucidError as error:
-        _fail(with_flags(_as_typed(str(error), words)), error.exit_code)
+        _fail(_as_typed(str(error), words), error.exit_code)
     except parser.ParserError as error:
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error, file=sys.stderr)
@@ -131,7 +131,7 @@ def main() -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    print(plain(f"pellucid: {message}"), file=sys.stderr)
+    problem(message)
     sys.exit(code)
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Quiet, RunArgument, choice
+from pellucid.cli.options import AsJson, DataDir, Quiet, RunArgument, choice, writing_into
 from pellucid.cli.output import Output
 from pellucid.cli.pictures import splits_of
 from pellucid.errors import CheckFailed
@@ -56,29 +56,32 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Judge RUN on the test set, once: later calls repeat what was found then."""
-    from pellucid.evaluation.gates import known_limits
-    from pellucid.runs.run import Run
+    from pellucid.evaluation import EVALUATION
 
-    limits = known_limits(
-        on,
-        min_accuracy=min_accuracy,
-        min_balanced_accuracy=min_balanced_accuracy,
-        min_f1=min_f1,
-        min_map=min_map,
-        max_loss=max_loss,
-        max_ece=max_ece,
-    )
     output = Output(quiet, as_json)
-    run = Run.open(run_folder)
-    evaluation, test_set = (None if again else run.evaluation()), None
-    if evaluation is None:
-        same = f"pellucid evaluate {shlex.quote(str(run_folder))}{' --again' if again else ''}"
-        with output.stage("Judging the run on its test set", again=same):
-            test_set = splits_of(run, data_dir, other_test=again).test
-            evaluation = run.evaluate(test_set)
-    other = test_set is not None and not run.recipe.folds and not run.is_own_test(test_set)
-    if other:
-        output.line("These are other test pictures than before: the run's own evaluation is kept.")
+    judged = (run_folder / EVALUATION).is_file() and not again
+    with writing_into(None if judged else run_folder):  # what was found before is only read
+        from pellucid.evaluation.gates import known_limits
+        from pellucid.runs.run import Run
+
+        limits = known_limits(
+            on,
+            min_accuracy=min_accuracy,
+            min_balanced_accuracy=min_balanced_accuracy,
+            min_f1=min_f1,
+            min_map=min_map,
+            max_loss=max_loss,
+            max_ece=max_ece,
+        )
+        run = Run.open(run_folder)
+        evaluation, test_set, other = (None if again else run.evaluation()), None, False
+        if evaluation is None:
+            same = f"pellucid evaluate {shlex.quote(str(run_folder))}{' --again' if again else ''}"
+            with output.stage("Judging the run on its test set", again=same):
+                test_set = splits_of(run, data_dir, other_test=again).test
+                evaluation = run.evaluate(test_set)
+            if other := not run.recipe.folds and not run.is_own_test(test_set):
+                output.line("These are other test pictures than before: the run's own evaluation is kept.")
     basis = run.basis(test_set)
     clean = basis.clean(evaluation)
     output.evaluation(run, evaluation, basis)

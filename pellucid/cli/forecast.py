@@ -14,6 +14,7 @@ from pellucid.cli.options import (
     RecipeName,
     recipe_named,
     refuse_streams_and_addresses,
+    writing_into,
 )
 from pellucid.cli.output import CLASSES_SHOWN, Output
 from pellucid.errors import Interrupted
@@ -61,7 +62,7 @@ def forecast(
         output.line(f"  {training.pictures:>9,} pictures, training {training.repeat}  {score:>8}")
 
     try:
-        with output.trainings() as (watch, show):
+        with writing_into(out), output.trainings() as (watch, show):
             found = forecast_accuracy(
                 data, start, folder=out, data_dir=data_dir, callbacks=[show], watch=watch, done=done
             )

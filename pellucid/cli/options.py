@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +11,7 @@ import typer
 
 from pellucid.cli import completion
 from pellucid.errors import UsageError
+from pellucid.files import CLAIM, claim
 from pellucid.language import locale_language, use_language
 from pellucid.recipe import RECIPES, NamedRecipe, Recipe, changed, read_recipe
 
@@ -132,6 +135,19 @@ def requested_language(lang: str | None) -> str:
     language = lang or locale_language(os.environ)
     with use_language(language):
         return language
+
+
+@contextmanager
+def writing_into(folder: Path | None) -> Iterator[None]:
+    """A block in which this command alone writes into `folder`, where that is one of pellucid's: claimed
+    before anything slow is loaded, so that a second command is refused at once.
+
+    Raises what `claim` raises.
+    """
+    marks = (CLAIM, "recipe.json", "repeat.json", "forecast.json")
+    ours = folder is not None and any((folder / name).is_file() for name in marks)
+    with claim(folder) if ours and folder is not None else nullcontext():
+        yield
 
 
 def recipe_named(word: str, **given: Any) -> Recipe | NamedRecipe:

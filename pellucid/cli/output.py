@@ -1,16 +1,18 @@
 """What a command prints: progress on a terminal, plain lines in a pipe, JSON lines for a program."""
 
+import errno
 import json
 import math
 import os
 import re
+import select
 import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
     from pellucid.runs.warm_start import WarmStart
     from pellucid.training.loop import Epoch, Step
 
+READER_LEFT = (
+    errno.EPIPE,
+    errno.EIO,
+)  # of writing to a pipe that nobody reads, to a terminal that was closed
 WIDE, NARROW = 100, 60  # columns that a bar with all its figures takes; below NARROW: step and time left
 CLASSES_SHOWN = 20
 
@@ -55,11 +61,11 @@ class Output:
         """One line for a person."""
         if self.quiet or self.as_json:
             return
-        if self.console.is_terminal:  # above a progress bar
-            self.console.print(plain(with_flags(text)), markup=False)
-            return
         with self._until_the_reader_leaves():
-            print(plain(with_flags(text)), flush=True)
+            if self.console.is_terminal:  # above a progress bar
+                self.console.print(plain(with_flags(text)), markup=False)
+            else:
+                print(plain(with_flags(text)), flush=True)
 
     def object(self, facts: Mapping[str, Any]) -> None:
         """One JSON object for a program."""
@@ -160,14 +166,15 @@ class Output:
         """A callback that shows every event of a training as it happens, and one that shows how many pictures
         have their features, which comes before.
 
-        When the reader of the output leaves, training is stopped as by Ctrl-C: saved, to be resumed.
+        When the reader of the output leaves, or the terminal is closed, training is stopped as by SIGTERM:
+        saved after the step at hand, to be resumed.
         """
         if self.quiet or self.as_json or not self.console.is_terminal:
             yield (lambda event: self._show_event(event, recipe)), (lambda activity, done, count: None)
             return
         from pellucid.training.loop import Step
 
-        with self._progress() as progress:
+        with self._bar() as progress:
             task = progress.add_task("", total=None, figures="", left="")
 
             def show_pictures(activity: str, done: int, count: int) -> None:
@@ -192,10 +199,20 @@ class Output:
                         figures=f"loss {event.loss:.3f}, {event.images_per_second:,.0f} pictures/s",
                     )
                     show_left()
-                else:
-                    self._show_event(event, recipe)
+                self._show_event(event, recipe)
 
             yield show, show_pictures
+
+    @contextmanager
+    def _bar(self) -> "Iterator[Progress]":
+        """A progress bar, gone after the block, also from a terminal that was closed meanwhile."""
+        progress = self._progress()
+        progress.start()
+        try:
+            yield progress
+        finally:
+            with self._until_the_reader_leaves():
+                progress.stop()
 
     def _progress(self) -> "Progress":
         from rich.progress import BarColumn, Progress, TextColumn
@@ -225,10 +242,12 @@ class Output:
         self._stop_if_unread()
 
     def _stop_if_unread(self) -> None:
-        if self.reader_left and not self.stopping:
+        if not self.stopping and not self.quiet and (self.reader_left or _reader_has_left()):
             self.stopping = True
-            problem("The program that read this output has ended, so training stops.")
-            signal.raise_signal(signal.SIGINT)  # the loop finishes its step and saves
+            problem("Whoever read this output has left, so training stops.")
+            # The loop finishes its step and saves; where nothing waits for SIGTERM, Ctrl-C has its words.
+            noted = signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+            signal.raise_signal(signal.SIGTERM if noted else signal.SIGINT)
 
     @contextmanager
     def trainings(self) -> Iterator[tuple["Watch", Callable[["Step | Epoch"], None]]]:
@@ -256,7 +275,7 @@ class Output:
         if self.quiet or self.as_json or not self.console.is_terminal:
             yield Watch(listener, announce), lambda event: self._stop_if_unread()
             return
-        with self._progress() as progress:
+        with self._bar() as progress:
             task = progress.add_task("", total=None, figures="", left="")
 
             def show_features(activity: str, done: int, count: int) -> None:
@@ -264,6 +283,7 @@ class Output:
 
             def show(event: "Step | Epoch") -> None:
                 _advance(progress, event, plan)
+                self._stop_if_unread()
 
             yield Watch(listener, announce, show_features), show
 
@@ -372,9 +392,26 @@ class Output:
     def _until_the_reader_leaves(self) -> Iterator[None]:
         try:
             yield
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in READER_LEFT:
+                raise
             self.reader_left = True
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what follows is dropped
+            _drop(sys.stdout)
+
+
+def _drop(stream: TextIO) -> None:
+    """What was and will be printed to this stream is dropped; else Python's exit would fail to print it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _reader_has_left() -> bool:
+    """Whether the pipe or terminal that is printed to has lost its other end, though nothing was printed."""
+    try:
+        waiting = select.poll()  # not on Windows
+        waiting.register(sys.stdout.fileno(), 0)
+        return any(state & (select.POLLERR | select.POLLHUP) for _, state in waiting.poll(0))
+    except (AttributeError, OSError, ValueError):  # no file, as in a notebook or a test
+        return False
 
 
 def _ends(interval: "Bounds | None", count: int) -> str:
@@ -414,8 +451,13 @@ def _stage(event: "Step | Epoch") -> str:
 
 
 def problem(message: object) -> None:
-    """One line on the error stream about one of many files; the others are worked on."""
-    print(plain(with_flags(f"pellucid: {message}")), file=sys.stderr)
+    """One line on the error stream, where somebody still reads it."""
+    try:
+        print(plain(with_flags(f"pellucid: {message}")), file=sys.stderr, flush=True)
+    except OSError as error:
+        if error.errno not in READER_LEFT:
+            raise
+        _drop(sys.stderr)
 
 
 def duration(seconds: float) -> str:

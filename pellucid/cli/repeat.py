@@ -13,6 +13,7 @@ from pellucid.cli.options import (
     RecipeName,
     recipe_named,
     refuse_streams_and_addresses,
+    writing_into,
 )
 from pellucid.cli.output import Output
 from pellucid.errors import Interrupted
@@ -66,7 +67,7 @@ def repeat(
         output.line(f"  seed {run.recipe.seed:>3}  {score:>8}  {run.folder}")
 
     try:
-        with output.trainings() as (watch, show):
+        with writing_into(out), output.trainings() as (watch, show):
             repetition = repeat_training(
                 data,
                 start,

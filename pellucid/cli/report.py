@@ -3,7 +3,15 @@
 import shlex
 from typing import TYPE_CHECKING
 
-from pellucid.cli.options import AsJson, DataDir, Language, Quiet, RunArgument, requested_language
+from pellucid.cli.options import (
+    AsJson,
+    DataDir,
+    Language,
+    Quiet,
+    RunArgument,
+    requested_language,
+    writing_into,
+)
 from pellucid.cli.output import Output
 from pellucid.cli.pictures import splits_of
 
@@ -28,13 +36,14 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write RUN's report.html again: one page that needs nothing else."""
-    from pellucid.runs.run import Run
-
     output, language = Output(quiet, as_json), requested_language(lang)
-    run = Run.open(run_folder)
-    splits = splits_of(run, data_dir)
-    evaluation = run.evaluation() or run.evaluate(splits.test)
-    write_and_name(run, splits, evaluation, output, language)
+    with writing_into(run_folder):
+        from pellucid.runs.run import Run
+
+        run = Run.open(run_folder)
+        splits = splits_of(run, data_dir)
+        evaluation = run.evaluation() or run.evaluate(splits.test)
+        write_and_name(run, splits, evaluation, output, language)
 
 
 def write_and_name(

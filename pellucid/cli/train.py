@@ -28,12 +28,13 @@ from pellucid.cli.options import (
     recipe_named,
     refuse_streams_and_addresses,
     requested_language,
+    writing_into,
 )
 from pellucid.cli.output import Output, duration
 from pellucid.cli.pictures import load, progress
 from pellucid.cli.report import write_and_name
 from pellucid.errors import Interrupted, UsageError
-from pellucid.files import refuse_unusable_folder
+from pellucid.files import claim_empty_folder
 from pellucid.recipe import (
     AUTO,
     READING,
@@ -43,6 +44,7 @@ from pellucid.recipe import (
     checked_size,
     read_recipe,
 )
+from pellucid.runs import BEGINNING
 
 if TYPE_CHECKING:
     from pellucid.data.dataset import Corrections, Splits
@@ -168,6 +170,22 @@ def train(
             min=0, max=16, help="How often to keep the weights on the way, for the pages; 16 unless given."
         ),
     ] = None,
+    checkpoint_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Save what was reached so often, should the process be killed; 60 unless given, 0: after "
+            "each epoch alone. It changes no byte of the run.",
+        ),
+    ] = None,
+    allow_changed_environment: Annotated[
+        bool,
+        typer.Option(
+            "--allow-changed-environment",
+            help="With --resume: go on though versions, processor or kernels are others than before. "
+            "The run then says that its bytes cannot be repeated.",
+        ),
+    ] = False,
     lang: Language = None,
     size: Size = None,
     fit: Fit = None,
@@ -197,6 +215,8 @@ def train(
             "Leave them out, or train anew."
         )
 
+    if allow_changed_environment and resume is None:
+        raise UsageError("--allow-changed-environment is for --resume. Leave it out.")
     language = requested_language(lang)
     refuse_streams_and_addresses(data or "")
     if given.get("model") == AUTO and recipe not in (None, "fast"):
@@ -206,28 +226,35 @@ def train(
     if folds and given.get("model") == AUTO:
         raise UsageError("--folds holds no pictures out to choose a network by. Name one instead of auto.")
     start = recipe_named(recipe or "fast", **given)
-    if out is not None:
-        refuse_unusable_folder(out)
-    output = Output(quiet, as_json)
-    if resume is not None:
-        run, splits = _resumed(resume, data_dir, output)
-    else:
-        settings = start if isinstance(start, Recipe) else start.resolve(1)
-        choices = {name: getattr(settings, name) for name in READING}
-        choices |= {
-            "split_file": str(split.resolve()) if split else "",
-            "on_unreadable": on_unreadable or "skip",
-            "corrections": _corrections(exclude, relabel),
-        }
-        run, splits = _begun(
-            str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots, output=output,
-            budget=_seconds(budget) if budget else None, warm_start=warm_start,
-        )  # fmt: skip
-    again = f"pellucid evaluate {shlex.quote(str(run.folder))}"
-    with output.stage("Judging the run on its test set", again=again):
-        evaluation = run.evaluate(splits.test)  # of folds it is done
-    output.evaluation(run, evaluation, run.basis(splits.test))
-    write_and_name(run, splits, evaluation, output, language)
+    place = claim_empty_folder(out, BEGINNING) if out is not None else writing_into(resume)
+    with place:
+        from pellucid.training.timer import CHECKPOINT_SECONDS
+
+        every = CHECKPOINT_SECONDS if checkpoint_seconds is None else checkpoint_seconds
+        output = Output(quiet, as_json)
+        if resume is not None:
+            run, splits = _resumed(
+                resume, data_dir, output, checkpoint_seconds=every,
+                allow_changed_environment=allow_changed_environment,
+            )  # fmt: skip
+        else:
+            settings = start if isinstance(start, Recipe) else start.resolve(1)
+            choices = {name: getattr(settings, name) for name in READING}
+            choices |= {
+                "split_file": str(split.resolve()) if split else "",
+                "on_unreadable": on_unreadable or "skip",
+                "corrections": _corrections(exclude, relabel),
+            }
+            run, splits = _begun(
+                str(data), start, choices=choices, out=out, data_dir=data_dir, snapshots=snapshots,
+                checkpoint_seconds=every, output=output,
+                budget=_seconds(budget) if budget else None, warm_start=warm_start,
+            )  # fmt: skip
+        again = f"pellucid evaluate {shlex.quote(str(run.folder))}"
+        with output.stage("Judging the run on its test set", again=again):
+            evaluation = run.evaluate(splits.test)  # of folds it is done
+        output.evaluation(run, evaluation, run.basis(splits.test))
+        write_and_name(run, splits, evaluation, output, language)
 
 
 def _corrections(exclude: Path | None, relabel: Path | None) -> "Corrections":
@@ -244,6 +271,7 @@ def _begun(
     out: Path | None,
     data_dir: Path | None,
     snapshots: int | None,
+    checkpoint_seconds: float,
     output: Output,
     budget: float | None,
     warm_start: Path | None,
@@ -299,10 +327,10 @@ def _begun(
         output.event("plan", models=[recipe.model], seconds=seconds)
         output.line(f"Training takes about {duration(max(1.0, seconds))}.")
     with output.training(recipe) as (show, show_pictures):
-        kept = MAX_SNAPSHOTS if snapshots is None else snapshots
         run = fit(
-            splits, recipe, folder=out, callbacks=[show], snapshots=kept, candidates=candidates,
-            found=found, warm_start=source, progress=show_pictures,
+            splits, recipe, folder=out, callbacks=[show], candidates=candidates, found=found,
+            snapshots=MAX_SNAPSHOTS if snapshots is None else snapshots, warm_start=source,
+            progress=show_pictures, checkpoint_seconds=checkpoint_seconds,
         )  # fmt: skip
     if source is not None:
         output.warm_start(WarmStart.from_json(run.environment["warm_start"]))
@@ -370,24 +398,31 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _resumed(folder: Path, data_dir: Path | None, output: Output) -> "tuple[Run, Splits]":
+def _resumed(
+    folder: Path,
+    data_dir: Path | None,
+    output: Output,
+    *,
+    checkpoint_seconds: float,
+    allow_changed_environment: bool,
+) -> "tuple[Run, Splits]":
     from pellucid.data import load_again
     from pellucid.files import read_object
-    from pellucid.runs.checkpoint import CHECKPOINT
     from pellucid.runs.environment import ENVIRONMENT, origin_in
-    from pellucid.runs.fit import resume
+    from pellucid.runs.fit import refuse_finished, resume
     from pellucid.runs.run import RECIPE
     from pellucid.runs.tables import SPLIT
 
-    if not (folder / CHECKPOINT).is_file():
-        raise UsageError(
-            f"'{folder}' has nothing to resume: it is not a run's folder, or its training is finished."
-        )
+    refuse_finished(folder)
     origin = origin_in(read_object(folder / ENVIRONMENT), folder)
     splits = load_again(origin, data_dir=data_dir, split_file=folder / SPLIT, progress=progress(origin.known))
     output.data(origin.data, splits)
     recipe = read_recipe(folder / RECIPE)
     with output.training(recipe) as (show, show_pictures):
-        run = resume(folder, splits, callbacks=[show], progress=show_pictures)
+        run = resume(
+            folder, splits, callbacks=[show], progress=show_pictures,
+            allow_changed_environment=allow_changed_environment,
+            checkpoint_seconds=checkpoint_seconds,
+        )  # fmt: skip
     output.line(f"{run.folder}: {run.summary}")
     return run, splits

@@ -34,7 +34,7 @@ from pellucid.evaluation.metrics import (
 )
 from pellucid.evaluation.most_confused import Mistakes, in_words, most_confused, seed_of
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
-from pellucid.files import read_csv, read_object, write_csv, write_json
+from pellucid.files import claim, read_csv, read_object, write_csv, write_json
 from pellucid.formatting import decimal, digits, percent
 from pellucid.language import translate
 from pellucid.recipe import refuse_unknown_keywords
@@ -390,7 +390,8 @@ AnyEvaluation = Evaluation | MultiLabelEvaluation
 
 def add_facts(folder: Path, **facts: Any) -> None:
     """evaluation.json in `folder`, which must be there, holds `facts` too."""
-    write_json(folder / EVALUATION, {**read_object(folder / EVALUATION), **facts})
+    with claim(folder):
+        write_json(folder / EVALUATION, {**read_object(folder / EVALUATION), **facts})
 
 
 @refuse_unknown_keywords

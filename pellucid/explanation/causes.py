@@ -19,7 +19,7 @@ from pellucid.evaluation.evaluation import Evaluation
 from pellucid.evaluation.label_errors import HELD_OUT, TOO_WEAK, judged_by_probabilities
 from pellucid.evaluation.novelty import NEIGHBOURS
 from pellucid.explanation.neighbours import index_sample, novelty
-from pellucid.files import read_object, write_csv, write_json
+from pellucid.files import claim, read_object, write_csv, write_json
 from pellucid.models import PretrainedNetwork
 
 CAUSES_TABLE = "causes.csv"
@@ -126,9 +126,10 @@ class MistakeCauses:
             )
             for each in self.examined
         ]
-        write_csv(folder / CAUSES_TABLE, CAUSES_HEADER, rows)
         facts = {"examined": len(self.examined), "mistakes": self.mistakes, **self.counts}
-        write_json(folder / EVALUATION, {**read_object(folder / EVALUATION), "causes": facts})
+        with claim(folder):
+            write_csv(folder / CAUSES_TABLE, CAUSES_HEADER, rows)
+            write_json(folder / EVALUATION, {**read_object(folder / EVALUATION), "causes": facts})
 
 
 def causes_of_mistakes(

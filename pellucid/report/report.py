@@ -20,7 +20,7 @@ from pellucid.evaluation import EVALUATION
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, add_facts
 from pellucid.evaluation.metrics import Confusion
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
-from pellucid.files import write_text
+from pellucid.files import claim, write_text
 from pellucid.formatting import decimal, percent
 from pellucid.language import Message, translate, use_language
 from pellucid.machine import keep_memory
@@ -306,21 +306,22 @@ def write_report(
     fails shows its error message. Raises PellucidError when a file cannot be written, UsageError for an
     unknown language.
     """
-    splits = splits or run.splits()
-    splits = everything(splits) if run.recipe.folds else splits
-    evaluation = evaluation or run.evaluation() or run.evaluate(splits.test)
-    context = ReportContext(run, splits, evaluation, language)
-    path = run.folder / REPORT
-    write_text(path, render(context, progress))
-    _add_to_evaluation(context)
-    try:
-        if isinstance(evaluation, Evaluation):
-            context.causes.save(run.folder)
-        tested = context.evidence.faithfulness
-    except Exception:  # noqa: BLE001  # the section on faithfulness says what went wrong
+    with claim(run.folder):
+        splits = splits or run.splits()
+        splits = everything(splits) if run.recipe.folds else splits
+        evaluation = evaluation or run.evaluation() or run.evaluate(splits.test)
+        context = ReportContext(run, splits, evaluation, language)
+        path = run.folder / REPORT
+        write_text(path, render(context, progress))
+        _add_to_evaluation(context)
+        try:
+            if isinstance(evaluation, Evaluation):
+                context.causes.save(run.folder)
+            tested = context.evidence.faithfulness
+        except Exception:  # noqa: BLE001  # the section on faithfulness says what went wrong
+            return path
+        write_verdicts(run.folder, tested)
         return path
-    write_verdicts(run.folder, tested)
-    return path
 
 
 def _add_to_evaluation(context: ReportContext) -> None:

@@ -9,6 +9,7 @@ from pellucid.formatting import ordinal
 from pellucid.language import Message, translate
 from pellucid.plots.images import Atlas
 from pellucid.report.context import ReportContext
+from pellucid.runs.environment import not_repeatable
 from pellucid.runs.tables import EXCLUDED, RELABELLED
 from pellucid.runs.warm_start import WarmStart
 
@@ -56,6 +57,7 @@ class ReproduceSection:
     judged   the how-manieth network it is of those judged on the test pictures; "" where it is not known
     folds    the number of folds that judged in its place; 0 for none
     warm_start  the run whose weights training began from; None for published or new weights
+    changed  why its bytes cannot be repeated; None where they can
     """
 
     command: str
@@ -69,6 +71,7 @@ class ReproduceSection:
     judged: Message | str
     folds: int
     warm_start: WarmStart | None
+    changed: Message | None
     files: list[RunFile]
     atlases: Mapping[str, Atlas] = field(default_factory=dict)
 
@@ -96,6 +99,7 @@ def gather(context: ReportContext) -> ReproduceSection:
         judged=ordinal(context.basis.number) if context.basis.number else "",
         folds=run.recipe.folds,
         warm_start=taken,
+        changed=not_repeatable(facts),
         files=[
             RunFile(name, translate(description))
             for name, description in FILES

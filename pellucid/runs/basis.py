@@ -13,6 +13,7 @@ from pellucid.evaluation.evaluation import AnyEvaluation
 from pellucid.files import read_object
 from pellucid.formatting import ordinal
 from pellucid.language import Message, lazy_gettext, lazy_ngettext, message_from_json
+from pellucid.runs.environment import ENVIRONMENT, not_repeatable
 from pellucid.runs.tables import SEEN, seen_contents
 
 OTHER_PICTURES = lazy_gettext(
@@ -42,7 +43,8 @@ class Basis:
     unsearched    what was not searched for such copies, and why; None where all was
     number        the how-manieth network it is of those judged on these test pictures; None where no record
                   can be kept
-    warnings      what else the audit warned of, by kind; "ungrouped": that no groups were given
+    warnings      what else the audit warned of, by kind; "ungrouped": that no groups were given;
+                  "environment": that the training was gone on with in another
     """
 
     leaking: tuple[str, ...] = ()
@@ -127,7 +129,7 @@ def without_copies(basis: Basis, evaluation: AnyEvaluation, splits: Splits) -> t
 def basis_in(folder: Path) -> Basis:
     """What evaluation.json and findings.json in a run's folder hold. Raises PellucidError when damaged."""
     facts = read_object(folder / EVALUATION)
-    warnings = _warnings(AuditRecord.read(folder))
+    warnings = _warnings(folder, AuditRecord.read(folder))
     try:
         return Basis(
             tuple(facts["leaking"]),
@@ -152,18 +154,23 @@ def basis_of(folder: Path, test_set: Dataset, number: int | None) -> Basis:
     leaking = tuple(source for source, digest in hashes if digest.hex() in seen)
     same = record.test == test_set.fingerprint
     near = record.near_leaks if same else ()
-    return Basis(leaking, near, _unsearched(folder, record, same=same), number, _warnings(record))
+    return Basis(leaking, near, _unsearched(folder, record, same=same), number, _warnings(folder, record))
 
 
-def basis_of_folds(record: AuditRecord, number: int | None) -> Basis:
+def basis_of_folds(folder: Path, number: int | None) -> Basis:
     """What the score of a run by folds rests on."""
+    record = AuditRecord.read(folder)
     unsearched = None if record.searched else TOO_MANY
-    return Basis((), record.near_leaks, unsearched, number, _warnings(record))
+    return Basis((), record.near_leaks, unsearched, number, _warnings(folder, record))
 
 
-def _warnings(record: AuditRecord) -> tuple[tuple[str, Message], ...]:
-    found = tuple((each.kind, each.message) for each in record.warned)
-    return (*found, ("ungrouped", UNGROUPED)) if record.ungrouped else found
+def _warnings(folder: Path, record: AuditRecord) -> tuple[tuple[str, Message], ...]:
+    found = [(each.kind, each.message) for each in record.warned]
+    if record.ungrouped:
+        found.append(("ungrouped", UNGROUPED))
+    if (changed := not_repeatable(read_object(folder / ENVIRONMENT))) is not None:
+        found.append(("environment", changed))
+    return tuple(found)
 
 
 def _unsearched(folder: Path, record: AuditRecord, *, same: bool) -> Message | None:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,11 @@ from pellucid.data.folds import assign_folds, everything
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import (
+    claim,
     claim_empty_folder,
     claim_numbered_folder,
     point,
     read_object,
-    refuse_unusable_folder,
     write_csv,
     write_json,
 )
@@ -47,9 +48,17 @@ from pellucid.recipe import (
     refuse_unknown_keywords,
     with_model,
 )
+from pellucid.runs import BEGINNING
 from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint
 from pellucid.runs.choose import Candidate, choose, leaves_open
-from pellucid.runs.environment import ENVIRONMENT, environment_of, origin_in
+from pellucid.runs.environment import (
+    ENVIRONMENT,
+    changes,
+    environment_of,
+    in_words,
+    origin_in,
+    with_resumption,
+)
 from pellucid.runs.run import RECIPE, Run
 from pellucid.runs.session import (
     Activity,
@@ -57,6 +66,7 @@ from pellucid.runs.session import (
     Session,
     complete,
     copied_weights,
+    save_checkpoint,
     take_kept_training,
 )
 from pellucid.runs.stages import State, stages_of
@@ -86,6 +96,7 @@ from pellucid.training.loop import (
 from pellucid.training.memory import check_memory
 from pellucid.training.sampling import NO_SAMPLER
 from pellucid.training.snapshots import MAX_SNAPSHOTS
+from pellucid.training.timer import CHECKPOINT_SECONDS, CheckpointTimer
 
 AnyRecipe = Recipe | NamedRecipe | str
 
@@ -101,6 +112,7 @@ def fit(
     budget: float | None = None,
     callbacks: Sequence[Callback] = (),
     snapshots: int = MAX_SNAPSHOTS,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
     candidates: Sequence[Candidate] = (),
     found: Audit | None = None,
     origin: Origin | None = None,
@@ -124,6 +136,9 @@ def fit(
                 alone; one that raises StopTraining ends the training there
     snapshots   how often, at most, the weights are kept on the way, for pages that show how they formed;
                 none are kept of a network of more than snapshots.MAX_WEIGHTS weights
+    checkpoint_seconds  after how long, at most, what was reached is saved again, to be gone on with should
+                the process be killed; 0: after each epoch alone. Longer where saving would take more than
+                one hundredth of the time. It changes no byte of the run
     candidates  what `choose` tried before it gave the recipe: kept in environment.json, for the report
     found       what `audit` found in these splits, where it was asked already; else it is asked now. It is
                 kept in findings.json, with the test pictures that are copies of others: nothing else of the
@@ -135,50 +150,74 @@ def fit(
     progress    called with the activity, the number of pictures so far and of all, while a pretrained network
                 computes their features, which comes before the first event
 
-    Ctrl-C or SIGTERM ends it after the step at hand, saves, and raises Stopped. Raises UsageError for
-    pictures that cannot be trained on, PellucidError when the loss is no longer finite or a file cannot be
-    written. Whatever is raised, by a callback too, what was reached before is saved.
+    Ctrl-C, SIGTERM or SIGHUP ends it after the step at hand, saves, and raises Stopped. Raises UsageError for
+    pictures that cannot be trained on, PellucidError when the loss is no longer finite, a file cannot be
+    written or another process writes into the folder. Whatever is raised, by a callback too, what was reached
+    before is saved.
     """
     if not isinstance(pictures, Dataset):
         if validation is not None and recipe is not None:
             raise UsageError("Splits bring their own validation pictures: expected fit(splits, recipe).")
         recipe = recipe if validation is None else validation  # type: ignore[assignment]
         validation = None
-    if folder is not None:
-        refuse_unusable_folder(Path(folder))  # before anything is tried that takes minutes
-    source = warm_start if isinstance(warm_start, Run) or warm_start is None else Run.open(warm_start)
-    chosen = _chosen(recipe, model, source)
-    if isinstance(pictures, Dataset):
-        if not isinstance(validation, Dataset):
-            raise UsageError(
-                f"Expected validation pictures as a Dataset after the training pictures; got {validation!r}. "
-                "Or give both at once: fit(splits, recipe)."
-            )
-        origin = origin or Origin(augmentation=default_augmentations(pictures.channels))
-        splits = Splits(pictures, validation, validation.subset([]), origin)
-    else:
-        splits = pictures if isinstance(pictures, Splits) else _loaded(pictures, chosen, data_dir, source)
+    with ExitStack() as claims:
+        if folder is not None:  # before anything is tried that takes minutes
+            claims.enter_context(claim_empty_folder(Path(folder), BEGINNING))
+        source = warm_start if isinstance(warm_start, Run) or warm_start is None else Run.open(warm_start)
+        chosen = _chosen(recipe, model, source)
+        splits = _splits_of(pictures, validation, chosen, source, data_dir=data_dir)
         splits = replace(splits, origin=origin or splits.origin)
-    folded = _settings(chosen).folds > 0
-    splits = everything(splits) if folded else splits
-    check_trainable(splits.train, None if folded else splits.validation)
-    if isinstance(chosen, NamedRecipe) and not folded and leaves_open(chosen, splits.origin):
-        resolve = partial(resolved, train=splits.train, origin=splits.origin)
-        choice = choose(splits.train, splits.validation, chosen.settings, budget=budget, resolve=resolve)
-        chosen, candidates = choice.recipe, choice.candidates
-    elif budget is not None:
-        raise UsageError("`budget` is for trying several networks. Leave it out, or ask for `model=auto`.")
-    elif isinstance(chosen, NamedRecipe):
-        shape = (splits.train.channels, *splits.train.size)
-        chosen = chosen.resolve(len(splits.train), shape, several_labels=splits.train.multi_label)
-    own = None if isinstance(model, str) else model
-    session = _begun(splits, resolved(chosen, splits.train, splits.origin), own, source, folder=folder)
-    if candidates:
-        session.environment["candidates"] = [candidate.to_json() for candidate in candidates]
-    session.snapshots = snapshots
+        folded = _settings(chosen).folds > 0
+        splits = everything(splits) if folded else splits
+        check_trainable(splits.train, None if folded else splits.validation)
+        if isinstance(chosen, NamedRecipe) and not folded and leaves_open(chosen, splits.origin):
+            resolve = partial(resolved, train=splits.train, origin=splits.origin)
+            choice = choose(splits.train, splits.validation, chosen.settings, budget=budget, resolve=resolve)
+            chosen, candidates = choice.recipe, choice.candidates
+        elif budget is not None:
+            raise UsageError(
+                "`budget` is for trying several networks. Leave it out, or ask for `model=auto`."
+            )
+        elif isinstance(chosen, NamedRecipe):
+            shape = (splits.train.channels, *splits.train.size)
+            chosen = chosen.resolve(len(splits.train), shape, several_labels=splits.train.multi_label)
+        own = None if isinstance(model, str) else model
+        session = _begun(splits, resolved(chosen, splits.train, splits.origin), own, source, folder=folder)
+        claims.enter_context(claim(session.folder))
+        if candidates:
+            session.environment["candidates"] = [candidate.to_json() for candidate in candidates]
+        session.snapshots = snapshots
+        session.timer = CheckpointTimer(checkpoint_seconds)
+        _write_beginning(session, splits, found, source)
+        return complete(session, callbacks, progress)
+
+
+def _splits_of(
+    pictures: Any,
+    validation: Any,
+    recipe: Recipe | NamedRecipe,
+    source: Run | None,
+    *,
+    data_dir: str | Path | None,
+) -> Splits:
+    """What `fit` was given to train on, in parts."""
+    if not isinstance(pictures, Dataset):
+        return pictures if isinstance(pictures, Splits) else _loaded(pictures, recipe, data_dir, source)
+    if not isinstance(validation, Dataset):
+        raise UsageError(
+            f"Expected validation pictures as a Dataset after the training pictures; got {validation!r}. "
+            "Or give both at once: fit(splits, recipe)."
+        )
+    origin = Origin(augmentation=default_augmentations(pictures.channels))
+    return Splits(pictures, validation, validation.subset([]), origin)
+
+
+def _write_beginning(session: Session, splits: Splits, found: Audit | None, source: Run | None) -> None:
+    """The files of a run that are known before it is trained. A folder that has the last of them, its
+    checkpoint, can be gone on with."""
     write_json(session.folder / RECIPE, session.recipe.to_json())
     write_json(session.folder / ENVIRONMENT, session.environment)
-    if candidates:
+    if "candidates" in session.environment:
         take_kept_training(session)
     write_split(session.folder, splits.train, splits.validation, session.folds)
     write_corrections(session.folder, splits.origin.choices.corrections)
@@ -189,7 +228,7 @@ def fit(
     if source is not None:
         seen = sorted(seen_contents(source.folder).items())
         write_csv(session.folder / SEEN, ("content", "split"), seen)
-    return complete(session, callbacks, progress)
+    save_checkpoint(session)
 
 
 def _begun(
@@ -213,12 +252,12 @@ def _begun(
     warm = _warm(network, splits, source, preprocess) if source is not None else None
     classifier = Classifier(network, train.classes, preprocess, recipe.model, task_of(train.labels))
     _check_machine(network, train, recipe)
-    place = _claimed(folder, origin, recipe)
+    place = Path(folder) if folder is not None else _numbered_folder(origin, recipe)
     environment = {"origin": origin.to_json(), **environment_of(train, validation, recipe)}
     if warm is not None:
         environment["warm_start"] = warm.to_json()
     drawn_again = warm is None and not isinstance(model, nn.Module)
-    initial = copied_weights(network) if len(stages) > 1 else {}
+    initial = copied_weights(network) if len(stages) > 1 or not drawn_again else {}
     state = State(initial={} if drawn_again else initial)
     return Session(
         place, classifier, recipe, environment, origin, stages, state, folds=folds, initial=initial
@@ -255,21 +294,50 @@ def resume(
     model: nn.Module | Build | None = None,
     callbacks: Sequence[Callback] = (),
     data_dir: str | Path | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    allow_changed_environment: bool = False,
     progress: Activity | None = None,
 ) -> Run:
     """Go on with a run that was stopped or killed; its end is byte for byte that of one never stopped.
 
     pictures  the run's Splits, or its training and validation Dataset; without them they are loaded again
-    model, data_dir, progress  as `fit` takes them
+    model, data_dir, checkpoint_seconds, progress  as `fit` takes them
+    allow_changed_environment  whether to go on with other versions, another processor or other kernels, so
+              with other bytes at the end: environment.json, the evaluation and the report then say so
 
-    Raises UsageError when the run is finished or the data are not those it began with, PellucidError when
-    its checkpoint is damaged.
+    Raises UsageError when the run is finished, the data are not those it began with, or the environment is
+    another and that is not allowed; PellucidError when its checkpoint is damaged or another process writes
+    into its folder.
     """
     folder = Path(folder)
+    refuse_finished(folder)
+    with claim(folder):
+        refuse_finished(folder)  # by now it may be: another process had it
+        session = _gone_on(
+            folder, pictures, validation, model, data_dir=data_dir, changed=allow_changed_environment
+        )
+        session.timer = CheckpointTimer(checkpoint_seconds)
+        return complete(session, callbacks, progress)
+
+
+def refuse_finished(folder: Path) -> None:
+    """Nothing where a run's training can be gone on with. Raises UsageError elsewhere."""
     if not (folder / CHECKPOINT).is_file():
         raise UsageError(
             f"'{folder}' has nothing to resume: it is not a run's folder, or its training is finished."
         )
+
+
+def _gone_on(
+    folder: Path,
+    pictures: Splits | Dataset | None,
+    validation: Dataset | None,
+    model: nn.Module | Build | None,
+    *,
+    data_dir: str | Path | None,
+    changed: bool,
+) -> Session:
+    """All that a training which is gone on with works on. Raises what `resume` raises."""
     recipe = read_recipe(folder / RECIPE)
     environment = read_object(folder / ENVIRONMENT)
     origin = origin_in(environment, folder)
@@ -283,12 +351,19 @@ def resume(
         pictures = everything(pictures)
     train, held_out = pictures.train, pictures.validation
     now = environment_of(train, held_out, recipe)
-    for name in ("fingerprints", "versions"):
-        if environment.get(name) != now[name]:
-            raise UsageError(
-                f"'{folder}' was begun with other {name}: {environment.get(name)}; now {now[name]}. "
-                "Its end would not be that of an uninterrupted run. Train anew, or bring the old ones back."
-            )
+    if environment.get("fingerprints") != now["fingerprints"]:
+        raise UsageError(
+            f"'{folder}' was begun with other pictures, by their fingerprints: "
+            f"{environment.get('fingerprints')}; now {now['fingerprints']}. Bring the old ones back, or "
+            "train anew."
+        )
+    found = changes(environment, now)
+    if found and not changed:
+        raise UsageError(
+            f"'{folder}' was begun in another environment: {in_words(found)}. Its end would not be, byte for "
+            "byte, that of an uninterrupted run. Bring the old one back, train anew, or go on all the same "
+            "with `allow_changed_environment`."
+        )
     state, manifest = read_checkpoint(folder / CHECKPOINT)
     if manifest.get("recipe") != recipe.to_json() or manifest.get("data") != now["fingerprints"]:
         raise PellucidError(
@@ -304,12 +379,16 @@ def resume(
     classifier = Classifier(
         network, train.classes, Preprocess(**manifest["preprocess"]), recipe.model, task_of(train.labels)
     )
-    initial = (state.initial or copied_weights(network)) if len(stages) > 1 else {}
+    initial = state.initial or (copied_weights(network) if len(stages) > 1 else {})
     session = Session(
         folder, classifier, recipe, environment, origin, stages, state, folds=folds, initial=initial
     )
     session.snapshots = manifest["snapshots"]
-    return complete(session, callbacks, progress)
+    if found:
+        at = state.progress.epoch, state.progress.step
+        session.environment = with_resumption(environment, now, at)
+        write_json(folder / ENVIRONMENT, session.environment)
+    return session
 
 
 def resolved(recipe: Recipe, train: Dataset, origin: Origin) -> Recipe:
@@ -431,13 +510,10 @@ def _network(
     return build(recipe.model, *shape, seed=recipe.seed, description=description)
 
 
-def _claimed(folder: str | Path | None, origin: Origin, recipe: Recipe) -> Path:
-    """The run's folder, new or empty; without a wish, a numbered one that `runs/latest` points to."""
-    if folder is not None:
-        claim_empty_folder(Path(folder))
-        return Path(folder)
+def _numbered_folder(origin: Origin, recipe: Recipe) -> Path:
+    """A new folder for a run, numbered, that `runs/latest` points to."""
     model = recipe.model.removeprefix("hf:").removeprefix(OWN).rstrip("/\\").replace("\\", "/")
     name = f"{origin.name}-{model.rsplit('/', 1)[-1] or 'pretrained'}"
-    claimed = claim_numbered_folder(Path("runs"), name)
-    point(claimed.parent / "latest", claimed)
-    return claimed
+    folder = claim_numbered_folder(Path("runs"), name)
+    point(folder.parent / "latest", folder)
+    return folder

@@ -143,25 +143,25 @@ def forecast(
     _refuse_few(splits, groups)
     parts = {part: each.fingerprint for part, each in splits.items()}
     wanted = {"data": given, "recipe": described(asked), "seed": settings.seed, "pictures": parts}
-    place = claimed(folder, f"{Path(given).resolve().name}-forecast", FORECAST, wanted)
-    study = Study(place, splits, _network(place, splits, asked, watch), settings.seed, groups)
-    answers = study.answers()
-    left = [each for each in study.trainings if each not in answers]
-    if watch.planned and left:
-        watch.planned(study.plan(left))
-    store = FeatureStore([each for _, each in splits.items()])
-    if watch.features:
-        store.on_features = partial(watch.features, "features")
-    for each in study.trainings:
-        if each in left:
-            heard = under_name(study.name(each), callbacks)
-            answers[each] = study.trained(each, heard, store)
-            study.write(answers)
-        accuracy = np.mean(
-            [one == other for one, other in zip(answers[each], splits.test.label_names, strict=True)]
-        )
-        done(ShareTraining(*each, float(accuracy)))
-    return study.finished(answers)
+    with claimed(folder, f"{Path(given).resolve().name}-forecast", FORECAST, wanted) as place:
+        study = Study(place, splits, _network(place, splits, asked, watch), settings.seed, groups)
+        answers = study.answers()
+        left = [each for each in study.trainings if each not in answers]
+        if watch.planned and left:
+            watch.planned(study.plan(left))
+        store = FeatureStore([each for _, each in splits.items()])
+        if watch.features:
+            store.on_features = partial(watch.features, "features")
+        for each in study.trainings:
+            if each in left:
+                heard = under_name(study.name(each), callbacks)
+                answers[each] = study.trained(each, heard, store)
+                study.write(answers)
+            accuracy = np.mean(
+                [one == other for one, other in zip(answers[each], splits.test.label_names, strict=True)]
+            )
+            done(ShareTraining(*each, float(accuracy)))
+        return study.finished(answers)
 
 
 def _loaded(data: Splits | str | Path, settings: Recipe, data_dir: str | Path | None) -> tuple[Splits, str]:

@@ -101,27 +101,27 @@ def repeat(
             "folds."
         )
     wanted = {"data": str(data), "recipe": described(asked)}
-    place = claimed(folder, f"{Path(data).resolve().name}-repeat", REPEAT, wanted)
-    names = {seed: f"seed {seed} of {seeds}" for seed in range(1, seeds + 1)}
-    left = [seed for seed in names if not _is_done(_folder_of(place, seed))]
-    runs: list[Run] = []
-    for seed, name in names.items():
-        own = _folder_of(place, seed)
-        if seed in left:
-            splits = _splits(data, settings, seed, data_dir)
-            start = _start(own, splits, seeded(runs[0].recipe if runs else asked, seed), watch)
-            if watch.planned and seed == left[0]:
-                first = planned(name, start[0], splits)
-                watch.planned([replace(first, name=names[each]) for each in left])
-            run = _trained(own, splits, start, under_name(name, callbacks), watch.features)
-            run.evaluate(splits.test)
-        else:
-            run = Run.open(own)
-        runs.append(run)
-        done(run)
-    repetition = _together(place, runs)
-    write_json(place / REPEAT, {**wanted, **repetition.scores.to_json()})
-    return repetition
+    with claimed(folder, f"{Path(data).resolve().name}-repeat", REPEAT, wanted) as place:
+        names = {seed: f"seed {seed} of {seeds}" for seed in range(1, seeds + 1)}
+        left = [seed for seed in names if not _is_done(_folder_of(place, seed))]
+        runs: list[Run] = []
+        for seed, name in names.items():
+            own = _folder_of(place, seed)
+            if seed in left:
+                splits = _splits(data, settings, seed, data_dir)
+                start = _start(own, splits, seeded(runs[0].recipe if runs else asked, seed), watch)
+                if watch.planned and seed == left[0]:
+                    first = planned(name, start[0], splits)
+                    watch.planned([replace(first, name=names[each]) for each in left])
+                run = _trained(own, splits, start, under_name(name, callbacks), watch.features)
+                run.evaluate(splits.test)
+            else:
+                run = Run.open(own)
+            runs.append(run)
+            done(run)
+        repetition = _together(place, runs)
+        write_json(place / REPEAT, {**wanted, **repetition.scores.to_json()})
+        return repetition
 
 
 def _splits(data: str | Path, settings: Recipe, seed: int, data_dir: str | Path | None) -> Splits:
@@ -137,10 +137,6 @@ def _start(own: Path, splits: Splits, recipe: Recipe | NamedRecipe, watch: Watch
     """The recipe that the run in `own` was begun with, or the given one, its network chosen."""
     if (own / CHECKPOINT).is_file() or (own / MANIFEST).is_file():
         return read_recipe(own / RECIPE), ()
-    if own.is_dir() and any(own.iterdir()):
-        raise UsageError(
-            f"'{own}' was cut off before anything was saved to go on with. Delete it, then repeat."
-        )
     return chosen(splits, recipe, watch)
 
 

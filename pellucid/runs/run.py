@@ -39,7 +39,7 @@ from pellucid.evaluation.slices import Slices, slices
 from pellucid.evaluation.stress import Stress, stress
 from pellucid.explanation.causes import MistakeCauses, causes_of_mistakes
 from pellucid.explanation.neighbours import answers_and_features, hidden_features
-from pellucid.files import read_csv, read_object, write_csv
+from pellucid.files import claim, read_csv, read_object, write_csv
 from pellucid.formatting import plural
 from pellucid.models import Build
 from pellucid.models.head import HeadSettings
@@ -330,7 +330,6 @@ class Run:
         run that this one began from, as "leaking", those that are almost the same as one of them as
         "near_leaking", and has the result on the others as "clean". "network_number" says the how-manieth
         network it is of those judged on these pictures. `basis` gives all of it as one record.
-
         Of a run by folds it gives what they found: no picture is left to judge its network by. Raises
         UsageError when the folds were not completed.
         """
@@ -338,20 +337,21 @@ class Run:
             return self._out_of_fold()
         if test_set is None:
             test_set = self.splits().test
-        evaluation = evaluate(self.classifier, test_set)
         if not self.is_own_test(test_set):
-            return evaluation
-        basis = self._basis_on(test_set)
-        kept = [row for row in read_split(self.folder / SPLIT) if row[2] != "test"]
-        write_csv(self.folder / SPLIT, SPLIT_HEADER, [*kept, *split_rows("test", test_set)])
-        evaluation.save(
-            self.folder,
-            weights=self._weights,
-            fingerprint=test_set.fingerprint,
-            test_excluded=self.origin.test_excluded,
-            test_relabelled=self.origin.test_relabelled,
-            **basis.facts(evaluation),
-        )
+            return evaluate(self.classifier, test_set)
+        with claim(self.folder):
+            evaluation = evaluate(self.classifier, test_set)
+            basis = self._basis_on(test_set)
+            kept = [row for row in read_split(self.folder / SPLIT) if row[2] != "test"]
+            write_csv(self.folder / SPLIT, SPLIT_HEADER, [*kept, *split_rows("test", test_set)])
+            evaluation.save(
+                self.folder,
+                weights=self._weights,
+                fingerprint=test_set.fingerprint,
+                test_excluded=self.origin.test_excluded,
+                test_relabelled=self.origin.test_relabelled,
+                **basis.facts(evaluation),
+            )
         return evaluation
 
     def basis(self, test_set: Dataset | None = None) -> Basis:

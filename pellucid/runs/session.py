@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.classifier import MANIFEST, Classifier
-from pellucid.data.audit.record import AuditRecord
 from pellucid.data.dataset import Dataset, Origin
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation.calibration import NOT_FITTED, TemperatureFit
@@ -36,6 +35,7 @@ from pellucid.runs.stopping import Stopped, StopTraining, stop_requests
 from pellucid.runs.tables import METRICS_ALL, write_diagnostics, write_history, write_margins
 from pellucid.training.loop import Epoch, Progress, Step
 from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, SnapshotRecorder
+from pellucid.training.timer import CheckpointTimer
 from pellucid.training.transfer import FeatureStore, held_out_logits, train_network
 
 Callback = Callable[[Step | Epoch], None]
@@ -47,7 +47,8 @@ class Session:
     """All that a run's trainings work on: its folder, its network, its pictures and where it stands.
 
     folds    of a run by folds, the fold of each picture, int64 (N,)
-    initial  the weights that each of several trainings begins from
+    initial  the weights that each of several trainings begins from; of one, where they cannot be drawn again
+    timer    when what was reached is saved, should the process be killed
     fit      how the classifier came to its temperature
     reference_fit  what the run's reference is made of
     """
@@ -63,6 +64,7 @@ class Session:
     initial: dict[str, Tensor] = field(default_factory=dict)
     snapshots: int = MAX_SNAPSHOTS
     recorder: SnapshotRecorder | None = None
+    timer: CheckpointTimer = field(default_factory=CheckpointTimer)
     fit: TemperatureFit = NOT_FITTED
     reference_fit: ReferenceFit = NO_REFERENCE
 
@@ -119,8 +121,8 @@ def complete(session: Session, callbacks: Sequence[Callback], activity: Activity
 
     activity  called while a pretrained network computes features
 
-    Raises Stopped on Ctrl-C or SIGTERM, PellucidError when the loss is no longer finite or a file cannot be
-    written, and what a callback raises.
+    Raises Stopped on Ctrl-C, SIGTERM or SIGHUP, PellucidError when the loss is no longer finite or a file
+    cannot be written, and what a callback raises.
     """
     folder, ended = session.folder, ""
     with torch_threads(session.recipe.threads), stop_requests() as requests:
@@ -129,7 +131,7 @@ def complete(session: Session, callbacks: Sequence[Callback], activity: Activity
             if activity is not None:
                 activity("features", done, count)
             if requests:
-                _write_checkpoint(session)
+                save_checkpoint(session)
                 raise Stopped(folder, requests[0], judged=False)
 
         if session.store is not None:
@@ -190,12 +192,15 @@ def _train_stage(session: Session, callbacks: Sequence[Callback], requests: Sequ
                 # Before the checkpoint, so that no snapshot older than it can be lost.
                 _write_optional(session)
                 if not progress.finished(recipe):
-                    _write_checkpoint(session)
+                    save_checkpoint(session)
+            elif session.timer.due:
+                _write_optional(session)
+                save_checkpoint(session)
             for callback in callbacks:
                 callback(replace(event, stage=stage.name) if stage.name else event)
             if requests and not progress.finished(recipe):
                 _write_optional(session)
-                _write_checkpoint(session)
+                save_checkpoint(session)
                 raise Stopped(session.folder, requests[0])
 
 
@@ -223,7 +228,7 @@ def _go_on(session: Session) -> None:
             state.logits = torch.zeros(len(whole), len(whole.classes))
         state.logits[stage.held_out] = _logits(session, whole.subset(stage.held_out))
     state.advance(session.stages)
-    _write_checkpoint(session)
+    save_checkpoint(session)
 
 
 def _logits(session: Session, dataset: Dataset) -> Tensor:
@@ -232,7 +237,11 @@ def _logits(session: Session, dataset: Dataset) -> Tensor:
     return held_out_logits(session.classifier, dataset, session.store, at_rest=at_rest)
 
 
-def _write_checkpoint(session: Session) -> None:
+def save_checkpoint(session: Session) -> None:
+    """What a training needs to go on from here lies in the run's folder."""
+    state, weights = session.state, session.state.progress.weights
+    if len(session.stages) == 1 and state.initial.keys() <= weights.keys():
+        state = replace(state, initial={})  # it has moved on from them
     manifest = {
         "preprocess": session.classifier.preprocess.to_json(),
         "recipe": session.recipe.to_json(),
@@ -240,7 +249,8 @@ def _write_checkpoint(session: Session) -> None:
         "network": description_of(session.classifier.network),
         "snapshots": session.snapshots,
     }
-    write_checkpoint(session.folder / CHECKPOINT, session.state, manifest)
+    with session.timer.writing():
+        write_checkpoint(session.folder / CHECKPOINT, state, manifest)
 
 
 def _write_optional(session: Session) -> None:
@@ -290,7 +300,7 @@ def _save(session: Session, *, ended: str = "", finished: bool = False) -> None:
     if held_out is not None and session.folds is not None and (again or ended):
         judged, whole = held_out.evaluation, session.stage.train
         number = number_judged(whole.fingerprint, weights_digest(network))
-        basis = basis_of_folds(AuditRecord.read(session.folder), number)
+        basis = basis_of_folds(session.folder, number)
         judged.save(session.folder, weights=weights, fingerprint=whole.fingerprint, **basis.facts(judged))
 
 

@@ -1,6 +1,7 @@
 """Several trainings for one answer: the folder they share, the network they share, and who hears of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 from pellucid.data.dataset import Splits
 from pellucid.errors import UsageError
-from pellucid.files import claim_numbered_folder, make_folder, read_object, write_json
+from pellucid.files import CLAIM, claim, claim_numbered_folder, make_folder, read_object, write_json
 from pellucid.recipe import NamedRecipe, Recipe
 from pellucid.runs.choose import Candidate, Listener, choose, expected_seconds, leaves_open
 from pellucid.runs.fit import resolved
@@ -85,32 +86,38 @@ def under_name(name: str, callbacks: Sequence[Callback]) -> list[Callback]:
     return [partial(renamed, callback) for callback in callbacks]
 
 
-def claimed(folder: str | Path | None, name: str, file: str, wanted: dict[str, Any]) -> Path:
-    """The folder in which these trainings were begun, or a new one in which `file` says what they are of.
+@contextmanager
+def claimed(folder: str | Path | None, name: str, file: str, wanted: dict[str, Any]) -> Iterator[Path]:
+    """The folder in which these trainings were begun, or a new one in which `file` says what they are of; no
+    other process trains there inside the block.
 
     folder  of one's own choice; without one, `runs/<name>-<n>`
     wanted  what must be the same for trainings to be gone on with
 
-    Raises UsageError when the folder holds something else.
+    Raises UsageError when the folder holds something else, PellucidError when another process trains there.
     """
     if folder is None:
-        for begun in sorted(Path("runs").glob(f"{name}-*/{file}")):
-            if _is_of(begun, wanted):
-                return begun.parent
-        folder = claim_numbered_folder(Path("runs"), name)
+        same = (path.parent for path in sorted(Path("runs").glob(f"{name}-*/{file}")) if _is_of(path, wanted))
+        folder = next(same, None) or claim_numbered_folder(Path("runs"), name)
     folder = Path(folder)
-    if (folder / file).is_file():
-        if not _is_of(folder / file, wanted):
+    if not (folder / file).is_file():
+        _refuse_other(folder)
+        make_folder(folder)
+    with claim(folder):
+        if not (folder / file).is_file():
+            _refuse_other(folder)
+            write_json(folder / file, wanted)
+        elif not _is_of(folder / file, wanted):
             raise UsageError(
                 f"'{folder}' holds trainings on other pictures or by another recipe. Name another folder "
                 "with `folder`."
             )
-        return folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        yield folder
+
+
+def _refuse_other(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(path.name != CLAIM for path in folder.iterdir())):
         raise UsageError(f"'{folder}' is not empty. Expected a new folder: name another with `folder`.")
-    make_folder(folder)
-    write_json(folder / file, wanted)
-    return folder
 
 
 def described(recipe: Recipe | NamedRecipe) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How a training ends early: by Ctrl-C or SIGTERM after the step at hand, or by a callback's wish."""
+"""How a training ends early: by Ctrl-C, SIGTERM or SIGHUP after the step at hand, or by a callback's wish."""
 
 import shlex
 import signal
@@ -16,7 +16,7 @@ class StopTraining(Exception):
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was interrupted (Ctrl-C or SIGTERM), finished its step and saved what it had.
+    """Training was interrupted (Ctrl-C, SIGTERM or SIGHUP), finished its step and saved what it had.
 
     folder     the run's folder, from which `resume` goes on
     exit_code  128 and the signal's number, as shells have it
@@ -35,21 +35,27 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """A list that holds the number of the first SIGINT or SIGTERM received inside the block.
+    """A list that holds the number of the first SIGINT, SIGTERM or SIGHUP received inside the block.
 
-    A second one acts at once. Outside the main thread, where Python takes no signals, it stays empty.
+    A second SIGINT or SIGTERM acts at once; a SIGHUP does not: a terminal that is closed may send several,
+    and a system that shuts down sends one after SIGTERM. One that the process was told to ignore, as by
+    `nohup`, stays ignored. Outside the main thread, where Python takes no signals, the list stays empty.
     """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
+    hang_up = getattr(signal, "SIGHUP", None)
 
     def note(number: int, frame: FrameType | None) -> None:
-        if received:
+        if number != hang_up and any(earlier != hang_up for earlier in received):
             raise KeyboardInterrupt
         received.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        numbers.append(hang_up)
+    before = {number: signal.signal(number, note) for number in numbers}
     try:
         yield received
     finally:

@@ -26,6 +26,7 @@ from pellucid.recipe import Recipe
 from pellucid.task import task_of
 from pellucid.training.logistic import choose_settings, folds, solve
 from pellucid.training.loop import NOT_HELD_OUT, Epoch, Progress, Step, check_trainable, train
+from pellucid.training.timer import CheckpointTimer
 
 FINE_TUNING_RATE = 0.01  # learning rate for the whole network, as a share of that for the last layer
 UNFINISHED = ".part.safetensors"  # ends the name of features of which a part is computed
@@ -190,7 +191,7 @@ def embeddings(
     """The backbone's features of every picture, float32 (N, D): computed once, then read from the cache.
 
     on_batch  called with how many pictures are done, while they are computed. If it raises, or Ctrl-C does,
-              those done are kept for the next time
+              those done are kept for the next time; should the process be killed, those of a minute before
     """
     path = embeddings_file(network, dataset)
     unfinished = path.with_suffix(UNFINISHED)
@@ -201,12 +202,15 @@ def embeddings(
     with suppress(OSError, SafetensorError, KeyError):
         before = load(unfinished.read_bytes())["features"]
         features[: len(before)], done = before, len(before)
-    rest = dataset.subset(slice(done, None)).images
+    rest, timer = dataset.subset(slice(done, None)).images, CheckpointTimer()
     try:
         with evaluation_mode(network), torch.inference_mode():
             for _, batch, count in fixed_batches(rest, PICTURES_AT_ONCE):
                 features[done : done + count] = network.features(batch)[:count]
                 done += count
+                if timer.due:
+                    with timer.writing():
+                        _keep(unfinished, features[:done])
                 on_batch(done)
     except BaseException:
         if done:

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.toys import Call
+from pellucid.data.dataset import Splits
+from tests.released import CLAIMING, begun, ended, go, said
+from tests.toys import Call, write_picture
 
 
 def test_the_test_set_is_judged_once_and_again_gives_the_same(
@@ -87,3 +89,30 @@ def test_every_score_is_printed_with_its_interval(trained: tuple[Path, Any], cal
     for words in ("balanced accuracy", "weighted F1", "label among the 2 likeliest", "log loss"):
         assert f"  {words} " in out
     assert "Class by class: pictures; precision, recall and F1" in out
+
+
+def test_while_another_process_writes_into_a_run_it_is_read_and_nothing_else(
+    call: Call, trained: tuple[Path, Any], digits: Splits, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(trained[0] / "runs" / "latest", tmp_path / "run"))
+    write_picture(tmp_path / "one.png", digits.test.images[0])
+    writer = begun(CLAIMING, run, "written.txt")
+    go(writer)
+    assert said(writer) == "claimed"
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    for words in (
+        ("train", "digits", "--out", "run"),
+        ("train", "--resume", "run"),
+        ("evaluate", "run", "--again"),
+        ("report", "run"),
+        ("labels", "run"),
+    ):
+        code, out, err = call(*words)
+        assert (code, out) == (1, ""), words
+        assert err.startswith(f"pellucid: 'run' is being written by process {writer.pid} on "), words
+        assert "Wait until it is done, or end that process" in err
+    for words in (("evaluate", "run"), ("predict", "run", "one.png")):
+        assert call(*words)[0] == 0, words
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    ended([writer])
+    assert call("evaluate", "run", "--again")[0] == 0

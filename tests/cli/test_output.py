@@ -78,8 +78,8 @@ def test_no_file_name_steers_the_terminal(toy_run: Path, call: Call) -> None:
 
 def test_a_full_folder_is_refused_by_the_name_of_the_argument_and_by_its_flag(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("mine", "utf-8")
-    with pytest.raises(UsageError) as refused:
-        claim_empty_folder(tmp_path)
+    with pytest.raises(UsageError) as refused, claim_empty_folder(tmp_path):
+        pass
     assert str(refused.value).endswith("Expected a new or empty folder: name another with `folder`.")
     assert with_flags(str(refused.value)).endswith("name another with --out.")
 

@@ -1,12 +1,16 @@
 """A training from the command line ends with a judged run, and is stopped and resumed without a loss."""
 
+import fcntl
 import inspect
 import json
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,10 +27,11 @@ from pellucid.cli.output import Output
 from pellucid.data.dataset import Splits
 from pellucid.files import sha256
 from pellucid.recipe import RECIPES, Recipe
-from pellucid.runs.fit import Activity, Callback
+from pellucid.runs.checkpoint import read_checkpoint
+from pellucid.runs.fit import Activity, Callback, fit, resume
 from pellucid.runs.run import Run
 from pellucid.training.loop import Epoch, Step
-from tests.toys import Call, only_class, pellucid, surroundings, toy_splits
+from tests.toys import Call, left, only_class, pellucid, surroundings, toy_splits
 
 
 def test_train_ends_with_a_judged_run_and_its_report(trained: tuple[Path, Any]) -> None:
@@ -75,6 +80,66 @@ def test_a_reader_that_leaves_stops_training_with_the_command_that_goes_on(tmp_p
     assert done.stdout.startswith("digits: 8x8 gray")
     assert "Traceback" not in done.stderr
     assert "pellucid train --resume run" in done.stderr
+
+
+TINY_STEPS = replace(Recipe.named("fast", model="tutorial").resolve(1150, (1, 8, 8)), epochs=1, batch_size=1)
+TINY_WORDS = (
+    "train",
+    "digits",
+    "--model",
+    "tutorial",
+    "--epochs",
+    "1",
+    "--batch-size",
+    "1",
+    "--threads",
+    "1",
+)
+
+
+@pytest.fixture(scope="module")
+def never_stopped(tmp_path_factory: pytest.TempPathFactory, digits: Splits) -> Path:
+    """The training of 1,150 steps in a single epoch that others are torn off from."""
+    return fit(digits, replace(TINY_STEPS, threads=1), folder=tmp_path_factory.mktemp("whole") / "run").folder
+
+
+@pytest.mark.parametrize(
+    ("what", "code"), [("killed", -signal.SIGKILL), ("terminal closed", 129), ("output unread", 143)]
+)
+def test_torn_off_in_its_first_epoch_a_training_goes_on_to_the_same_bytes(
+    tmp_path: Path, never_stopped: Path, digits: Splits, what: str, code: int
+) -> None:
+    ours, theirs = os.pipe() if what == "output unread" else pty.openpty()
+    command = [sys.executable, "-c", "from pellucid.cli import main; main()", *TINY_WORDS, "--out", "run"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=surroundings(TERM="xterm"),
+        stdin=theirs if what != "output unread" else None,
+        stdout=theirs, stderr=theirs if what == "terminal closed" else subprocess.PIPE,
+        start_new_session=True, preexec_fn=own_terminal if what == "terminal closed" else None,
+    )  # fmt: skip
+    os.close(theirs)
+    checkpoint = tmp_path / "run" / "checkpoint.safetensors"
+    shown = b""
+    # The checkpoint is there from before the first step on.
+    while not checkpoint.exists() or (what == "terminal closed" and b", step " not in shown):
+        if select.select([ours], [], [], 0.01)[0]:
+            shown += os.read(ours, 10_000)
+        assert process.poll() is None
+    if what == "killed":
+        process.kill()
+    os.close(ours)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert what != "output unread" or b"Go on with: pellucid train --resume run" in err
+    progress = read_checkpoint(checkpoint)[0].progress
+    assert (progress.epoch, progress.history) == (1, [])
+    resume(tmp_path / "run", digits)
+    assert left(tmp_path / "run") == left(never_stopped)
+
+
+def own_terminal() -> None:
+    """In a new process: what it prints to is its controlling terminal, whose closing is told to it."""
+    fcntl.ioctl(1, termios.TIOCSCTTY, 0)
 
 
 def test_ctrl_c_in_a_later_stage_ends_with_the_command_for_it(

@@ -3,6 +3,7 @@
 import errno
 import gc
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -17,16 +18,22 @@ import pytest
 import torch
 
 from pellucid.classifier import Classifier
+from pellucid.data.audit.record import FINDINGS
 from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
-from pellucid.files import read_json, sha256
+from pellucid.files import CLAIM, read_json, sha256
 from pellucid.models.tutorial import Tutorial
 from pellucid.recipe import Recipe, read_recipe
+from pellucid.runs import BEGINNING
+from pellucid.runs.environment import ENVIRONMENT
 from pellucid.runs.fit import fit
-from pellucid.runs.run import Run
+from pellucid.runs.run import RECIPE, Run
 from pellucid.runs.session import Callback
+from pellucid.runs.tables import EXCLUDED, RELABELLED, SEEN, SPLIT
 from pellucid.training.loop import Epoch, Step
+from pellucid.training.snapshots import SNAPSHOTS
+from tests.released import begun, ended, go, said
 from tests.runs.toy_runs import EVENTS, SHORT, SPLITS, names_in, resumed, started
 from tests.toys import at, left, only_class, surroundings, toy_dataset, toy_splits, toys_of_several_labels
 
@@ -102,6 +109,10 @@ def test_a_disk_that_fills_at_any_write_is_told_and_loses_nothing(
             except PellucidError as error:
                 assert f"Cannot write '{folder}" in str(error)  # noqa: PT017
                 assert os.strerror(errno.ENOSPC) in str(error)  # noqa: PT017
+        if not folder.exists():
+            assert first == 0, "nothing had been written yet"
+            first += 2
+            continue
         assert not [name for name in names_in(folder) if name.startswith(".")]
         if not (folder / "model.safetensors").exists() and not (folder / "checkpoint.safetensors").exists():
             with pytest.raises(UsageError):
@@ -293,3 +304,121 @@ def test_training_does_not_begin_from_a_run_where_either_has_several_labels(
     source = fit(parts, replace(SHORT, epochs=1), folder=tmp_path / "several").folder
     with pytest.raises(UsageError, match="several labels"):
         fit(SPLITS, SHORT, folder=tmp_path / "run", warm_start=source)
+
+
+ONE_OF_SEVERAL = """
+import sys
+from pathlib import Path
+from pellucid.errors import PellucidError
+from tests.runs.toy_runs import resumed, started
+from tests.toys import economical
+print("ready", flush=True)
+sys.stdin.readline()
+heard = []
+
+def wait(event):
+    if not heard:
+        heard.append(event)
+        print("training", flush=True)
+        sys.stdin.readline()
+
+try:
+    with economical():
+        (started if sys.argv[2] == "new" else resumed)(Path(sys.argv[1]), wait)
+except PellucidError as error:
+    print(type(error).__name__, error, flush=True)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize("what", ["a new folder", "an empty folder", "a stopped run"])
+def test_of_trainings_into_one_folder_begun_at_once_one_goes_on_and_the_others_change_nothing(
+    finished: Path, unfinished: Path, tmp_path: Path, what: str
+) -> None:
+    folder = tmp_path / "runs" / "run"
+    if what == "a stopped run":
+        shutil.copytree(unfinished, folder)
+    elif what == "an empty folder":
+        folder.mkdir(parents=True)
+    how = "resumed" if what == "a stopped run" else "new"
+    processes = [begun(ONE_OF_SEVERAL, folder, how) for _ in range(3)]
+    for process in processes:
+        go(process)
+    answers = [said(process) for process in processes]
+    (number,) = (number for number, answer in enumerate(answers) if answer == "training")
+    winner = processes.pop(number)
+    expected = f"PellucidError '{folder}' is being written by process {winner.pid} on "
+    assert all(answer.startswith(expected) for answer in answers if answer != "training"), answers
+    assert ended(processes) == [1, 1]
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(PellucidError, match="is being written"):
+        resumed(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    go(winner)
+    assert ended([winner]) == [0]
+    assert left(folder) == left(finished)
+    assert not (folder / CLAIM).exists()
+
+
+def test_a_training_goes_on_at_once_where_one_was_killed(finished: Path, tmp_path: Path) -> None:
+    killed, folder = begun(ONE_OF_SEVERAL, tmp_path / "run", "new"), tmp_path / "run"
+    go(killed)
+    assert said(killed) == "training"
+    killed.kill()
+    ended([killed])
+    assert (folder / CLAIM).exists()
+    resumed(folder)
+    assert left(folder) == left(finished)
+    assert names_in(folder) == names_in(finished) - {"evaluation.json", "predictions.csv"}
+
+
+def test_killed_before_its_first_checkpoint_a_training_begins_anew_in_the_same_folder(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    killed = begun(KILLED_AT_THE_FIRST_CHECKPOINT, folder)
+    go(killed)
+    assert ended([killed]) == [-signal.SIGKILL]
+    assert names_in(folder) & {"recipe.json", "split.csv", CLAIM} == {"recipe.json", "split.csv", CLAIM}
+    assert names_in(folder) - {CLAIM} <= {*BEGINNING} | {
+        name for name in names_in(folder) if ".pellucid-" in name
+    }
+    with pytest.raises(UsageError, match="has nothing to resume"):
+        resumed(folder)
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"):
+        started(folder)
+    (folder / "mine.txt").unlink()
+    started(folder)
+    assert left(folder) == left(finished)
+    assert not (folder / CLAIM).exists()
+
+
+def test_a_folder_that_holds_no_more_than_a_recipe_is_left_alone(tmp_path: Path) -> None:
+    """Only where a process was killed are these files known to be nobody's."""
+    (tmp_path / "recipe.json").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty"):
+        started(tmp_path)
+    assert (tmp_path / "recipe.json").read_text() == "mine"
+
+
+KILLED_AT_THE_FIRST_CHECKPOINT = """
+import os, signal, sys
+from pathlib import Path
+from tests.runs.toy_runs import started
+rename = Path.replace
+
+def rename_until_killed(path, target):
+    if target.name == "checkpoint.safetensors":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(path, target)
+
+Path.replace = rename_until_killed
+print("ready", flush=True)
+sys.stdin.readline()
+started(Path(sys.argv[1]))
+"""
+
+
+def test_what_a_run_begins_with_are_the_files_that_it_is_said_to_begin_with() -> None:
+    assert {RECIPE, ENVIRONMENT, SPLIT, FINDINGS, EXCLUDED, RELABELLED, SEEN, SNAPSHOTS} == set(BEGINNING)

@@ -22,7 +22,7 @@ from pellucid.runs.run import Run
 from pellucid.runs.session import Callback
 from pellucid.runs.stopping import Stopped, StopTraining
 from pellucid.training.loop import Epoch, Step
-from tests.runs.toy_runs import SHORT, SPLITS, TOYS
+from tests.runs.toy_runs import SHORT, SPLITS, TOYS, resumed, started
 from tests.toys import at, economical, left, rows_of, same_weights, toy_splits
 
 AGAIN = replace(SHORT, use_all=True)
@@ -209,3 +209,30 @@ def test_the_last_layer_is_solved_again_with_the_settings_chosen_first(tmp_path:
     count = len(coloured.train) + len(coloured.validation)
     assert (twice.all_pictures.epochs, twice.all_pictures.pictures) == (1, count)
     assert not same_weights(twice.classifier.network, once.classifier.network)
+
+
+class Killed(BaseException):
+    """What a process that is killed does: nothing any more."""
+
+
+AT_THE_END = ("held_out.csv", "margins.csv", "model.safetensors", "model.json", "reference.safetensors")
+
+
+@pytest.mark.parametrize("name", AT_THE_END)
+def test_killed_while_the_end_is_saved_a_training_can_be_gone_on_with(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder, replace_file = tmp_path / "run", Path.replace
+
+    def replace_until_killed(path: Path, target: Path) -> Path:
+        if target.name == name:
+            raise Killed
+        return replace_file(path, target)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Path, "replace", replace_until_killed)
+        started(folder)
+    assert not (folder / name).exists()
+    resumed(folder)
+    assert left(folder) == left(finished)
+    assert not (folder / "checkpoint.safetensors").exists()

@@ -20,15 +20,20 @@ def test_what_was_begun_is_found_again_and_other_things_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    first = claimed(None, "toys-repeat", "repeat.json", {"data": "toys"})
-    assert claimed(None, "toys-repeat", "repeat.json", {"data": "toys"}) == first
-    assert claimed(None, "toys-repeat", "repeat.json", {"data": "others"}) != first
+
+    def place(folder: str | Path | None, data: str) -> Path:
+        with claimed(folder, "toys-repeat", "repeat.json", {"data": data}) as found:
+            return found
+
+    first = place(None, "toys")
+    assert place(None, "toys") == first
+    assert place(None, "others") != first
     with pytest.raises(UsageError, match="other pictures or by another recipe"):
-        claimed(first, "toys-repeat", "repeat.json", {"data": "others"})
+        place(first, "others")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").touch()
     with pytest.raises(UsageError, match="is not empty"):
-        claimed("mine", "toys-repeat", "repeat.json", {"data": "toys"})
+        place("mine", "toys")
 
 
 def test_events_bear_the_name_of_their_training() -> None:

@@ -22,9 +22,10 @@ def test_a_run_stopped_at_any_event_and_resumed_equals_one_never_stopped(
     finished: Path, tmp_path: Path, number: int
 ) -> None:
     folder = tmp_path / "run"
+    sent = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[number % 3]
     with pytest.raises(Stopped) as caught:
-        started(folder, at(number, signal.SIGINT))
-    assert caught.value.exit_code == 130
+        started(folder, at(number, sent))
+    assert caught.value.exit_code == 128 + sent
     assert (folder / "model.safetensors").is_file()
     if number == EVENTS - 1:
         assert "--resume" not in str(caught.value)
@@ -88,3 +89,28 @@ def test_a_second_signal_acts_at_once_and_damages_nothing(finished: Path, tmp_pa
         started(tmp_path / "run", twice)
     resumed(tmp_path / "run")
     assert left(tmp_path / "run") == left(finished)
+
+
+def test_a_terminal_that_is_closed_may_say_so_more_than_once(finished: Path, tmp_path: Path) -> None:
+    """So may a system that shuts down: it sends SIGTERM, then SIGHUP."""
+
+    def several(_: Step | Epoch) -> None:
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+            for _ in range(1000):  # the interpreter sees a signal between two instructions
+                pass
+
+    with pytest.raises(Stopped) as caught:
+        started(tmp_path / "run", several)
+    assert caught.value.exit_code == 143
+    resumed(tmp_path / "run")
+    assert left(tmp_path / "run") == left(finished)
+
+
+def test_a_process_that_was_told_to_outlive_its_terminal_does(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        run = started(tmp_path / "run", at(1, signal.SIGHUP))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert len(run.history) == SHORT.epochs

@@ -20,8 +20,8 @@ def started(folder: Path, *callbacks: Callback, recipe: Recipe = SHORT) -> Run:
     return fit(SPLITS.train, SPLITS.validation, recipe, folder=folder, callbacks=callbacks, origin=TOYS)
 
 
-def resumed(folder: Path) -> Run:
-    return resume(folder, SPLITS.train, SPLITS.validation)
+def resumed(folder: Path, *callbacks: Callback) -> Run:
+    return resume(folder, SPLITS.train, SPLITS.validation, callbacks=callbacks)
 
 
 def names_in(folder: Path) -> set[str]:

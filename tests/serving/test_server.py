@@ -22,7 +22,7 @@ from pellucid.serving import limits, server
 from pellucid.serving.guard import SECURITY_HEADERS, Guard
 from pellucid.serving.server import listening_socket, run, server_of
 from tests.serving.asking import everything
-from tests.toys import QUICK, economical, surroundings, toy_splits, write_picture
+from tests.toys import QUICK, ROOT, economical, surroundings, toy_splits, write_picture
 
 COMMAND = "from pellucid.cli import main; main()"
 
@@ -277,6 +277,17 @@ def answered(port: int, *parts: bytes) -> bytes:
     while not (answer := exchange(port, *parts)) and time.monotonic() < end:
         pass
     return answer
+
+
+def test_the_limits_are_those_that_are_promised() -> None:
+    """Other tests set limits of their own; these are the ones that a person's server has."""
+    promises = " ".join((ROOT / "SECURITY.md").read_text("utf-8").split())
+    assert (
+        f"A head has {limits.HEAD_SECONDS:g} seconds to arrive, a body {limits.BODY_SECONDS:g}, a request "
+        f"with its answer {limits.EXCHANGE_SECONDS:g}; {limits.MAX_CONNECTIONS} connections are open at a "
+        f"time and {limits.MAX_HELD_BYTES >> 20} MB of bodies held, a head has at most "
+        f"{limits.MAX_HEADERS} lines and {limits.MAX_HEADER_BYTES:,} bytes"
+    ) in promises
 
 
 @pytest.mark.parametrize("strict", [0.3], indirect=True)

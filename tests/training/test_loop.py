@@ -179,7 +179,20 @@ def test_pictures_to_choose_by_are_never_augmented(monkeypatch: pytest.MonkeyPat
     assert torch.equal(SPLITS.validation.images, before)
 
 
-def test_augmentation_differs_in_every_epoch_and_is_part_of_the_choice() -> None:
+def test_every_step_of_every_epoch_has_draws_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws: list[int] = []
+    change = loop.apply_augmentations
+
+    def noted(*given: Any, generator: torch.Generator, **words: Any) -> Any:
+        draws.append(generator.initial_seed())
+        return change(*given, generator=generator, **words)
+
+    monkeypatch.setattr(loop, "apply_augmentations", noted)
+    trained(replace(QUICK, augment="flip"))
+    assert len(draws) == len(set(draws)) == QUICK.epochs * -(-len(SPLITS.train) // QUICK.batch_size)
+
+
+def test_augmentation_is_part_of_the_choice() -> None:
     assert not same_weights(trained()[0], trained(replace(QUICK, augment="shift"))[0])
     first, _, targets = loop.first_batch(SPLITS.train, replace(QUICK, augment="cutmix"))
     assert len(first) == QUICK.batch_size

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load
 
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Origin
@@ -217,6 +218,23 @@ def test_ctrl_c_while_features_are_computed_ends_with_words_and_loses_nothing(
     shutil.rmtree(Path(transfer.computed_folder()) / "embeddings")
     whole = trained(vit, tmp_path / "whole")
     assert same_weights(Run.open(folder).classifier.network, whole.classifier.network)
+
+
+def test_features_are_kept_every_minute_for_a_process_that_is_killed(
+    shelf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = build(f"hf:{shelf / 'vit'}", 3, 4, (16, 16), seed=0)
+    assert isinstance(network, Pretrained)
+    minutes, kept = iter(range(0, 10_000, 31)), list[int]()
+    monkeypatch.setattr("pellucid.training.timer.clock", lambda: next(minutes))
+    unfinished = transfer.embeddings_file(network, SPLITS.train).with_suffix(transfer.UNFINISHED)
+
+    def look(done: int) -> None:
+        kept.append(len(load(unfinished.read_bytes())["features"]) if unfinished.is_file() else 0)
+
+    transfer.embeddings(network, SPLITS.train, on_batch=look)
+    assert kept[:2] == [0, 2 * transfer.PICTURES_AT_ONCE]
+    assert not unfinished.exists(), "all of them are there now"
 
 
 def test_only_a_pretrained_network_can_be_fine_tuned(tmp_path: Path) -> None:

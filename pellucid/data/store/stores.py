@@ -48,8 +48,8 @@ def delete_cached(entry: CachedFiles) -> None:
             )
         for path in entry.files:
             files.remove(path)
-    if _is_own(entry.folder / LOCK):
-        files.remove(entry.folder / LOCK)
+        if _is_own(entry.folder / LOCK):  # while it is locked: whoever waits for it will notice
+            files.remove(entry.folder / LOCK)
     files.remove_folder(entry.folder)
 
 

@@ -3,6 +3,9 @@
 Elsewhere torch's own operations compute the same sums in another order, so that scores and trained weights
 may differ in their last digits: the same seed gives the same weights only with the same kind of convolution.
 environment.json and `doctor` say which of them ran. PELLUCID_KERNELS=off asks for torch's.
+
+A library in the cache has the SHA-256 of its bytes in its name and is loaded only if it has those bytes: one
+that was cut short would end the process by a bus error, one that was changed would train other weights.
 """
 
 import ctypes
@@ -11,7 +14,9 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 
@@ -19,12 +24,13 @@ import torch
 
 from pellucid.cache import cache_folder
 from pellucid.errors import PellucidError
-from pellucid.files import make_folder, temporary_folder, write_bytes
+from pellucid.files import make_folder, remove, sha256, temporary_folder, write_bytes
 from pellucid.machine import instructions
 
 SOURCE = Path(__file__).with_name("fused.c")
 BITS = {torch.float32: 32, torch.bfloat16: 16}
 KERNELS: dict[torch.dtype, ctypes.CDLL] = {}  # filled by `prepare`
+DIGESTS: dict[torch.dtype, str] = {}  # the SHA-256 of each
 
 
 def prepare() -> str:
@@ -60,7 +66,8 @@ def compile_kernels() -> tuple[str, str | None]:
         ctypes.CDLL(str(openmp), ctypes.RTLD_GLOBAL)  # torch's own threads, not a second set
         with ThreadPoolExecutor() as pool:
             libraries = list(pool.map(partial(_library, compiler), BITS.values()))
-        KERNELS.update(zip(BITS, libraries, strict=True))
+        KERNELS.update(zip(BITS, (library for library, _ in libraries), strict=True))
+        DIGESTS.update(zip(BITS, (digest for _, digest in libraries), strict=True))
     except (OSError, subprocess.SubprocessError) as error:
         output = getattr(error, "stderr", None) or str(error).encode()
         reason = " ".join(output.decode(errors="replace").split())[:300]
@@ -68,16 +75,22 @@ def compile_kernels() -> tuple[str, str | None]:
     return "kernels compiled here", None
 
 
+def loaded_kernels() -> str:
+    """The kernels in use, as the beginnings of their SHA-256: "e184876e e64f6b26"; "none" for torch's."""
+    prepare()
+    return " ".join(DIGESTS[dtype][:8] for dtype in BITS if dtype in KERNELS and dtype in DIGESTS) or "none"
+
+
 _compiled_once = cache(compile_kernels)
 
 
-def _library(compiler: str, bits: int) -> ctypes.CDLL:
-    """The library for this source, compiler and processor, from the cache or compiled now."""
+def _library(compiler: str, bits: int) -> tuple[ctypes.CDLL, str]:
+    """The library for this source, compiler and processor, from the cache or compiled now; its SHA-256."""
     depends_on = [SOURCE.read_bytes(), compiler.encode(), instructions().encode()]
     key = hashlib.sha256(b"\n".join(depends_on)).hexdigest()
-    cached = cache_folder() / f"fused-{key[:16]}-{bits}.so"
-    if cached.is_file():
-        return ctypes.CDLL(str(cached))
+    stem = f"fused-{key[:16]}-{bits}-"
+    if (cached := _verified(stem)) is not None:
+        return ctypes.CDLL(str(cached)), cached.stem.removeprefix(stem)
     with temporary_folder() as folder:
         objects, library = folder / "fused.o", folder / "fused.so"
         flags = ["-O3", "-march=native", "-fopenmp", "-fPIC", f"-DBITS={bits}"]
@@ -87,9 +100,36 @@ def _library(compiler: str, bits: int) -> ctypes.CDLL:
         )
         for command in commands:
             subprocess.run(command, check=True, capture_output=True, timeout=60)
+        content = library.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        cached = cache_folder() / f"{stem}{digest}.so"
         try:
             make_folder(cached.parent)
-            write_bytes(cached, library.read_bytes())
+            write_bytes(cached, content)
         except PellucidError:  # a cache that cannot be written costs a second per process, not other weights
-            return ctypes.CDLL(str(library))
-    return ctypes.CDLL(str(cached))
+            return ctypes.CDLL(str(library)), digest
+    return ctypes.CDLL(str(cached)), digest
+
+
+def _verified(stem: str) -> Path | None:
+    """The library in the cache whose name begins with `stem`, with the bytes that its name promises.
+
+    Others are removed, which is said: what is compiled instead may be kept under the same name.
+    """
+    found = None
+    for path in sorted(cache_folder().glob(f"{stem}*.so")):
+        try:
+            intact = path.is_file() and sha256(path) == path.stem.removeprefix(stem)
+        except OSError:
+            intact = False
+        if intact:
+            found = found or path
+            continue
+        with suppress(PellucidError):
+            remove(path)
+        warnings.warn(
+            f"'{path}', a compiled convolution kernel, is not as it was written. It was not loaded; it is "
+            "compiled again.",
+            stacklevel=2,
+        )
+    return found

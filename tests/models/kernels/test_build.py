@@ -1,5 +1,9 @@
 """Kernels are compiled where they can be; where not, torch's operations stay."""
 
+import ctypes
+import hashlib
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,4 +54,55 @@ def test_a_cache_that_cannot_be_written_changes_nothing_but_the_time(
     with without_kernels():
         assert compile_kernels() == ("kernels compiled here", None)
         assert KERNELS.keys() == {torch.float32, torch.bfloat16}
+        KERNELS.clear()
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut short": lambda content: content[: len(content) // 2],
+    "empty": lambda content: b"",
+    "one bit flipped": lambda content: content[:-99] + bytes([content[-99] ^ 4]) + content[-98:],
+    "another program's": lambda content: Path("/bin/true").read_bytes(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_library_that_is_not_as_it_was_written_is_never_loaded_but_compiled_again(
+    compiled_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setenv("PELLUCID_HOME", str(shutil.copytree(compiled_cache, tmp_path / "cache")))
+    paths = sorted((tmp_path / "cache").iterdir())
+    before = {path.name: path.read_bytes() for path in paths}
+    assert all(hashlib.sha256(path.read_bytes()).hexdigest() in path.name for path in paths)
+    damaged = paths[0]
+    damaged.write_bytes(DAMAGES[damage](before[damaged.name]))
+    loaded: list[bytes] = []
+
+    class Loaded:
+        def __init__(self, path: str, mode: int = 0) -> None:
+            loaded.append(Path(path).read_bytes())
+
+    monkeypatch.setattr(ctypes, "CDLL", Loaded)
+    with without_kernels():
+        with pytest.warns(UserWarning, match=f"'{damaged}', a compiled convolution kernel, is not as it was"):
+            assert compile_kernels() == ("kernels compiled here", None)
+        assert compile_kernels() == ("kernels compiled here", None), "it is said once"
+        KERNELS.clear()
+    after = {path.name: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
+    assert len(after) == 2
+    assert all(hashlib.sha256(content).hexdigest() in name for name, content in after.items())
+    assert {content for content in loaded if content[:4] == b"\x7fELF"} >= set(after.values())
+    assert DAMAGES[damage](before[damaged.name]) not in loaded
+
+
+def test_what_is_in_the_cache_is_not_compiled_again(
+    compiled_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PELLUCID_HOME", str(compiled_cache))
+
+    def compiling(*_: object, **__: object) -> None:
+        raise AssertionError("it compiles")
+
+    monkeypatch.setattr(kernels_build.subprocess, "run", compiling)
+    with without_kernels():
+        assert compile_kernels() == ("kernels compiled here", None)
         KERNELS.clear()
