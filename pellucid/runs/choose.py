@@ -140,7 +140,7 @@ def choose(
     settings  of a Recipe, changed in every candidate, whatever the `model` among them
     budget    seconds for all of them: what does not fit by its first steps is not tried, but for the first.
               Without one, BUDGET, counted by the size of the work, so that the choice does not depend on the
-              clock
+              clock, and no fine-tuning, which has not been seen to win
     resolve   fills in what a recipe leaves at "auto"
 
     A training whose loss is no longer a number is left out. Raises PellucidError where all of them are.
@@ -151,7 +151,8 @@ def choose(
     recipes = [resolve(replace(recipe, **changes)) for recipe in candidate_recipes(train_set)]
     recipes = [recipe for recipe in recipes if _fits(recipe, train_set)]
     work = {recipe: _work(recipe, train_set, validation_set) for recipe in recipes}
-    planned = _within(BUDGET if budget is None else budget, work)
+    quick = {recipe: work[recipe] for recipe in recipes if not recipe.fine_tune}
+    planned = _within(BUDGET, quick or work) if budget is None else _within(budget, work)
     seconds = work
     if budget is not None or listener.planned:
         seconds = {**work, **{recipe: _measured(recipe, train_set, validation_set) for recipe in planned}}

@@ -215,6 +215,18 @@ def test_a_choice_does_not_depend_on_the_choices_before(monkeypatch: pytest.Monk
     assert epochs.count("compact") <= 12
 
 
+def test_fine_tuning_is_tried_with_a_budget_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_rest = Recipe(model="lite0", batch_size=32, epochs=1, augment="none")
+    tuned = replace(at_rest, fine_tune=1)
+    scripted(monkeypatch, lite0=[0.9])
+    monkeypatch.setattr(choosing, "expected_seconds", lambda *_: 1.0)
+    assert models(of(at_rest, tuned, monkeypatch=monkeypatch)) == [
+        ("lite0", True), ("lite0, fine-tuned", False),
+    ]  # fmt: skip
+    with_budget = of(at_rest, tuned, monkeypatch=monkeypatch, budget=600.0)
+    assert models(with_budget) == [("lite0", True), ("lite0, fine-tuned", True)]
+
+
 def test_nothing_is_begun_once_every_validation_picture_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
     epochs = scripted(monkeypatch, tutorial=[0.5, 1.0, 1.0, 1.0, 1.0, 1.0], compact=[1.0] * 6)
     choice = of(FIRST, SECOND, monkeypatch=monkeypatch)
