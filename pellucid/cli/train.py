@@ -378,6 +378,13 @@ def described(candidate: "Candidate") -> str:
     """How a network that was tried did, in one line."""
     if candidate.failed:
         return f"{candidate.model}: left out. {candidate.failed}"
+    if candidate.pruned and candidate.half_accuracy is None:
+        return f"{candidate.model}: not tried, every validation picture is right already"
+    if candidate.pruned:
+        return (
+            f"{candidate.model}: given up after half of its epochs, far behind with validation accuracy "
+            f"{candidate.half_accuracy:.4f}, {duration(candidate.seconds)}"
+        )
     if candidate.val_accuracy is None:
         return (
             f"{candidate.model}: not tried, it would take about {duration(candidate.seconds)} "

@@ -9,7 +9,7 @@ the number of pictures and their size, not from a clock: the same pictures give 
 import math
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from pellucid.models.lite0 import resized
 from pellucid.recipe import AUTO, BUDGET, RESIDUAL_PICTURES, NamedRecipe, Recipe, fast
 from pellucid.runs.kept import KeptTraining
 from pellucid.training.estimate import seconds_to_train
-from pellucid.training.loop import Diverged, Progress
+from pellucid.training.loop import Diverged, Epoch, Progress
 from pellucid.training.memory import check_memory
 from pellucid.training.snapshots import SnapshotRecorder
 from pellucid.training.transfer import train_network
@@ -42,6 +42,11 @@ LARGEST = 64  # pixels a side, of pictures for tutorial and resnet
 # for each that it looks at. Fixed, so that no clock decides; measured as benchmarks/results.md says.
 NANOSECONDS = {"tutorial": 150, "compact": 650, "resnet": 2_900, "lite0": 240}
 FINE_TUNING = 3.5  # times the work of looking at a picture
+# After half of its epochs a network is given up if it is so far behind the best before it, in accuracy on
+# validation pictures, and in pictures: none that came to win was, see docs/decisions.md.
+FAR_BEHIND, FAR_BEHIND_PICTURES = 0.1, 3
+FEWEST_EPOCHS = 6  # of a training that may be given up
+HALF_OR_ALL = 0.75  # of such a training, what is expected beforehand: it may be half or all
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,10 @@ class Candidate:
                budget, and of one that failed
     chosen     whether the run trains this one
     failed     why its training broke off, such as a loss that is no number; "" where it did not
+    half_accuracy  on the validation pictures, the best of the first half of its epochs; None where it has too
+               few epochs to ask
+    pruned     whether it was given up after these, far behind another; or, without `half_accuracy`, not
+               begun, as another had every validation picture right
     """
 
     model: str
@@ -62,11 +71,14 @@ class Candidate:
     val_loss: float | None = None
     chosen: bool = False
     failed: str = ""
+    half_accuracy: float | None = None
+    pruned: bool = False
 
     @property
     def tried(self) -> bool:
-        """Whether it was trained, to its end or until it failed."""
-        return self.val_accuracy is not None or bool(self.failed)
+        """Whether it was trained, to its end, until it failed or until it was given up."""
+        given_up = self.pruned and self.half_accuracy is not None
+        return self.val_accuracy is not None or bool(self.failed) or given_up
 
     def to_json(self) -> dict[str, Any]:
         """The fields by name."""
@@ -122,10 +134,13 @@ def choose(
 ) -> Choice:
     """Train candidates, one after the other, and choose by validation accuracy, then validation loss.
 
+    One that is far behind after half of its epochs is given up, and none is begun once another has every
+    validation picture right.
+
     settings  of a Recipe, changed in every candidate, whatever the `model` among them
     budget    seconds for all of them: what does not fit by its first steps is not tried, but for the first.
               Without one, BUDGET, counted by the size of the work, so that the choice does not depend on the
-              clock
+              clock, and no fine-tuning, which has not been seen to win
     resolve   fills in what a recipe leaves at "auto"
 
     A training whose loss is no longer a number is left out. Raises PellucidError where all of them are.
@@ -136,19 +151,25 @@ def choose(
     recipes = [resolve(replace(recipe, **changes)) for recipe in candidate_recipes(train_set)]
     recipes = [recipe for recipe in recipes if _fits(recipe, train_set)]
     work = {recipe: _work(recipe, train_set, validation_set) for recipe in recipes}
-    planned = _within(BUDGET if budget is None else budget, work)
+    quick = {recipe: work[recipe] for recipe in recipes if not recipe.fine_tune}
+    planned = _within(BUDGET, quick or work) if budget is None else _within(budget, work)
     seconds = work
     if budget is not None or listener.planned:
         seconds = {**work, **{recipe: _measured(recipe, train_set, validation_set) for recipe in planned}}
     if listener.planned:
-        listener.planned([_name(recipe) for recipe in planned], sum(seconds[recipe] for recipe in planned))
+        shares = [HALF_OR_ALL if index and _half(recipe) else 1.0 for index, recipe in enumerate(planned)]
+        expected = sum(share * seconds[recipe] for share, recipe in zip(shares, planned, strict=True))
+        listener.planned([_name(recipe) for recipe in planned], expected)
     tried: dict[Recipe, Candidate] = {}
     for recipe in [*planned, *(recipe for recipe in recipes if recipe not in planned)]:
         left = math.inf if budget is None or not tried else budget - (time.perf_counter() - begun)
-        if recipe not in planned or seconds[recipe] > left:
+        best_before = max((candidate.val_accuracy or 0.0 for candidate in tried.values()), default=0.0)
+        if best_before == 1:
+            tried[recipe] = Candidate(_name(recipe), 0.0, pruned=True)
+        elif recipe not in planned or seconds[recipe] > left:
             tried[recipe] = Candidate(_name(recipe), seconds[recipe])
         else:
-            tried[recipe] = _tried(recipe, train_set, validation_set)
+            tried[recipe] = _tried(recipe, train_set, validation_set, best_before=best_before)
         listener.tried(tried[recipe])
     best = max(tried, key=lambda recipe: _score(tried[recipe]))
     if tried[best].val_accuracy is None:
@@ -237,31 +258,52 @@ def _measured(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> fl
     return expected_seconds(recipe, train_set, validation_set)
 
 
-def _tried(recipe: Recipe, train_set: Dataset, validation_set: Dataset) -> Candidate:
-    """One candidate, trained; or what an earlier choice on the same pictures found."""
+def _tried(recipe: Recipe, train_set: Dataset, validation_set: Dataset, *, best_before: float) -> Candidate:
+    """One candidate, trained; or what an earlier choice on the same pictures found.
+
+    best_before  the highest validation accuracy so far; far behind it, the candidate is given up. What is
+                 remembered is judged by it again, so that a choice never depends on those before
+    """
     kept = KeptTraining.of(recipe, train_set, validation_set)
+    least = best_before - max(FAR_BEHIND, FAR_BEHIND_PICTURES / len(validation_set))
     known = _remembered(kept)
-    if known is not None:
+    if known is not None and known.half_accuracy is not None and known.half_accuracy < least:
+        return replace(known, val_accuracy=None, val_loss=None, pruned=True)
+    if known is not None and not known.pruned:
         return known
     begun, network, progress = time.perf_counter(), _network(recipe, train_set), Progress()
     steps = math.ceil(len(train_set) / recipe.batch_size)
     recorder = SnapshotRecorder.start(kept.snapshots, network, recipe.epochs, steps)
+    candidate = Candidate(_name(recipe), 0.0)
+    events = train_network(network, train_set, validation_set, recipe, progress=progress)
     try:
-        with torch_threads(recipe.threads):
-            for event in train_network(network, train_set, validation_set, recipe, progress=progress):
+        with torch_threads(recipe.threads), closing(events):  # type: ignore[type-var]  # a generator
+            for event in events:
                 recorder.on_event(event)
+                if isinstance(event, Epoch) and event.epoch == _half(recipe):
+                    best = max(epoch.val_accuracy for epoch in progress.history)
+                    candidate = replace(candidate, half_accuracy=best, pruned=best < least)
+                    if candidate.pruned:
+                        break
     except Diverged as error:
-        candidate = Candidate(_name(recipe), time.perf_counter() - begun, failed=str(error))
-    else:
-        best = progress.best
-        assert best is not None  # an epoch was judged, or `train_network` raised
-        candidate = Candidate(_name(recipe), time.perf_counter() - begun, best.val_accuracy, best.val_loss)
+        candidate = replace(candidate, failed=str(error))
+    candidate = replace(candidate, seconds=time.perf_counter() - begun)
+    if not candidate.failed and not candidate.pruned:
+        best_epoch = progress.best
+        assert best_epoch is not None  # an epoch was judged, or `train_network` raised
+        candidate = replace(candidate, val_accuracy=best_epoch.val_accuracy, val_loss=best_epoch.val_loss)
         with suppress(PellucidError):  # a cache that cannot be written costs only time
             make_folder(kept.snapshots.parent)
             recorder.write()
             kept.keep_training(progress)
     kept.keep_result(candidate.to_json())
     return candidate
+
+
+def _half(recipe: Recipe) -> int:
+    """The epoch after which it may be given up; 0 for never."""
+    of_steps = not is_pretrained(recipe.model) and recipe.epochs >= FEWEST_EPOCHS
+    return math.ceil(recipe.epochs / 2) if of_steps else 0
 
 
 def _remembered(kept: KeptTraining) -> Candidate | None:

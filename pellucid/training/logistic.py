@@ -27,7 +27,7 @@ Part = tuple[Tensor, Tensor]  # features (N, D) of some pictures, and their labe
 
 # Of half the squared weights, beside the mean cross-entropy of a picture; from the strongest on, so that each
 # solution begins where the one before ended.
-PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
+PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001)
 FEW = 100  # validation pictures; below, folds over training and validation pictures choose
 FOLDS = 5
 UNEVEN = 1.5  # times as many pictures of the commonest class as of the rarest

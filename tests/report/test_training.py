@@ -25,6 +25,8 @@ def test_the_networks_that_were_tried_are_listed_and_the_chosen_one_is_marked(
     tried = [
         Candidate("lite0", 12.0, 0.75, 0.9),
         Candidate("compact", 900.0),
+        Candidate("compact", 20.0, half_accuracy=0.4375, pruned=True),
+        Candidate("resnet", 0.0, pruned=True),
         Candidate("tutorial", 8.0, 0.8125, 0.7, chosen=True),
     ]
     environment = {**run.environment, "candidates": [candidate.to_json() for candidate in tried]}
@@ -36,7 +38,9 @@ def test_the_networks_that_were_tried_are_listed_and_the_chosen_one_is_marked(
         assert (
             '<tr class="kept"><th scope="row">tutorial</th><td>0.8125</td><td>0.7000</td><td>8.0</td>' in body
         ) == expected
-        assert ("not tried: it would take longer than the budget" in body) == expected
+        assert ("not tried: allow more time with --budget" in body) == expected
+        assert ("<td>0.4375</td><td>given up after half of its epochs, far behind</td>" in body) == expected
+        assert ("not tried: every validation picture was right already" in body) == expected
 
 
 def sections(

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from pellucid.cli.train import described
 from pellucid.data.dataset import Dataset, Origin
 from pellucid.errors import PellucidError, UsageError
 from pellucid.recipe import Recipe
@@ -19,6 +21,7 @@ from pellucid.runs import choose as choosing
 from pellucid.runs import session
 from pellucid.runs.choose import Candidate, Choice, Listener, candidate_recipes, choose, leaves_open
 from pellucid.runs.fit import fit
+from pellucid.training.loop import Epoch, Progress
 from tests.toys import economical, left, toy_splits
 
 SPLITS = toy_splits(120, channels=3)
@@ -161,6 +164,76 @@ def test_ctrl_c_while_choosing_keeps_what_is_done(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(choosing, "train_network", counted)
     of(QUICK, POOR, monkeypatch=monkeypatch)
     assert trained == [replace(POOR, **SETTINGS)]
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, **accuracies: list[float]) -> list[str]:
+    """Trainings whose validation accuracy after each epoch is as given; the list grows by every epoch."""
+    epochs: list[str] = []
+
+    def train(
+        network: nn.Module, train_set: Dataset, validation_set: Dataset, recipe: Recipe, *, progress: Progress
+    ) -> Iterator[Epoch]:
+        for number, accuracy in enumerate(accuracies[recipe.model], 1):
+            epochs.append(recipe.model)
+            epoch = Epoch(number, 1.0, 0.1, 1.0, 1.0, 1 - accuracy, accuracy, best=number == recipe.epochs)
+            progress.history.append(epoch)
+            yield epoch
+
+    monkeypatch.setattr(choosing, "train_network", train)
+    return epochs
+
+
+FIRST, SECOND = replace(QUICK, epochs=6), replace(QUICK, model="compact", epochs=6)
+
+
+def test_what_is_far_behind_after_half_of_its_epochs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    epochs = scripted(monkeypatch, tutorial=[0.9] * 6, compact=[0.1, 0.6, 0.3, 1.0, 1.0, 1.0])
+    for _ in range(2):  # the second time it is remembered
+        choice = of(FIRST, SECOND, monkeypatch=monkeypatch)
+        behind = choice.candidates[1]
+        assert epochs == ["tutorial"] * 6 + ["compact"] * 3
+        assert (behind.pruned, behind.half_accuracy, behind.val_accuracy) == (True, 0.6, None)
+        assert (behind.tried, choice.recipe.model) == (True, "tutorial")
+    assert "given up after half of its epochs, far behind with validation accuracy 0.6000" in described(
+        behind
+    )
+
+
+def test_what_is_a_little_behind_is_trained_to_its_end_and_may_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, tutorial=[0.9] * 6, compact=[0.1, 0.82, 0.3, 0.3, 0.3, 0.95])
+    assert of(FIRST, SECOND, monkeypatch=monkeypatch).recipe.model == "compact"
+
+
+def test_a_choice_does_not_depend_on_the_choices_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    epochs = scripted(monkeypatch, tutorial=[0.9] * 6, compact=[0.1, 0.6, 0.3, 1.0, 1.0, 0.97])
+    alone = of(SECOND, monkeypatch=monkeypatch)
+    assert alone.candidates[0].val_accuracy == 0.97
+    beside = of(FIRST, SECOND, monkeypatch=monkeypatch)  # the whole training of the second is remembered
+    assert (beside.recipe.model, beside.candidates[1].pruned) == ("tutorial", True)
+    again = of(SECOND, monkeypatch=monkeypatch)
+    assert again.candidates[0].val_accuracy == 0.97
+    assert epochs.count("compact") <= 12
+
+
+def test_fine_tuning_is_tried_with_a_budget_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    at_rest = Recipe(model="lite0", batch_size=32, epochs=1, augment="none")
+    tuned = replace(at_rest, fine_tune=1)
+    scripted(monkeypatch, lite0=[0.9])
+    monkeypatch.setattr(choosing, "expected_seconds", lambda *_: 1.0)
+    assert models(of(at_rest, tuned, monkeypatch=monkeypatch)) == [
+        ("lite0", True), ("lite0, fine-tuned", False),
+    ]  # fmt: skip
+    with_budget = of(at_rest, tuned, monkeypatch=monkeypatch, budget=600.0)
+    assert models(with_budget) == [("lite0", True), ("lite0, fine-tuned", True)]
+
+
+def test_nothing_is_begun_once_every_validation_picture_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    epochs = scripted(monkeypatch, tutorial=[0.5, 1.0, 1.0, 1.0, 1.0, 1.0], compact=[1.0] * 6)
+    choice = of(FIRST, SECOND, monkeypatch=monkeypatch)
+    assert epochs == ["tutorial"] * 6
+    left_out = choice.candidates[1]
+    assert (left_out.pruned, left_out.tried, left_out.half_accuracy) == (True, False, None)
+    assert described(left_out) == "compact: not tried, every validation picture is right already"
 
 
 def test_candidates_suit_the_number_of_pictures_and_their_size() -> None:
