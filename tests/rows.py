@@ -65,6 +65,7 @@ models/tutorial.py
 models/resnet.py
 models/head.py
 models/lite0.py
+models/backbones.py
 models/pretrained.py
 models/__init__.py
 classifier.py
