@@ -3,6 +3,9 @@
 Everything is written to a temporary sibling, flushed to the disk and renamed, and the rename is flushed too
 (fsync of the folder). Whenever a process is killed or a disk is full, the old file is there or the new one,
 never half of either.
+
+A folder with a manifest (`seal`) has the size and SHA-256 of each of its files in it, written before a file
+takes its place and compared whenever one is read.
 """
 
 import csv
@@ -15,11 +18,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pellucid import manifest
 from pellucid.errors import PellucidError, UsageError
+from pellucid.manifest import read_sealed
+from pellucid.reading import JSON_BYTES, TABLE_BYTES, open_regular, parsed_json, reason_of
 
 
 @contextmanager
@@ -37,10 +43,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.chmod(0o666 & ~_umask())
+            _announce(path, temporary)
             temporary.replace(path)
             _flush_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def seal(folder: Path) -> None:
+    """From now on `folder` has a manifest: every file written into it is listed, and compared when read."""
+    if not (folder / manifest.NAME).exists():
+        write_text(folder / manifest.NAME, manifest.text_of({}))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -71,11 +84,11 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 def read_json(path: Path) -> Any:
     """What `write_json` wrote. Raises PellucidError naming the file when it is absent or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parsed_json(read_sealed(path, JSON_BYTES))
     except FileNotFoundError:
         raise PellucidError(f"'{path}' is missing.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise PellucidError(f"'{path}' cannot be read as JSON: {error}.") from error
+    except (OSError, ValueError) as error:
+        raise PellucidError(f"'{path}' cannot be read as JSON: {reason_of(error)}.") from error
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -89,10 +102,14 @@ def read_object(path: Path) -> dict[str, Any]:
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a comma-separated table by column name. Raises PellucidError when it cannot be read."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        text = read_sealed(path, TABLE_BYTES).decode("utf-8")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        for number, row in enumerate(rows, 1):
+            if None in row or None in row.values():
+                raise ValueError(f"row {number} has not as many fields as the first line")
+        return rows
     except (OSError, ValueError, csv.Error) as error:
-        raise PellucidError(f"'{path}' cannot be read as a table: {error}.") from error
+        raise PellucidError(f"'{path}' cannot be read as a table: {reason_of(error)}.") from error
 
 
 def append(path: Path, blocks: Iterable[bytes], *, at: int) -> None:
@@ -139,6 +156,7 @@ def remove(path: Path) -> None:
     with _explained(path):
         path.unlink(missing_ok=True)
         _flush_folder(path.parent)
+        _announce(path, None)
 
 
 def remove_folder(path: Path) -> bool:
@@ -223,7 +241,7 @@ def point(link: Path, target: Path) -> None:
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -249,6 +267,42 @@ def alone(
         except OSError:  # some network file systems have no locks either
             held = False
         yield held
+
+
+def _announce(path: Path, temporary: Path | None) -> None:
+    """The manifest of the folder, where it has one, lists `path` with the content of `temporary`, which is
+    about to take its place, and still accepts it as it is; or lists it no longer, when it is gone."""
+    if not manifest.is_listed(path.name) or not (path.parent / manifest.NAME).exists():
+        return
+    with _locked_folder(path.parent):
+        entries = manifest.read_manifest(path.parent) or {}
+        known = entries.pop(path.name, None)
+        if temporary is not None:
+            before = sha256(path) if known is not None and path.is_file() else ""
+            if known is not None and before not in (known.sha256, known.before):
+                before = ""  # what lies there is damaged
+            size, digest = temporary.stat().st_size, sha256(temporary)
+            entries[path.name] = manifest.Entry(size, digest, "" if before == digest else before)
+        elif known is None:
+            return
+        write_text(path.parent / manifest.NAME, manifest.text_of(entries))
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """A block that one process at a time enters for a folder, where the system has locks."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl  # only where it exists
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class _Lines(io.StringIO):

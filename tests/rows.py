@@ -6,8 +6,12 @@ public.py
 assets/__init__.py
 language.py
 formatting.py
+reading.py
+records.py
+manifest.py
 files.py
 cache.py
+tensors.py
 machine.py
 recipe.py
 inference.py
@@ -24,6 +28,7 @@ data/sources/listing.py
 data/sources/tree.py
 data/sources/archives.py
 data/sources/folder.py
+data/sources/patterns.py
 data/sources/named.py
 data/sources/columns.py
 data/sources/file_names.py

@@ -5,7 +5,6 @@ remote code, no pickle, and with the preprocessing it was trained with. A saved 
 to build it again, so that neither the hub nor the folder is needed afterwards.
 """
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -21,6 +20,7 @@ from torch.nn import functional
 from pellucid.errors import PellucidError, UsageError
 from pellucid.models.backbones import KINDS, checked_settings, published_settings, refuse_many_parts
 from pellucid.models.head import Head
+from pellucid.reading import JSON_BYTES, parsed_json, read_regular
 
 PREFIX = "hf:"
 CONFIG, PREPROCESSING = "config.json", "preprocessor_config.json"
@@ -231,7 +231,7 @@ def _json(source: str, file: str, *, local: bool) -> dict[str, Any]:
             from huggingface_hub import hf_hub_download
 
             path = Path(hf_hub_download(source, file, local_files_only=local))
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed_json(read_regular(path, JSON_BYTES))
     except (OSError, ValueError) as error:  # the hub's errors are of these kinds
         raise UsageError(
             f"'{PREFIX}{source}' has no {file}: {' '.join(str(error).split())[:200]}. Expected a folder "

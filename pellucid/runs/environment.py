@@ -42,6 +42,11 @@ def environment_of(train_set: Dataset, validation_set: Dataset, recipe: Recipe) 
 
 def origin_in(environment: dict[str, Any], folder: Path) -> Origin:
     """The origin that a run's environment.json holds. Raises PellucidError when it is damaged."""
+    if not _is_sound(environment):
+        raise PellucidError(
+            f"'{folder / ENVIRONMENT}' is damaged: command, machine, versions, fingerprints or pictures are "
+            "not of the kind expected. Restore it or train again."
+        )
     try:
         return Origin.from_json(environment["origin"])
     except (KeyError, PellucidError) as error:
@@ -49,3 +54,19 @@ def origin_in(environment: dict[str, Any], folder: Path) -> Origin:
             f"'{folder / ENVIRONMENT}' is damaged: it does not say where the pictures come from ({error}). "
             "Restore it or train again."
         ) from error
+
+
+def _is_sound(environment: dict[str, Any]) -> bool:
+    """Whether what a run says of its training is of the kind that `environment_of` gives."""
+    counts, fingerprints = environment.get("pictures"), environment.get("fingerprints")
+    return (
+        all(isinstance(environment.get(name), str) for name in ("command", "begun"))
+        and all(isinstance(environment.get(name), dict) for name in ("machine", "versions"))
+        and isinstance(fingerprints, dict)
+        and all(isinstance(fingerprints.get(part), str) for part in ("train", "validation"))
+        and isinstance(counts, dict)
+        and all(
+            isinstance(counts.get(part), dict) and all(type(count) is int for count in counts[part].values())
+            for part in ("train", "validation")
+        )
+    )

@@ -23,6 +23,7 @@ from pellucid.files import (
     point,
     read_object,
     refuse_unusable_folder,
+    seal,
     write_csv,
     write_json,
 )
@@ -176,6 +177,7 @@ def fit(
     if candidates:
         session.environment["candidates"] = [candidate.to_json() for candidate in candidates]
     session.snapshots = snapshots
+    seal(session.folder)
     write_json(session.folder / RECIPE, session.recipe.to_json())
     write_json(session.folder / ENVIRONMENT, session.environment)
     if candidates:

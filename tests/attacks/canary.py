@@ -1,7 +1,6 @@
 """What no attack may touch or reach: a file that must stay as it is, and a network that must not be asked."""
 
-import hashlib
-import json
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,22 +43,17 @@ def listening() -> Iterator[list[Any]]:
         yield asked
 
 
-def resealed(folder: Path) -> None:
-    """The manifest of a folder as its attacker would write it: every file is listed as it is now."""
-    path = folder / "manifest.json"
-    if not path.is_file():
-        return
-    files = {
-        each.name: {"size": each.stat().st_size, "sha256": hashlib.sha256(each.read_bytes()).hexdigest()}
-        for each in sorted(folder.iterdir())
-        if each.is_file() and each != path
-    }
-    content = {"format": 1, "files": files}
-    content["sha256"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    path.write_text(json.dumps(content))
+@contextmanager
+def within(seconds: int) -> Iterator[None]:
+    """A block that must end in so many seconds, even if it waits for what never comes."""
 
+    def late(*_: object) -> None:
+        raise AssertionError(f"it took longer than {seconds} seconds")
 
-def rewritten(path: Path, **changes: Any) -> None:
-    """A JSON file with some entries replaced, its folder sealed again."""
-    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}))
-    resealed(path.parent)
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

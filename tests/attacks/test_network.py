@@ -11,7 +11,8 @@ from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.models import build
-from tests.attacks.canary import listening, rewritten, unharmed
+from tests.attacks.canary import listening, unharmed
+from tests.resealed import change
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
@@ -68,7 +69,7 @@ def test_a_saved_network_is_loaded_without_a_word_to_the_network(saved: Path) ->
 def test_a_network_within_a_network_is_refused_before_anything_is_asked(saved: Path, kind: str) -> None:
     network = json.loads((saved / "model.json").read_text())["network"]
     for way in WAYS:
-        rewritten(saved / "model.json", network={**network, "config": {"model_type": kind, **way}})
+        change(saved / "model.json", network={**network, "config": {"model_type": kind, **way}})
         with unharmed(saved.parent), listening() as asked, pytest.raises(PellucidError, match="unknown kind"):
             Classifier.load(saved)
         assert asked == []
@@ -77,7 +78,7 @@ def test_a_network_within_a_network_is_refused_before_anything_is_asked(saved: P
 def test_a_known_kind_brings_no_other_along(saved: Path) -> None:
     network = json.loads((saved / "model.json").read_text())["network"]
     for way in WAYS:
-        rewritten(saved / "model.json", network={**network, "config": {**network["config"], **way}})
+        change(saved / "model.json", network={**network, "config": {**network["config"], **way}})
         with listening() as asked, pytest.raises(PellucidError, match="unknown setting"):
             Classifier.load(saved)
         assert asked == []
@@ -86,7 +87,7 @@ def test_a_known_kind_brings_no_other_along(saved: Path) -> None:
 @pytest.mark.parametrize("way", [{"model_type": "detr"}, WAYS[0], WAYS[2]], ids=str)
 def test_a_description_is_needed_and_holds_two_entries(saved: Path, way: dict[str, Any]) -> None:
     for network in (None, {}, way, {"config": {"model_type": "vit"}, "preprocessing": {}, **way}):
-        rewritten(saved / "model.json", network=network)
+        change(saved / "model.json", network=network)
         with listening() as asked, pytest.raises(PellucidError, match=r"damaged|cannot be built again"):
             Classifier.load(saved)
         assert asked == []

@@ -8,6 +8,7 @@ import pytest
 from pellucid.errors import UsageError
 from pellucid.files import read_json, sha256
 from pellucid.runs.fit import resume
+from tests.resealed import rewrite
 from tests.runs.toy_runs import SPLITS, resumed
 from tests.toys import toy_splits
 
@@ -24,7 +25,7 @@ def test_resuming_with_other_pictures_or_versions_is_refused(cut_off: Path) -> N
             resume(cut_off, train_set, validation_set)
     environment = read_json(cut_off / "environment.json")
     environment["versions"]["torch"] = "1.0"
-    (cut_off / "environment.json").write_text(json.dumps(environment))
+    rewrite(cut_off / "environment.json", json.dumps(environment))
     with pytest.raises(UsageError, match="was begun with other versions"):
         resumed(cut_off)
     assert sha256(cut_off / "checkpoint.safetensors") == before

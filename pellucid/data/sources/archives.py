@@ -18,6 +18,7 @@ from typing import BinaryIO, NamedTuple
 from pellucid.data.sources.tree import SIGNATURE_BYTES, Tree, damaged_archive, is_hidden, stamp_of, tree_of
 from pellucid.errors import UsageError
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
+from pellucid.reading import open_regular
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 BLOCK = 512  # bytes: everything in a tar file starts at a multiple of it
@@ -90,6 +91,7 @@ def check_member_names(path: Path, names: list[str]) -> None:
 
 
 def _zip_tree(path: Path) -> Tree:
+    open_regular(path).close()  # a pipe would be waited for
     archive = zipfile.ZipFile(path)
     entries = archive.infolist()
     check_member_names(path, [entry.orig_filename for entry in entries])
@@ -167,12 +169,12 @@ def _note_encoding(encoding: str) -> tuple[Message, ...]:
 
 def _tar_tree(path: Path) -> Tree:
     whole = stamp_of(path)
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         members = list(_members(stream, path))
 
     def read(name: str) -> bytes:
         try:
-            with path.open("rb") as file:  # opened per member: threads read at different offsets
+            with open_regular(path) as file:  # opened per member: threads read at different offsets
                 file.seek(files[name].offset)
                 content = file.read(files[name].size)
         except OSError as error:

@@ -19,6 +19,7 @@ from pellucid.data.sources.tree import Tree
 from pellucid.errors import PellucidError, UsageError
 from pellucid.formatting import listed
 from pellucid.language import Message, lazy_gettext
+from pellucid.reading import open_regular
 
 MAX_ARRAY_BYTES = 64 << 30  # that a file may declare
 UNSIGNED_BYTE = 0x08  # a data type of the idx format
@@ -86,16 +87,15 @@ def list_npz(name: str, content: Any, *, stamp: str = "") -> RawListing:
 
     Also x_val; train_images as in MedMNIST; x and y without splits; class_names. Nothing is unpickled.
     """
-    source = io.BytesIO(content) if isinstance(content, bytes) else content
     try:
-        with zipfile.ZipFile(source) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MAX_ARRAY_BYTES:
-            raise UsageError(f"'{name}' declares {size:,} bytes; the limit is {MAX_ARRAY_BYTES:,}.")
-        if isinstance(source, io.BytesIO):
+        with io.BytesIO(content) if isinstance(content, bytes) else open_regular(content) as source:
+            with zipfile.ZipFile(source) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+            if size > MAX_ARRAY_BYTES:
+                raise UsageError(f"'{name}' declares {size:,} bytes; the limit is {MAX_ARRAY_BYTES:,}.")
             source.seek(0)
-        with np.load(source, allow_pickle=False) as stored:
-            arrays = {member: stored[member] for member in stored.files}
+            with np.load(source, allow_pickle=False) as stored:
+                arrays = {member: stored[member] for member in stored.files}
     except UsageError:
         raise
     except ValueError as error:
