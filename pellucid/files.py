@@ -14,6 +14,7 @@ import io
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 import time
@@ -26,6 +27,9 @@ from pellucid import manifest
 from pellucid.errors import PellucidError, UsageError
 from pellucid.manifest import read_sealed
 from pellucid.reading import JSON_BYTES, TABLE_BYTES, open_regular, parsed_json, reason_of
+
+FORMULA = re.compile(r"'*[=+\-@\t\r]")  # what a spreadsheet runs, and what was already kept from it
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
 
 
 @contextmanager
@@ -72,12 +76,25 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def cell_for_spreadsheets(value: object) -> object:
+    """A cell of a table, with an apostrophe before text that a spreadsheet would run as a formula, and before
+    text with such an apostrophe already. Numbers stay as they are."""
+    if isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def cell_as_it_was(text: str) -> str:
+    """What `cell_for_spreadsheets` was given."""
+    return text[1:] if text.startswith("'") and FORMULA.match(text[1:]) else text
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """`path` holds a comma-separated table with one header line."""
+    """`path` holds a comma-separated table with one header line; no cell of it is a formula."""
     table = _Lines()
     writer = csv.writer(table, lineterminator="\r\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerow(map(cell_for_spreadsheets, header))
+    writer.writerows(map(cell_for_spreadsheets, row) for row in rows)
     write_text(path, table.getvalue())
 
 
@@ -107,7 +124,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         for number, row in enumerate(rows, 1):
             if None in row or None in row.values():
                 raise ValueError(f"row {number} has not as many fields as the first line")
-        return rows
+        return [{cell_as_it_was(key): cell_as_it_was(cell) for key, cell in row.items()} for row in rows]
     except (OSError, ValueError, csv.Error) as error:
         raise PellucidError(f"'{path}' cannot be read as a table: {reason_of(error)}.") from error
 

@@ -3,6 +3,7 @@
 ROWS = """
 errors.py
 public.py
+policy.py
 assets/__init__.py
 language.py
 formatting.py

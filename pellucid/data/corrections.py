@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.data.dataset import Corrections, Dataset, Splits, named_table
 from pellucid.data.sources.columns import read_table
 from pellucid.errors import UsageError, did_you_mean
+from pellucid.files import cell_as_it_was
 from pellucid.formatting import listed
 from pellucid.language import Message, lazy_ngettext
 from pellucid.reading import TABLE_BYTES, read_regular, reason_of
@@ -84,7 +85,8 @@ def _columns(path: Path, name: str) -> dict[str, list[str]]:
         content = read_regular(path, TABLE_BYTES)
     except OSError as error:
         raise UsageError(f"`{name}={path}` cannot be read: {reason_of(error)}.") from error
-    columns = read_table(path.name, content).columns
+    table = read_table(path.name, content).columns
+    columns = {name: list(map(cell_as_it_was, cells)) for name, cells in table.items()}
     if "source" not in columns:
         raise UsageError(
             f"'{path}' has no column source; got {', '.join(columns)}. Expected the sources of pictures, as "

@@ -22,6 +22,7 @@ from pellucid.language import Message, lazy_gettext
 from pellucid.reading import open_regular
 
 MAX_ARRAY_BYTES = 64 << 30  # that a file may declare
+MOST_LABEL = 2**53  # a float beyond it is one of several whole numbers
 UNSIGNED_BYTE = 0x08  # a data type of the idx format
 IDX = re.compile(
     r"(?P<set>.*?)(?P<split>train|t10k|test|val|valid|validation|dev)[-_.]images[-_.]idx3[-_.]ubyte(\.gz)?",
@@ -244,7 +245,12 @@ def _array_split(
         raise UsageError(
             f"Expected {len(pixels):,} labels of {name}, one per picture; got shape {labels.shape}."
         )
-    if labels.dtype.kind == "f" and bool((labels == np.round(labels)).all()):
+    if labels.dtype.kind == "f":
+        odd = labels[
+            ~((np.abs(labels) <= MOST_LABEL) & (labels == np.round(labels)))
+        ]  # NaN and infinity, too
+        if len(odd):
+            raise UsageError(f"Expected labels of {name} as whole numbers or names; got {odd[0]}.")
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iuUb":
         raise UsageError(f"Expected labels of {name} as whole numbers or names; got {labels.dtype}.")
