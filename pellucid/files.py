@@ -338,8 +338,7 @@ def _explained(path: Path) -> Iterator[None]:
     except OSError as error:
         cause = error.strerror or str(error)
         raise PellucidError(
-            f"Cannot write '{path}': {cause}. Make room or choose a folder you may write to, "
-            "then run the command again."
+            f"Cannot write '{path}': {cause}. Make room or choose a folder you may write to."
         ) from error
 
 
