@@ -274,9 +274,7 @@ def test_scores_that_are_too_large_give_no_answer(folder: Path) -> None:
         {"channels": 1 << 40}, {"white": 0}, {"fit": "../x"}, {"code": "print()"},
     ],
 )  # fmt: skip
-def test_a_network_beyond_all_bounds_is_refused_before_it_is_built(
-    folder: Path, claim: dict[str, Any]
-) -> None:
+def test_a_network_beyond_all_bounds_is_refused(folder: Path, claim: dict[str, Any]) -> None:
     preprocess = json.loads((folder / "model.json").read_text())["preprocess"]
     change(folder / "model.json", preprocess={**preprocess, **claim})
     assert any("model.json' is damaged" in each for each in read_all(folder))
