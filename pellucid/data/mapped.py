@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid.errors import PellucidError
+
 RESIDENT_BYTES = 256 << 20  # of a mapped file's pages in memory before they are released
 BLOCK_BYTES = 16 << 20  # of one block of `in_blocks`, at most
 READ_AROUND_BYTES = 1 << 16  # what the system maps around a page that is touched, at most
@@ -24,16 +26,24 @@ class MappedFile:
     holding the whole file. So they are released now and then. They stay in the system's cache, and touching
     one again costs a microsecond.
 
-    The file must have the size that `shape` says, and must not be shortened: see store/pixels.py.
+    The file must have the size that `shape` says: see store/pixels.py. Others may shorten it: touching a page
+    that is no longer there would end the process by SIGBUS, so the size is looked at first.
     """
 
     def __init__(self, file: BinaryIO, shape: tuple[int, int, int, int]) -> None:
+        self.name = str(file.name)
         self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.pixels = np.frombuffer(self.map, np.uint8).reshape(shape)  # (R, C, H, W)
         self.touched = 0
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """A copy of these rows, in this order."""
+        """A copy of these rows, in this order. Raises PellucidError when the file was shortened."""
+        if (size := self.map.size()) < self.pixels.nbytes:  # of the file, now
+            raise PellucidError(
+                f"'{self.name}', which holds the decoded pictures, was shortened from "
+                f"{self.pixels.nbytes:,} to {size:,} bytes while they were used. The next command decodes "
+                "them again."
+            )
         copied: NDArray[np.uint8] = self.pixels[rows]
         self.touched += copied.nbytes + READ_AROUND_BYTES * len(rows)
         if self.touched > RESIDENT_BYTES and hasattr(self.map, "madvise"):  # Windows releases them by itself

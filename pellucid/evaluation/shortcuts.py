@@ -40,7 +40,7 @@ BINNED = 8  # of them
 NEARLY = 0.5  # of what the network gains over chance
 MIN_GAIN = 0.5  # of what there is to gain over chance, that any network is credited with
 MAX_FEATURES = 256  # of a cue, those that tell most
-MAX_MULTIPLY_ADDS = 100_000_000_000  # of the network, on pictures of which a part is replaced
+MAX_MULTIPLY_ADDS = 60_000_000_000  # of the network, on pictures of which a part is replaced
 
 Features = NDArray[np.float64]
 

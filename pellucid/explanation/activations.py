@@ -14,7 +14,7 @@ from pellucid.recipe import refuse_unknown_keywords
 
 Hook = Callable[[str, Tensor], Tensor | None]  # layer and output -> a replacement, or None
 
-RECORD_BYTES = 256 << 20  # of the outputs of all layers that are held at once
+RECORD_BYTES = 96 << 20  # of the outputs of all layers that are held at once
 SPECIAL_TOKENS = (0, 1, 2, 5)  # none; class token; with a distillation token; with four registers
 
 

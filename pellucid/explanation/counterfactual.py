@@ -261,20 +261,24 @@ class _Search:
         effects = (gradient[:, None] * (self.goals - images[:, None])).sum(dim=2)  # (G, kinds, H, W)
         promised = torch.empty_like(effects)  # summed over the area of the tool
         for radius in set(radii.tolist()):
-            chosen, stamp = radii == radius, self._stamp(radius)
-            single = effects[chosen].flatten(0, 1)[:, None]
-            sums = functional.conv2d(single, stamp[None, None], padding=stamp.shape[0] // 2)
+            chosen = radii == radius
+            sums = self._stamped(effects[chosen].flatten(0, 1)[:, None], radius)
             promised[chosen] = sums.reshape(effects[chosen].shape)
         height, width = effects.shape[2:]
         count = PROPOSALS if self.drawn else COVER_PROPOSALS
         indices = promised.flatten(1).topk(min(count, promised[0].numel()), dim=1).indices  # (G, P)
         return indices // (height * width), indices // width % height, indices % width
 
-    def _stamp(self, radius: float) -> Tensor:
-        """The strength of a tool around its centre, (k, k), k odd, 0..1."""
+    def _stamped(self, effects: Tensor, radius: float) -> Tensor:
+        """The sums of effects (N, 1, H, W) under a tool around each pixel, by its strength there."""
         reach = int(radius + 0.5)
         line = torch.arange(-reach, reach + 1.0)
-        return self._strength(line[:, None], line, radius)
+        if self.drawn:
+            stamp = self._strength(line[:, None], line, radius)  # (k, k), k odd
+            return functional.conv2d(effects, stamp[None, None], padding=reach)
+        side = self._strength(line, torch.zeros(1), radius)  # a square is a row of columns
+        rows = functional.conv2d(effects, side[None, None, :, None], padding=(reach, 0))
+        return functional.conv2d(rows, side[None, None, None, :], padding=(0, reach))
 
     def _masks(self, rows: Tensor, columns: Tensor, radii: Tensor) -> Tensor:
         """The strength of edits at those places on every pixel, (..., H, W)."""

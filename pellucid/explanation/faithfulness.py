@@ -234,7 +234,7 @@ class _Tester:
 
     def test(self, name: str, method: Method, *, pictures: int, guesses: bool) -> MapTest:
         """The results of a method on the first pictures: three tests, or four where its maps must add up."""
-        maps = method(self.network, self.images[:pictures], self.targets[:pictures])  # (B, h, w)
+        maps = self.maps(method, self.network, pictures)  # (B, h, w)
         correlation = self.correlation(method, maps)
         deletion, insertion = self.deletion_and_insertion(maps)
         leads = tuple(
@@ -247,12 +247,21 @@ class _Tester:
         sentence = _sentence(name, faults, correlation, leads)
         return MapTest(name, correlation, *means, leads, gap, not faults, sentence, len(maps))
 
+    def maps(self, method: Method, network: nn.Module, pictures: int) -> Tensor:
+        """The method's maps (B, h, w) of the first pictures, as many at once as fit: a gradient keeps every
+        layer's output of all of them."""
+        size = batch_size(network, self.images)
+        images, targets = (
+            torch.split(self.images[:pictures], size),
+            torch.split(self.targets[:pictures], size),
+        )
+        return torch.cat([method(network, *part) for part in zip(images, targets, strict=True)])
+
     def correlation(self, method: Method, maps: Tensor) -> float:
         """Mean rank correlation with the maps of networks with shuffled weights for the same classes."""
         number = max(2, min(COMPARED, len(maps) // 4))
-        images, targets = self.images[:number], self.targets[:number]
         method = getattr(method, "approximate", None) or method  # these maps need not add up
-        theirs = torch.stack([method(network, images, targets) for network in self.random_networks])
+        theirs = torch.stack([self.maps(method, network, number) for network in self.random_networks])
         ours = maps[:number].expand_as(theirs)
         return float(rank_correlation(ours.flatten(0, 1), theirs.flatten(0, 1)).mean())
 
@@ -263,10 +272,12 @@ class _Tester:
         fine = functional.interpolate(maps[:, None].float(), size, mode="bilinear", align_corners=False)
         share = self.ink_shares(fine.flatten(1)).reshape(len(maps), 1, *size)  # (B, 1, H, W)
         empty, between = empty_picture(images).expand_as(images), LEVELS[1:-1]
-        removed = torch.stack([torch.where(share <= level, empty, images) for level in between])
-        added = torch.stack([torch.where(share <= level, images, empty) for level in between])
-        sums = self.probabilities(torch.cat([removed, added])).reshape(2, len(between), -1).sum(dim=1)
-        deletion, insertion = (sums + self.ends[:, : len(maps)].sum(dim=0)) / len(LEVELS)  # (B,) each
+        sums = self.ends[:, : len(maps)].sum(dim=0).expand(2, -1).clone()  # (2, B)
+        for level in between:  # one at a time: all of them would be two dozen copies of the pictures
+            gone = share <= level
+            changed = torch.stack([torch.where(gone, empty, images), torch.where(gone, images, empty)])
+            sums += self.probabilities(changed)
+        deletion, insertion = sums / len(LEVELS)  # (B,) each
         return deletion, insertion
 
     def ink_shares(self, values: Tensor) -> Tensor:

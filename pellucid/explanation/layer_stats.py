@@ -156,10 +156,10 @@ def layer_statistics(
     network = uncompiled(classifier.network)
     images = scaled(sample.images[: recordable(network, sample.images, 16)])
     summaries = _summaries(network, sample.images, seed)
-    before = {} if untrained is None else _summaries(uncompiled(untrained), sample.images, seed)
+    before = {} if untrained is None else _features_before(uncompiled(untrained), sample.images)
     labels, count = sample.labels, len(sample.classes)
     hits = {key: probe_hits(summary.features, labels, count) for key, summary in summaries.items()}
-    hits_before = {key: probe_hits(summary.features, labels, count) for key, summary in before.items()}
+    hits_before = {key: probe_hits(features, labels, count) for key, features in before.items()}
     costs, seconds = multiply_adds(network, images[:1]), layer_seconds(network, images[:1])
     gradients = 2 * len(summaries) * max(1, sum(costs.values()))  # of one picture, from every layer
     shared = max(1, min(FIELD_PICTURES, FIELD_MULTIPLY_ADDS // gradients))
@@ -343,8 +343,7 @@ def _summaries(network: nn.Module, images: Tensor, seed: int) -> dict[str, _Summ
         part = scaled(images[start : start + size])
         before = part
         for key, output in record(network, part).items():
-            grid = grid_of(tuple(output.shape), (part.shape[2], part.shape[3]))
-            maps = grid.maps(output) if grid is not None else output.flatten(1)[..., None, None]
+            maps = _maps(output, part)
             if key not in summaries:
                 judged = key.partition("#")[0] in with_weights or not is_passthrough(before, output)
                 shape = tuple(output.shape[1:])
@@ -357,15 +356,33 @@ def _summaries(network: nn.Module, images: Tensor, seed: int) -> dict[str, _Summ
     return summaries
 
 
+def _features_before(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """What a probe reads of each layer, float32 (N, F)."""
+    parts: dict[str, list[Tensor]] = {}
+    size = recordable(network, images, BATCH)
+    for start in range(0, len(images), size):
+        part = scaled(images[start : start + size])
+        for key, output in record(network, part).items():
+            parts.setdefault(key, []).append(_pooled(_maps(output, part)))
+    return {key: torch.cat(features) for key, features in parts.items()}
+
+
+def _maps(output: Tensor, images: Tensor) -> Tensor:
+    """A layer's output for pictures (B, C, H, W) as maps (B, channels, h, w); vectors as maps of one cell."""
+    grid = grid_of(tuple(output.shape), (images.shape[2], images.shape[3]))
+    return grid.maps(output) if grid is not None else output.flatten(1)[..., None, None]
+
+
 def _extremes(maps: Tensor) -> tuple[Tensor, Tensor]:
     return maps.amin(dim=(0, 2, 3)), maps.amax(dim=(0, 2, 3))
 
 
 def _some_cells(maps: Tensor, generator: torch.Generator) -> Tensor:
     """A few random cells of each picture, (n, C)."""
-    cells = maps.flatten(2).transpose(1, 2).flatten(0, 1)  # (B*h*w, C)
-    count = min(len(cells), CELLS_PER_PICTURE * len(maps))
-    return cells[torch.randperm(len(cells), generator=generator)[:count]]
+    pictures, width, area = len(maps), maps.shape[3], maps[0, 0].numel()
+    drawn = torch.randperm(pictures * area, generator=generator)[: CELLS_PER_PICTURE * pictures]
+    # By index: all cells in a row would be a copy of the maps, for a few hundred of them.
+    return maps[drawn // area, :, drawn % area // width, drawn % width]
 
 
 def _pooled(maps: Tensor) -> Tensor:

@@ -7,10 +7,12 @@ from typing import Any
 import torch
 
 from pellucid.explanation.embedding import METHODS, project
-from pellucid.explanation.neighbours import hidden_features
+from pellucid.explanation.neighbours import features_of, hidden_features
+from pellucid.models import PretrainedNetwork
 from pellucid.plots import images
 from pellucid.plots.images import Atlas, Cell
 from pellucid.report.context import JudgedPicture, ReportContext, judged_picture
+from pellucid.report.novelty import MOST_PRETRAINED
 
 MAX_PICTURES = 400  # test pictures on the map
 MAX_MISTAKES = 120  # among them
@@ -85,7 +87,7 @@ def gather(context: ReportContext) -> EmbeddingSection:
     chosen = sorted(dict.fromkeys([*mistakes, *drawn][:MAX_PICTURES]))
     atlas = images.fitted_atlas(test.subset(chosen).images, budget=MAX_ATLAS_CHARACTERS, side=THUMBNAIL_SIDE)
     chosen = chosen[: atlas.count]
-    features = hidden_features(context.run.classifier, test.subset(chosen).images)
+    features = _features(context, chosen)  # (N, F)
     layouts = [project(features, method=method, seed=seed) for method in METHODS] if len(chosen) > 2 else []
     thumbnails = [
         Thumbnail(atlas.cell(number), judged_picture(context, index)) for number, index in enumerate(chosen)
@@ -114,3 +116,12 @@ def gather(context: ReportContext) -> EmbeddingSection:
         remark=atlas.remark,
         several_labels=test.multi_label,
     )
+
+
+def _features(context: ReportContext, chosen: list[int]) -> torch.Tensor:
+    """The last hidden layer of test pictures, float32 (N, F). A pretrained network, where that takes long,
+    has computed all of them for the section on pictures unlike any other."""
+    classifier, test = context.run.classifier, context.splits.test
+    if isinstance(classifier.network, PretrainedNetwork) and len(test) <= MOST_PRETRAINED:
+        return features_of(classifier, test)[chosen]
+    return hidden_features(classifier, test.subset(chosen).images)

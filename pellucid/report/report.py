@@ -378,7 +378,7 @@ def report_page(context: ReportContext, sections: Sequence[RenderedSection]) -> 
     """Everything the page's template reads, from its sections."""
     run = context.run
     records = {section.name: section.record for section in sections}
-    drawn = records["draw"]
+    drawn = records.get("draw")
     return ReportPage(
         language=context.language,
         words=_script_words(),
@@ -404,7 +404,7 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
     ends = [percent(end, count=evaluation.count) for end in evaluation.interval or ()]
     several = evaluation if isinstance(evaluation, MultiLabelEvaluation) else None
     calibrated = evaluation.calibration
-    confused, inside = records.get("mistakes"), records["layers"]
+    confused, inside = records.get("mistakes"), records.get("layers")
     ids = {}
     if isinstance(confused, mistakes.MistakesSection):
         ids = {(pair.label, pair.prediction): pair.id for pair in confused.confusion_pictures}

@@ -1,5 +1,7 @@
 """The templates of the pages, and the filters and colour scales they share."""
 
+from functools import cache
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pellucid.formatting import brief, chance, decimal, percent, times
@@ -7,6 +9,7 @@ from pellucid.language import gettext, ngettext
 from pellucid.plots import images
 
 
+@cache  # so that a process compiles each template once: a report's take more than half a second
 def environment_of_pages() -> Environment:
     """The templates of `assets/` with the filters they use; everything written into them is escaped."""
     environment = Environment(

@@ -9,7 +9,7 @@ SECURITY_HEADERS.
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,7 @@ class Guard:
         self.app = app
         self.hosts = frozenset({f"127.0.0.1:{port}".encode(), f"localhost:{port}".encode()})
         self.endpoints = endpoints
-        self.open_bodies = 0
+        self.held = 0  # bytes of bodies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or refuses it."""
@@ -113,14 +113,24 @@ class Guard:
     async def _answer(self, scope: Scope, receive: Receive, sent: "_GuardedSend", length: int) -> None:
         if not length:
             return await self.app(scope, _replayed(b"", receive), sent)
-        if self.open_bodies >= limits.MAX_OPEN_BODIES:
-            raise Refusal(503, "busy", "Too many requests at once.", ((b"retry-after", b"1"),))
-        self.open_bodies += 1
+        body = bytearray()
         try:
-            body = await _read_body(receive, length)
-            return await self.app(scope, _replayed(body, receive), sent)
+            async with asyncio.timeout(limits.BODY_SECONDS):
+                async for part in _parts_of_body(receive, length):
+                    # What has arrived counts, not what was announced: who sends nothing takes nothing away.
+                    if self.held + len(part) > limits.MAX_HELD_BYTES:
+                        raise Refusal(503, "busy", "Too many requests at once.", ((b"retry-after", b"1"),))
+                    body += part
+                    self.held += len(part)
+        except BaseException as error:
+            self.held -= len(body)
+            if isinstance(error, TimeoutError):
+                raise Refusal(408, "slow", "The body took too long to arrive.") from None
+            raise
+        try:
+            return await self.app(scope, _replayed(bytes(body), receive), sent)
         finally:
-            self.open_bodies -= 1
+            self.held -= len(body)
 
     def checked_length(self, scope: Scope) -> int:
         """The declared length of the body in bytes. Raises Refusal for a request that is not allowed."""
@@ -226,25 +236,20 @@ def _checked_content_length(headers: dict[bytes, list[bytes]], endpoint: Endpoin
     return int(length[0])
 
 
-async def _read_body(receive: Receive, length: int) -> bytes:
-    """The body; its length is checked while it arrives."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(limits.BODY_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise Refusal(400, "gone", "The body was cut off.")
-                body += message.get("body", b"")
-                if len(body) > length:
-                    raise Refusal(413, "size", "The body is larger than its Content-Length.")
-                if not message.get("more_body", False):
-                    break
-    except TimeoutError:
-        raise Refusal(408, "slow", "The body took too long to arrive.") from None
-    if len(body) != length:
+async def _parts_of_body(receive: Receive, length: int) -> AsyncIterator[bytes]:
+    """The body as it arrives. Raises Refusal when it is cut off, or longer or shorter than declared."""
+    arrived, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Refusal(400, "gone", "The body was cut off.")
+        part, more = message.get("body", b""), message.get("more_body", False)
+        arrived += len(part)
+        if arrived > length:
+            raise Refusal(413, "size", "The body is larger than its Content-Length.")
+        yield part
+    if arrived != length:
         raise Refusal(400, "size", "The body is smaller than its Content-Length.")
-    return bytes(body)
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:

@@ -109,16 +109,28 @@ class _LimitedProtocol(H11Protocol):
     """uvicorn's protocol with limits for slow headers, slow readers and the number of connections."""
 
     deadline: asyncio.TimerHandle | None = None
+    since = 0.0  # when the server began to wait for this client's next request
 
     def connection_made(self, transport: Any) -> None:
-        """Accepts the connection, or aborts it where there are too many."""
+        """Accepts the connection. Where there are too many, the client that has been waited for longest is
+        cut off, so that slow ones keep nobody out; this one, where all the others are being answered."""
         if len(self.connections) >= limits.MAX_CONNECTIONS:
-            transport.abort()
-            return
+            waiting = [each for each in self.connections if isinstance(each, _LimitedProtocol) and each.waits]
+            if not waiting:
+                transport.abort()
+                return
+            min(waiting, key=lambda each: each.since)._abort()
         super().connection_made(transport)
+        self.since = self.loop.time()
         # Headers and body are written separately: without this the body waits for 40 ms.
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._set_deadline(limits.HEAD_SECONDS)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the client has yet to send its request, or the rest of it."""
+        open_transport = self.transport is not None and not self.transport.is_closing()
+        return open_transport and (self.cycle is None or self.cycle.response_complete or self.cycle.more_body)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Clears the deadline."""
@@ -137,7 +149,7 @@ class _LimitedProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """Waits for the next headers, which may have arrived already."""
-        before = self.cycle
+        before, self.since = self.cycle, self.loop.time()
         self._set_deadline(limits.HEAD_SECONDS)
         super().on_response_complete()
         if self.cycle is not before:

@@ -1,6 +1,7 @@
 """Pictures in a file have the face of a tensor, and are read only when they are asked for."""
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from pellucid.data import mapped as rows_module
 from pellucid.data.dataset import Dataset, content_hashes, split
 from pellucid.data.mapped import MappedFile, MappedImages, in_blocks
+from pellucid.errors import PellucidError
 from pellucid.inference import fixed_batches, scaled
 
 R, SHAPE = 40, (3, 5, 4)
@@ -176,3 +178,16 @@ def test_an_empty_choice_is_an_empty_dataset(mapped: MappedImages) -> None:
     dataset = Dataset(nothing, torch.tensor([], dtype=torch.int64), ("a",), [])
     assert (len(dataset), dataset.size, len(dataset.fingerprint)) == (0, (5, 4), 64)
     assert io.StringIO(repr(nothing)).read().startswith("MappedImages((0, 3, 5, 4)")
+
+
+@pytest.mark.parametrize("size", [0, 1, R * 60 - 1])
+def test_a_file_that_was_shortened_is_refused_and_the_process_goes_on(
+    mapped: MappedImages, tmp_path: Path, size: int
+) -> None:
+    """Touching a page that is no longer there ends a process without a word."""
+    os.truncate(tmp_path / "pixels", size)
+    for read in (lambda: mapped[[29]], mapped.whole, lambda: mapped.float().mean()):
+        with pytest.raises(
+            PellucidError, match=rf"pixels', which .* was shortened from 2,400 to {size:,} bytes"
+        ):
+            read()

@@ -12,6 +12,7 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Splits
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
+from pellucid.explanation import faithfulness
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.faithfulness import (
     PICTURES,
@@ -76,6 +77,25 @@ def test_each_method_is_tested_on_its_own_number_of_pictures(trained: Classifier
     assert " passed on up to 16 pictures: " in passed.verdict
     alone = evaluate_maps(trained, SPLITS.test, methods, pictures={**counts, "grad-cam": 0}, seed=3)
     assert alone.tests[0] == result.tests[0]
+
+
+def test_a_large_network_is_explained_few_pictures_at_once(
+    trained: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gradient keeps every layer's output: of nine pictures at 256 pixels that was half a gigabyte."""
+    sizes = list[int]()
+
+    def counted(network: nn.Module, images: Tensor, target: Tensor) -> Tensor:
+        sizes.append(len(images))
+        return edges(images) * (1 + target[:, None, None])  # each picture with its own class
+
+    whole = evaluate_maps(trained, SPLITS.test, {"counted": counted}, pictures=9)
+    sizes.clear()
+    monkeypatch.setattr(faithfulness, "batch_size", lambda network, images: 4)
+    assert evaluate_maps(trained, SPLITS.test, {"counted": counted}, pictures=9).tests[0].leads[
+        1
+    ].mean == pytest.approx(whole.tests[0].leads[1].mean, abs=1e-6)
+    assert max(sizes) == 4
 
 
 def test_deletion_and_insertion_count_the_whole_and_the_empty_picture(trained: Classifier) -> None:

@@ -224,15 +224,58 @@ def test_a_body_that_does_not_come_is_not_waited_for(app: Guard, monkeypatch: py
         scope = {"type": "http", "http_version": "1.1", "method": "POST", "raw_path": b"/answer"}
         headers = {"query_string": b"", "headers": posting(PLAIN, 4)}
         await app({**scope, **headers}, never, send)
-        return sent[0]["status"], app.open_bodies
+        return sent[0]["status"], app.held
 
     assert asyncio.run(slow()) == (408, 0)
 
 
-def test_more_bodies_at_once_than_are_allowed_are_told_to_come_again(app: Guard) -> None:
-    app.open_bodies = limits.MAX_OPEN_BODIES
+def test_more_bodies_at_once_than_there_is_memory_for_are_told_to_come_again(app: Guard) -> None:
+    app.held = limits.MAX_HELD_BYTES - 1
     answer = ask(app, "POST", b"/answer", posting(PLAIN, 2), body=b"hi")
-    assert (answer.status, answer.header("retry-after"), answer.read) == (503, [b"1"], False)
+    assert (answer.status, answer.header("retry-after")) == (503, [b"1"])
+    assert app.held == limits.MAX_HELD_BYTES - 1
+    assert ask(app, "POST", b"/answer", posting(PLAIN, 1), body=b"h").status == 200
+    assert app.held == limits.MAX_HELD_BYTES - 1
+
+
+def test_what_was_announced_and_does_not_come_takes_nothing_from_others(app: Guard) -> None:
+    """Two hundred clients that announce the largest body and send a byte of it."""
+
+    async def slow() -> int:
+        async def first_byte() -> Any:
+            if waiting:
+                await waiting[0].wait()
+            waiting.append(asyncio.Event())
+            return {"type": "http.request", "body": b"h", "more_body": True}
+
+        async def nothing(message: Any) -> None:
+            pass
+
+        async def keep(message: Any) -> None:
+            sent.append(message)
+
+        async def body() -> Any:
+            return {"type": "http.request", "body": b"hi", "more_body": False}
+
+        scope = {"type": "http", "http_version": "1.1", "method": "POST", "raw_path": b"/answer"}
+        scope |= {"query_string": b""}
+        waiting: list[asyncio.Event] = []
+        tasks = []
+        for _ in range(200):
+            waiting = []
+            tasks.append(
+                asyncio.create_task(app({**scope, "headers": posting(PLAIN, 4_000_000)}, first_byte, nothing))
+            )
+            await asyncio.sleep(0)
+        sent: list[Any] = []
+        await app({**scope, "headers": posting(PLAIN, 2)}, body, keep)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return int(sent[0]["status"])
+
+    assert asyncio.run(slow()) == 200
+    assert app.held == 0
 
 
 @pytest.mark.parametrize("length", [b"1", b"10"])

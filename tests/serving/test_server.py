@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -290,13 +291,33 @@ def test_a_slow_head_and_an_idle_connection_are_cut_off(strict: int) -> None:
 
 
 @pytest.mark.parametrize("strict", [300], indirect=True)
-def test_more_connections_than_there_is_room_for_are_cut_off(strict: int) -> None:
-    held = [socket.create_connection(("127.0.0.1", strict)) for _ in range(4)]
-    own = request(strict)
-    assert exchange(strict, own) == b""
-    for connection in held:
-        connection.close()
-    assert status(answered(strict, own)) == 200
+def test_whoever_keeps_the_server_waiting_longest_makes_room_for_others(strict: int) -> None:
+    own = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{strict}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        kept, *slow = (
+            stack.enter_context(socket.create_connection(("127.0.0.1", strict), timeout=60)) for _ in range(4)
+        )
+        for connection in slow:
+            connection.sendall(b"GET / HT")
+        kept.sendall(own)  # the first to come has asked since
+        assert kept.recv(65_536).startswith(b"HTTP/1.1 200")
+        assert status(exchange(strict, request(strict))) == 200
+        assert slow[0].recv(1) == b""
+        for connection in slow[1:]:
+            connection.sendall(own[len(b"GET / HT") :])
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("strict", [300], indirect=True)
+def test_two_hundred_slow_clients_keep_nobody_out(strict: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_CONNECTIONS", 64)
+    posting = f"POST /picture HTTP/1.1\r\nHost: 127.0.0.1:{strict}\r\nContent-Type: image/png\r\n"
+    beginnings = (b"", b"GET / HT", f"{posting}Content-Length: 10000000\r\n\r\nx".encode())
+    with ExitStack() as stack:
+        for number in range(200):
+            slow = stack.enter_context(socket.create_connection(("127.0.0.1", strict)))
+            slow.sendall(beginnings[number % 3])
+            assert status(exchange(strict, request(strict))) == 200
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -15,7 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from pellucid.data.sources.tree import SIGNATURE_BYTES, Tree, damaged_archive, is_hidden, stamp_of, tree_of
+from pellucid.data.sources.tree import (
+    MAX_FILE_BYTES,
+    SIGNATURE_BYTES,
+    Tree,
+    damaged_archive,
+    is_hidden,
+    stamp_of,
+    tree_of,
+)
 from pellucid.errors import UsageError
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
 from pellucid.reading import open_regular
@@ -23,8 +31,10 @@ from pellucid.reading import open_regular
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 BLOCK = 512  # bytes: everything in a tar file starts at a multiple of it
 MAX_NAME_LENGTH = 4096
-MAX_MEMBER_BYTES = 4 << 30  # bytes
-MAX_UNPACKED_BYTES = 4 << 30  # of a compressed tar, which is unpacked to memory
+MAX_UNPACKED_BYTES = 1 << 30  # kept of a compressed tar, which is unpacked to memory
+# No picture, and no tar of pictures, is so much larger than it is packed: what is was made to fill memory.
+MAX_RATIO, RATIO_FROM_BYTES = 100, 32 << 20
+SKIPPED_AT_ONCE = 1 << 20  # bytes of a stream
 DAMAGE_ERRORS = (
     OSError,
     EOFError,
@@ -68,6 +78,11 @@ def archive_tree(path: Path) -> Tree:
         raise damaged_archive(path, error) from error
 
 
+def is_bomb(size: int, packed: int) -> bool:
+    """Whether `size` bytes that were packed into `packed` are more than pictures can be."""
+    return size > RATIO_FROM_BYTES and size > MAX_RATIO * packed
+
+
 def check_member_names(path: Path, names: list[str]) -> None:
     """Raise UsageError if a member would be outside of the archive or two have the same name."""
     seen: set[str] = set()
@@ -92,7 +107,7 @@ def check_member_names(path: Path, names: list[str]) -> None:
 
 def _zip_tree(path: Path) -> Tree:
     open_regular(path).close()  # a pipe would be waited for
-    archive = zipfile.ZipFile(path)
+    archive, whole = zipfile.ZipFile(path), path.stat().st_size
     entries = archive.infolist()
     check_member_names(path, [entry.orig_filename for entry in entries])
     encoding = _korean_names(entries)
@@ -117,9 +132,11 @@ def _zip_tree(path: Path) -> Tree:
 
     def read(name: str) -> bytes:
         entry = files[name]
-        if entry.file_size > MAX_MEMBER_BYTES:
+        packed = min(entry.compress_size, whole)  # which may be a lie
+        if is_bomb(entry.file_size, packed):
+            times = entry.file_size // max(1, packed)
             raise UsageError(
-                f"'{name}' of '{path}' has {entry.file_size:,} bytes; the limit is {MAX_MEMBER_BYTES:,}."
+                f"'{name}' of '{path}' would be {times:,} times as large as it is packed. No picture is."
             )
         try:
             with archive.open(entry) as file:
@@ -172,13 +189,16 @@ def _tar_tree(path: Path) -> Tree:
     with open_regular(path) as stream:
         members = list(_members(stream, path))
 
-    def read(name: str) -> bytes:
+    def begin(name: str, most: int = SIGNATURE_BYTES) -> bytes:
         try:
             with open_regular(path) as file:  # opened per member: threads read at different offsets
                 file.seek(files[name].offset)
-                content = file.read(files[name].size)
+                return file.read(min(most, files[name].size))
         except OSError as error:
             raise UsageError(f"'{name}' of '{path}' cannot be read: {error.strerror or error}.") from error
+
+    def read(name: str) -> bytes:
+        content = begin(name, files[name].size)
         if len(content) != files[name].size:
             raise UsageError(f"'{name}' of '{path}' is cut off.")
         return content
@@ -190,6 +210,7 @@ def _tar_tree(path: Path) -> Tree:
         folders,
         read,
         lambda name: f"{whole}-{files[name].offset}-{files[name].size}",
+        begin=begin,
         notes=_note_links(links),
     )
 
@@ -199,10 +220,11 @@ def _compressed_tree(path: Path) -> Tree:
     whole = stamp_of(path)
     contents: dict[int, bytes] = {}
     with _open_unpacked(path) as stream:
-        members = []
+        members, kept = list[Member](), 0
         for member in _members(stream, path, contents):
             members.append(member)
-            if sum(map(len, contents.values())) > MAX_UNPACKED_BYTES:
+            kept += len(contents.get(member.offset, b""))
+            if kept > MAX_UNPACKED_BYTES:
                 raise UsageError(
                     f"'{path}' holds more than {MAX_UNPACKED_BYTES >> 30} GB of pictures. A compressed tar "
                     "is unpacked to memory; make it a .zip or a plain .tar, which are read in place."
@@ -241,7 +263,7 @@ def _members(stream: BinaryIO, path: Path, contents: dict[int, bytes] | None = N
     Not `tarfile`: this reader has no way to write to the disk.
     """
     offset, extended = 0, dict[str, str]()
-    length = path.stat().st_size if contents is None else MAX_MEMBER_BYTES
+    packed = path.stat().st_size
     while len(header := stream.read(BLOCK)) == BLOCK and header.strip(b"\0"):
         offset += BLOCK
         checksum = sum(header[:148]) + 8 * ord(" ") + sum(header[156:])
@@ -249,8 +271,8 @@ def _members(stream: BinaryIO, path: Path, contents: dict[int, bytes] | None = N
             raise ValueError("a header's checksum is wrong")
         size = int(extended.get("size") or _number(header[124:136]))
         kind = chr(header[156]) if header[156] else "0"
-        if not 0 <= size <= length:
-            raise ValueError(f"a member of {size:,} bytes")
+        if size < 0 or (size > packed if contents is None else is_bomb(offset + size, packed)):
+            raise ValueError(f"a member of {size:,} bytes in an archive of {packed:,}")
         padded = -(-size // BLOCK) * BLOCK
         if kind in "xL":
             if size > 1 << 20:
@@ -265,14 +287,20 @@ def _members(stream: BinaryIO, path: Path, contents: dict[int, bytes] | None = N
                 yield Member(name, "0" if kind in "07" else kind, offset, size)
             if contents is None:
                 stream.seek(padded, os.SEEK_CUR)
+            elif kind in "07" and size <= MAX_FILE_BYTES and not is_hidden(name):
+                contents[offset] = _exactly(stream, padded)[:size]
             else:
-                content = stream.read(padded)
-                if len(content) < size:
-                    raise EOFError("it ends in the middle of a file")
-                if kind in "07" and not is_hidden(name):
-                    contents[offset] = content[:size]
+                for start in range(0, padded, SKIPPED_AT_ONCE):
+                    _exactly(stream, min(SKIPPED_AT_ONCE, padded - start))
             extended = {}
         offset += padded
+
+
+def _exactly(stream: BinaryIO, size: int) -> bytes:
+    content = stream.read(size)
+    if len(content) < size:
+        raise EOFError("it ends in the middle of a file")
+    return content
 
 
 def _number(field: bytes) -> int:

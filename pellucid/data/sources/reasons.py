@@ -40,7 +40,10 @@ REASONS = (
     lazy_gettext("'%(name)s' is not a regular file."),
     lazy_gettext("'%(name)s' does not exist."),
     lazy_gettext("'%(name)s' of '%(archive)s' is cut off."),
-    lazy_gettext("'%(name)s' of '%(archive)s' has %(bytes)s bytes; the limit is %(limit)s."),
+    lazy_gettext("'%(name)s' has %(bytes)s bytes; the limit of a file is %(limit)s."),
+    lazy_gettext(
+        "'%(name)s' of '%(archive)s' would be %(times)s times as large as it is packed. No picture is."
+    ),
     lazy_gettext("'%(name)s' of '%(archive)s' does not have the %(bytes)s bytes declared."),
 )
 

@@ -39,6 +39,7 @@ SIGNATURES = re.compile(
     re.DOTALL,
 )
 SIGNATURE_BYTES = 32
+MAX_FILE_BYTES = 256 << 20  # of a picture's or a table's file: 40 million pixels of 16 bits, not compressed
 CLUTTER = ("thumbs.db", "desktop.ini")
 MACOS = "__MACOSX"  # a folder of metadata in archives made by macOS
 
@@ -123,8 +124,16 @@ def tree_of(
     """A Tree of these files without the hidden ones; a note says how many hidden pictures there are.
 
     begin  the first bytes of a file, where that is quicker than `read`
+
+    A file of more than MAX_FILE_BYTES is not read: UsageError.
     """
-    begin = begin or read
+
+    def read_bounded(file: str) -> bytes:
+        if (size := sizes.get(file, 0)) > MAX_FILE_BYTES:
+            raise UsageError(f"'{file}' has {size:,} bytes; the limit of a file is {MAX_FILE_BYTES:,}.")
+        return read(file)
+
+    begin = begin or read_bounded
 
     @cache
     def is_image(file: str) -> bool:
@@ -151,7 +160,8 @@ def tree_of(
         folder for folder in (*folders, *above) if folder not in ("", ".") and not is_hidden(folder)
     }
     ordered = {file: visible[file] for file in sorted(visible, key=natural_key)}
-    return Tree(name, ordered, tuple(sorted(all_folders, key=natural_key)), read, stamp, is_image, notes)
+    in_order = tuple(sorted(all_folders, key=natural_key))
+    return Tree(name, ordered, in_order, read_bounded, stamp, is_image, notes)
 
 
 def folder_tree(path: Path) -> Tree:
@@ -255,12 +265,16 @@ def read_file(path: Path, size: int = -1) -> bytes:
 
 
 def stamp_of(path: Path) -> str:
-    """Size, modification time and inode of a file; "" if it does not exist."""
+    """Size, times and inode of a file; "" if it does not exist.
+
+    One time is that of the last change to the inode, which nobody can put back: a file that was changed in
+    place and given its old modification time is noticed, too.
+    """
     try:
         status = path.stat()
     except OSError:
         return ""
-    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}"
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
 
 
 def wrapped_folder(tree: Tree) -> Tree | None:

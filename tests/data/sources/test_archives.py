@@ -1,12 +1,14 @@
 """Archives are read in place, and nothing in them leads out."""
 
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pellucid.data.sources import archives, tree
 from pellucid.data.sources.detect import list_pictures
 from pellucid.errors import PellucidError, UsageError
 from tests.data.folders import picture, planted
@@ -87,3 +89,53 @@ def test_a_damaged_member_of_a_zip_is_one_unreadable_picture(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"'train/cat/1\.png' of .* cannot be read: Bad CRC"):
         listing.read(broken)
     assert len(contents_of_others(listing, broken)) == 4
+
+
+BOMB = bytes(64 << 20)  # of a picture that is none, packed to a thousandth
+
+
+def test_a_member_that_is_mostly_nothing_is_one_unreadable_picture(tmp_path: Path) -> None:
+    listing = list_pictures(zipped(tmp_path / "a.zip", {**FILES, "train/cat/3.png": BOMB}))
+    bomb = [one.source for one in listing.pictures].index("train/cat/3.png")
+    with pytest.raises(UsageError, match=r"would be 1,0\d\d times as large as it is packed\. No picture is"):
+        listing.read(bomb)
+    assert len(contents_of_others(listing, bomb)) == 5
+
+
+def test_what_a_member_is_packed_to_may_be_a_lie(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", {**FILES, "train/cat/3.png": BOMB})
+    with zipfile.ZipFile(path) as archive:
+        packed = archive.getinfo("train/cat/3.png").compress_size
+    path.write_bytes(
+        path.read_bytes().replace(packed.to_bytes(4, "little"), (60 << 20).to_bytes(4, "little"))
+    )
+    listing = list_pictures(path)
+    with pytest.raises(UsageError, match="times as large as it is packed"):
+        listing.read([one.source for one in listing.pictures].index("train/cat/3.png"))
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz"])
+@pytest.mark.parametrize("name", ["train/cat/3.png", ".hidden/3.png"])
+def test_a_compressed_tar_that_fills_memory_is_not_read(tmp_path: Path, kind: str, name: str) -> None:
+    path = tarred(tmp_path / f"a.tar.{kind}", {**FILES, name: BOMB}, f"w:{kind}")
+    with pytest.raises(PellucidError, match="a member of 67,108,864 bytes in an archive of"):
+        list_pictures(path)
+
+
+def test_hidden_members_and_files_too_large_for_a_picture_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(3).bytes(3 << 20)
+    more = {**FILES, ".trash/3.png": noise, "train/cat/3.png": noise}
+    path = tarred(tmp_path / "a.tar.gz", more, "w:gz")
+    monkeypatch.setattr(tree, "MAX_FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(archives, "MAX_FILE_BYTES", 1 << 20)
+    tracemalloc.start()
+    listing = list_pictures(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 << 20
+    large = [one.source for one in listing.pictures].index("train/cat/3.png")
+    with pytest.raises(UsageError, match=r"has 3,145,728 bytes; the limit of a file is 1,048,576"):
+        listing.read(large)
+    assert len(contents_of_others(listing, large)) == 5

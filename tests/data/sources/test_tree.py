@@ -7,6 +7,7 @@ import pytest
 
 from pellucid.data.sources.detect import list_pictures
 from pellucid.data.sources.tree import (
+    MAX_FILE_BYTES,
     folder_tree,
     is_hidden,
     is_picture,
@@ -97,6 +98,27 @@ def test_a_stamp_changes_with_the_bytes(tmp_path: Path) -> None:
     before = stamp_of(path)
     path.write_bytes(b"four")
     assert "" != before != stamp_of(path)
+
+
+def test_a_file_changed_in_place_with_its_time_put_back_has_another_stamp(tmp_path: Path) -> None:
+    path = tmp_path / "1.png"
+    path.write_bytes(b"one")
+    before, status = stamp_of(path), path.stat()
+    while stamp_of(path) == before or path.read_bytes() == b"one":  # the clock of a file system has steps
+        path.write_bytes(b"two")
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_mtime_ns == status.st_mtime_ns
+    assert path.stat().st_size == status.st_size
+
+
+def test_a_file_larger_than_any_picture_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    with (tmp_path / "cat" / "1.png").open("wb") as file:
+        file.truncate(MAX_FILE_BYTES + 1)  # takes no room on the disk
+    with pytest.raises(
+        UsageError, match=r"'cat/1\.png' has 268,435,457 bytes; the limit of a file is 268,435,456"
+    ):
+        folder_tree(tmp_path).read("cat/1.png")
 
 
 def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
