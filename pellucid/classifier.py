@@ -9,8 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pellucid.data.dataset import Dataset
@@ -20,14 +18,24 @@ from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_object, write_bytes, write_json
 from pellucid.inference import evaluation_mode, fixed_batches
 from pellucid.machine import keep_memory
+from pellucid.manifest import damage
 from pellucid.models import MODELS, OWN, Build, build, description_of, is_pretrained, own_network
 from pellucid.models.kernels.build import prepare
 from pellucid.models.kernels.fused import fast_path
+from pellucid.reading import reason_of, refuse_other_keys
+from pellucid.records import record_from
 from pellucid.task import OneClass, SeveralLabels, Task, answer_names
+from pellucid.tensors import Header, packed, read_header, read_whole, unpacked
 
 FORMAT = 1
 WEIGHTS, MANIFEST = "model.safetensors", "model.json"
-MOST_CLASSES, MOST_PIXELS = 100_000, 16_384  # pixels per side
+MOST_CLASSES, MOST_SIDE, MOST_PIXELS = 100_000, 4_096, 2_048 * 2_048  # pixels per side, and in all
+MOST_WEIGHTS = 1_500_000_000  # 6 GB
+NAME_LENGTH = 1_000  # characters of the name of a class or a model
+KEYS = ("format", "model", "classes", "preprocess", "temperature", "sha256", "training")
+OPTIONAL_KEYS = ("thresholds", "network")
+TRAINING_KEYS = ("why", "epochs", "best", "calibration", "reference", "head", "all_pictures", "ended")
+LEAST_DIFFERENCE = 1e-3  # of a sum of probabilities from 1 that is no matter of rounding
 LEAST_TEMPERATURE, MOST_TEMPERATURE = 0.01, 100.0
 MANY = 40_000  # pictures worth keeping memory for
 
@@ -86,8 +94,20 @@ class Classifier:
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Scores (..., K) of this network as probabilities, at its temperature: the only way from one to the
-        other."""
-        return self.task.probabilities(logits / self.temperature)
+        other.
+
+        Raises PellucidError for scores from which there are none, of which one is not finite.
+        """
+        probabilities = self.task.probabilities(logits / self.temperature)
+        sums = not self.multi_label  # each label has a probability of its own
+        if not bool(torch.isfinite(probabilities).all()) or (
+            sums and not bool(((probabilities.sum(dim=-1) - 1).abs() < LEAST_DIFFERENCE).all())
+        ):
+            raise PellucidError(
+                "The network gives scores that are not finite (NaN or infinity), from which there are no "
+                "probabilities that add up to 1. Its weights are too large: restore the run, or train again."
+            )
+        return probabilities
 
     def names(self, probabilities: Tensor) -> tuple[str, ...]:
         """The answer to one picture by name, from its probabilities (K,): the most probable class, or every
@@ -145,7 +165,7 @@ class Classifier:
     def save(self, folder: str | Path, *, training: dict[str, Any] | None = None) -> None:
         """`folder` holds model.safetensors and model.json, durably; `training` says how it came to be."""
         folder = Path(folder)
-        weights = save(_plain(self.network.state_dict()))
+        weights = packed(self.network.state_dict())
         write_bytes(folder / WEIGHTS, weights)
         manifest = {
             "format": FORMAT,
@@ -180,7 +200,6 @@ class Classifier:
             )
         manifest = read_object(folder / MANIFEST)
         classes, preprocess, task, temperature = _understood(manifest, folder / MANIFEST)
-        tensors = _verified(folder / WEIGHTS, manifest["sha256"])
         shape = (preprocess.channels, len(classes), (preprocess.height, preprocess.width))
         if manifest["model"].startswith(OWN):
             if model is None:
@@ -196,7 +215,7 @@ class Classifier:
                 expected = build(
                     manifest["model"], *shape, seed=0, description=manifest.get("network")
                 ).state_dict()
-        _refuse_unfit(tensors, expected, folder / WEIGHTS)
+        tensors = _verified(folder / WEIGHTS, manifest["sha256"], expected)
         if not manifest["model"].startswith(OWN):
             network = build(manifest["model"], *shape, seed=0, description=manifest.get("network"))
         network.load_state_dict(tensors)
@@ -222,20 +241,18 @@ class Classifier:
         )
 
 
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-
-
 def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], Preprocess, Task, float]:
     """Classes, preprocessing, task and temperature of a manifest whose every entry is of the kind and size
-    expected."""
+    expected, with none besides."""
+    if "format" in manifest and manifest["format"] != FORMAT:
+        raise PellucidError(
+            f"'{path}' has format {manifest.get('format')!r}; this pellucid reads format {FORMAT}. "
+            "Open it with the version that wrote it."
+        )
+    refuse_other_keys(manifest, KEYS, OPTIONAL_KEYS, path=path)
+    refuse_other_keys(manifest["training"], (), TRAINING_KEYS, path=path, within="training")
     try:
-        if manifest["format"] != FORMAT:
-            raise PellucidError(
-                f"'{path}' has format {manifest['format']!r}; this pellucid reads format {FORMAT}. "
-                "Open it with the version that wrote it."
-            )
-        classes, preprocess = manifest["classes"], Preprocess(**manifest["preprocess"])
+        classes, preprocess = manifest["classes"], record_from(Preprocess, manifest["preprocess"])
         task = SeveralLabels(tuple(manifest["thresholds"])) if "thresholds" in manifest else OneClass()
         temperature = manifest["temperature"]
         sound = (
@@ -243,9 +260,8 @@ def _understood(manifest: dict[str, Any], path: Path) -> tuple[tuple[str, ...], 
             and not _fault(tuple(classes), preprocess, task, temperature)
             and _is_known(manifest["model"], manifest.get("network"))
             and isinstance(manifest["sha256"], str)
-            and isinstance(manifest["training"], dict)
         )
-    except (KeyError, TypeError) as error:
+    except (TypeError, ValueError) as error:
         raise PellucidError(
             f"'{path}' is damaged: an entry is missing or of another kind ({error}). "
             "Train again, or restore the file."
@@ -263,8 +279,8 @@ def _fault(classes: tuple[object, ...], preprocess: Preprocess, task: Task, temp
     if not 1 < len(classes) <= MOST_CLASSES:
         return f"expected from 2 to {MOST_CLASSES:,} classes; got {len(classes):,}."
     for name in classes:
-        if not isinstance(name, str):
-            return f"expected class names as text; got {name!r}."
+        if not isinstance(name, str) or len(name) > NAME_LENGTH:
+            return f"expected class names as text of up to {NAME_LENGTH:,} characters; got {name!r:.60}."
         if any("\ud800" <= character <= "\udfff" for character in name):
             return f"the class name {name!r} is not valid Unicode. Rename its folder in UTF-8."
     if len(set(classes)) != len(classes):
@@ -278,8 +294,10 @@ def _fault(classes: tuple[object, ...], preprocess: Preprocess, task: Task, temp
             f"expected a temperature from {LEAST_TEMPERATURE:g} to {MOST_TEMPERATURE:g}; got {temperature!r}."
         )
     numbers = (preprocess.channels, preprocess.height, preprocess.width)
-    if not all(type(number) is int and 0 < number <= MOST_PIXELS for number in numbers):
-        return f"expected sizes from 1 to {MOST_PIXELS:,} pixels; got {numbers[1:]}."
+    if not all(type(number) is int and 0 < number <= MOST_SIDE for number in numbers):
+        return f"expected sizes from 1 to {MOST_SIDE:,} pixels; got {numbers[1:]}."
+    if preprocess.height * preprocess.width > MOST_PIXELS:
+        return f"expected up to {MOST_PIXELS:,} pixels; got {numbers[1:]}."
     if preprocess.channels not in (1, 3):
         return f"expected pictures of 1 channel (gray) or 3 (colour); got {preprocess.channels}."
     if preprocess.fit not in FITS:
@@ -293,37 +311,42 @@ def _fault(classes: tuple[object, ...], preprocess: Preprocess, task: Task, temp
 
 def _is_known(model: object, description: object) -> bool:
     """One of MODELS, one's own, or a pretrained network with what is needed to build it offline."""
+    if not isinstance(model, str) or len(model) > NAME_LENGTH:
+        return False
     if description is None:
-        return model in MODELS or (isinstance(model, str) and model.startswith(OWN))
-    return isinstance(model, str) and is_pretrained(model) and isinstance(description, dict)
+        return model in MODELS or model.startswith(OWN)
+    return is_pretrained(model) and isinstance(description, dict)
 
 
-def _verified(path: Path, sha256: str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file whose bytes have that SHA-256."""
+def _verified(path: Path, sha256: str, expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file whose bytes have that SHA-256, of the shapes that the network has,
+    which are compared before memory is asked for."""
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for
-            raise OSError(None, "it is no file")
-        content = path.read_bytes()
-    except OSError as error:
-        raise PellucidError(
-            f"'{path}' cannot be read: {error.strerror}. Restore it or train again."
-        ) from error
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise PellucidError(
-            f"'{path}' is damaged: its SHA-256 is not the one in {MANIFEST}. Restore it or train again."
-        )
-    try:
-        return load(content)
-    except (SafetensorError, ValueError, KeyError) as error:  # KeyError: a type torch has not
-        raise PellucidError(f"'{path}' is not a safetensors file: {error}.") from error
+        weights = sum(tensor.numel() for tensor in expected.values())
+        if weights > MOST_WEIGHTS:
+            raise ValueError(f"{MANIFEST} says {weights:,} weights; expected up to {MOST_WEIGHTS:,}")
+        _refuse_unfit(read_header(path), expected, path)
+        content = read_whole(path)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ValueError(f"its SHA-256 is not the one in {MANIFEST}")
+        return unpacked(content, path)[0]
+    except FileNotFoundError:
+        raise damage(path, "it is missing") from None
+    except (OSError, ValueError) as error:
+        raise damage(path, reason_of(error)) from error
 
 
-def _refuse_unfit(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: Path) -> None:
+def _refuse_unfit(header: Header, expected: dict[str, Tensor], path: Path) -> None:
     """The tensors of a file are, name by name, of the shape and type the network has."""
-    if tensors.keys() != expected.keys():
-        odd = ", ".join(sorted(tensors.keys() ^ expected.keys()))[:200]
-        raise PellucidError(f"'{path}' does not fit the network: {odd} is in only one of them.")
-    for name, tensor in tensors.items():
-        found, wanted = ((t.dtype, tuple(t.shape)) for t in (tensor, expected[name]))
+    if header.tensors.keys() != expected.keys():
+        odd = ", ".join(sorted(header.tensors.keys() ^ expected.keys()))[:200]
+        raise PellucidError(
+            f"'{path}' does not fit the network: {odd} is in only one of them. Restore it or train again."
+        )
+    for name, found in header.tensors.items():
+        wanted = (expected[name].dtype, tuple(expected[name].shape))
         if found != wanted:
-            raise PellucidError(f"'{path}' does not fit the network: {name} is {found}, expected {wanted}.")
+            raise PellucidError(
+                f"'{path}' does not fit the network: {name} is {found}, expected {wanted}. "
+                "Restore it or train again."
+            )

@@ -46,11 +46,11 @@ class Interrupted(PellucidError):
 ADVICE = {
     errno.EACCES: "You may not read or write it. Change its permissions, or name another.",
     errno.EPERM: "You may not read or write it. Change its permissions, or name another.",
-    errno.ENOENT: "It is not there, or has been removed meanwhile. Run the command again.",
+    errno.ENOENT: "It is not there, or has been removed meanwhile. Look whether the path is right.",
     errno.ENOTDIR: "A part of that path is a file, not a folder.",
     errno.EISDIR: "It is a folder; expected a file.",
     errno.ENAMETOOLONG: "The name is longer than the system allows. Check what was given.",
-    errno.ENOSPC: "The disk is full. Make room, then run the command again.",
+    errno.ENOSPC: "The disk is full. Make room.",
     errno.EROFS: "Nothing can be written there. Name another folder.",
     errno.EIO: "The disk could not be read or written. Copy the files to another disk.",
     errno.ELOOP: "Its links lead back to themselves. Name the folder itself.",

@@ -6,6 +6,9 @@ never half of either. A temporary file is locked while it is written, so that on
 be a killed writer's, and is removed when the next process writes into that folder.
 
 A folder has one writer at a time (`claim`), by a lock that ends with its process.
+
+A folder with a manifest (`seal`) has the size and SHA-256 of each of its files in it, written before a file
+takes its place and compared whenever one is read.
 """
 
 import csv
@@ -25,7 +28,13 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pellucid import manifest
 from pellucid.errors import PellucidError, UsageError
+from pellucid.manifest import read_sealed
+from pellucid.reading import JSON_BYTES, TABLE_BYTES, open_regular, parsed_json, read_regular, reason_of
+
+FORMULA = re.compile(r"'*[=+\-@\t\r]")  # what a spreadsheet runs, and what was already kept from it
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?(inf|nan)")
 
 # Neither through a link nor waiting for the other end of a pipe.
 NO_TRICKS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -53,10 +62,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 if sys.platform == "win32":  # which renames no open file, and has no locks to keep
                     file.close()
                 temporary.chmod(0o666 & ~_umask())
+                _announce(path, temporary)
                 temporary.replace(path)
             _flush_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def seal(folder: Path) -> None:
+    """From now on `folder` has a manifest: every file written into it is listed, and compared when read."""
+    if not (folder / manifest.NAME).exists():
+        write_text(folder / manifest.NAME, manifest.text_of({}))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -75,23 +91,36 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def cell_for_spreadsheets(value: object) -> object:
+    """A cell of a table, with an apostrophe before text that a spreadsheet would run as a formula, and before
+    text with such an apostrophe already. Numbers stay as they are."""
+    if isinstance(value, str) and FORMULA.match(value) and not NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def cell_as_it_was(text: str) -> str:
+    """What `cell_for_spreadsheets` was given."""
+    return text[1:] if text.startswith("'") and FORMULA.match(text[1:]) else text
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """`path` holds a comma-separated table with one header line."""
+    """`path` holds a comma-separated table with one header line; no cell of it is a formula."""
     table = _Lines()
     writer = csv.writer(table, lineterminator="\r\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    writer.writerow(map(cell_for_spreadsheets, header))
+    writer.writerows(map(cell_for_spreadsheets, row) for row in rows)
     write_text(path, table.getvalue())
 
 
 def read_json(path: Path) -> Any:
     """What `write_json` wrote. Raises PellucidError naming the file when it is absent or damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parsed_json(read_sealed(path, JSON_BYTES))
     except FileNotFoundError:
         raise PellucidError(f"'{path}' is missing.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise PellucidError(f"'{path}' cannot be read as JSON: {error}.") from error
+    except (OSError, ValueError) as error:
+        raise PellucidError(f"'{path}' cannot be read as JSON: {reason_of(error)}.") from error
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -105,10 +134,16 @@ def read_object(path: Path) -> dict[str, Any]:
 def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a comma-separated table by column name. Raises PellucidError when it cannot be read."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
+        text = read_sealed(path, TABLE_BYTES).decode("utf-8")
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        for number, row in enumerate(rows, 1):
+            if None in row or None in row.values():
+                raise PellucidError(
+                    f"'{path}' is damaged: row {number} has not as many fields as the first line. Restore it."
+                )
+        return [{cell_as_it_was(key): cell_as_it_was(cell) for key, cell in row.items()} for row in rows]
     except (OSError, ValueError, csv.Error) as error:
-        raise PellucidError(f"'{path}' cannot be read as a table: {error}.") from error
+        raise PellucidError(f"'{path}' cannot be read as a table: {reason_of(error)}.") from error
 
 
 def append(path: Path, blocks: Iterable[bytes], *, at: int) -> None:
@@ -155,6 +190,7 @@ def remove(path: Path) -> None:
     with _explained(path):
         path.unlink(missing_ok=True)
         _flush_folder(path.parent)
+        _announce(path, None)
 
 
 def remove_folder(path: Path) -> bool:
@@ -286,7 +322,7 @@ def point(link: Path, target: Path) -> None:
 def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
@@ -313,6 +349,42 @@ def alone(
             file.close()
 
 
+def _announce(path: Path, temporary: Path | None) -> None:
+    """The manifest of the folder, where it has one, lists `path` with the content of `temporary`, which is
+    about to take its place, and still accepts it as it is; or lists it no longer, when it is gone."""
+    if not manifest.is_listed(path.name) or not (path.parent / manifest.NAME).exists():
+        return
+    with _locked_folder(path.parent):
+        entries = manifest.read_manifest(path.parent) or {}
+        known = entries.pop(path.name, None)
+        if temporary is not None:
+            before = sha256(path) if known is not None and path.is_file() else ""
+            if known is not None and before not in (known.sha256, known.before):
+                before = ""  # what lies there is damaged
+            size, digest = temporary.stat().st_size, sha256(temporary)
+            entries[path.name] = manifest.Entry(size, digest, "" if before == digest else before)
+        elif known is None:
+            return
+        write_text(path.parent / manifest.NAME, manifest.text_of(entries))
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """A block that one process at a time enters for a folder, where the system has locks."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl  # only where it exists
+
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 class _Lines(io.StringIO):
     """Rows end with a newline alone. The writer ends them with "\\r\\n", so that it quotes a carriage return
     in a name, which would otherwise break the row in two."""
@@ -329,8 +401,7 @@ def _explained(path: Path) -> Iterator[None]:
     except OSError as error:
         cause = error.strerror or str(error)
         raise PellucidError(
-            f"Cannot write '{path}': {cause}. Make room or choose a folder you may write to, "
-            "then run the command again."
+            f"Cannot write '{path}': {cause}. Make room or choose a folder you may write to."
         ) from error
 
 
@@ -374,7 +445,7 @@ def _holder(path: Path) -> str:
     """Who has locked the file, as it says; it may be about to write that down."""
     for _ in range(20):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            facts = json.loads(path.read_bytes()[:1000])
+            facts = parsed_json(read_regular(path, 1000))
             return f"process {int(facts['process'])} on {facts['host']} since {facts['since']}"
         time.sleep(0.02)
     return "another process"

@@ -1,7 +1,8 @@
 """Numbers, counts and names as a person reads them."""
 
+import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pellucid.assets import constants
 from pellucid.language import Message, lazy_gettext, translate
@@ -113,3 +114,15 @@ def size_in_words(count: int) -> str:
 def plain(text: str) -> str:
     """Text with its control characters spelled out: a file's name must not steer the terminal."""
     return "".join(c if c == "\n" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def json_line(value: Any) -> str:
+    """A value as JSON on one line, letters of any language as they are; what does not print, such as marks
+    that turn the direction of a text, is spelled out: a file's name must not steer the terminal."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))

@@ -3,11 +3,16 @@
 ROWS = """
 errors.py
 public.py
+policy.py
 assets/__init__.py
 language.py
 formatting.py
+reading.py
+records.py
+manifest.py
 files.py
 cache.py
+tensors.py
 machine.py
 recipe.py
 inference.py
@@ -24,6 +29,7 @@ data/sources/listing.py
 data/sources/tree.py
 data/sources/archives.py
 data/sources/folder.py
+data/sources/patterns.py
 data/sources/named.py
 data/sources/columns.py
 data/sources/file_names.py
@@ -65,6 +71,7 @@ models/tutorial.py
 models/resnet.py
 models/head.py
 models/lite0.py
+models/backbones.py
 models/pretrained.py
 models/__init__.py
 classifier.py

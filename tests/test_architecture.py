@@ -23,6 +23,7 @@ DOORS = {
     "starlette": {"live/", "serving/"},
     "uvicorn": {"serving/"},
     "PIL.Image.open": {"decode/images.py"},
+    "safetensors": {"tensors.py"},
     "transformers": {"models/pretrained.py"},
     "huggingface_hub": {"models/pretrained.py"},
 }

@@ -235,7 +235,7 @@ def test_a_folder_without_a_classifier_is_a_usage_error(tmp_path: Path) -> None:
 
 def test_missing_weights_are_named(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    with pytest.raises(PellucidError, match=r"model\.safetensors' cannot be read: No such file"):
+    with pytest.raises(PellucidError, match=r"model\.safetensors' is damaged: it is missing"):
         Classifier.load(folder)
 
 
@@ -255,7 +255,7 @@ def test_every_flipped_bit_of_a_sample_is_noticed(folder: Path) -> None:
     places = [*range(0, 600, 7), *(generator.randrange(len(weights)) for _ in range(60))]
     for place in places:
         (folder / "model.safetensors").write_bytes(flipped(weights, place, generator.randrange(8)))
-        with pytest.raises(PellucidError, match="SHA-256"):
+        with pytest.raises(PellucidError, match=r"model\.safetensors' (is damaged|does not fit the network)"):
             Classifier.load(folder)
     (folder / "model.safetensors").write_bytes(weights)
     manifest = (folder / "model.json").read_bytes()
@@ -348,7 +348,7 @@ def test_an_entry_that_is_missing_or_of_another_kind_is_refused(folder: Path, na
     for value in WRONG[name]:
         (folder / "model.json").write_text(original)
         edit(folder, lambda manifest, value=value: manifest | {name: value})
-        with pytest.raises(PellucidError, match=r"damaged|has format") as caught:
+        with pytest.raises(PellucidError, match=r"damaged|has format|NaN is not|Infinity is not") as caught:
             Classifier.load(folder)
         assert caught.value.exit_code == 1
 
@@ -363,7 +363,7 @@ def test_a_preprocessing_that_makes_no_sense_is_refused(folder: Path, name: str)
             Classifier.load(folder)
 
 
-@pytest.mark.parametrize("claim", [{"height": 16_384, "width": 16_384}, {"height": 16_384}, {"channels": 3}])
+@pytest.mark.parametrize("claim", [{"height": 2_048, "width": 2_048}, {"height": 4_096}, {"channels": 3}])
 def test_a_network_larger_than_its_file_is_refused_before_memory_is_taken(
     folder: Path, claim: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -414,7 +414,7 @@ def test_tensors_that_do_not_fit_the_network_are_refused_even_when_vouched_for(f
     good = load_tensors((folder / "model.safetensors").read_bytes())
     for tensors in wrong_tensors(good):
         put_weights(folder, save_tensors(tensors))
-        with pytest.raises(PellucidError, match="does not fit the network") as caught:
+        with pytest.raises(PellucidError, match=r"does not fit the network|up to 16,384 tensors") as caught:
             Classifier.load(folder)
         assert len(str(caught.value)) < 600
 

@@ -37,7 +37,7 @@ def test_nothing_known_is_no_crash() -> None:
     [
         (errno.EACCES, "'a/b': You may not read or write it. Change its permissions, or name another."),
         (errno.ENAMETOOLONG, "'a/b': The name is longer than the system allows. Check what was given."),
-        (errno.ENOSPC, "'a/b': The disk is full. Make room, then run the command again."),
+        (errno.ENOSPC, "'a/b': The disk is full. Make room."),
         (errno.EBADF, "'a/b': The system reports: Bad file descriptor. Check the path, or name another."),
     ],
 )

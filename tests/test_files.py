@@ -169,12 +169,24 @@ def test_half_a_file_name_is_written_and_comes_back_from_json(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "text", ['a,"b"', "two\nlines", "carriage\rreturn", "both\r\n", "  ", "=cmd()", "ü한"]
+    "text", ['a,"b"', "two\nlines", "carriage\rreturn", "both\r\n", "  ", "'quoted'", "ü한"]
 )
 def test_a_table_comes_back_as_it_went(tmp_path: Path, text: str) -> None:
     files.write_csv(tmp_path / "x.csv", ["name", "number"], [[text, 0.1 + 0.2], ["plain", 3]])
     assert files.read_csv(tmp_path / "x.csv") == rows_of(tmp_path / "x.csv")
     assert files.read_csv(tmp_path / "x.csv")[0] == {"name": text, "number": repr(0.1 + 0.2)}
+
+
+@pytest.mark.parametrize(
+    "text", ["=cmd|' /C calc'!A0", "+1+cmd()", "-x", "@SUM(1)", "\tcell", "\rcell", "'=x", "''=x", "-", "=1"]
+)
+def test_a_cell_that_a_spreadsheet_would_run_is_kept_from_it(tmp_path: Path, text: str) -> None:
+    """And it comes back as it was."""
+    files.write_csv(tmp_path / "x.csv", [text, "n"], [[text, -0.5], ["-1.5e-3", "+7"]])
+    for row in rows_of(tmp_path / "x.csv"):
+        assert next(iter(row)) == f"'{text}"
+    assert rows_of(tmp_path / "x.csv")[0][f"'{text}"] == f"'{text}"
+    assert files.read_csv(tmp_path / "x.csv") == [{text: text, "n": "-0.5"}, {text: "-1.5e-3", "n": "+7"}]
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"1" * 5000, b"NaNa", b"\x00"])

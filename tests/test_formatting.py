@@ -1,5 +1,7 @@
 """Numbers, counts and names as a person reads them, at the edges where rounding would say too much."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from pellucid.formatting import (
     decimal,
     digits,
     figure,
+    json_line,
     listed,
     ordinal,
     percent,
@@ -149,3 +152,11 @@ def test_a_place_in_a_sequence_has_its_ending() -> None:
         assert str(ordinal(number)) == text
     with use_language("ko"):
         assert str(ordinal(22)) == "22번째"
+
+
+def test_json_on_a_line_steers_no_terminal_and_says_the_same() -> None:
+    odd = "a\x00\x1b]0;x\x07\x7f\x85\x9b31m\u200e\u202e\u2066\u2028\ufeff\U000e0001\udcff é한 \U0001f600"
+    line = json_line({odd: [odd, 1.5, None]})
+    assert all(c.isprintable() for c in line)
+    assert "é한 \U0001f600" in line
+    assert json.loads(line) == {odd: [odd, 1.5, None]}

@@ -83,7 +83,92 @@ def test_the_one_torch_load_reads_verified_bytes_and_nothing_but_tensors() -> No
 
 
 def test_only_files_py_writes() -> None:
-    assert [found for found in _over_the_package(writes) if not found.startswith(f"{WRITER}:")] == []
+    found = [found for found in _over_the_package(writes) if not found.startswith(f"{WRITER}:")]
+    assert [re.sub(r":\d+ ", ": ", each) for each in found] == ["reading.py: os.open"]
+
+
+def test_reading_py_opens_files_for_nothing_but_reading() -> None:
+    tree = _parsed(PACKAGE / READER)
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    (opened,) = (call for call in calls if ast.unparse(call.func) == "os.open")
+    assert ast.unparse(opened.args[1]) == "os.O_RDONLY | NOT_WAITING"
+    flags = set(re.findall(r"'(O_\w+)'", ast.unparse(tree)))
+    assert flags == {"O_NONBLOCK", "O_BINARY", "O_CLOEXEC"}
+
+
+# What opens a file to read it. reading.py alone may; everybody else asks it, and so is never made to wait for
+# a pipe or to read a device. Besides: what belongs to the package, what the system makes up while it is read,
+# what is no file at all, and streams of a file that reading.py has opened.
+READER = "reading.py"
+READING = {
+    "assets/__init__.py": {"read_text"},  # the package's own
+    "language.py": {"read_text"},  # the package's own
+    "machine.py": {"read_text"},  # /proc and /sys, whose files have no size
+    "models/kernels/build.py": {"read_bytes"},  # its own source, and what it has just compiled
+    "decode/workers.py": {"os.fdopen"},  # its pipes
+    "data/sources/archives.py": {"zipfile.ZipFile"},
+    "data/sources/arrays.py": {"zipfile.ZipFile", "numpy.load"},
+    "data/known/find.py": {"zipfile.ZipFile"},
+    "models/lite0.py": {"torch.load"},  # bytes, verified
+    "decode/images.py": {"PIL.Image.open"},
+    "files.py": {"os.fdopen"},  # to write
+}
+READING_FUNCTIONS = (
+    "open", "io.open", "os.fdopen", "zipfile.ZipFile", "tarfile.open", "gzip.open", "bz2.open", "lzma.open",
+    "numpy.load", "numpy.fromfile", "numpy.memmap", "numpy.loadtxt", "torch.load", "torch.from_file",
+    "safetensors.safe_open", "safetensors.torch.load_file", "pandas.read_csv", "PIL.Image.open",
+)  # fmt: skip
+
+
+def reads(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """(line, name) of every call that opens a file to read it."""
+    known = _imported_names(tree)
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        name = _dotted(call.func, known)
+        if name in READING_FUNCTIONS:
+            yield call.lineno, name
+        elif isinstance(call.func, ast.Attribute) and call.func.attr in ("read_text", "read_bytes"):
+            yield call.lineno, call.func.attr
+        elif isinstance(call.func, ast.Attribute) and call.func.attr == "open":
+            modes = [word.value for word in call.args[:1] if isinstance(word, ast.Constant)]
+            others = {keyword.arg for keyword in call.keywords} - {"mode", "encoding", "errors", "newline"}
+            if any(re.fullmatch(r"r[bt]?", str(mode)) for mode in modes) or not (call.args or others):
+                yield call.lineno, "open"
+
+
+def test_only_reading_py_opens_files_to_read() -> None:
+    found = [
+        f"{row}:{line} {name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for row in [path.relative_to(PACKAGE).as_posix()]
+        for line, name in reads(_parsed(path))
+        if row != READER and name not in READING.get(row, ())
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "open('x')",
+        "path.open()",
+        "path.open('rb')",
+        "(folder / 'x').open(encoding='utf-8', newline='')",
+        "path.read_text()",
+        "import numpy as np\nnp.load(path)",
+        "from safetensors import safe_open\nsafe_open(path, 'pt')",
+        "import zipfile\nzipfile.ZipFile(path)",
+    ],
+)
+def test_the_scan_finds_a_file_that_is_opened_to_be_read(code: str) -> None:
+    assert list(reads(ast.parse(code)))
+
+
+@pytest.mark.parametrize(
+    "code", ["Run.open(folder)", "archive.open(member)", "director.open(fullurl=url)", "open_regular(path)"]
+)
+def test_the_scan_lets_what_opens_no_file_pass(code: str) -> None:
+    assert list(reads(ast.parse(code))) == []
 
 
 def test_files_py_is_seen_writing() -> None:

@@ -1,7 +1,6 @@
 """What a command prints: progress on a terminal, plain lines in a pipe, JSON lines for a program."""
 
 import errno
-import json
 import math
 import os
 import re
@@ -19,7 +18,7 @@ from rich.console import Console
 from pellucid.errors import CheckFailed, Interrupted
 from pellucid.evaluation import EVALUATION
 from pellucid.files import read_object
-from pellucid.formatting import brief, decimal, percent, plain, plural
+from pellucid.formatting import brief, decimal, json_line, percent, plain, plural
 from pellucid.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ class Output:
         """One JSON object for a program."""
         if self.as_json and not self.quiet:
             with self._until_the_reader_leaves():
-                print(json.dumps(facts, ensure_ascii=False), flush=True)
+                print(json_line(facts), flush=True)
 
     def event(self, kind: str, **facts: Any) -> None:
         """One JSON object for a program, of a command that prints several kinds."""

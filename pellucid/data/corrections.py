@@ -10,8 +10,10 @@ from torch import Tensor
 from pellucid.data.dataset import Corrections, Dataset, Splits, named_table
 from pellucid.data.sources.columns import read_table
 from pellucid.errors import UsageError, did_you_mean
+from pellucid.files import cell_as_it_was
 from pellucid.formatting import listed
 from pellucid.language import Message, lazy_ngettext
+from pellucid.reading import TABLE_BYTES, read_regular, reason_of
 
 Excluded = str | Path | Iterable[str]  # a table, or the sources themselves
 Relabelled = str | Path | Mapping[str, str]  # a table, or the new label of each source
@@ -79,7 +81,12 @@ def _columns(path: Path, name: str) -> dict[str, list[str]]:
             f"`{name}={path}` is not a file. Expected a table with a column source, such as a run's "
             "suspects.csv."
         )
-    columns = read_table(path.name, path.read_bytes()).columns
+    try:
+        content = read_regular(path, TABLE_BYTES)
+    except OSError as error:
+        raise UsageError(f"`{name}={path}` cannot be read: {reason_of(error)}.") from error
+    table = read_table(path.name, content).columns
+    columns = {name: list(map(cell_as_it_was, cells)) for name, cells in table.items()}
     if "source" not in columns:
         raise UsageError(
             f"'{path}' has no column source; got {', '.join(columns)}. Expected the sources of pictures, as "

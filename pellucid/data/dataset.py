@@ -6,7 +6,7 @@ Decoded and resized once, a data set is an index away from a batch: no workers, 
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from typing import Any, NamedTuple, overload
 
@@ -19,6 +19,7 @@ from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.language import Message, lazy_ngettext, message_from_json
 from pellucid.recipe import Size, checked_size, refuse_unknown_keywords
+from pellucid.records import record_from
 from pellucid.task import label_sets
 
 Indices = Tensor | Sequence[int] | slice
@@ -215,13 +216,6 @@ class Corrections:
     exclude_file: str = ""
     relabel_file: str = ""
 
-    @staticmethod
-    def from_json(values: Mapping[str, Any]) -> "Corrections":
-        """What `asdict` and JSON made of it. Raises KeyError, TypeError or ValueError for anything else."""
-        relabel = tuple((str(source), str(label)) for source, label in values["relabel"])
-        files = str(values["exclude_file"]), str(values["relabel_file"])
-        return Corrections(tuple(map(str, values["exclude"])), relabel, *files)
-
 
 def named_table(file: str, argument: str) -> str:
     """Who asked for a correction, in a sentence: the table, or, where it was said in Python, the argument."""
@@ -348,24 +342,31 @@ class Origin:
     def from_json(values: Mapping[str, Any]) -> "Origin":
         """What `to_json` wrote. Raises PellucidError when a value is missing or of another kind."""
         try:
-            preprocess = values["preprocess"]
-            choices = values["choices"]
-            corrections = Corrections.from_json(choices["corrections"])
-            return Origin(
-                name=str(values["name"]),
-                location=str(values["location"]),
-                known=values["known"] is True,
-                choices=Choices(**{**choices, "corrections": corrections}),
-                preprocess=Preprocess(**preprocess) if preprocess else None,
-                augmentation=str(values["augmentation"]),
-                found=int(values["found"]),
-                unreadable=tuple(Unreadable(**unreadable) for unreadable in values["unreadable"]),
-                notes=tuple(message_from_json(message) for message in values["messages"]),
-                test_excluded=int(values["test_excluded"]),
-                test_relabelled=int(values["test_relabelled"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            messages = values["messages"]
+            kept = {
+                name: value for name, value in values.items() if name not in ("read", "notes", "messages")
+            }
+            facts = record_from(_OriginFacts, kept)
+            notes = tuple(message_from_json(message) for message in messages)
+            return Origin(**{each.name: getattr(facts, each.name) for each in fields(facts)}, notes=notes)
+        except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
             raise PellucidError(f"The origin of these pictures is damaged: {error!r}.") from error
+
+
+@dataclass(frozen=True)
+class _OriginFacts:
+    """Of an Origin, what a file holds as plain values, beside its notes."""
+
+    name: str
+    location: str
+    known: bool
+    choices: Choices
+    preprocess: Preprocess | None
+    augmentation: str
+    found: int
+    unreadable: tuple[Unreadable, ...]
+    test_excluded: int
+    test_relabelled: int
 
 
 @dataclass(frozen=True, eq=False)

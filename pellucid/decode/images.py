@@ -16,6 +16,7 @@ import PIL
 from PIL import Image, UnidentifiedImageError, features
 
 from pellucid.errors import UsageError
+from pellucid.reading import open_regular
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 LARGE_PIXELS = 25_000_000  # a JPEG of more is decoded at a half, a quarter or an eighth of its size
@@ -376,7 +377,7 @@ def _open_file(name: str, picture: str | Path | bytes) -> BinaryIO:
             raise UsageError(f"{name} does not exist. Check the path.")
         if not Path(picture).is_file():  # a pipe or a device would block
             raise UsageError(f"{name} is not a regular file. Name picture files, such as '1.png'.")
-        return Path(picture).open("rb")
+        return open_regular(Path(picture))
     except OSError as error:
         raise UsageError(f"{name} cannot be read: {error.strerror or error}.") from error
 

@@ -377,6 +377,8 @@ class Evaluation:
             labels = torch.tensor([number[row["label"]] for row in rows], dtype=torch.int64)
             values = [[float(row[f"p({name})"]) for name in classes] for row in rows]
             probabilities = torch.tensor(values, dtype=torch.float32).reshape(len(rows), len(classes))
+            if len(rows) and not bool(((probabilities.sum(dim=1) - 1).abs() < 1e-3).all()):
+                raise ValueError("the probabilities of a picture do not add up to 1")
             folds, groups = (numbers_in(rows, name) for name in ("fold", "group"))
             return Evaluation(probabilities, labels, classes, [row["source"] for row in rows], folds, groups)
         except (KeyError, TypeError, ValueError) as error:

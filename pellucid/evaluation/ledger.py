@@ -5,6 +5,7 @@ networks are counted: judging the same weights on the same pictures again says n
 """
 
 import hashlib
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from torch import nn
 from pellucid.cache import cache_folder
 from pellucid.errors import PellucidError
 from pellucid.files import append_line
+from pellucid.reading import JSON_BYTES, read_regular
 
 LEDGER = "judged"  # the folder in the cache
 DIGITS = 32  # of each SHA-256, in hexadecimal: 128 bits
@@ -36,14 +38,15 @@ def number_judged(fingerprint: str, weights: str) -> int | None:
     """
     path = cache_folder() / LEDGER / f"{fingerprint[:DIGITS]}.txt"
     try:
-        if not path.is_file() or weights not in (known := _networks(path.read_text("ascii", "replace"))):
+        if not path.is_file() or weights not in (known := _networks(path)):
             append_line(path, weights)
-            known = _networks(path.read_text("ascii", "replace"))
+            known = _networks(path)
     except (OSError, PellucidError):
         return None
     return known.index(weights) + 1
 
 
-def _networks(text: str) -> list[str]:
+def _networks(path: Path) -> list[str]:
     """The networks in the order in which each was first entered; lines that are damaged are left out."""
+    text = read_regular(path, JSON_BYTES).decode("ascii", "replace")
     return list(dict.fromkeys(line for line in text.splitlines() if len(line) == DIGITS))

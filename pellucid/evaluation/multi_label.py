@@ -399,6 +399,8 @@ class MultiLabelEvaluation:
                 raise ValueError(f"no label {min(unknown)!r} is known")
             values = [[float(row[f"p({name})"]) for name in classes] for row in rows]
             shape = (len(rows), len(classes))
+            if not all(0 <= value <= 1 for row in values for value in row):
+                raise ValueError("a probability is not between 0 and 1")
             labels = torch.tensor([[name in names for name in classes] for names in named], dtype=torch.bool)
             probabilities = torch.tensor(values, dtype=torch.float32).reshape(shape)
             sources = [row["source"] for row in rows]

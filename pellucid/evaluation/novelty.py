@@ -7,13 +7,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.nn import functional
 
 from pellucid.errors import PellucidError
 from pellucid.files import write_bytes
+from pellucid.tensors import packed, read_tensors
 
 REFERENCE = "reference.safetensors"  # in a run's folder
 NEIGHBOURS = 5  # over whose distances is averaged
@@ -152,8 +151,7 @@ class Reference:
         tensors |= {
             f"held_out.{each.name}": getattr(self.held_out, each.name) for each in fields(PictureSample)
         }
-        content = save({name: each.contiguous() for name, each in tensors.items()}, {"weights": weights})
-        write_bytes(folder / REFERENCE, content)
+        write_bytes(folder / REFERENCE, packed(tensors, {"weights": weights}))
 
     @staticmethod
     def load(folder: Path, *, weights: str) -> "Reference":
@@ -161,13 +159,12 @@ class Reference:
         weights."""
         path = folder / REFERENCE
         try:
-            with safe_open(path, "pt") as file:
-                belongs = (file.metadata() or {}).get("weights")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors, metadata = read_tensors(path)
+            belongs = metadata.get("weights")
             sample = PictureSample(*(tensors[f"held_out.{each.name}"] for each in fields(PictureSample)))
             found = Reference(tensors["features"], tensors["mean"], tensors["basis"], sample)
             sound = belongs == weights and _is_sound(found)
-        except (OSError, SafetensorError, KeyError, ValueError, IndexError) as error:
+        except (OSError, KeyError, ValueError, IndexError) as error:
             raise PellucidError(
                 f"'{path}' is missing or damaged: {error}. Restore it, or train again."
             ) from error

@@ -23,6 +23,7 @@ from pellucid.evaluation.intervals import Estimate, Sampling
 from pellucid.evaluation.metrics import Bounds
 from pellucid.formatting import percent
 from pellucid.language import lazy_gettext, translate
+from pellucid.recipe import refuse_unknown_keywords
 
 MIN_PICTURES = 20  # in a slice and outside it; fewer can hardly show anything
 BINS = 5  # of equal numbers of pictures, where there are enough
@@ -186,6 +187,7 @@ class _Parts:
     values: Sequence[str | Bounds] = field(default_factory=list)
 
 
+@refuse_unknown_keywords
 def slices(
     evaluation: AnyEvaluation,
     dataset: Dataset,

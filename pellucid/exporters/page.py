@@ -9,6 +9,7 @@ from pellucid.assets import asset
 from pellucid.errors import UsageError
 from pellucid.files import write_text
 from pellucid.pad.section import Subject, drawing_section, texts
+from pellucid.policy import with_hashes
 
 
 def export_page(subject: Subject, path: Path, *, language: str = "en") -> Path:
@@ -29,5 +30,5 @@ def export_page(subject: Subject, path: Path, *, language: str = "en") -> Path:
         style=Markup(asset("shared/page.css")),
         section=section,
     )
-    write_text(path, page)
+    write_text(path, with_hashes(page))
     return path

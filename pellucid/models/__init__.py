@@ -48,6 +48,7 @@ def build(
     *,
     seed: int | None = None,
     description: Mapping[str, Any] | None = None,
+    fetch: bool = True,
 ) -> nn.Module:
     """A network of that name: float 0..1 (B, channels, H, W) -> logits (B, num_classes).
 
@@ -55,6 +56,7 @@ def build(
                  they are drawn from that. A pretrained one has its published weights but a new last layer
     description  of a pretrained network, as `description_of` gave it: it is built without weights, which are
                  still to be loaded
+    fetch        whether a pretrained one may be fetched from the hub: not where a file said its name
 
     Raises UsageError for an unknown name, with the nearest one, or for a size the network cannot take.
     """
@@ -62,6 +64,8 @@ def build(
     if description is not None:
         rebuild = lite0.rebuild if name in PRETRAINED else pretrained.rebuild
         model = model._replace(build=partial(rebuild, description))
+    elif name.startswith(pretrained.PREFIX):
+        model = model._replace(build=partial(pretrained.build, name, fetch=fetch))
     if seed is None:
         return model.build(channels, num_classes, size)
     with torch.random.fork_rng(devices=[]):

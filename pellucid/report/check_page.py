@@ -20,6 +20,7 @@ from pellucid.language import Message, translate, use_language
 from pellucid.plots import images
 from pellucid.plots.charts import distribution_chart
 from pellucid.plots.images import Atlas, Cell, zoom
+from pellucid.policy import with_hashes
 from pellucid.report.data import ContactSheet, contact_sheet
 from pellucid.report.templates import environment_of_pages
 
@@ -229,7 +230,7 @@ def render(subject: Subject) -> str:
                 body = getattr(macros, name)(record)
                 sections.append(RenderedCheck(name, translate(title), record.answer, body))
         page = _page(subject, sections)
-        return environment.get_template("report/check.html").render(page=page)
+        return with_hashes(environment.get_template("report/check.html").render(page=page))
 
 
 def _page(subject: Subject, sections: list[RenderedCheck]) -> CheckPage:

@@ -21,6 +21,7 @@ from pellucid.inference import scaled
 from pellucid.language import translate, use_language
 from pellucid.plots import images
 from pellucid.plots.images import Atlas, Cell, zoom
+from pellucid.policy import with_hashes
 from pellucid.recipe import refuse_unknown_keywords
 from pellucid.report.templates import environment_of_pages
 from pellucid.runs.run import Run
@@ -193,7 +194,7 @@ def page(comparison: Comparison, first: Classifier, second: Classifier, *, langu
             caveat=translate(CAVEAT),
             style=Markup(asset("shared/page.css") + asset("shared/why.css")),
         )
-        return environment_of_pages().get_template("report/compare.html").render(page=made)
+        return with_hashes(environment_of_pages().get_template("report/compare.html").render(page=made))
 
 
 def _on_which(comparison: Comparison, right: str) -> list[Disagreement]:

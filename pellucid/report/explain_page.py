@@ -17,6 +17,7 @@ from pellucid.explanation.neighbours import Index, Neighbour, nearest, novelty
 from pellucid.formatting import digits, figure
 from pellucid.language import Message, translate, use_language
 from pellucid.plots import figures, images
+from pellucid.policy import with_hashes
 from pellucid.report.evidence import EvidenceMap, evidence_map
 from pellucid.report.templates import SCALES, environment_of_pages, gradient
 from pellucid.runs.verdicts import Verdicts, remark
@@ -244,7 +245,7 @@ def page(explained: Sequence[Explained], *, language: str = "en") -> str:
             change_caveat=translate(CHANGE_CAVEAT),
             neighbour_caveat=translate(NEIGHBOUR_CAVEAT),
         )
-        return environment_of_pages().get_template("report/explained.html").render(page=made)
+        return with_hashes(environment_of_pages().get_template("report/explained.html").render(page=made))
 
 
 def _section(explained: Explained) -> ExplainedSection:

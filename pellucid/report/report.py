@@ -27,6 +27,7 @@ from pellucid.machine import keep_memory
 from pellucid.pad.section import Section as Drawing
 from pellucid.plots import charts
 from pellucid.plots.images import Atlas
+from pellucid.policy import with_hashes
 from pellucid.recipe import refuse_unknown_keywords
 from pellucid.report import (
     calibration,
@@ -348,7 +349,7 @@ def render(context: ReportContext, progress: Progress | None = None) -> str:
                 progress(entry[0], number, len(entries))
             sections.append(render_section(environment, number, entry, context))
         page = report_page(context, sections)
-        return environment.get_template("report/report.html").render(page=page)
+        return with_hashes(environment.get_template("report/report.html").render(page=page))
 
 
 def render_section(

@@ -37,6 +37,7 @@ FILES = (
     ("predictions.csv", "all probabilities of every test picture"),
     ("suspects.csv", "labels that look wrong, as --exclude and --relabel take them"),
     ("causes.csv", "every mistake examined, with its cause"),
+    ("manifest.json", "the size and SHA-256 of each of these files, compared whenever one is read"),
 )
 
 

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.files import write_bytes
 from pellucid.runs.stages import State
+from pellucid.tensors import packed, read_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -20,21 +19,19 @@ CHECKPOINT = "checkpoint.safetensors"
 def write_checkpoint(path: Path, state: State, manifest: dict[str, Any]) -> None:
     """`path` holds all that a training needs to go on, and the SHA-256 of it, durably."""
     tensors, facts = state.to_tensors()
-    whole = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
+    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
     texts = {"state": json.dumps(facts), "manifest": json.dumps(manifest)}
-    write_bytes(path, save(whole, {**texts, "sha256": _digest(whole, texts)}))
+    write_bytes(path, packed(whole, {**texts, "sha256": _digest(whole, texts)}))
 
 
 def read_checkpoint(path: Path) -> tuple[State, dict[str, Any]]:
     """State and manifest that `write_checkpoint` wrote. Raises PellucidError when the file is damaged."""
     try:
-        with safe_open(path, framework="pt") as file:
-            facts = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tensors, facts = read_tensors(path)
         if _digest(tensors, facts) != facts["sha256"]:
             raise ValueError("its SHA-256 is not the one it was written with")
         return State.from_tensors(tensors, json.loads(facts["state"])), json.loads(facts["manifest"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise PellucidError(f"'{path}' is damaged: {error!r}. Train again.") from error
 
 

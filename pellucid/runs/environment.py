@@ -51,6 +51,11 @@ def environment_of(train_set: Dataset, validation_set: Dataset, recipe: Recipe) 
 
 def origin_in(environment: dict[str, Any], folder: Path) -> Origin:
     """The origin that a run's environment.json holds. Raises PellucidError when it is damaged."""
+    if not _is_sound(environment):
+        raise PellucidError(
+            f"'{folder / ENVIRONMENT}' is damaged: command, machine, versions, fingerprints or pictures are "
+            "not of the kind expected. Restore it or train again."
+        )
     try:
         return Origin.from_json(environment["origin"])
     except (KeyError, PellucidError) as error:
@@ -105,4 +110,20 @@ def not_repeatable(environment: dict[str, Any]) -> Message | None:
         "The run cannot be repeated to the same bytes: it was gone on with in another environment "
         "(%(changes)s).",
         changes="; ".join(found),
+    )
+
+
+def _is_sound(environment: dict[str, Any]) -> bool:
+    """Whether what a run says of its training is of the kind that `environment_of` gives."""
+    counts, fingerprints = environment.get("pictures"), environment.get("fingerprints")
+    return (
+        all(isinstance(environment.get(name), str) for name in ("command", "begun"))
+        and all(isinstance(environment.get(name), dict) for name in ("machine", "versions"))
+        and isinstance(fingerprints, dict)
+        and all(isinstance(fingerprints.get(part), str) for part in ("train", "validation"))
+        and isinstance(counts, dict)
+        and all(
+            isinstance(counts.get(part), dict) and all(type(count) is int for count in counts[part].values())
+            for part in ("train", "validation")
+        )
     )

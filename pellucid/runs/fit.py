@@ -24,6 +24,7 @@ from pellucid.files import (
     claim_numbered_folder,
     point,
     read_object,
+    seal,
     write_csv,
     write_json,
 )
@@ -215,6 +216,7 @@ def _splits_of(
 def _write_beginning(session: Session, splits: Splits, found: Audit | None, source: Run | None) -> None:
     """The files of a run that are known before it is trained. A folder that has the last of them, its
     checkpoint, can be gone on with."""
+    seal(session.folder)
     write_json(session.folder / RECIPE, session.recipe.to_json())
     write_json(session.folder / ENVIRONMENT, session.environment)
     if "candidates" in session.environment:
@@ -247,7 +249,7 @@ def _begun(
     stages = stages_of(recipe, train, validation, folds)
     for stage in stages[1:]:
         check_trainable(stage.train, stage.validation)
-    network = _network(recipe, train, model)
+    network = _network(recipe, train, model, fetch=source is None)
     preprocess = origin.preprocess or Preprocess(train.channels, *train.size)
     warm = _warm(network, splits, source, preprocess) if source is not None else None
     classifier = Classifier(network, train.classes, preprocess, recipe.model, task_of(train.labels))
@@ -375,7 +377,7 @@ def _gone_on(
     # Of a pretrained network whose last layer alone has been trained, the checkpoint holds no other.
     whole = any(name.startswith("backbone.") for name in (*state.progress.weights, *state.initial))
     description = manifest.get("network") if whole and state.stage == len(stages) - 1 else None
-    network = _network(recipe, train, model, description=description)
+    network = _network(recipe, train, model, description=description, fetch=False)
     classifier = Classifier(
         network, train.classes, Preprocess(**manifest["preprocess"]), recipe.model, task_of(train.labels)
     )
@@ -499,6 +501,7 @@ def _network(
     model: nn.Module | Build | None,
     *,
     description: dict[str, Any] | None = None,
+    fetch: bool,
 ) -> nn.Module:
     shape = (train.channels, len(train.classes), train.size)
     if model is not None:
@@ -507,7 +510,7 @@ def _network(
         raise UsageError(
             f"This run trains your own network '{recipe.model.removeprefix(OWN)}': give it as model=..."
         )
-    return build(recipe.model, *shape, seed=recipe.seed, description=description)
+    return build(recipe.model, *shape, seed=recipe.seed, description=description, fetch=fetch)
 
 
 def _numbered_folder(origin: Origin, recipe: Recipe) -> Path:

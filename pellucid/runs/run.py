@@ -39,20 +39,22 @@ from pellucid.evaluation.slices import Slices, slices
 from pellucid.evaluation.stress import Stress, stress
 from pellucid.explanation.causes import MistakeCauses, causes_of_mistakes
 from pellucid.explanation.neighbours import answers_and_features, hidden_features
-from pellucid.files import claim, read_csv, read_object, write_csv
+from pellucid.files import claim, read_object, write_csv
 from pellucid.formatting import plural
+from pellucid.manifest import name_damages
 from pellucid.models import Build
 from pellucid.models.head import HeadSettings
 from pellucid.public import public
 from pellucid.recipe import Recipe, read_recipe
+from pellucid.records import record_from
 from pellucid.runs.basis import Basis, basis_in, basis_of, without_copies
 from pellucid.runs.checkpoint import CHECKPOINT
 from pellucid.runs.environment import ENVIRONMENT, origin_in
 from pellucid.runs.history import History
 from pellucid.runs.tables import (
-    DIAGNOSTICS,
     SPLIT,
     SPLIT_HEADER,
+    read_diagnostics,
     read_history,
     read_split,
     split_rows,
@@ -135,6 +137,7 @@ class Run:
                 f"'{folder}' was cut off before its model was saved. "
                 f"Go on with: pellucid train --resume {shlex.quote(str(folder))}"
             )
+        name_damages(folder)
         classifier = Classifier.load(folder, model=model)
         recipe = read_recipe(folder / RECIPE)
         environment = read_object(folder / ENVIRONMENT)
@@ -180,20 +183,7 @@ class Run:
 
         Empty for a run that left no diagnostics.csv. Raises PellucidError when that is damaged.
         """
-        if not (self.folder / DIAGNOSTICS).is_file():
-            return []
-        try:
-            return [
-                LayerDiagnostics(
-                    int(row["epoch"]),
-                    row["layer"],
-                    float(row["gradient_norm"]),
-                    float(row["update_ratio"]),
-                )
-                for row in read_csv(self.folder / DIAGNOSTICS)
-            ]
-        except (KeyError, TypeError, ValueError) as error:
-            raise PellucidError(f"'{self.folder / DIAGNOSTICS}' is damaged: {error!r}. Delete it.") from error
+        return read_diagnostics(self.folder)
 
     def snapshots(self) -> list[Snapshot]:
         """The snapshots of the weights before the best epoch, oldest first.
@@ -589,12 +579,12 @@ def _training_in(
         head, again = training.get("head"), training.get("all_pictures")
         return (
             str(training.get("ended", "")),
-            HeadSettings(**head) if head else None,
-            AllPictures(**again) if again else None,
-            TemperatureFit(**training["calibration"]),
-            ReferenceFit(**training["reference"]),
+            record_from(HeadSettings, head) if head else None,
+            record_from(AllPictures, again) if again else None,
+            record_from(TemperatureFit, training["calibration"]),
+            record_from(ReferenceFit, training["reference"]),
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError) as error:
         raise PellucidError(
             f"'{folder / MANIFEST}' is damaged: {error!r}. Restore it or train again."
         ) from error

@@ -22,6 +22,7 @@ from pellucid.evaluation.novelty import NO_REFERENCE, NOT_HELD_OUT, REFERENCE, R
 from pellucid.files import read_object, remove, write_bytes
 from pellucid.machine import torch_threads
 from pellucid.models import PretrainedNetwork, description_of
+from pellucid.reading import TENSOR_BYTES, read_regular
 from pellucid.recipe import Recipe
 from pellucid.runs.basis import basis_of_folds
 from pellucid.runs.calibrate import Calibrated, calibrated
@@ -112,7 +113,7 @@ def take_kept_training(session: Session) -> None:
     if progress is None:
         return
     if kept.snapshots.is_file() and session.at_last:
-        write_bytes(session.folder / SNAPSHOTS, kept.snapshots.read_bytes())
+        write_bytes(session.folder / SNAPSHOTS, read_regular(kept.snapshots, TENSOR_BYTES))
     session.state.progress = progress
 
 

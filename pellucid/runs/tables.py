@@ -100,6 +100,26 @@ def write_diagnostics(folder: Path, diagnostics: list[LayerDiagnostics]) -> None
     write_csv(folder / DIAGNOSTICS, DIAGNOSTICS_HEADER, rows)
 
 
+def read_diagnostics(folder: Path) -> list[LayerDiagnostics]:
+    """What `write_diagnostics` wrote; none where a run left no diagnostics.csv.
+
+    Raises PellucidError when it is damaged.
+    """
+    if not (folder / DIAGNOSTICS).is_file():
+        return []
+    try:
+        return [
+            LayerDiagnostics(
+                int(row["epoch"]), row["layer"], float(row["gradient_norm"]), float(row["update_ratio"])
+            )
+            for row in read_csv(folder / DIAGNOSTICS)
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise PellucidError(
+            f"'{folder / DIAGNOSTICS}' is damaged: {error!r}. Restore it, or remove it to go on without."
+        ) from error
+
+
 def write_corrections(folder: Path, corrections: Corrections) -> None:
     """excluded.csv and relabelled.csv hold what was left out and changed, where something was, as `exclude`
     and `relabel` take it."""

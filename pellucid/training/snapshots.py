@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from pellucid.errors import PellucidError
 from pellucid.files import write_bytes
+from pellucid.reading import parsed_json
+from pellucid.tensors import packed, read_tensors
 from pellucid.training.loop import Epoch, Step
 
 Snapshot = tuple[str, int, Mapping[str, Tensor]]  # name ("epoch 2"), updates done, state_dict
@@ -90,7 +90,7 @@ class SnapshotRecorder:
             f"{step}/{name}": t for step, state in self._snapshots.items() for name, t in state.items()
         }
         metadata = json.dumps({"plan": self._plan, "steps": self._steps})
-        write_bytes(self._path, save(tensors, {METADATA: metadata}))
+        write_bytes(self._path, packed(tensors, {METADATA: metadata}))
         self._written = True
 
     def _record(self, step: int) -> None:
@@ -136,14 +136,15 @@ def _half_precision(tensor: Tensor) -> Tensor:
 def _read(path: Path) -> tuple[dict[str, Any], dict[int, dict[str, Tensor]]]:
     states: dict[int, dict[str, Tensor]] = {}
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = json.loads((file.metadata() or {})[METADATA])
-            if not all(isinstance(metadata[name], kind) for name, kind in (("plan", list), ("steps", int))):
-                raise ValueError("its header is not pellucid's")
-            for key in file.keys():  # noqa: SIM118
-                step, _, name = key.partition("/")
-                states.setdefault(int(step), {})[name] = file.get_tensor(key)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        tensors, texts = read_tensors(path)
+        metadata = parsed_json(texts[METADATA].encode())
+        steps, plan = metadata["steps"], metadata["plan"]
+        if type(steps) is not int or steps < 1 or not all(type(step) is int for step in plan):
+            raise ValueError("its header is not pellucid's")
+        for key, tensor in tensors.items():
+            step, _, name = key.partition("/")
+            states.setdefault(int(step), {})[name] = tensor
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise PellucidError(
             f"'{path}' is damaged: {error!r}. Remove it to go on without the snapshots of this training."
         ) from error

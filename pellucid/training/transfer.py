@@ -10,8 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pellucid.cache import computed_folder
@@ -24,6 +22,7 @@ from pellucid.models import PretrainedNetwork
 from pellucid.models.head import Head, HeadSettings
 from pellucid.recipe import Recipe
 from pellucid.task import task_of
+from pellucid.tensors import packed, read_tensors
 from pellucid.training.logistic import choose_settings, folds, solve
 from pellucid.training.loop import NOT_HELD_OUT, Epoch, Progress, Step, check_trainable, train
 from pellucid.training.timer import CheckpointTimer
@@ -195,12 +194,12 @@ def embeddings(
     """
     path = embeddings_file(network, dataset)
     unfinished = path.with_suffix(UNFINISHED)
-    with suppress(OSError, SafetensorError, KeyError):
-        return load(path.read_bytes())["features"]
+    with suppress(OSError, PellucidError, KeyError):
+        return read_tensors(path)[0]["features"]
     features = torch.empty(len(dataset), network.head.dense.in_features)
     done = 0
-    with suppress(OSError, SafetensorError, KeyError):
-        before = load(unfinished.read_bytes())["features"]
+    with suppress(OSError, PellucidError, KeyError, RuntimeError):
+        before = read_tensors(unfinished)[0]["features"]
         features[: len(before)], done = before, len(before)
     rest, timer = dataset.subset(slice(done, None)).images, CheckpointTimer()
     try:
@@ -225,7 +224,7 @@ def embeddings(
 def _keep(path: Path, features: Tensor) -> None:
     with suppress(PellucidError):  # a cache that cannot be written costs only time
         make_folder(path.parent)
-        write_bytes(path, save({"features": features.contiguous()}))
+        write_bytes(path, packed({"features": features}))
 
 
 def embeddings_file(network: PretrainedNetwork, dataset: Dataset) -> Path:

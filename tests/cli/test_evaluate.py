@@ -12,6 +12,7 @@ from tests.released import CLAIMING, begun, ended, go, said
 from tests.toys import Call, write_picture
 
 
+@pytest.mark.filterwarnings("always:.*is damaged:UserWarning")
 def test_the_test_set_is_judged_once_and_again_gives_the_same(
     trained: tuple[Path, Any], tmp_path: Path, call: Call
 ) -> None:
@@ -28,8 +29,11 @@ def test_the_test_set_is_judged_once_and_again_gives_the_same(
     assert facts["accuracy"] == json.loads(before)["accuracy"]
     (run / "evaluation.json").write_text("{")
     code, _, err = call("evaluate", run)
-    assert (code, "cannot be read as JSON" in err) == (1, True)
-    assert call("evaluate", run, "--again")[0] == 0
+    assert (code, "evaluation.json' is damaged" in err, "--again" in err) == (1, True, True)
+    code, _, err = call("evaluate", run, "--again")
+    assert (code, "evaluation.json' is damaged" in err) == (0, True)
+    code, _, err = call("evaluate", run)  # it is whole again
+    assert (code, err) == (0, "")
 
 
 def test_what_the_report_found_is_repeated_until_the_run_is_judged_again(

@@ -43,7 +43,7 @@ def test_train_ends_with_a_judged_run_and_its_report(trained: tuple[Path, Any]) 
         "recipe.json", "metrics.csv", "split.csv", "model.safetensors", "model.json", "environment.json",
         "snapshots.safetensors", "evaluation.json", "predictions.csv", "report.html", "diagnostics.csv",
         "faithfulness.json", "findings.json", "held_out.csv",
-        "margins.csv", "causes.csv", "reference.safetensors",
+        "margins.csv", "causes.csv", "reference.safetensors", "manifest.json",
     }  # fmt: skip
     assert "8x8 gray uint8, train 1,150, validation 287, test 360 pictures" in done.stdout
     assert len(re.findall(r"^epoch +\d/2 ", done.stdout, re.MULTILINE)) == 2

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pellucid.report.compare_page import compare as compare_runs
 from pellucid.report.compare_page import heat_cells, luminance
 from pellucid.runs.fit import fit
 from tests.asking import Ran
+from tests.resealed import change
 from tests.toys import toy_splits
 
 
@@ -27,12 +29,8 @@ def test_every_number_on_the_heat_map_can_be_read() -> None:
 
 def test_runs_judged_on_other_pictures_are_not_compared(ran: Ran, place: Path) -> None:
     facts_ = json.loads((place / "two" / "environment.json").read_text())
-    (place / "three").mkdir(exist_ok=True)
-    for name in ("recipe.json", "metrics.csv", "model.json", "model.safetensors"):
-        (place / "three" / name).write_bytes((place / "two" / name).read_bytes())
-    (place / "three" / "environment.json").write_text(
-        json.dumps({**facts_, "origin": {**facts_["origin"], "name": "cats"}})
-    )
+    shutil.copytree(place / "two", place / "three", dirs_exist_ok=True)
+    change(place / "three" / "environment.json", origin={**facts_["origin"], "name": "cats"})
     done = ran("compare", "one", "three")
     assert done.returncode == 2
     assert "'three' was trained on 'cats', 'one' on 'digits'" in done.stderr

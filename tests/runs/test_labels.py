@@ -13,6 +13,7 @@ from pellucid.recipe import Recipe
 from pellucid.runs.fit import fit
 from pellucid.runs.labels import label_errors
 from pellucid.runs.run import Run
+from tests.resealed import rewrite
 from tests.runs.toy_runs import SHORT, SPLITS
 from tests.toys import toys_of_several_labels
 
@@ -131,7 +132,7 @@ def test_several_labels_are_not_judged_and_a_damaged_table_is_named(
     run, splits, _ = learned
     table = run.folder / "margins.csv"
     before = table.read_text()
-    table.write_text(before.replace(",train,", ",train,x", 1))
+    rewrite(table, before.replace(",train,", ",train,x", 1))
     with pytest.raises(PellucidError, match=r"margins.csv' is damaged: ValueError"):
         run.label_errors(splits)
-    table.write_text(before)
+    rewrite(table, before)

@@ -23,6 +23,7 @@ from pellucid.recipe import Recipe, fast
 from pellucid.runs.fit import fit
 from pellucid.runs.run import Run
 from pellucid.runs.stopping import Stopped
+from tests.resealed import rewrite
 from tests.runs.toy_runs import SHORT, SPLITS, resumed, started
 from tests.toys import QUICK, at, economical, toy_dataset, toy_splits, toys_of_several_labels
 
@@ -184,6 +185,6 @@ def test_a_network_whose_last_layer_cannot_be_read_is_trained_all_the_same(tmp_p
 
 def test_a_reference_of_other_weights_is_refused(run: Run, tmp_path: Path) -> None:
     other = started(tmp_path / "run", recipe=replace(SHORT, seed=3))
-    (other.folder / REFERENCE).write_bytes((run.folder / REFERENCE).read_bytes())
+    rewrite(other.folder / REFERENCE, (run.folder / REFERENCE).read_bytes())
     with pytest.raises(PellucidError, match="belongs to other weights"):
         other.reference()

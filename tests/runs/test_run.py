@@ -12,6 +12,7 @@ from pellucid.evaluation.evaluation import evaluate
 from pellucid.files import read_json
 from pellucid.runs.fit import fit
 from pellucid.runs.run import Run
+from tests.resealed import reseal, rewrite
 from tests.runs.toy_runs import SHORT, SPLITS, started
 from tests.toys import rows_of, same_weights, toy_splits
 
@@ -105,11 +106,16 @@ def test_a_damaged_evaluation_is_refused_and_can_be_made_anew(folder: Path, cont
     weights = read_json(folder / "model.json")["sha256"]
     text = content.replace("}", f', "weights": "{weights}"}}') if content.endswith("}") else content
     (folder / "evaluation.json").write_text(text)
+    with pytest.warns(UserWarning, match=r"evaluation\.json' is damaged: .* Lost is the result .*--again"):
+        run = Run.open(folder)
+    with pytest.raises(PellucidError):
+        run.evaluation()
+    reseal(folder)  # as if its maker had meant it
     run = Run.open(folder)
     with pytest.raises(PellucidError):
         run.evaluation()
     run.evaluate(SPLITS.test)
-    assert run.evaluation() is not None
+    assert Run.open(folder).evaluation() is not None
 
 
 def test_other_pictures_are_judged_and_the_run_s_own_evaluation_stays(folder: Path) -> None:
@@ -137,7 +143,7 @@ def test_predictions_that_lost_rows_are_not_taken_for_the_result(folder: Path) -
     path = folder / "predictions.csv"
     lines = path.read_text().splitlines(keepends=True)
     for kept in (lines[:-1], lines[:1], [*lines, lines[-1]]):
-        path.write_text("".join(kept))
+        rewrite(path, "".join(kept))
         with pytest.raises(PellucidError, match=r"one of them is damaged.*evaluate --again"):
             Run.open(folder).evaluation()
 

@@ -6,6 +6,7 @@ import pytest
 
 from pellucid.errors import PellucidError
 from pellucid.runs.run import Run
+from tests.resealed import rewrite
 from tests.runs.toy_runs import SPLITS
 from tests.toys import rows_of
 
@@ -24,21 +25,21 @@ def test_the_split_is_written_down_and_shares_no_picture(finished: Path) -> None
 def test_damaged_metrics_are_refused_with_their_name(folder: Path, content: str | None) -> None:
     (folder / "metrics.csv").unlink()
     if content is not None:
-        (folder / "metrics.csv").write_text(content)
+        rewrite(folder / "metrics.csv", content)
     with pytest.raises(PellucidError, match=r"metrics\.csv"):
         Run.open(folder)
 
 
 def test_metrics_that_lost_an_epoch_are_refused(folder: Path) -> None:
     lines = (folder / "metrics.csv").read_text().splitlines(keepends=True)
-    (folder / "metrics.csv").write_text("".join(lines[:-1]))
+    rewrite(folder / "metrics.csv", "".join(lines[:-1]))
     with pytest.raises(PellucidError, match=r"metrics\.csv' is damaged.*only 1 epochs are left"):
         Run.open(folder)
 
 
 def test_a_damaged_split_stops_an_evaluation_before_anything_is_written(folder: Path) -> None:
     before = (folder / "evaluation.json").read_bytes()
-    (folder / "split.csv").write_text("source,label\na,b\n")
+    rewrite(folder / "split.csv", "source,label\na,b\n")
     with pytest.raises(PellucidError, match=r"split\.csv' is damaged"):
         Run.open(folder).evaluate(SPLITS.test)
     assert (folder / "evaluation.json").read_bytes() == before

@@ -21,6 +21,7 @@ from pellucid.training.snapshots import (
     plan_snapshots,
     read_snapshots,
 )
+from tests.resealed import reseal
 from tests.toys import CLASSES, QUICK, economical, same_weights, toy_splits
 
 SPLITS = toy_splits()
@@ -111,7 +112,12 @@ def test_damaged_snapshots_are_refused_with_their_name_and_the_run_still_opens(
     run = started(tmp_path / "run")
     path = run.folder / SNAPSHOTS
     path.write_bytes(path.read_bytes()[:-10] if content is None else content)
-    with pytest.raises(PellucidError, match=r"snapshots\.safetensors' is damaged.*Remove it"):
+    with pytest.raises(PellucidError, match=r"snapshots\.safetensors' is damaged.*emove it"):
+        _ = run.snapshots()
+    with pytest.warns(UserWarning, match=r"snapshots\.safetensors' is damaged: it has .*or remove it"):
+        Run.open(run.folder)
+    reseal(run.folder)
+    with pytest.raises(PellucidError, match=r"snapshots\.safetensors' is damaged.*emove it"):
         _ = Run.open(run.folder).snapshots()
 
 

@@ -160,8 +160,7 @@
     function thumbnail(/** @type {number} */ number) {
       const picture = find(`[data-n="${number}"]`, planes[0]).cloneNode();
       picture.classList.remove("in");
-      picture.style.removeProperty("left");
-      picture.style.removeProperty("top");
+      picture.style.left = picture.style.top = "auto";
       picture.setAttribute("role", "img");
       picture.setAttribute("aria-label", pictures.description[number]);
       if (!pictures.wrong[number]) return picture;

@@ -25,6 +25,7 @@ from pellucid.data.dataset import Splits
 from pellucid.data.known.download import DEFAULT_TRANSFER, Rejected, Transfer, fetch_verified
 from pellucid.data.sources.archives import archive_tree
 from pellucid.errors import PellucidError, UsageError
+from pellucid.reading import open_regular
 
 UNSIGNED_BYTE = 0x08  # of the idx format
 
@@ -231,7 +232,7 @@ def _content(path: Path, file: KnownFile, *, packed: bool) -> bytearray:
             raise Rejected(
                 f"'{path}' is too large: {path.stat().st_size:,} bytes for a file of {file.size:,}"
             )
-        with path.open("rb") as stored:
+        with open_regular(path) as stored:
             if packed and file.packed_sha256:
                 _compare(stored, file.packed_sha256, str(path))
             content = _bounded(gzip.GzipFile(fileobj=stored) if packed else stored, file.size)
@@ -295,7 +296,7 @@ def _verify(path: Path, archive: Archive) -> None:
     try:
         if (size := path.stat().st_size) != archive.size:
             raise Rejected(f"'{path}' holds {size:,} bytes, expected {archive.size:,}")
-        with path.open("rb") as stored:
+        with open_regular(path) as stored:
             _compare(stored, archive.sha256, str(path))
     except OSError as error:
         raise Rejected(f"'{path}' cannot be read: {error}") from error
@@ -305,7 +306,7 @@ def _from_npz(known: KnownDataset, path: Path) -> dict[str, bytearray]:
     """The idx files rebuilt from the arrays x_train, y_train, x_test and y_test that Keras stores."""
     arrays = ("x_train", "y_train", "x_test", "y_test")
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as stored, zipfile.ZipFile(stored) as archive:
             return {
                 file.name: _from_array(archive, f"{array}.npy", file, f"{path}: {array}")
                 for array, file in zip(arrays, known.files, strict=True)

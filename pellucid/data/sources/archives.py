@@ -26,6 +26,7 @@ from pellucid.data.sources.tree import (
 )
 from pellucid.errors import UsageError
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
+from pellucid.reading import open_regular
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 BLOCK = 512  # bytes: everything in a tar file starts at a multiple of it
@@ -105,6 +106,7 @@ def check_member_names(path: Path, names: list[str]) -> None:
 
 
 def _zip_tree(path: Path) -> Tree:
+    open_regular(path).close()  # a pipe would be waited for
     archive, whole = zipfile.ZipFile(path), path.stat().st_size
     entries = archive.infolist()
     check_member_names(path, [entry.orig_filename for entry in entries])
@@ -184,12 +186,12 @@ def _note_encoding(encoding: str) -> tuple[Message, ...]:
 
 def _tar_tree(path: Path) -> Tree:
     whole = stamp_of(path)
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         members = list(_members(stream, path))
 
     def begin(name: str, most: int = SIGNATURE_BYTES) -> bytes:
         try:
-            with path.open("rb") as file:  # opened per member: threads read at different offsets
+            with open_regular(path) as file:  # opened per member: threads read at different offsets
                 file.seek(files[name].offset)
                 return file.read(min(most, files[name].size))
         except OSError as error:

@@ -19,8 +19,10 @@ from pellucid.data.sources.tree import Tree
 from pellucid.errors import PellucidError, UsageError
 from pellucid.formatting import listed
 from pellucid.language import Message, lazy_gettext
+from pellucid.reading import open_regular
 
 MAX_ARRAY_BYTES = 64 << 30  # that a file may declare
+MOST_LABEL = 2**53  # a float beyond it is one of several whole numbers
 UNSIGNED_BYTE = 0x08  # a data type of the idx format
 IDX = re.compile(
     r"(?P<set>.*?)(?P<split>train|t10k|test|val|valid|validation|dev)[-_.]images[-_.]idx3[-_.]ubyte(\.gz)?",
@@ -86,16 +88,15 @@ def list_npz(name: str, content: Any, *, stamp: str = "") -> RawListing:
 
     Also x_val; train_images as in MedMNIST; x and y without splits; class_names. Nothing is unpickled.
     """
-    source = io.BytesIO(content) if isinstance(content, bytes) else content
     try:
-        with zipfile.ZipFile(source) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MAX_ARRAY_BYTES:
-            raise UsageError(f"'{name}' declares {size:,} bytes; the limit is {MAX_ARRAY_BYTES:,}.")
-        if isinstance(source, io.BytesIO):
+        with io.BytesIO(content) if isinstance(content, bytes) else open_regular(content) as source:
+            with zipfile.ZipFile(source) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+            if size > MAX_ARRAY_BYTES:
+                raise UsageError(f"'{name}' declares {size:,} bytes; the limit is {MAX_ARRAY_BYTES:,}.")
             source.seek(0)
-        with np.load(source, allow_pickle=False) as stored:
-            arrays = {member: stored[member] for member in stored.files}
+            with np.load(source, allow_pickle=False) as stored:
+                arrays = {member: stored[member] for member in stored.files}
     except UsageError:
         raise
     except ValueError as error:
@@ -244,7 +245,12 @@ def _array_split(
         raise UsageError(
             f"Expected {len(pixels):,} labels of {name}, one per picture; got shape {labels.shape}."
         )
-    if labels.dtype.kind == "f" and bool((labels == np.round(labels)).all()):
+    if labels.dtype.kind == "f":
+        odd = labels[
+            ~((np.abs(labels) <= MOST_LABEL) & (labels == np.round(labels)))
+        ]  # NaN and infinity, too
+        if len(odd):
+            raise UsageError(f"Expected labels of {name} as whole numbers or names; got {odd[0]}.")
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iuUb":
         raise UsageError(f"Expected labels of {name} as whole numbers or names; got {labels.dtype}.")

@@ -23,6 +23,7 @@ from pellucid.data.sources.folder import (
 from pellucid.data.sources.listing import Listing, RawListing, match_classes, split_of
 from pellucid.data.sources.named import list_by_pattern
 from pellucid.data.sources.parts import list_parts
+from pellucid.data.sources.patterns import found_in
 from pellucid.data.sources.table_files import metadata_tables, tables
 from pellucid.data.sources.tables import is_table, list_datasets, list_frame, list_table, list_tables
 from pellucid.data.sources.tree import Tree, folder_tree, stamp_of, wrapped_folder
@@ -280,13 +281,11 @@ def _with_groups(raw: RawListing, group_by: str) -> RawListing:
     """The pictures with the groups that the pattern finds in their sources, unless a table has them."""
     if not group_by or group_by in raw.columns:
         return raw
-    try:
-        pattern = re.compile(group_by)  # given by the user for the names of their own files
-    except re.error as error:
-        raise UsageError(
-            f"`group_by={group_by}` is neither a column nor a valid pattern: {error}."
-        ) from error
-    found = [_group_in(pattern, picture.group or picture.source) for picture in raw.pictures]
+    found = found_in(
+        [picture.group or picture.source for picture in raw.pictures],
+        group_by,
+        argument=f"`group_by={group_by}` is neither a column nor a valid pattern",
+    )
     pictures = [
         replace(picture, group=group or picture.group)  # the boxes of one picture already are one
         for picture, group in zip(raw.pictures, found, strict=True)
@@ -307,11 +306,3 @@ def _with_groups(raw: RawListing, group_by: str) -> RawListing:
         )
         note = lazy_gettext("%(groups)s; %(alone)s", groups=note, alone=single)
     return replace(raw, pictures=pictures, notes=(*raw.notes, note))
-
-
-def _group_in(pattern: "re.Pattern[str]", source: str) -> str:
-    """What the pattern's groups captured or, without groups, what it matched; "" if it was not found."""
-    match = pattern.search(source)
-    if match is None:
-        return ""
-    return "/".join(group or "" for group in match.groups()) or match[0]

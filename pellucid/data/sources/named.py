@@ -1,10 +1,10 @@
 """Labels found in the names of files by a pattern: "cat" of `images/cat_001.jpg`."""
 
-import re
 from dataclasses import replace
 
 from pellucid.data.sources.folder import raw_listing, refuse_repeated_splits
 from pellucid.data.sources.listing import Picture, RawListing, natural_key, split_of
+from pellucid.data.sources.patterns import found_in
 from pellucid.data.sources.tree import Tree, wrapped_folder
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
@@ -18,14 +18,11 @@ def list_by_pattern(tree: Tree, label_from: str) -> RawListing:
 
     Raises UsageError when the pattern is none, or is found in no path.
     """
-    try:
-        pattern = re.compile(label_from)  # given by the user for the names of their own files
-    except re.error as error:
-        raise UsageError(f"`label_from={label_from}` is not a valid pattern: {error}.") from error
     while (inner := wrapped_folder(tree)) is not None and not any(map(split_of, tree.top())):
         tree = inner
     names = tree.pictures()
-    labels = {name: label for name in names if (label := _label_in(pattern, name))}
+    found = found_in(names, label_from, argument=f"`label_from={label_from}` is not a valid pattern")
+    labels = {name: label for name, label in zip(names, found, strict=True) if label}
     if not labels:
         example = f", such as '{names[0]}'" if names else ""
         raise UsageError(
@@ -38,8 +35,8 @@ def list_by_pattern(tree: Tree, label_from: str) -> RawListing:
     refuse_repeated_splits(tree, splits)
     pictures = [Picture(name, label, splits.get(name.split("/", 1)[0], "")) for name, label in labels.items()]
     raw = raw_listing(tree, lazy_gettext("labels by the pattern '%(pattern)s'", pattern=label_from), pictures)
-    found = sorted(set(labels.values()), key=natural_key)
-    notes = [*tree.notes, lazy_gettext("labels found in the names: %(names)s", names=listed(found))]
+    known = sorted(set(labels.values()), key=natural_key)
+    notes = [*tree.notes, lazy_gettext("labels found in the names: %(names)s", names=listed(known))]
     others = [name for name in names if name not in labels]
     if others:
         notes.append(
@@ -51,10 +48,3 @@ def list_by_pattern(tree: Tree, label_from: str) -> RawListing:
             )
         )
     return replace(raw, notes=tuple(notes))
-
-
-def _label_in(pattern: "re.Pattern[str]", name: str) -> str:
-    match = pattern.search(name)
-    if match is None:
-        return ""
-    return "/".join(group or "" for group in match.groups()) or match[0]

@@ -6,7 +6,6 @@ unpacked, and no name can lead outside.
 
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from pellucid.data.sources.listing import natural_key
 from pellucid.errors import PellucidError, UsageError, plain_error
 from pellucid.language import Message, lazy_ngettext
+from pellucid.reading import UnreadableFile, open_regular
 
 SUFFIXES = tuple(
     ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm "
@@ -256,10 +256,10 @@ SKIPPED: Mapping[str, Callable[[int], Message]] = {
 def read_file(path: Path, size: int = -1) -> bytes:
     """The bytes of a regular file, all or the first `size`. Raises UsageError when it cannot be read."""
     try:
-        with path.open("rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise UsageError(f"'{path.name}' is not a regular file.")
+        with open_regular(path) as file:
             return file.read(size)
+    except UnreadableFile:
+        raise UsageError(f"'{path.name}' is not a regular file.") from None
     except OSError as error:
         raise UsageError(f"'{path.name}' cannot be read: {error.strerror or error}.") from error
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid import files
+from pellucid.reading import TABLE_BYTES, read_regular
 
 TRANSIENT = "transient: "  # begins the reason of a failure that is not the content's fault
 CHANGED = f"{TRANSIENT}has changed while it was being read. Run the command again."
@@ -86,7 +87,7 @@ def write_record(path: Path, head: dict[str, Any], body: dict[str, Any]) -> None
 def read_record(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Head and body as `write_record` wrote them; None if it is absent, damaged or of another format."""
     try:
-        digest, _, content = path.read_bytes().partition(b"\n")
+        digest, _, content = read_regular(path, TABLE_BYTES).partition(b"\n")
         if hashlib.sha256(content).hexdigest().encode() != digest:
             return None
         head, body = map(json.loads, content.split(b"\n", 1))

@@ -63,6 +63,7 @@ from pellucid.decode.images import DECODER, DecodedImage
 from pellucid.decode.workers import UNNAMED, WorkerResult, hash_bytes, worker_pool
 from pellucid.errors import PellucidError, UsageError
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
+from pellucid.reading import open_regular
 
 CHECKSUM_BYTES = 4 << 20  # covered by one checksum, approximately
 MAX_IN_MEMORY_BYTES = 1 << 30  # what may be held in memory when the cache cannot be written
@@ -229,10 +230,10 @@ def _open(key: StoreKey) -> Store:
     if not OWN_FILES.fullmatch(name):  # a file elsewhere is never opened
         return empty
     try:
-        with (key.folder / name).open("rb") as file:
+        with open_regular(key.folder / name) as file:
             if os.fstat(file.fileno()).st_size != count * math.prod(shape):
                 return empty
-            damaged = _damaged_rows(Path(file.name), body["checks"], (count, *shape))
+            damaged = _damaged_rows(key.folder / name, body["checks"], (count, *shape))
             source = MappedFile(file, (count, *shape)) if count else empty.source
     except OSError:
         return empty
@@ -247,7 +248,7 @@ def _damaged_rows(path: Path, checks: dict[str, Any], shape: tuple[int, ...]) ->
     block_bytes = rows_per_check * math.prod(shape[1:])
 
     def are_damaged(blocks: Sequence[int]) -> list[bool]:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(blocks[0] * block_bytes)
             return [zlib.crc32(file.read(block_bytes)) != int(checksums[block]) for block in blocks]
 

@@ -114,3 +114,10 @@ def test_a_one_for_each_of_several_labels_is_read_as_such() -> None:
     listing = list_pictures({"x_train": images, "y_train": flags, "classes": np.array(["cat", "dog", "red"])})
     assert listing.classes == ("cat", "dog", "red")
     assert [picture.labels for picture in listing.pictures] == [("cat", "red"), ("dog",), (), ("cat", "dog")]
+
+
+@pytest.mark.parametrize("label", [float("nan"), float("inf"), float("-inf"), 1e300, 2.0**60, 0.5])
+def test_a_label_that_is_no_whole_number_is_refused_and_no_other_class_made_of_it(label: float) -> None:
+    images, labels = np.zeros((3, 8, 8), np.uint8), np.array([0.0, 1.0, label])
+    with pytest.raises(UsageError, match=r"Expected labels of .* as whole numbers or names; got"):
+        list_pictures((images, labels))
