@@ -178,8 +178,11 @@ def test_the_changelog_has_an_unreleased_section() -> None:
     assert headings[0] == "## [Unreleased]"
 
 
-def test_every_promise_of_safety_names_a_test_that_exists() -> None:
-    promises = read("SECURITY.md").partition("\n## What is promised\n")[2].partition("\n## ")[0]
+@pytest.mark.parametrize(
+    ("document", "start"), [("SECURITY.md", "## What is promised"), ("docs/reliability.md", "")]
+)
+def test_every_promise_names_a_test_that_exists(document: str, start: str) -> None:
+    promises = read(document).partition(f"\n{start}\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (?!promise |---)(.*) \|$", promises, flags=re.MULTILINE)
     assert rows
     for row in rows:
