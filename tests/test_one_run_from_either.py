@@ -120,6 +120,11 @@ def without_command(path: Path) -> bytes:
     if path.name == "environment.json":
         facts = {**json.loads(path.read_text(encoding="utf-8")), "command": ""}
         return json.dumps(facts).encode()
+    if path.name == "manifest.json":
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("environment.json", "report.html"):  # which hold the command
+            facts["files"].pop(name, None)
+        return json.dumps(facts["files"]).encode()
     if path.name == "report.html":
         return re.sub(rb"<code>(pellucid train|python train\.py)[^<]*</code>", b"", path.read_bytes())
     return path.read_bytes()

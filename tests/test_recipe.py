@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.errors import UsageError
+from pellucid.errors import PellucidError, UsageError
 from pellucid.files import write_json
 from pellucid.recipe import CHOICES, RANGES, RECIPES, Recipe, changed, read_recipe
 
@@ -87,7 +87,7 @@ def test_a_setting_that_makes_no_sense_is_refused_from_python_and_from_a_file(
             attempt()
         assert str(caught.value).startswith(message)
     (tmp_path / "recipe.json").write_text(json.dumps({name: value}))
-    with pytest.raises(UsageError):
+    with pytest.raises(PellucidError):  # numbers that JSON has not are refused before
         read_recipe(tmp_path / "recipe.json")
 
 

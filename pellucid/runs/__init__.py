@@ -3,5 +3,5 @@
 # What a run's folder may hold before there is anything to go on with; see `fit`.
 BEGINNING = (
     "recipe.json", "environment.json", "split.csv", "findings.json", "excluded.csv", "relabelled.csv",
-    "seen.csv", "snapshots.safetensors",
+    "seen.csv", "snapshots.safetensors", "manifest.json",
 )  # fmt: skip

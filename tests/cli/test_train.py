@@ -139,6 +139,7 @@ def test_torn_off_in_its_first_epoch_a_training_goes_on_to_the_same_bytes(
 
 def own_terminal() -> None:
     """In a new process: what it prints to is its controlling terminal, whose closing is told to it."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which tests that were started with nohup do not hear
     fcntl.ioctl(1, termios.TIOCSCTTY, 0)
 
 
@@ -255,7 +256,8 @@ def test_a_loss_that_is_no_number_exits_1_with_advice_and_a_run_that_can_be_judg
     real, steps = loop.apply_augmentations, iter(range(1000))
 
     def breaks_down(images: torch.Tensor, *rest: Any, **options: Any) -> Any:
-        broken = Path("run").exists() and next(steps) == 4  # not while its time is estimated
+        begun = Path("run/checkpoint.safetensors").exists()  # its time is no longer estimated
+        broken = begun and next(steps) == 4
         return real(images * float("nan") if broken else images, *rest, **options)
 
     monkeypatch.setattr(loop, "apply_augmentations", breaks_down)

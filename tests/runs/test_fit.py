@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 
+from pellucid import manifest
 from pellucid.classifier import Classifier
 from pellucid.data.audit.record import FINDINGS
 from pellucid.data.dataset import Dataset, Origin, Splits
@@ -421,4 +422,14 @@ started(Path(sys.argv[1]))
 
 
 def test_what_a_run_begins_with_are_the_files_that_it_is_said_to_begin_with() -> None:
-    assert {RECIPE, ENVIRONMENT, SPLIT, FINDINGS, EXCLUDED, RELABELLED, SEEN, SNAPSHOTS} == set(BEGINNING)
+    assert {
+        RECIPE,
+        ENVIRONMENT,
+        SPLIT,
+        FINDINGS,
+        EXCLUDED,
+        RELABELLED,
+        SEEN,
+        SNAPSHOTS,
+        manifest.NAME,
+    } == set(BEGINNING)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ from pellucid.training.loop import Epoch, Step
 from tests.data.folders import shapes
 from tests.runs.toy_runs import EVENTS, SHORT, SPLITS, names_in, resumed, started
 from tests.toys import at, left
+
+
+@pytest.fixture(autouse=True)
+def hang_up() -> Iterator[None]:
+    """SIGHUP is heard, even by tests that were started with nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("number", range(EVENTS))
