@@ -138,7 +138,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
         for number, row in enumerate(rows, 1):
             if None in row or None in row.values():
-                raise ValueError(f"row {number} has not as many fields as the first line")
+                raise PellucidError(
+                    f"'{path}' is damaged: row {number} has not as many fields as the first line."
+                )
         return [{cell_as_it_was(key): cell_as_it_was(cell) for key, cell in row.items()} for row in rows]
     except (OSError, ValueError, csv.Error) as error:
         raise PellucidError(f"'{path}' cannot be read as a table: {reason_of(error)}.") from error

@@ -95,8 +95,10 @@ def test_a_disk_that_fills_while_optional_files_are_written_does_not_end_the_tra
 
 @pytest.mark.filterwarnings("ignore:Training goes on:UserWarning")
 @pytest.mark.parametrize("times", [2, 10_000], ids=["for a while", "for good"])
+# A write flushes the file, then the folder. Every fourth write in a moment, every one in the slow tests.
+@pytest.mark.parametrize("step", [8, pytest.param(2, marks=pytest.mark.slow)], ids=["some", "any"])
 def test_a_disk_that_fills_at_any_write_is_told_and_loses_nothing(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, step: int
 ) -> None:
     first = 0
     while True:
@@ -112,7 +114,7 @@ def test_a_disk_that_fills_at_any_write_is_told_and_loses_nothing(
                 assert os.strerror(errno.ENOSPC) in str(error)  # noqa: PT017
         if not folder.exists():
             assert first == 0, "nothing had been written yet"
-            first += 2
+            first += step
             continue
         assert not [name for name in names_in(folder) if name.startswith(".")]
         if not (folder / "model.safetensors").exists() and not (folder / "checkpoint.safetensors").exists():
@@ -121,7 +123,7 @@ def test_a_disk_that_fills_at_any_write_is_told_and_loses_nothing(
         elif (folder / "checkpoint.safetensors").exists():
             resumed(folder)
             assert left(folder, *OPTIONAL) == left(finished, *OPTIONAL), first
-        first += 2  # a write flushes the file, then the folder
+        first += step
     assert first > 12
 
 
@@ -332,7 +334,9 @@ except PellucidError as error:
 """
 
 
-@pytest.mark.parametrize("what", ["a new folder", "an empty folder", "a stopped run"])
+@pytest.mark.parametrize(
+    "what", ["a new folder", pytest.param("an empty folder", marks=pytest.mark.slow), "a stopped run"]
+)
 def test_of_trainings_into_one_folder_begun_at_once_one_goes_on_and_the_others_change_nothing(
     finished: Path, unfinished: Path, tmp_path: Path, what: str
 ) -> None:
