@@ -15,11 +15,8 @@ from typing import Any
 
 from pellucid.errors import PellucidError
 
-JSON_BYTES, TABLE_BYTES, TENSOR_BYTES = (
-    64 << 20,
-    2 << 30,
-    8 << 30,
-)  # the most that a file of that kind can have
+# The most that a file of that kind can have.
+JSON_BYTES, TABLE_BYTES, TENSOR_BYTES = 64 << 20, 2 << 30, 8 << 30
 DIGITS = 18  # of a whole number in JSON, which then fits 64 bits
 NOT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 KINDS = (

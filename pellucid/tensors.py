@@ -18,7 +18,7 @@ from torch import Tensor
 
 from pellucid.errors import PellucidError
 from pellucid.manifest import damage, refuse_altered
-from pellucid.reading import TENSOR_BYTES, UnreadableFile, open_regular, parsed_json, reason_of
+from pellucid.reading import TENSOR_BYTES, open_regular, parsed_json, read_regular, reason_of
 
 MOST_HEADER, MOST_TENSORS, MOST_DIMENSIONS = 4 << 20, 16_384, 8
 METADATA = "__metadata__"
@@ -89,14 +89,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def read_whole(path: Path) -> bytes:
     """The bytes of a file whose header agrees with its size. Raises what `read_header` raises."""
-    with open_regular(path, TENSOR_BYTES) as file:
-        size = path.stat().st_size
-        _header(file, size)
-        file.seek(0)
-        content = file.read(size)
-        if len(content) != size or file.read(1):
-            raise UnreadableFile(path, "it changed while it was read")
-        return content
+    read_header(path)  # before memory is asked for
+    return read_regular(path, TENSOR_BYTES)
 
 
 def unpacked(content: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

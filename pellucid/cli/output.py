@@ -36,10 +36,8 @@ if TYPE_CHECKING:
     from pellucid.runs.warm_start import WarmStart
     from pellucid.training.loop import Epoch, Step
 
-READER_LEFT = (
-    errno.EPIPE,
-    errno.EIO,
-)  # of writing to a pipe that nobody reads, to a terminal that was closed
+# What writing to a pipe that nobody reads ends in, and to a terminal that was closed.
+READER_LEFT = (errno.EPIPE, errno.EIO)
 WIDE, NARROW = 100, 60  # columns that a bar with all its figures takes; below NARROW: step and time left
 CLASSES_SHOWN = 20
 

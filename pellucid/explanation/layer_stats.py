@@ -338,11 +338,9 @@ def _summaries(network: nn.Module, images: Tensor, seed: int) -> dict[str, _Summ
         name for name, module in layers_of(network).items() if any(True for _ in module.parameters())
     }
     summaries: dict[str, _Summary] = {}
-    size = recordable(network, images, BATCH)
-    for start in range(0, len(images), size):
-        part = scaled(images[start : start + size])
+    for part, outputs in _recorded_in_parts(network, images):
         before = part
-        for key, output in record(network, part).items():
+        for key, output in outputs.items():
             maps = _maps(output, part)
             if key not in summaries:
                 judged = key.partition("#")[0] in with_weights or not is_passthrough(before, output)
@@ -359,12 +357,18 @@ def _summaries(network: nn.Module, images: Tensor, seed: int) -> dict[str, _Summ
 def _features_before(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """What a probe reads of each layer, float32 (N, F)."""
     parts: dict[str, list[Tensor]] = {}
+    for part, outputs in _recorded_in_parts(network, images):
+        for key, output in outputs.items():
+            parts.setdefault(key, []).append(_pooled(_maps(output, part)))
+    return {key: torch.cat(features) for key, features in parts.items()}
+
+
+def _recorded_in_parts(network: nn.Module, images: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Scaled pictures, and every layer's output for them: as many at once as may be held."""
     size = recordable(network, images, BATCH)
     for start in range(0, len(images), size):
         part = scaled(images[start : start + size])
-        for key, output in record(network, part).items():
-            parts.setdefault(key, []).append(_pooled(_maps(output, part)))
-    return {key: torch.cat(features) for key, features in parts.items()}
+        yield part, record(network, part)
 
 
 def _maps(output: Tensor, images: Tensor) -> Tensor:

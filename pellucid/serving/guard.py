@@ -115,19 +115,18 @@ class Guard:
             return await self.app(scope, _replayed(b"", receive), sent)
         body = bytearray()
         try:
-            async with asyncio.timeout(limits.BODY_SECONDS):
-                async for part in _parts_of_body(receive, length):
-                    # What has arrived counts, not what was announced: who sends nothing takes nothing away.
-                    if self.held + len(part) > limits.MAX_HELD_BYTES:
-                        raise Refusal(503, "busy", "Too many requests at once.", ((b"retry-after", b"1"),))
-                    body += part
-                    self.held += len(part)
-        except BaseException as error:
-            self.held -= len(body)
-            if isinstance(error, TimeoutError):
+            try:
+                async with asyncio.timeout(limits.BODY_SECONDS):
+                    async for part in _parts_of_body(receive, length):
+                        # What has arrived counts, not what was announced: who sends nothing takes nothing.
+                        if self.held + len(part) > limits.MAX_HELD_BYTES:
+                            raise Refusal(
+                                503, "busy", "Too many requests at once.", ((b"retry-after", b"1"),)
+                            )
+                        body += part
+                        self.held += len(part)
+            except TimeoutError:
                 raise Refusal(408, "slow", "The body took too long to arrive.") from None
-            raise
-        try:
             return await self.app(scope, _replayed(bytes(body), receive), sent)
         finally:
             self.held -= len(body)
