@@ -1,8 +1,8 @@
-"""Folders of few pictures: pellucid's commands against HOG, a forest on pixels and a small CNN.
+"""Folders of few pictures: pellucid's commands against HOG, a forest on pixels, a small CNN and a backbone.
 
     python benchmarks/own_folders.py FOLDER ... --peers ENV/bin/python --out RESULTS.jsonl
-           [--against hog forest cnn] [--options "--model lite0" "--model compact" ""] [--report] [--again]
-           [--scratch FOLDER]
+           [--against hog forest cnn backbone] [--options "--model lite0" "--model compact" ""] [--report]
+           [--again] [--scratch FOLDER]
 
 FOLDER is what `pellucid train` takes; ENV has scikit-image and scikit-learn. Everybody learns from the
 training and validation pictures of pellucid's own split and is judged on the test part that it holds out.
@@ -33,7 +33,12 @@ from pellucid.evaluation.metrics import wilson
 from pellucid.machine import processor
 
 PEER = Path(__file__).parent / "peers" / "folder.py"
-PEERS = {"hog": "HOG + logistic regression", "forest": "forest on pixels", "cnn": "small CNN"}
+PEERS = {
+    "hog": "HOG + logistic regression",
+    "forest": "forest on pixels",
+    "cnn": "small CNN",
+    "backbone": "EfficientNet-Lite0 at rest + logistic regression",
+}
 # Their matrices are small: more threads would only wait for each other.
 ONE_THREAD = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
@@ -93,7 +98,7 @@ def known(path: Path) -> list[Result]:
 def measured(folder: Path, scratch: Path, options: argparse.Namespace, done: set[str]) -> Iterator[Result]:
     """Each contender that is not `done` yet."""
     split, learned, classes = written_split(folder, scratch)
-    for python, words in ((options.peers, ("hog", "forest")), (sys.executable, ("cnn",))):
+    for python, words in ((options.peers, ("hog", "forest")), (sys.executable, ("cnn", "backbone"))):
         wanted = [word for word in words if word in options.against and PEERS[word] not in done]
         if wanted:
             command = [str(python), str(PEER), str(folder), str(split), *wanted]

@@ -1,11 +1,12 @@
-"""What others make of a folder of few pictures: HOG and logistic regression, a forest on pixels, a small CNN.
+"""What others make of a folder of few pictures: HOG and logistic regression, a forest on pixels, a small CNN,
+the last maps of a pretrained backbone and logistic regression.
 
-    python folder.py FOLDER SPLIT.json hog|forest|cnn ...
+    python folder.py FOLDER SPLIT.json hog|forest|cnn|backbone ...
 
 SPLIT.json holds {"train": [[file, class], ...], "test": [...]}, files below FOLDER; Pillow reads them here
 once more. What is left open (the strength of a penalty, the epoch) is chosen on training pictures alone.
 Prints, for each, {"correct": ..., "count": ..., "seconds": ..., "processor": ...}, reading included.
-hog and forest need scikit-image and scikit-learn; cnn runs in pellucid's own environment.
+hog and forest need scikit-image and scikit-learn; cnn and backbone run in pellucid's own environment.
 """
 
 import json
@@ -61,6 +62,39 @@ def opened(file: Path, mode: str) -> Image.Image:
 def hog_and_regression(train: Pictures, labels: Labels, test: Pictures) -> Labels:
     """Histograms of oriented gradients (Dalal and Triggs 2005) and multinomial logistic regression."""
     from skimage.feature import hog
+
+    seen, unseen = (np.stack([hog(one, pixels_per_cell=(8, 8)) for one in part]) for part in (train, test))
+    return regression(seen, labels, unseen)
+
+
+def backbone_and_regression(train: Pictures, labels: Labels, test: Pictures) -> Labels:
+    """EfficientNet-Lite0 as published, the means of its last maps, and multinomial logistic regression."""
+    import torch
+
+    from pellucid.models import lite0
+
+    network = lite0.Backbone().eval()
+    network.load_state_dict(lite0.published_weights())
+    with torch.inference_mode():
+        seen, unseen = (
+            np.concatenate([means(network, part[at : at + 16]) for at in range(0, len(part), 16)])
+            for part in (train, test)
+        )
+    return regression(seen, labels, unseen)
+
+
+def means(network: Any, pictures: Pictures) -> NDArray[np.float32]:
+    """The mean of each of the last maps, (B, 1280), of pictures scaled as the network was trained."""
+    import torch
+
+    from pellucid.models import lite0
+
+    scaled = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() - 127) / 128
+    return np.asarray(network(scaled)[:, -lite0.LAST_MAPS :])
+
+
+def regression(seen: NDArray[Any], labels: Labels, unseen: NDArray[Any]) -> Labels:
+    """Multinomial logistic regression, its strength chosen by three folds."""
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -68,7 +102,6 @@ def hog_and_regression(train: Pictures, labels: Labels, test: Pictures) -> Label
     from sklearn.preprocessing import StandardScaler
 
     warnings.simplefilter("ignore")  # classes of fewer pictures than folds
-    seen, unseen = (np.stack([hog(one, pixels_per_cell=(8, 8)) for one in part]) for part in (train, test))
     # Turned to as many axes as there are pictures, nothing is lost, and the regression is many times faster.
     steps = make_pipeline(StandardScaler(), PCA(), LogisticRegression(max_iter=100, tol=1e-3))
     grid = {"logisticregression__C": [strength * 100 / len(labels) for strength in STRENGTHS]}
@@ -138,6 +171,7 @@ CONTENDERS = {
     "hog": (hog_and_regression, 96, "L"),
     "forest": (forest, 32, "RGB"),
     "cnn": (small_cnn, CNN_SIDE, "RGB"),
+    "backbone": (backbone_and_regression, 224, "RGB"),
 }
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pellucid.formatting import percent
 NEIGHBOURS = 10
 METHODS = ("pca", "t-sne")
 PAIRWISE = 500  # pictures up to which exact t-SNE is faster than loading scikit-learn's approximation
-STEPS, EARLY = 1000, 250  # of t-SNE: the early ones exaggerate attraction twelvefold
+STEPS, EARLY = 500, 250  # of t-SNE: the early ones exaggerate attraction twelvefold; see docs/decisions.md
 EXAGGERATION, MOMENTUM_EARLY, MOMENTUM = 12, 0.5, 0.8
 
 

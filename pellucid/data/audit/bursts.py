@@ -13,7 +13,7 @@ MIN_LENGTH = 3  # pictures of a burst
 SAMPLED_PAIRS = 2_000  # of a class, to estimate how alike its pictures usually are
 RARE = 0.001  # at most this fraction of them is as alike as two neighbours of a burst
 # Of a file only: the position in an array does not say when a picture was taken.
-NUMBERED = re.compile(r"(.*?)(\d{1,18})(\D*\.\D*)", re.DOTALL)
+LAST_NUMBER = re.compile(r"(\d{1,18})(\D*)\Z")
 
 
 def bursts(thumbnails: Tensor, sources: Sequence[str], labels: Sequence[str]) -> list[list[int]]:
@@ -36,8 +36,9 @@ def _consecutive(sources: Sequence[str], labels: Sequence[str]) -> list[list[int
     """Indices of pictures with consecutive names, one list per sequence without gaps."""
     numbered: dict[tuple[str, str, str], list[tuple[int, int]]] = defaultdict(list)
     for index, (source, label) in enumerate(zip(sources, labels, strict=True)):
-        if match := NUMBERED.fullmatch(source):
-            numbered[match[1], match[3], label].append((int(match[2]), index))
+        match = LAST_NUMBER.search(source)
+        if match and "." in match[2]:
+            numbered[source[: match.start()], match[2], label].append((int(match[1]), index))
     sequences: list[list[int]] = []
     for _, members in sorted(numbered.items()):
         last: int | None = None

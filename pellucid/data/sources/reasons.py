@@ -48,9 +48,13 @@ REASONS = (
 )
 
 
+LONGEST = 2_000  # characters of a reason that is matched
+
+
 def translate_reason(reason: str) -> Message:
-    """The reason as a Message; an unknown one is quoted as it is."""
-    for known in REASONS:
+    """The reason as a Message; an unknown one is quoted as it is, and so is one of thousands of characters,
+    for which a pattern with several values could take minutes."""
+    for known in REASONS if len(reason) <= LONGEST else ():
         if match := _pattern(known.sentence).fullmatch(reason):
             return Message(known.sentence, match.groupdict())
     return lazy_gettext("%(why)s", why=reason)

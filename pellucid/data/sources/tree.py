@@ -4,9 +4,10 @@ The readers of layouts use a Tree and need not know which of the two it is. Noth
 unpacked, and no name can lead outside.
 """
 
+import errno
 import os
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -165,46 +166,44 @@ def tree_of(
 
 
 def folder_tree(path: Path) -> Tree:
-    """The files of a folder. Links are followed, but not back to a folder they are in.
+    """The files of a folder. Links to folders are followed, but each folder is read once, and where it lies
+    rather than where a link leads to it.
 
     Raises UsageError when a folder cannot be opened: its pictures would silently be missing.
     """
     sizes: dict[str, int] = {}
     folders: list[str] = []
     skipped: Counter[str] = Counter()
-
-    def walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> None:
-        try:
-            status = folder.stat()
-            identity = (status.st_dev, status.st_ino)
-            if identity in above:
-                skipped["loop"] += 1
-                return
-            with os.scandir(folder) as iterator:
-                entries = list(iterator)
-        except OSError as error:
-            raise UsageError(f"{plain_error(error)} Its pictures would be missing.") from error
-        if prefix:
-            folders.append(prefix.rstrip("/"))
-        for entry in entries:
-            name = prefix + entry.name
-            if entry.is_dir():
-                if is_hidden(name):
-                    skipped["hidden"] += 1
-                else:
-                    walk(Path(entry.path), f"{name}/", (*above, identity))
-            elif entry.is_file():
-                try:
-                    sizes[name] = entry.stat().st_size
-                except FileNotFoundError:  # removed since the folder was listed
-                    skipped["gone"] += 1
-            elif entry.is_symlink():
-                skipped["dangling"] += 1
-            else:
-                skipped["device"] += 1
+    seen: set[tuple[int, int]] = set()
+    waiting, linked = deque([("", path)]), deque[tuple[str, Path]]()
 
     _refuse_system(path)
-    walk(path, "", ())
+    while waiting or linked:
+        name, folder = waiting.popleft() if waiting else linked.popleft()
+        try:
+            status = folder.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                skipped["again"] += 1
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as iterator:
+                entries = sorted(iterator, key=lambda entry: natural_key(entry.name))
+        except OSError as error:
+            raise UsageError(f"{plain_error(error)} Its pictures would be missing.") from error
+        if name:
+            folders.append(name)
+        for entry in entries:
+            inside = f"{name}/{entry.name}" if name else entry.name
+            kind = _skipped(entry, inside)
+            if kind:
+                skipped[kind] += 1
+            elif entry.is_dir():
+                (linked if entry.is_symlink() else waiting).append((inside, Path(entry.path)))
+            else:
+                try:
+                    sizes[inside] = entry.stat().st_size
+                except FileNotFoundError:  # removed since the folder was listed
+                    skipped["gone"] += 1
     notes = tuple(SKIPPED[kind](count) for kind, count in skipped.items())
     return tree_of(
         str(path),
@@ -217,6 +216,24 @@ def folder_tree(path: Path) -> Tree:
     )
 
 
+def _skipped(entry: os.DirEntry[str], name: str) -> str:
+    """Why what a folder holds is neither read nor walked, a key of SKIPPED; "" where it is.
+
+    Raises UsageError when that cannot be told.
+    """
+    try:
+        is_folder = entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "dangling"
+        raise UsageError(f"{plain_error(error)} Its pictures would be missing.") from error
+    if is_folder:
+        return "hidden" if is_hidden(name) else ""
+    if entry.is_file():
+        return ""
+    return "dangling" if entry.is_symlink() else "device"
+
+
 def _refuse_system(path: Path) -> None:
     """Raise UsageError for the root of a disk and for what the system only shows as files."""
     whole = path.resolve()
@@ -227,9 +244,9 @@ def _refuse_system(path: Path) -> None:
 
 # What a folder may contain that is not read.
 SKIPPED: Mapping[str, Callable[[int], Message]] = {
-    "loop": lambda count: lazy_ngettext(
-        "skipped %(count)s link to a folder that contains it",
-        "skipped %(count)s links to folders that contain them",
+    "again": lambda count: lazy_ngettext(
+        "skipped %(count)s link to a folder that is read already",
+        "skipped %(count)s links to folders that are read already",
         count,
     ),
     "hidden": lambda count: lazy_ngettext(

@@ -66,3 +66,9 @@ def test_of_too_few_pictures_nothing_usual_is_known() -> None:
     few = thumbnails([tensor_of(photographs(3, seed=1, side=32))])
     assert bursts(few, ["1.jpg", "2.jpg", "3.jpg"], ["cat"] * 3) == []
     assert bursts(few[:0], [], []) == []
+
+
+def test_a_name_of_many_numbers_takes_no_time() -> None:
+    """A pattern that may divide it anywhere would take hours: n stands for the name's length, cubed."""
+    names = [f"{'1.' * 30_000}{'.' * 30_000}{end}" for end in ("x1", "x2", "x3.png")]
+    assert bursts(torch.rand(3, 4), names, ["cat"] * 3) == []

@@ -87,6 +87,31 @@ def test_xml_of_another_kind_is_not_pascal_voc(tmp_path: Path) -> None:
     assert voc_files(made(tmp_path, {**PICTURES, "a.xml": b"<svg></svg>"})) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<object><name>" + " " * (1 << 20),
+        "<part>" * (1 << 18),
+        "<object>" * (1 << 18),
+        "<size>" * (1 << 18),
+        "<object>" + "<name>" * (1 << 18) + "</object>",
+    ],
+)
+def test_tags_without_end_take_no_time(tmp_path: Path, text: str) -> None:
+    """A megabyte of what patterns would go back and forth in for hours."""
+    tree = made(tmp_path, {**PICTURES, "Annotations/1.xml": text.encode(), "Annotations/2.xml": voc("cat")})
+    names = ["Annotations/1.xml", "Annotations/2.xml"]
+    assert [picture.label for picture in list_voc(tree, names).pictures] == ["cat"]
+
+
+def test_the_box_of_a_part_is_not_that_of_its_object(tmp_path: Path) -> None:
+    part = "<part><name>head</name></part><part><name>hand</name></part>"
+    content = voc("cat").replace(b"<object>", b"<object>" + part.encode())
+    tree = made(tmp_path, {**PICTURES, "Annotations/1.xml": content, "Annotations/2.xml": voc("dog")})
+    found = list_voc(tree, ["Annotations/1.xml", "Annotations/2.xml"])
+    assert [picture.label for picture in found.pictures] == ["cat", "dog"]
+
+
 def test_objects_of_two_names_are_both_read_and_none_is_refused(tmp_path: Path) -> None:
     two = made(tmp_path / "two", {**PICTURES, "a/1.xml": voc("dog", "cat"), "a/2.xml": voc("cat")})
     pictures = list_voc(two, voc_files(two)).pictures

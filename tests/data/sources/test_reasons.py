@@ -45,3 +45,9 @@ def test_an_unknown_reason_is_quoted() -> None:
         assert str(translate_reason(text)) == text
         with use_language("ko"):
             assert str(translate_reason(text)) == f"“{text}”"
+
+
+def test_a_reason_of_many_characters_is_quoted_and_takes_no_time() -> None:
+    """Each pair of quotation marks could end a name; of an archive's members names may be that long."""
+    reason = f"'{chr(39) + ' of ' + chr(39)}" * 8_000
+    assert str(translate_reason(reason)) == reason

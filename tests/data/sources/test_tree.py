@@ -29,7 +29,43 @@ def test_a_link_to_a_folder_is_followed_but_not_round_in_a_circle(tmp_path: Path
     listing = list_pictures(folder)
     assert listing.classes == ("cat", "dog", "owl")
     assert len(listing.pictures) == 3
-    assert any("skipped 1 link to a folder that contains it" in note for note in map(str, listing.notes))
+    assert any("skipped 1 link to a folder that is read already" in note for note in map(str, listing.notes))
+
+
+def test_a_folder_that_many_links_lead_to_is_read_once_and_where_it_lies(tmp_path: Path) -> None:
+    folder = planted(tmp_path / "pictures", ["z/cat/1.png", "z/dog/1.png"])
+    (folder / "a").symlink_to(folder / "z")
+    tree = folder_tree(folder)
+    assert list(tree.sizes) == ["z/cat/1.png", "z/dog/1.png"]
+    assert "skipped 1 link to a folder that is read already" in map(str, tree.notes)
+
+
+def test_links_that_fan_out_are_not_followed_along_every_path(tmp_path: Path) -> None:
+    """Forty folders with two links each to the next: a million million paths."""
+    folder = planted(tmp_path / "pictures", ["0/1.png"])
+    for number in range(40):
+        (folder / str(number + 1)).mkdir()
+        for side in ("left", "right"):
+            (folder / str(number) / side).symlink_to(folder / str(number + 1))
+    tree = folder_tree(folder)
+    assert list(tree.sizes) == ["0/1.png"]
+    assert "skipped 80 links to folders that are read already" in map(str, tree.notes)
+
+
+def test_a_link_to_itself_is_a_broken_link(tmp_path: Path) -> None:
+    folder = planted(tmp_path / "pictures", ["cat/1.png"])
+    (folder / "cat" / "round").symlink_to(folder / "cat" / "round")
+    assert "skipped 1 broken link" in map(str, folder_tree(folder).notes)
+
+
+def test_folders_nested_deeply_are_read(tmp_path: Path) -> None:
+    folder = planted(tmp_path / "pictures", ["cat/1.png"])
+    deepest = os.fspath(folder / "cat")
+    for _ in range(1_200):
+        deepest += "/d"
+        os.mkdir(deepest)  # noqa: PTH102  # pathlib is slow at such lengths
+    planted(Path(deepest), ["2.png"])
+    assert len(folder_tree(folder).sizes) == 2
 
 
 def test_the_order_is_not_that_of_the_file_system(tmp_path: Path) -> None:
