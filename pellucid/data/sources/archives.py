@@ -31,6 +31,8 @@ from pellucid.reading import open_regular
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 BLOCK = 512  # bytes: everything in a tar file starts at a multiple of it
 MAX_NAME_LENGTH = 4096
+# What tells a long name: one header of GNU's, one or two of pax's.
+MAX_HEADERS, MAX_HEADER_BYTES, LENGTH_DIGITS = 4, 64 << 10, 8
 MAX_UNPACKED_BYTES = 1 << 30  # kept of a compressed tar, which is unpacked to memory
 # No picture, and no tar of pictures, is so much larger than it is packed: what is was made to fill memory.
 MAX_RATIO, RATIO_FROM_BYTES = 100, 32 << 20
@@ -262,7 +264,7 @@ def _members(stream: BinaryIO, path: Path, contents: dict[int, bytes] | None = N
 
     Not `tarfile`: this reader has no way to write to the disk.
     """
-    offset, extended = 0, dict[str, str]()
+    offset, extended, names = 0, dict[str, str](), 0
     packed = path.stat().st_size
     while len(header := stream.read(BLOCK)) == BLOCK and header.strip(b"\0"):
         offset += BLOCK
@@ -275,8 +277,9 @@ def _members(stream: BinaryIO, path: Path, contents: dict[int, bytes] | None = N
             raise ValueError(f"a member of {size:,} bytes in an archive of {packed:,}")
         padded = -(-size // BLOCK) * BLOCK
         if kind in "xL":
-            if size > 1 << 20:
-                raise ValueError(f"a name of {size:,} bytes")
+            names += 1
+            if size > MAX_HEADER_BYTES or names > MAX_HEADERS:
+                raise ValueError(f"{names} headers with a name, the last of {size:,} bytes, for one member")
             content = stream.read(padded)[:size]
             extended |= _pax(content) if kind == "x" else {"path": _text(content)}
         else:
@@ -292,7 +295,7 @@ def _members(stream: BinaryIO, path: Path, contents: dict[int, bytes] | None = N
             else:
                 for start in range(0, padded, SKIPPED_AT_ONCE):
                     _exactly(stream, min(SKIPPED_AT_ONCE, padded - start))
-            extended = {}
+            extended, names = {}, 0
         offset += padded
 
 
@@ -321,14 +324,15 @@ def _name(header: bytes) -> str:
 
 def _pax(content: bytes) -> dict[str, str]:
     """The records "LENGTH KEY=VALUE" of a pax header."""
-    records = {}
-    while content:
-        length = int(content.split(b" ", 1)[0])
-        if not 0 < length <= len(content):
+    records, start = {}, 0
+    while start < len(content):
+        length = content[start : start + LENGTH_DIGITS].partition(b" ")[0]
+        end = start + int(length)
+        if not start < end <= len(content):
             raise ValueError("a pax header is damaged")
-        key, _, value = content[:length].split(b" ", 1)[1].rstrip(b"\n").partition(b"=")
+        key, _, value = content[start + len(length) + 1 : end].rstrip(b"\n").partition(b"=")
         records[key.decode()] = value.decode(errors="surrogateescape")
-        content = content[length:]
+        start = end
     return records
 
 

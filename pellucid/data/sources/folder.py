@@ -14,7 +14,7 @@ from pellucid.data.sources.listing import (
     natural_key,
     split_of,
 )
-from pellucid.data.sources.tree import OTHER_SUFFIXES, UNREAD_SUFFIXES, Tree, wrapped_folder
+from pellucid.data.sources.tree import OTHER_SUFFIXES, UNREAD_SUFFIXES, Tree, folders_of, wrapped_folder
 from pellucid.errors import UsageError
 from pellucid.formatting import listed, plural
 from pellucid.language import Message, comma_joined, lazy_gettext, lazy_ngettext
@@ -244,14 +244,11 @@ def raw_listing(tree: Tree, layout: Message, pictures: list[Picture]) -> RawList
 def _notes_on_the_rest(tree: Tree, sources: set[str]) -> list[Message]:
     """A sentence each on pictures outside the classes' folders, other files, and folders without pictures."""
     stray = [name for name in tree.pictures() if name not in sources]
-    others = [name for name in tree.sizes if name not in sources and name not in set(stray)]
-    used = {parent.as_posix() for name in sources for parent in PurePosixPath(name).parents}
-    filled = {parent.as_posix() for name in stray for parent in PurePosixPath(name).parents}
-    empty = [
-        folder
-        for folder in tree.folders
-        if folder not in used and folder not in filled and PurePosixPath(folder).parent.as_posix() in used
-    ]
+    pictures = sources.union(stray)
+    others = [name for name in tree.sizes if name not in pictures]
+    used, filled = folders_of(sources), folders_of(stray)
+    full, above = used | filled, used | {""}
+    empty = [folder for folder in tree.folders if folder not in full and folder.rpartition("/")[0] in above]
     notes = []
     if stray:
         notes.append(

@@ -41,6 +41,8 @@ SIGNATURES = re.compile(
 )
 SIGNATURE_BYTES = 32
 MAX_FILE_BYTES = 256 << 20  # of a picture's or a table's file: 40 million pixels of 16 bits, not compressed
+MOST_NESTED = 64  # folders within each other
+MOST_FOLDER_NAMES = 1 << 27  # characters of the names of all folders
 CLUTTER = ("thumbs.db", "desktop.ini")
 MACOS = "__MACOSX"  # a folder of metadata in archives made by macOS
 
@@ -156,13 +158,36 @@ def tree_of(
             "skipped %(count)s hidden picture", "skipped %(count)s hidden pictures", hidden_pictures
         )
         notes = (*notes, note)
-    above = {parent.as_posix() for file in visible for parent in PurePosixPath(file).parents}
-    all_folders = {
-        folder for folder in (*folders, *above) if folder not in ("", ".") and not is_hidden(folder)
-    }
+    all_folders = folders_of([*visible, *(f"{folder}/" for folder in folders)])
+    all_folders = {folder for folder in all_folders if not is_hidden(folder)}
     ordered = {file: visible[file] for file in sorted(visible, key=natural_key)}
     in_order = tuple(sorted(all_folders, key=natural_key))
     return Tree(name, ordered, in_order, read_bounded, stamp, is_image, notes)
+
+
+def folders_of(names: Iterable[str]) -> set[str]:
+    """All folders that files with these names lie in: "a" and "a/b" for "a/b/1.jpg".
+
+    Raises UsageError for more than MOST_NESTED folders within each other, or MOST_FOLDER_NAMES characters.
+    """
+    found, characters = set[str](), 0
+    for name in names:
+        if name.count("/") > MOST_NESTED:
+            raise UsageError(
+                f"'{name[:60]}...' lies in {name.count('/'):,} folders within each other; the limit is "
+                f"{MOST_NESTED}. Move the pictures further up."
+            )
+        end = name.rfind("/")
+        while end > 0 and (folder := name[:end]) not in found:
+            found.add(folder)
+            characters += end
+            end = name.rfind("/", 0, end)
+        if characters > MOST_FOLDER_NAMES:
+            raise UsageError(
+                f"The names of the folders have more than {MOST_FOLDER_NAMES:,} characters. Shorten them, or "
+                "name a smaller folder."
+            )
+    return found
 
 
 def folder_tree(path: Path) -> Tree:
@@ -191,6 +216,7 @@ def folder_tree(path: Path) -> Tree:
         except OSError as error:
             raise UsageError(f"{plain_error(error)} Its pictures would be missing.") from error
         if name:
+            folders_of([f"{name}/"])  # refused before it is walked to its end
             folders.append(name)
         for entry in entries:
             inside = f"{name}/{entry.name}" if name else entry.name

@@ -52,6 +52,27 @@ def test_an_archive_with_a_hostile_name_is_not_read(name: str, tmp_path: Path) -
             list_pictures(path)
 
 
+def test_headers_made_to_take_time_are_refused(tmp_path: Path) -> None:
+    """A pax header of 180 kB, and nine headers for one member."""
+    records = {f"comment{number}": "x" * 900 for number in range(200)}
+    for name, size, count in (("long", 200, 1), ("many", 1, 9)):
+        path = tmp_path / f"{name}.tar"
+        with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+            header = tarfile.TarInfo("cat/1.png")
+            header.pax_headers = dict(list(records.items())[:size])
+            block = header.tobuf(tarfile.PAX_FORMAT)
+            archive.fileobj.write(block[: -tarfile.BLOCKSIZE] * count + block[-tarfile.BLOCKSIZE :])
+        with pytest.raises(PellucidError, match="headers with a name, the last of"):
+            list_pictures(path)
+
+
+def test_names_of_hundreds_of_folders_within_each_other_are_refused(tmp_path: Path) -> None:
+    files = {"cat/1.png": picture(1), f"dog/{'a/' * 300}1.png": picture(2)}
+    for path in (zipped(tmp_path / "a.zip", files), tarred(tmp_path / "a.tar", files)):
+        with pytest.raises(UsageError, match="lies in 301 folders within each other"):
+            list_pictures(path)
+
+
 def test_two_members_of_one_name_links_and_cuts_are_told(tmp_path: Path) -> None:
     twice = tmp_path / "twice.tar"
     with tarfile.open(twice, "w") as archive:

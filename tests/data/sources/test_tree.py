@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.data.sources import tree
 from pellucid.data.sources.detect import list_pictures
 from pellucid.data.sources.tree import (
     MAX_FILE_BYTES,
     folder_tree,
+    folders_of,
     is_hidden,
     is_picture,
     read_file,
@@ -35,9 +37,9 @@ def test_a_link_to_a_folder_is_followed_but_not_round_in_a_circle(tmp_path: Path
 def test_a_folder_that_many_links_lead_to_is_read_once_and_where_it_lies(tmp_path: Path) -> None:
     folder = planted(tmp_path / "pictures", ["z/cat/1.png", "z/dog/1.png"])
     (folder / "a").symlink_to(folder / "z")
-    tree = folder_tree(folder)
-    assert list(tree.sizes) == ["z/cat/1.png", "z/dog/1.png"]
-    assert "skipped 1 link to a folder that is read already" in map(str, tree.notes)
+    found = folder_tree(folder)
+    assert list(found.sizes) == ["z/cat/1.png", "z/dog/1.png"]
+    assert "skipped 1 link to a folder that is read already" in map(str, found.notes)
 
 
 def test_links_that_fan_out_are_not_followed_along_every_path(tmp_path: Path) -> None:
@@ -47,9 +49,9 @@ def test_links_that_fan_out_are_not_followed_along_every_path(tmp_path: Path) ->
         (folder / str(number + 1)).mkdir()
         for side in ("left", "right"):
             (folder / str(number) / side).symlink_to(folder / str(number + 1))
-    tree = folder_tree(folder)
-    assert list(tree.sizes) == ["0/1.png"]
-    assert "skipped 80 links to folders that are read already" in map(str, tree.notes)
+    found = folder_tree(folder)
+    assert list(found.sizes) == ["0/1.png"]
+    assert "skipped 80 links to folders that are read already" in map(str, found.notes)
 
 
 def test_a_link_to_itself_is_a_broken_link(tmp_path: Path) -> None:
@@ -58,14 +60,21 @@ def test_a_link_to_itself_is_a_broken_link(tmp_path: Path) -> None:
     assert "skipped 1 broken link" in map(str, folder_tree(folder).notes)
 
 
-def test_folders_nested_deeply_are_read(tmp_path: Path) -> None:
+def test_folders_nested_more_deeply_than_anyone_would_are_refused(tmp_path: Path) -> None:
     folder = planted(tmp_path / "pictures", ["cat/1.png"])
-    deepest = os.fspath(folder / "cat")
-    for _ in range(1_200):
-        deepest += "/d"
-        os.mkdir(deepest)  # noqa: PTH102  # pathlib is slow at such lengths
-    planted(Path(deepest), ["2.png"])
+    deep = folder.joinpath(*"d" * 64)
+    planted(deep, ["2.png"])
     assert len(folder_tree(folder).sizes) == 2
+    planted(deep / "d", ["3.png"])
+    with pytest.raises(UsageError, match=r"lies in 65 folders within each other; the limit is 64"):
+        folder_tree(folder)
+
+
+def test_the_names_of_all_folders_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert folders_of(["a/b/1.png", "a/c/2.png", "3.png"]) == {"a", "a/b", "a/c"}
+    monkeypatch.setattr(tree, "MOST_FOLDER_NAMES", 10)
+    with pytest.raises(UsageError, match="more than 10 characters"):
+        folders_of([f"{number}/a/b/1.png" for number in range(3)])
 
 
 def test_the_order_is_not_that_of_the_file_system(tmp_path: Path) -> None:
