@@ -3,27 +3,30 @@
 import gzip
 import io
 import math
+import os
 import re
 import zipfile
 import zlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, compress
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pellucid.data.sources.archives import is_bomb
 from pellucid.data.sources.listing import SPLIT_NAMES, Content, Picture, RawListing, joined
 from pellucid.data.sources.tree import Tree
 from pellucid.errors import PellucidError, UsageError
 from pellucid.formatting import listed
 from pellucid.language import Message, lazy_gettext
+from pellucid.machine import available_memory
 from pellucid.reading import open_regular
 
-MAX_ARRAY_BYTES = 64 << 30  # that a file may declare
+MAX_ARRAY_BYTES = 64 << 30  # that a file may declare, wherever less memory is free
 MOST_LABEL = 2**53  # a float beyond it is one of several whole numbers
-UNSIGNED_BYTE = 0x08  # a data type of the idx format
+UNSIGNED_BYTE, MOST_IDX_LABEL = 0x08, 255  # a data type of the idx format, and its largest number
 IDX = re.compile(
     r"(?P<set>.*?)(?P<split>train|t10k|test|val|valid|validation|dev)[-_.]images[-_.]idx3[-_.]ubyte(\.gz)?",
     re.IGNORECASE,
@@ -90,14 +93,10 @@ def list_npz(name: str, content: Any, *, stamp: str = "") -> RawListing:
     """
     try:
         with io.BytesIO(content) if isinstance(content, bytes) else open_regular(content) as source:
-            with zipfile.ZipFile(source) as archive:
-                size = sum(entry.file_size for entry in archive.infolist())
-            if size > MAX_ARRAY_BYTES:
-                raise UsageError(f"'{name}' declares {size:,} bytes; the limit is {MAX_ARRAY_BYTES:,}.")
-            source.seek(0)
+            _refuse_what_fills_memory(name, source)
             with np.load(source, allow_pickle=False) as stored:
-                arrays = {member: stored[member] for member in stored.files}
-    except UsageError:
+                return _list_named(name, stored, stamp=stamp)  # which reads the arrays that it names
+    except PellucidError:
         raise
     except ValueError as error:
         if "allow_pickle" in str(error):
@@ -107,7 +106,29 @@ def list_npz(name: str, content: Any, *, stamp: str = "") -> RawListing:
         raise PellucidError(f"'{name}' cannot be read: {error}. It may be cut off or damaged.") from error
     except Exception as error:  # a hostile archive may break its reader in any way
         raise PellucidError(f"'{name}' cannot be read: {error}. It may be cut off or damaged.") from error
-    return _list_named(name, arrays, stamp=stamp)
+
+
+def _refuse_what_fills_memory(name: str, source: BinaryIO) -> None:
+    """Raises UsageError for an .npz with an array that pictures cannot be packed to, or larger than memory.
+    `source` is left at its start."""
+    whole = source.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(source) as archive:
+        entries = archive.infolist()
+    source.seek(0)
+    size, memory = sum(entry.file_size for entry in entries), available_memory()
+    limit = MAX_ARRAY_BYTES if memory is None else min(MAX_ARRAY_BYTES, memory)
+    if size > limit:
+        raise UsageError(
+            f"'{name}' declares {size:,} bytes; the limit is {limit:,}, the memory that is free."
+        )
+    for entry in entries:
+        _refuse_bomb(f"'{entry.filename}' of '{name}'", entry.file_size, min(entry.compress_size, whole))
+
+
+def _refuse_bomb(name: str, size: int, packed: int) -> None:
+    if is_bomb(size, packed):
+        times = size // max(1, packed)
+        raise UsageError(f"{name} would be {times:,} times as large as it is packed. No picture is.")
 
 
 def idx_pairs(tree: Tree) -> dict[str, tuple[str, str]]:
@@ -279,6 +300,8 @@ def _pixels(name: str, images: NDArray[Any], notes: list[Message]) -> NDArray[np
         )
     if images.dtype == np.uint8:
         return images
+    if images.dtype.kind not in "biuf":
+        raise UsageError(f"Expected pixels of {name} as uint8 0..255, or as floats 0..1; got {images.dtype}.")
     low, high = (float(images.min()), float(images.max())) if images.size else (0.0, 0.0)
     if images.dtype.kind in "iu" and low >= 0 and high <= 255:
         return images.astype(np.uint8)
@@ -319,8 +342,7 @@ def _idx(tree: Tree, name: str, dimensions: int) -> NDArray[np.uint8]:
             )
         shape = [int.from_bytes(header[offset : offset + 4]) for offset in range(4, start, 4)]
         count = math.prod(shape)
-        if count > MAX_ARRAY_BYTES:
-            raise UsageError(f"'{name}' declares {count:,} bytes; the limit is {MAX_ARRAY_BYTES:,}.")
+        _refuse_bomb(f"'{name}'", count, len(content))
         pixels = stream.read(count + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise PellucidError(f"'{name}' cannot be read: {error}. It may be cut off or damaged.") from error
@@ -348,6 +370,17 @@ def _emnist_names(tree: Tree) -> list[str] | None:
     mapping = next((name for name in tree.loose() if re.fullmatch(r"emnist-\w+-mapping\.txt", name)), None)
     if mapping is None:
         return None
-    pairs = [line.split() for line in _text(tree, mapping).split("\n") if line.strip()]
-    letters = {int(number): "".join(sorted({chr(int(code)) for code in codes})) for number, *codes in pairs}
-    return [letters.get(number, str(number)) for number in range(max(letters) + 1)]
+    letters: dict[int, str] = {}
+    for line in _text(tree, mapping).split("\n"):
+        try:
+            number, *codes = map(int, line.split())
+            if not 0 <= number <= MOST_IDX_LABEL:
+                raise ValueError(f"class {number}")
+            letters[number] = "".join(sorted({chr(code) for code in codes}))
+        except (ValueError, OverflowError) as error:
+            if line.strip():
+                raise PellucidError(
+                    f"'{mapping}' of '{tree.name}' is damaged: expected lines such as '10 65', a class "
+                    f"from 0 to {MOST_IDX_LABEL} and the codes of its letters; got '{line[:40]}'."
+                ) from error
+    return [letters.get(number, str(number)) for number in range(max(letters) + 1)] if letters else None

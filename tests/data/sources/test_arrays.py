@@ -121,3 +121,37 @@ def test_a_label_that_is_no_whole_number_is_refused_and_no_other_class_made_of_i
     images, labels = np.zeros((3, 8, 8), np.uint8), np.array([0.0, 1.0, label])
     with pytest.raises(UsageError, match=r"Expected labels of .* as whole numbers or names; got"):
         list_pictures((images, labels))
+
+
+@pytest.mark.parametrize("kind", ["M8[s]", "m8[s]", "V3", "U2", "S2", "c8"])
+def test_pixels_that_are_no_numbers_are_refused(kind: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x_train=np.zeros((20, 8, 8), kind), y_train=np.arange(20) % 2)
+    with pytest.raises(UsageError, match=r"Expected pixels of train as uint8 0\.\.255, or as floats 0\.\.1"):
+        list_pictures(tmp_path / "a.npz")
+
+
+def test_arrays_that_are_mostly_nothing_are_not_unpacked(tmp_path: Path) -> None:
+    """40 MB of zeros from 40 kB, and beside real pictures: nothing of it is read."""
+    zeros = np.zeros((40, 1_000, 1_000), np.uint8)
+    np.savez_compressed(tmp_path / "a.npz", x_train=zeros, y_train=np.arange(40) % 2)
+    np.savez_compressed(tmp_path / "b.npz", **arrays(), other=zeros)
+    files = {
+        "train-images-idx3-ubyte.gz": gzip.compress(idx(zeros)),
+        "train-labels-idx1-ubyte": idx(np.arange(40) % 2),
+    }
+    for path in (tmp_path / "a.npz", tmp_path / "b.npz", planted(tmp_path / "idx", files)):
+        with pytest.raises(UsageError, match=r"times as large as it is packed\. No picture is"):
+            list_pictures(path)
+
+
+@pytest.mark.parametrize("line", [b"999999999999 65", b"a 65", b"1 99999999", b"-1 65", b"256 65", b"1 x"])
+def test_a_mapping_of_letters_that_is_damaged_is_told(line: bytes, tmp_path: Path) -> None:
+    files = {
+        "emnist-letters-train-images-idx3-ubyte": idx(np.zeros((4, 6, 5), np.uint8)),
+        "emnist-letters-train-labels-idx1-ubyte": idx(np.arange(4) % 2),
+    }
+    broken = planted(tmp_path / "broken", {**files, "emnist-letters-mapping.txt": b"0 65 97\n" + line})
+    with pytest.raises(PellucidError, match=r"mapping\.txt' of .* is damaged: expected lines"):
+        list_pictures(broken)
+    empty = planted(tmp_path / "empty", {**files, "emnist-letters-mapping.txt": b"\n"})
+    assert list_pictures(empty).classes == ("0", "1")
