@@ -12,6 +12,7 @@ takes its place and compared whenever one is read.
 """
 
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -164,15 +165,22 @@ def append(path: Path, blocks: Iterable[bytes], *, at: int) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """`path`, made where it is missing, ends with `line`, whole even where several processes write at once.
+    """`path`, made where it is missing, ends with `line`, whole even where several processes write at once, and
+    on a line of its own even where the one before was cut off by a full disk.
 
-    Raises PellucidError when the system refuses.
+    Raises PellucidError when the system refuses, or takes only a part of the line.
     """
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            os.write(descriptor, f"{line}\n".encode())  # one write: the system keeps it together
+            cut_off = False
+            if os.fstat(descriptor).st_size:
+                os.lseek(descriptor, -1, os.SEEK_END)
+                cut_off = os.read(descriptor, 1) != b"\n"
+            content = f"{chr(10) if cut_off else ''}{line}\n".encode()
+            if os.write(descriptor, content) < len(content):  # one write: the system keeps it together
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

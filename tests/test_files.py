@@ -280,6 +280,19 @@ def test_lines_of_several_writers_stay_whole_and_a_refusal_is_explained(tmp_path
         files.append_line(tmp_path / "made" / "lines.txt" / "below", "x")
 
 
+def test_a_line_of_which_a_part_was_written_is_told_and_spoils_none_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, write = tmp_path / "lines.txt", os.write
+    files.append_line(path, "first")
+    monkeypatch.setattr(os, "write", lambda descriptor, content: write(descriptor, content[:3]))
+    with pytest.raises(PellucidError, match="No space left on device"):
+        files.append_line(path, "second")
+    monkeypatch.undo()
+    files.append_line(path, "third")
+    assert path.read_text() == "first\nsec\nthird\n"
+
+
 def test_what_was_appended_before_an_error_stays(tmp_path: Path) -> None:
     path = tmp_path / "download.part"
 

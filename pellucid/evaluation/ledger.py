@@ -43,7 +43,7 @@ def number_judged(fingerprint: str, weights: str) -> int | None:
             known = _networks(path)
     except (OSError, PellucidError):
         return None
-    return known.index(weights) + 1
+    return known.index(weights) + 1 if weights in known else None
 
 
 def _networks(path: Path) -> list[str]:

@@ -44,6 +44,13 @@ def test_lines_that_are_damaged_are_passed_over() -> None:
     assert number_judged(TEST, network_name(1)) == 2
 
 
+def test_a_line_that_a_full_disk_cut_off_spoils_none_after_it() -> None:
+    assert [number_judged(TEST, network_name(n)) for n in range(2)] == [1, 2]
+    (path,) = (cache_folder() / "judged").iterdir()
+    path.write_bytes(path.read_bytes()[:-5])
+    assert [number_judged(TEST, network_name(n)) for n in (2, 3, 2)] == [2, 3, 2]
+
+
 def test_writers_at_the_same_time_lose_no_network() -> None:
     program = (
         "import sys; from pellucid.evaluation.ledger import number_judged\n"
