@@ -165,8 +165,8 @@ def append(path: Path, blocks: Iterable[bytes], *, at: int) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """`path`, made where it is missing, ends with `line`, whole even where several processes write at once, and
-    on a line of its own even where the one before was cut off by a full disk.
+    """`path`, made where it is missing, ends with `line`, whole even where several processes write at once,
+    and on a line of its own even where the one before was cut off by a full disk.
 
     Raises PellucidError when the system refuses, or takes only a part of the line.
     """
