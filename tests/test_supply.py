@@ -147,6 +147,24 @@ def test_no_file_names_a_package_index() -> None:
         )
 
 
+def test_nothing_is_installed_without_its_hash() -> None:
+    """But the checkout itself, uv, which pins, and the peers, in environments of their own."""
+    by_pip = re.compile(r"^.*\bpip\b.* install .*$|^\s*(?:\[.*)?install --.*$", flags=re.MULTILINE)
+    found = {
+        name: [line.split() for line in by_pip.findall((ROOT / name).read_text(encoding="utf-8"))]
+        for name in ("requirements/install", "Makefile", ".ci/run", ".ci/pythons")
+        if (ROOT / name).exists()
+    }
+    installer = found.pop("requirements/install")
+    assert len(installer) == 5
+    assert [" ".join(words) for words in installer if "--require-hashes" not in words] == [
+        'install() { "$python" -m pip --disable-pip-version-check install --quiet --no-deps "$@"; }',
+        'install --no-build-isolation --editable "$here/.."',
+    ]
+    others = [words for lines in found.values() for words in lines]
+    assert [words[0] for words in others] == ["$(LOCK)/bin/python", "$(PEERS)/bin/python"]
+
+
 @pytest.mark.parametrize("line", sorted(set(EVERYTHING)))
 def test_every_dependency_is_pinned_within_its_range(line: str) -> None:
     wanted = Requirement(line)
