@@ -5,8 +5,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PEERS ?= .venv-peers
+LOCK ?= .venv-lock
 PY := $(VENV)/bin/python
-PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 PYTEST := $(PY) -m pytest
 SCRIPTS := tests/javascript
 TSC := $(SCRIPTS)/node_modules/.bin/tsc
@@ -15,7 +15,7 @@ JOBS ?= auto
 TOGETHER := --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(ORDER),--shuffle $(ORDER))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-javascript fix docs bench bench-peers test-all test-planted test-slow test-mnist test-browser clean
+.PHONY: help demo test check check-javascript fix docs lock wheel bench bench-peers test-all test-planted test-slow test-mnist test-browser clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-22s%s\n", $$1, $$2}'
@@ -48,9 +48,16 @@ fix: $(VENV)/.development  ## mend what ruff can mend by itself
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-docs: $(VENV)/.development  ## write docs/cli.md and docs/api.md anew from the commands and docstrings
+docs: $(VENV)/.development  ## write docs/cli.md, docs/api.md and the bill of materials anew
 	$(PY) docs/make_cli.py
 	$(PY) docs/make_api.py
+	$(PY) docs/make_sbom.py
+
+lock: $(LOCK)/.installed  ## pin the dependencies anew; UPGRADE=NAME or UPGRADE=all takes newer versions
+	$(LOCK)/bin/python requirements/lock.py $(UPGRADE)
+
+wheel: $(VENV)/.development  ## the wheel and the source archive, into dist/: the same bytes wherever they are made
+	$(PY) -m hatchling build
 
 test-all: test test-slow test-planted  ## the quick and the slow tests, and planted bugs, each of which must be caught
 
@@ -79,24 +86,30 @@ bench-peers: $(VENV)/.development $(PEERS)/.installed  ## the same work by peers
 	$(PY) benchmarks/plot_race.py build/peers/race.json --out build/peers/race.svg
 
 clean:  ## remove what make made, environment included; runs/ stays
-	rm -rf $(VENV) $(PEERS) $(SCRIPTS)/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(LOCK) $(SCRIPTS)/node_modules build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment. Each stamp is younger than what it was made from, so a second make has nothing to do.
-# pip chooses the newest torch in the range of pyproject.toml; --upgrade would replace one that is there.
+# Versions and hashes are those of requirements/, which `make lock` writes.
 
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "pellucid needs Python 3.11 or newer; '$(PYTHON)' is none. Try: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.package: pyproject.toml | $(PY)
-	$(PIP) --editable .
+$(VENV)/.package: pyproject.toml requirements/package.txt | $(PY)
+	requirements/install $(PY) package.txt
 	@touch $@
 
-$(VENV)/.development: pyproject.toml | $(PY)
-	$(PIP) --editable ".[dev]"
+$(VENV)/.development: pyproject.toml requirements/development.txt | $(PY)
+	requirements/install $(PY) development.txt
 	@touch $(VENV)/.package $@
+
+# uv in an environment of its own: its answers are compared by the tests, its version is not pinned.
+$(LOCK)/.installed:
+	$(PYTHON) -m venv $(LOCK)
+	$(LOCK)/bin/python -m pip --disable-pip-version-check install --quiet uv
+	@touch $@
 
 $(PEERS)/.installed: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv $(PEERS)
