@@ -2,11 +2,13 @@
 
     python benchmarks/side_by_side.py --minutes 120
 
-Trainings of three recipes follow one another, each in a process of its own; one in four is killed at a random
-moment and gone on with. Meanwhile `pellucid live` answers for two runs, and `pellucid check` and `pellucid
-cache --clear` build and delete the decoded pictures that some of the trainings read. Whatever happens: every
-training of a recipe leaves the same weights, every answer is the expected one, no command fails, the server's
-memory stays what it was, and no temporary file is left.
+Trainings of three recipes follow one another, each in a process of its own; one in four is killed at a
+random moment and gone on with, and of one in five the report is written. Meanwhile a server of the live
+page answers for two runs, and `pellucid check` and `pellucid cache --clear` build and delete the decoded
+pictures that some of the trainings read. Whatever happens: every training of a recipe leaves the same
+weights, every answer is the expected one, no command fails, the server's memory stays what it was, and no
+temporary file is left. Needs Linux. Processes are forked, so that little of the time goes into loading
+torch.
 """
 
 import argparse
@@ -21,11 +23,12 @@ import resource
 import shutil
 import signal
 import struct
-import subprocess
 import sys
 import tempfile
-import threading
 import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,45 +36,34 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pellucid.classifier import Classifier
+from pellucid.live import serve, served
 from pellucid.live.answers import HEAD, NOW
-from pellucid.live.app import received_by_all, served
+from pellucid.live.app import received_by_all
 from pellucid.pad.section import Subject
-from tests.toys import ROOT, toy_dataset, write_picture
+from pellucid.recipe import Recipe
+from pellucid.runs.fit import fit, resume
+from tests.toys import toy_dataset, write_picture
 
 RECIPES = (
-    ("digits", "--epochs", "2"),
-    ("toys", "--epochs", "2", "--model", "compact"),
-    ("digits", "--epochs", "3", "--batch-size", "64", "--seed", "7", "--model", "compact"),
+    ("digits", Recipe(epochs=2, threads=1, model="tutorial")),
+    ("toys", Recipe(epochs=2, threads=1, model="compact", batch_size=32)),
+    ("digits", Recipe(epochs=2, threads=1, model="compact", batch_size=64, seed=7)),
 )
+SERVED = ("live-digits", "live-toys")
 SHARE = 0.5  # of one core, at most, that trainings take: they rest in between, others need the machine, too
 BETWEEN_ANSWERS, BETWEEN_CLEANINGS = 1.0, 20.0  # seconds
-SHOWN_EVERY = 120.0
-TOLERANCE = 1e-4  # of scores, which the server computes in a batch of one picture
-SERVER = """
-from pellucid.classifier import Classifier
-from pellucid.live import serve, served
-from pellucid.pad.section import Subject
-names = ("live-digits", "live-toys")
-runs = [served("run", Subject(Classifier.load(name)), torch_only=True) for name in names]
-serve(runs, port=0, open_browser=False, announce=lambda address: print(address, flush=True))
-"""
 PICTURES = 60  # that are asked about
+TOLERANCE = 1e-4  # of scores, which the server computes in a batch of one picture
 
 
+@dataclass
 class Work:
-    """What the three kinds of work share: a folder, when to end, what was counted and what was wrong."""
+    """One kind of work, in a process of its own: until when, what it counted and what was wrong."""
 
-    def __init__(self, place: Path) -> None:
-        self.place, self.end = place, math.inf
-        self.counted: collections.Counter[str] = collections.Counter()
-        self.wrong: list[str] = []
-        (place / "temporary").mkdir()
-        self.environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "PELLUCID_HOME": str(place / "home"),
-            "TMPDIR": str(place / "temporary"),
-        }
+    place: Path
+    end: float
+    counted: collections.Counter[str] = field(default_factory=collections.Counter)
+    wrong: list[str] = field(default_factory=list)
 
     @property
     def goes_on(self) -> bool:
@@ -80,25 +72,48 @@ class Work:
     def rest(self, seconds: float) -> None:
         time.sleep(max(0.0, min(seconds, self.end - time.monotonic())))
 
-    def begin(self, *words: str) -> subprocess.Popen[str]:
-        """Python in the shared folder."""
-        return subprocess.Popen(
-            [sys.executable, *words],
-            cwd=self.place,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def run(self, work: Callable[[], object], what: str, *, codes: tuple[int, ...] = (0,)) -> tuple[int, str]:
+        """The work in a process; it must have one of these exit codes and leave no traceback."""
+        with tempfile.TemporaryFile("w+") as said:
+            code = os.waitstatus_to_exitcode(os.waitpid(child(work, said.fileno()), 0)[1])
+            said.seek(0)
+            text = said.read()
+        self.counted[what.split(":")[0]] += 1
+        if code not in codes or "Traceback" in text:
+            self.wrong.append(f"{what} ended with {code}: {text[-500:]}")
+        return code, text
 
-    def command(self, *words: str, codes: tuple[int, ...] = (0,)) -> tuple[int, str]:
-        """A command to its end, which must have one of these exit codes and leave no traceback."""
-        with self.begin("-m", "pellucid", *words) as process:
-            output, errors = process.communicate()
-        self.counted[f"pellucid {words[0]}"] += 1
-        if process.returncode not in codes or "Traceback" in errors:
-            self.wrong.append(f"{' '.join(words)} ended with {process.returncode}: {errors[-500:]}")
-        return process.returncode, output + errors
+
+def child(work: Callable[[], object], output: int) -> int:
+    """The number of a process that does the work and writes what it says to a file."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        work()
+        sys.stdout.flush()
+        os._exit(0)
+    except SystemExit as end:
+        sys.stdout.flush()
+        os._exit(end.code if isinstance(end.code, int) else 1)
+    except BaseException:  # of a child, which has nobody else to tell
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(99)
+
+
+def command(*words: str) -> Callable[[], None]:
+    """The command line."""
+
+    def run() -> None:
+        from pellucid.cli import main
+
+        sys.argv = ["pellucid", *words]
+        main()
+
+    return run
 
 
 def train(work: Work, generator: random.Random) -> None:
@@ -107,66 +122,73 @@ def train(work: Work, generator: random.Random) -> None:
     lengths: dict[int, float] = {}
     number = 0
     while work.goes_on:
-        which, folder = number % len(RECIPES), work.place / f"run-{number}"
+        which, folder = number % len(RECIPES), Path(f"run-{number}")
+        data, recipe = RECIPES[which]
         begun, worked = time.monotonic(), seconds_worked()
         killed = which in expected and number % 4 == 3
-        words = (*RECIPES[which], "--threads", "1", "--quiet", "--checkpoint-seconds", "0.3")
+
+        def begin(data: str = data, recipe: Recipe = recipe, folder: Path = folder) -> None:
+            fit(data, recipe, folder=folder, checkpoint_seconds=0.2)
+
         if killed:
-            process = work.begin("-m", "pellucid", "train", *words, "--out", folder.name)
-            try:
-                process.wait(generator.random() * lengths[which])
-                work.counted["too late to kill"] += 1
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                work.counted["killed"] += 1
-            process.communicate()
-        if not (folder / "model.safetensors").exists() or not finished(folder):
-            if (folder / "checkpoint.safetensors").exists():
-                work.command("train", "--resume", folder.name, "--quiet")
-                work.counted["gone on with"] += 1
-            else:
-                work.command("train", *words, "--out", folder.name)
+            killed_after(work, begin, generator.random() * lengths[which])
+        if (folder / "checkpoint.safetensors").exists():
+            work.run(lambda folder=folder: resume(folder), f"gone on with: {folder}")
+        elif not (folder / "model.json").exists():
+            work.run(begin, f"trained: {folder}")
+            lengths.setdefault(which, time.monotonic() - begun)
+        work.run(command("evaluate", str(folder), "--quiet"), f"evaluated: {folder}")
         digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-        work.counted["trainings"] += 1
+        work.counted["trainings ended"] += 1
         if expected.setdefault(which, digest) != digest:
-            work.wrong.append(f"{folder.name}, {words}{', killed' if killed else ''}: other weights")
-        lengths.setdefault(which, time.monotonic() - begun)
+            work.wrong.append(f"{folder}, {RECIPES[which]}{', killed' if killed else ''}: other weights")
+        if number % 5 == 4:
+            work.run(command("report", str(folder), "--quiet"), f"reported: {folder}")
         work.wrong += [f"left: {path}" for path in folder.rglob("*.part")]
         shutil.rmtree(folder)
         number += 1
         work.rest((seconds_worked() - worked) / SHARE - (time.monotonic() - begun))
 
 
+def killed_after(work: Work, begin: Callable[[], None], seconds: float) -> None:
+    """A training that is killed after so many seconds, unless it ends before."""
+    with tempfile.TemporaryFile() as output:
+        pid = child(begin, output.fileno())
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                work.counted["too late to kill"] += 1
+                return
+            time.sleep(0.01)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        work.counted["killed"] += 1
+
+
 def seconds_worked() -> float:
-    """Processor time of the commands that have ended."""
+    """Processor time of the processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def finished(folder: Path) -> bool:
-    """Whether a training has nothing left to do."""
-    return (folder / "metrics.csv").exists() and not (folder / "checkpoint.safetensors").exists()
 
 
 def clean(work: Work) -> None:
     """Looks at the pictures, which decodes and keeps them, and deletes what was kept."""
     while work.goes_on:
-        work.command("check", "toys", "--no-page", "--quiet")
+        work.run(command("check", "toys", "--no-page", "--quiet"), "checked")
         work.rest(BETWEEN_CLEANINGS)
-        # A store that a training is building is left alone, with a message.
-        code, output = work.command("cache", "--clear", codes=(0, 1))
-        if code == 1 and "is being built by another process" not in output:
-            work.wrong.append(f"cache --clear: {output[-300:]}")
-        work.counted["stores in use left alone"] += code
+        code, said = work.run(command("cache", "--clear"), "cleaned", codes=(0, 1))
+        if code and "is being built by another process" not in said:
+            work.wrong.append(f"cache --clear: {said[-300:]}")
+        work.counted["stores in use, left alone"] += code
         work.rest(BETWEEN_CLEANINGS)
 
 
 class Page:
     """What asks a live server, and knows what it must answer."""
 
-    def __init__(self, work: Work, address: str) -> None:
-        self.work, self.port = work, int(address.rstrip("/").rpartition(":")[2])
-        classifiers = [Classifier.load(work.place / name) for name in ("live-digits", "live-toys")]
+    def __init__(self, work: Work, port: int) -> None:
+        self.work, self.port = work, port
+        classifiers = [Classifier.load(work.place / name) for name in SERVED]
         runs = [served("run", Subject(classifier), torch_only=True) for classifier in classifiers]
         self.pictures = sorted((work.place / "toys").rglob("*.png"))[:PICTURES]
         self.received = [received_by_all(runs, path.read_bytes()) for path in self.pictures]
@@ -211,26 +233,28 @@ class Page:
             self.work.wrong.append("/runs changed")
 
 
-def watch(work: Work, page: Page) -> None:
-    """One question after the other, at a calm pace."""
-    turn = 0
+def ask(work: Work, port: int, live: int) -> None:
+    """One question after the other, at a calm pace; notes the server's memory in MB."""
+    page, turn = Page(work, port), 0
+    for turn in range(30):
+        page.check(turn)
+    work.counted["MB of live at the start"] = resident(live)
     while work.goes_on:
         page.check(turn)
         turn += 1
         work.rest(BETWEEN_ANSWERS)
+    work.counted["MB of live at the end"] = resident(live)
 
 
-def resident(process: subprocess.Popen[str]) -> int:
+def resident(pid: int) -> int:
     """Resident memory of a process, in MB."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) // 1024
+    return int(Path(f"/proc/{pid}/status").read_text().split("VmRSS:")[1].split()[0]) // 1024
 
 
-def temporary_files(work: Work) -> list[str]:
-    """What should not be there at the end."""
-    parts = list(work.place.rglob("*.part"))
-    temporary = (path for path in (work.place / "temporary").iterdir() if "torchinductor" not in path.name)
-    return [str(path.relative_to(work.place)) for path in (*parts, *temporary)]
+def temporary_files(place: Path) -> list[str]:
+    """What should not be there at the end. torch's compiler makes a folder of its own."""
+    temporary = (path for path in (place / "temporary").iterdir() if "torchinductor" not in path.name)
+    return [str(path.relative_to(place)) for path in (*place.rglob("*.part"), *temporary)]
 
 
 def prepare(work: Work) -> None:
@@ -240,8 +264,70 @@ def prepare(work: Work) -> None:
         folder = work.place / "toys" / toys.classes[label]
         folder.mkdir(parents=True, exist_ok=True)
         write_picture(folder / f"{number:03}.png", image)
-    for words in (("digits", "--out", "live-digits"), ("toys", "--out", "live-toys")):
-        work.command("train", *words, "--epochs", "1", "--threads", "1", "--quiet")
+    for data, name in zip(("digits", "toys"), SERVED, strict=True):
+        recipe = Recipe(epochs=1, threads=1, model="tutorial")
+        work.run(
+            lambda data=data, name=name, recipe=recipe: fit(data, recipe, folder=name), f"prepared: {name}"
+        )
+
+
+def started_server(place: Path) -> tuple[int, int]:
+    """The number of the process that serves the runs, and its port."""
+    reading, writing = os.pipe()
+    errors = (place / "live.log").open("w")
+
+    def announce(address: str) -> None:
+        os.write(writing, address.rstrip("/").rpartition(":")[2].encode())
+        os.close(writing)
+
+    def work() -> None:
+        runs = [served("run", Subject(Classifier.load(place / name)), torch_only=True) for name in SERVED]
+        serve(runs, port=0, open_browser=False, announce=announce)
+
+    pid = child(work, errors.fileno())
+    os.close(writing)
+    return pid, int(os.read(reading, 10))
+
+
+def side_by_side(place: Path, minutes: float, seed: int) -> Work:
+    """All of the work for so long, and what came of it."""
+    all_of_it = Work(place, math.inf)
+    prepare(all_of_it)
+    live, port = started_server(place)
+    end = time.monotonic() + 60 * minutes
+    kinds: dict[str, Callable[[Work], None]] = {
+        "train": lambda work: train(work, random.Random(seed)),
+        "clean": clean,
+        "ask": lambda work: ask(work, port, live),
+    }
+    workers = {}
+    for name, do in kinds.items():
+
+        def note(name: str = name, do: Callable[[Work], None] = do) -> None:
+            work = Work(place, end)
+            try:
+                do(work)
+            except Exception:  # it is counted as something wrong
+                work.wrong.append(traceback.format_exc())
+            (place / f"{name}.json").write_text(json.dumps([work.counted, work.wrong]))
+
+        workers[child(note, sys.stdout.fileno())] = name
+    while workers:
+        pid, _ = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            time.sleep(1)
+        elif pid == live:
+            all_of_it.wrong.append("the server ended")
+        else:
+            counted, wrong = json.loads((place / f"{workers.pop(pid)}.json").read_text())
+            all_of_it.counted.update(counted)
+            all_of_it.wrong += wrong
+    os.kill(live, signal.SIGINT)
+    code = os.waitstatus_to_exitcode(os.waitpid(live, 0)[1])
+    if code or (place / "live.log").read_text():
+        all_of_it.wrong.append(f"the server ended with {code}: {(place / 'live.log').read_text()[-500:]}")
+    all_of_it.wrong += [f"left: {name}" for name in temporary_files(place)]
+    return all_of_it
 
 
 def main() -> None:
@@ -251,40 +337,14 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
-        work = Work(Path(place))
-        prepare(work)
-        live = work.begin("-c", SERVER)
-        try:
-            assert live.stdout is not None
-            page = Page(work, live.stdout.readline().strip())
-            for turn in range(20):
-                page.check(turn)
-            before = resident(live)
-            print(f"live has {before} MB", flush=True)
-            work.end = time.monotonic() + 60 * given.minutes
-            threads = [
-                threading.Thread(target=train, args=(work, random.Random(given.seed))),
-                threading.Thread(target=clean, args=(work,)),
-                threading.Thread(target=watch, args=(work, page)),
-            ]
-            for thread in threads:
-                thread.start()
-            while any(thread.is_alive() for thread in threads):
-                threads[0].join(SHOWN_EVERY)
-                threads[1].join(0.1), threads[2].join(0.1)
-                print(f"{time.strftime('%H:%M')} {dict(work.counted)}, live {resident(live)} MB", flush=True)
-                print("".join(f"WRONG {line}\n" for line in work.wrong), end="", flush=True)
-            after = resident(live)
-            live.send_signal(signal.SIGINT)
-            _, errors = live.communicate(timeout=60)
-            if live.returncode or errors:
-                work.wrong.append(f"live ended with {live.returncode}: {errors[-500:]}")
-        finally:
-            live.kill()
-        work.wrong += [f"left: {name}" for name in temporary_files(work)]
-        print(f"{given.minutes:g} minutes: {dict(work.counted)}; live had {before} MB, then {after}")
-        print(f"{len(work.wrong)} things wrong", *work.wrong, sep="\n")
-        sys.exit(bool(work.wrong))
+        os.chdir(place)
+        (Path(place) / "temporary").mkdir()
+        os.environ |= {"PELLUCID_HOME": f"{place}/home", "TMPDIR": f"{place}/temporary"}
+        tempfile.tempdir = None  # it is looked up anew
+        found = side_by_side(Path(place), given.minutes, given.seed)
+    print(f"{given.minutes:g} minutes: {dict(found.counted)}")
+    print(f"{len(found.wrong)} things wrong", *found.wrong, sep="\n")
+    sys.exit(bool(found.wrong))
 
 
 if __name__ == "__main__":
