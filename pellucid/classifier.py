@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from pellucid.manifest import damage
 from pellucid.models import MODELS, OWN, Build, build, description_of, is_pretrained, own_network
 from pellucid.models.kernels.build import prepare
 from pellucid.models.kernels.fused import fast_path
+from pellucid.models.outputs import Output, output_of
 from pellucid.reading import reason_of, refuse_other_keys
 from pellucid.records import record_from
 from pellucid.task import OneClass, SeveralLabels, Task, answer_names
@@ -44,7 +46,8 @@ MANY = 40_000  # pictures worth keeping memory for
 class Classifier:
     """A trained network that can be asked.
 
-    network      float 0..1 (B, C, H, W) -> logits (B, K); whatever scales further lives inside it
+    network      float 0..1 (B, C, H, W) -> scores (B, K), one per class; whatever scales further lives inside
+                 it. Of one that ends in a softmax or a sigmoid the scores before it are taken
     classes      K names: column k of every answer speaks of `classes[k]`
     preprocess   how a picture becomes what the network receives
     model        the name of the architecture, as `pellucid models` lists it
@@ -75,6 +78,16 @@ class Classifier:
     def multi_label(self) -> bool:
         """Whether a picture can have several labels, or none."""
         return self.task.multi_label
+
+    @cached_property
+    def output(self) -> Output:
+        """What the network puts out, as a picture of noise shows: where its scores are, and whether a softmax
+        or a sigmoid comes after them.
+
+        Raises UsageError when it does not give a score for each class.
+        """
+        noise = torch.rand(1, *self._shape, generator=torch.Generator().manual_seed(0))
+        return output_of(self.network, noise, units=len(self.classes))
 
     def predict(self, pictures: Any) -> Tensor:
         """Probabilities (N, K), float32, of one picture or many. A row adds up to 1, unless pictures can have
@@ -123,7 +136,7 @@ class Classifier:
         scores = torch.empty(len(images), len(self.classes))  # (N, K)
         with evaluation_mode(self.network), fast_path(), torch.inference_mode():
             for start, batch, filled in fixed_batches(images, network=self.network):
-                scores[start : start + filled] = self.network(batch)[:filled]
+                scores[start : start + filled] = self.output.scores(self.network, batch)[:filled]
         return scores
 
     def received(self, pictures: Any) -> Tensor:

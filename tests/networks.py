@@ -73,6 +73,7 @@ class Mixed(nn.Module):
         pooled = self.adaptive(joined) - 0.5 * torch.sigmoid(self.largest(joined))
         features = torch.tanh(self.fc1(pooled.view(pooled.shape[0], -1)))
         features = functional.gelu(1 / (1.5 + self.bn(features).clamp(-1, 1)), approximate="tanh")
+        features = functional.softmax(features, dim=1) - functional.log_softmax(features, dim=1)
         return functional.softmax(self.fc2(functional.dropout(features, training=self.training)), dim=1)
 
 

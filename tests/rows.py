@@ -73,6 +73,7 @@ models/head.py
 models/lite0.py
 models/backbones.py
 models/pretrained.py
+models/outputs.py
 models/__init__.py
 classifier.py
 training/__init__.py

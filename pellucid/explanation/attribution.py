@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import (
     find_module,
-    first_tensor,
     forward_hooks,
     grid_of,
     last_spatial_layer,
@@ -25,6 +24,7 @@ from pellucid.explanation.activations import (
     uncompiled,
 )
 from pellucid.inference import batch_size
+from pellucid.models.outputs import Output, output_of
 
 Target = int | Tensor  # one class for all pictures, or one per picture: int64 (B,)
 
@@ -35,15 +35,22 @@ NOISY_COPIES, NOISE = 24, 0.15
 
 
 class Score(NamedTuple):
-    """The function that is explained: the score of `target`, or its lead over `against`."""
+    """The function that is explained: the score of `target`, or its lead over `against`, before any softmax
+    or sigmoid of the network's own."""
 
     network: nn.Module
+    output: Output
     target: Target
     against: Target | None
 
+    @staticmethod
+    def at(network: nn.Module, images: Tensor, target: Target, against: Target | None) -> "Score":
+        """That of a network for pictures such as `images`."""
+        return Score(network, output_of(network, images), target, against)
+
     def __call__(self, images: Tensor) -> Tensor:
         """Pictures (N, C, H, W), N a multiple of the number of targets -> scores (N,)"""
-        scores = scores_of(self.network, images)  # (N, K)
+        scores = self.output.scores(self.network, images)  # (N, K)
         return _column(scores, self.target) - (0 if self.against is None else _column(scores, self.against))
 
 
@@ -106,12 +113,13 @@ def integrated_gradients(
     network = uncompiled(network)
     with preserved_state(network), torch.enable_grad():
         images = network_input(network, images)
-        heat = _path(Score(network, target, against), images, STEPS if steps is None else steps)
+        score = Score.at(network, images, target, against)
+        heat = _path(score, images, STEPS if steps is None else steps)
         if steps is None:
-            difference = _difference_from_black(network, images, target, against)
+            difference = _difference_from_black(score, images)
             for index in torch.nonzero(_off(heat.sum(dim=(1, 2)), difference)).cpu():  # (1,)
                 other = None if against is None else _part(against, index)
-                score = Score(network, _part(target, index), other)
+                score = score._replace(target=_part(target, index), against=other)
                 heat[index] = _adaptive_path(score, images[index]).to(heat)
     return heat.cpu()
 
@@ -135,7 +143,7 @@ def smoothgrad(
         images = network_input(network, images)
         noise = torch.normal(0.0, NOISE, (NOISY_COPIES, *images.shape[1:]), generator=generator).to(images)
         total = torch.zeros_like(images)
-        score = Score(network, target, against)
+        score = Score.at(network, images, target, against)
         for part in torch.split(noise, _copies_per_batch(network, images)):
             noisy = images + part[:, None]  # (S, B, C, H, W)
             total += _gradient(score, noisy.flatten(0, 1)).reshape(noisy.shape).sum(dim=0)
@@ -158,7 +166,7 @@ def occlusion(
         images = network_input(network, images)
         windows = _windows(images.shape[2], images.shape[3]).to(images.device)  # (P, H, W)
         heat = images.new_zeros(len(images), *images.shape[2:], dtype=torch.float32)
-        score = Score(network, target, against)
+        score = Score.at(network, images, target, against)
         uncovered = score(images)  # (B,)
         for part in torch.split(windows, _copies_per_batch(network, images)):
             covered = images * ~part[:, None, None]  # (P, B, C, H, W)
@@ -219,8 +227,11 @@ def evidence_at(
         captured.append(output.detach().clone().requires_grad_())
         return captured[0].clone()
 
-    with preserved_state(network), torch.enable_grad(), forward_hooks(module, capture):
-        scores = Score(network, target, against)(network_input(network, images))
+    with preserved_state(network), torch.enable_grad():
+        images = network_input(network, images)
+        score = Score.at(network, images, target, against)
+        with forward_hooks(module, capture):
+            scores = score(images)
         if not captured:
             raise UsageError(f"Layer '{layer}' did not run for these pictures.")
         grid = grid_of(tuple(captured[0].shape), size)
@@ -236,26 +247,6 @@ def evidence_at(
     if gradient is None:
         raise UsageError(f"The scores do not depend on layer '{layer}'. Choose another one.")
     return Evidence(*(grid.maps(part.detach()).float().cpu() for part in (captured[0], gradient)))
-
-
-def scores_of(network: nn.Module, images: Tensor) -> Tensor:
-    """The scores of a network, float (B, K): its "logits", or the first tensor of its output.
-
-    Raises UsageError when that is not one row per picture.
-    """
-    output = network(channels_last(images))
-    scores = output["logits"] if isinstance(output, dict) and "logits" in output else first_tensor(output)
-    if scores is None or scores.dim() != 2 or len(scores) != len(images):
-        shape = None if scores is None else tuple(scores.shape)
-        raise UsageError(
-            f"Expected a network that gives scores (B, K) for {len(images)} pictures; got {shape}."
-        )
-    return scores.float()
-
-
-def channels_last(images: Tensor) -> Tensor:
-    """The same pictures in channels-last memory, as in `predict`: convolutions are faster so."""
-    return torch.empty_like(images, memory_format=torch.channels_last).copy_(images)
 
 
 def _column(scores: Tensor, target: Target) -> Tensor:
@@ -356,11 +347,8 @@ def _halves(pairs: Tensor, middle: Tensor) -> Tensor:
     return torch.cat([torch.stack([first, middle], dim=1), torch.stack([middle, last], dim=1)])
 
 
-def _difference_from_black(
-    network: nn.Module, images: Tensor, target: Target, against: Target | None
-) -> Tensor:
+def _difference_from_black(score: Score, images: Tensor) -> Tensor:
     with torch.no_grad():
-        score = Score(network, target, against)
         return (score(images) - score(torch.zeros_like(images))).float()
 
 

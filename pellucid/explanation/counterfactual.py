@@ -10,14 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from pellucid.assets import constants
 from pellucid.classifier import Classifier
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import preserved_state
-from pellucid.explanation.attribution import scores_of
 from pellucid.explanation.faithfulness import empty_picture
 from pellucid.formatting import percent
 from pellucid.inference import batch_size, scaled
@@ -160,7 +159,7 @@ def counterfactuals(
     if not wanted:
         return []
     with preserved_state(classifier.network):
-        search = _Search(classifier.network, image, wanted)
+        search = _Search(classifier, image, wanted)
         search.run()
         best = [search.best(target) for target in wanted]
     changed = torch.stack([picture for picture, _ in best])  # (T, C, H, W)
@@ -186,8 +185,8 @@ def counterfactuals(
 class _Search:
     """All attempts at once, one for each wanted class and each tool, with one edit per round."""
 
-    def __init__(self, network: nn.Module, image: Tensor, wanted: list[int]) -> None:
-        self.network = network
+    def __init__(self, classifier: Classifier, image: Tensor, wanted: list[int]) -> None:
+        self.network, self.output = classifier.network, classifier.output
         self.original = scaled(image[None])  # (1, C, H, W)
         side = max(image.shape[1:])
         self.drawn = _drawn(image)
@@ -254,7 +253,9 @@ class _Search:
         """The gradient (G, C, H, W) of the target's lead over the best other class."""
         images = images.detach().clone().requires_grad_()
         with torch.enable_grad():
-            return torch.autograd.grad(_lead(scores_of(self.network, images), targets).sum(), images)[0]
+            return torch.autograd.grad(
+                _lead(self.output.scores(self.network, images), targets).sum(), images
+            )[0]
 
     def _proposals(self, images: Tensor, gradient: Tensor, radii: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The edits with the largest effect by the gradient: kinds, rows and columns, int64 (G, P) each."""
@@ -297,7 +298,7 @@ class _Search:
         """The score of the target less that of the best other class, (N,)."""
         with torch.no_grad():
             size = batch_size(self.network, images)
-            parts = [scores_of(self.network, part) for part in torch.split(images, size)]
+            parts = [self.output.scores(self.network, part) for part in torch.split(images, size)]
         return _lead(torch.cat(parts), targets)
 
     def _without_needless_edits(self, attempt: int) -> tuple[Tensor, list[Edit]]:

@@ -18,14 +18,37 @@ from pellucid.explanation.activations import (
     record,
     uncompiled,
 )
-from pellucid.explanation.attribution import EXPLAINERS, scores_of
+from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.formatting import percent
 from pellucid.inference import scaled
 from pellucid.language import Message, lazy_gettext, translate
+from pellucid.models.outputs import Kind, Output, output_of
 from pellucid.plots import figures, images
 from pellucid.recipe import refuse_unknown_keywords
+from pellucid.task import DECIDED_AT
 
 DEFAULT_METHODS = ("gradient x activation",)
+
+OUTPUT_NOTES: dict[Kind, Message] = {
+    "probabilities": lazy_gettext(
+        "The network ends in a softmax. The evidence is for the score before it, not for the probability."
+    ),
+    "log-probabilities": lazy_gettext(
+        "The network ends in a log-softmax. The evidence is for the score before it, not for the logarithm "
+        "of the probability."
+    ),
+    "sigmoids": lazy_gettext(
+        "The network ends in a sigmoid: each output has a probability of its own. The evidence is for the "
+        "score before it."
+    ),
+}
+GONE_NOTE = lazy_gettext(
+    "The network gives probabilities, and the scores before them cannot be taken from it. The evidence is "
+    "for the logarithm of a probability, so whatever lowers the other classes counts as evidence too."
+)
+ONE_UNIT_NOTE = lazy_gettext(
+    "The network has one output. The percentage is its sigmoid, as of a network that answers yes or no."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +62,10 @@ class Explanation:
     heatmaps       the evidence for `target` by method, signed (h, w): positive speaks for, negative against
     layer          the layer that methods of a layer looked at; empty without such a method
     against        the class `target` was compared with, or None
-    scores         the network's output before any softmax, float32 (K,)
+    scores         the network's output before any softmax or sigmoid, float32 (K,)
     notes          what a reader of the maps must know about this network, in sentences
-    given          where pictures can have several labels: those given, the most probable first; else None
+    given          where each class has a probability of its own: the classes given, the most probable first;
+                   else None
     """
 
     image: Tensor
@@ -78,6 +102,8 @@ class Explanation:
             "share": percent(float(self.probabilities[best])),
             "name": self.classes[self.target],
         }
+        if len(self.classes) == 1:
+            return translate("its one output says %(share)s; evidence for it", share=values["share"])
         if self.given is not None:
             shares = {name: percent(float(self.probabilities[k])) for k, name in enumerate(self.classes)}
             labels = ", ".join(f"{name} {shares[name]}" for name in self.given)
@@ -184,7 +210,13 @@ def explain(
             f"Expected one picture (C, H, W); got {tuple(image.shape)}. "
             "For several: explain_each(classifier, images)."
         )
-    network, scores, probabilities, classes = _prediction(classifier, image)
+    network, output, scores, classes = _prediction(classifier, image)
+    several = classifier.multi_label if isinstance(classifier, Classifier) else output.independent
+    probabilities = (
+        classifier.probabilities(scores)
+        if isinstance(classifier, Classifier)
+        else output.probabilities(scores)
+    )
     number = int(scores.argmax()) if target is None else _class_number(target, classes)
     other = None if against is None else _class_number(against, classes)
     if other == number:
@@ -197,10 +229,10 @@ def explain(
         for method in methods
     }
     maps = {name: output[0] for name, output in outputs.items()}
-    notes = (*_notes(scores, image), *_token_note(network, images, chosen))
+    notes = (*_notes(output, image), *_token_note(network, images, chosen))
     return Explanation(
         _as_bytes(image), probabilities, number, classes, maps, heatmaps, chosen, other, scores, notes,
-        given=_given(classifier, probabilities),
+        given=_given(classifier, probabilities) if several else None,
     )  # fmt: skip
 
 
@@ -229,23 +261,25 @@ def explain_each(
 
 def _prediction(
     classifier: Classifier | nn.Module, image: Tensor
-) -> tuple[nn.Module, Tensor, Tensor, tuple[str, ...]]:
-    """The network, its scores (K,) and probabilities (K,) for the picture, and its class names."""
+) -> tuple[nn.Module, Output, Tensor, tuple[str, ...]]:
+    """The network, what it puts out, its scores (K,) for the picture, and its class names."""
     if isinstance(classifier, Classifier):
         scores = classifier.logits(image[None])[0]
-        return classifier.network, scores, classifier.probabilities(scores), classifier.classes
+        return classifier.network, classifier.output, scores, classifier.classes
     network = uncompiled(classifier)
     with preserved_state(network), torch.no_grad():
-        scores = scores_of(network, network_input(network, image[None]))[0].cpu()
-    probabilities = scores if _are_probabilities(scores) else scores.softmax(dim=0)
-    return network, scores, probabilities, tuple(str(number) for number in range(len(scores)))
+        images = network_input(network, image[None])
+        output = output_of(network, images)
+        scores = output.scores(network, images)[0].cpu()
+    return network, output, scores, tuple(str(number) for number in range(len(scores)))
 
 
-def _given(classifier: Classifier | nn.Module, probabilities: Tensor) -> tuple[str, ...] | None:
-    """The labels given where there can be several; else None."""
-    if isinstance(classifier, Classifier) and classifier.multi_label:
+def _given(classifier: Classifier | nn.Module, probabilities: Tensor) -> tuple[str, ...]:
+    """The classes whose probability reaches their threshold, the most probable first."""
+    if isinstance(classifier, Classifier):
         return classifier.names(probabilities)
-    return None
+    order = probabilities.argsort(descending=True, stable=True).tolist()
+    return tuple(str(k) for k in order if probabilities[k] >= DECIDED_AT)
 
 
 def _class_number(name: int | str, classes: tuple[str, ...]) -> int:
@@ -267,25 +301,12 @@ def _evidence_layer(network: nn.Module, images: Tensor, methods: list[str], laye
     return last_spatial_layer(network, images)
 
 
-def _are_probabilities(scores: Tensor) -> bool:
-    return bool(scores.min() >= 0) and abs(float(scores.sum()) - 1) < 1e-3
-
-
-def _notes(scores: Tensor, image: Tensor) -> tuple[Message, ...]:
+def _notes(output: Output, image: Tensor) -> tuple[Message, ...]:
     notes = []
-    if _are_probabilities(scores):
-        notes.append(
-            lazy_gettext(
-                "The network ends in a softmax, so the evidence is for a probability, and it fades where the "
-                "network is confident."
-            )
-        )
-    elif abs(float(scores.exp().sum()) - 1) < 1e-3:
-        notes.append(
-            lazy_gettext(
-                "The network ends in a log-softmax: whatever lowers the other classes counts as evidence too."
-            )
-        )
+    if output.kind != "logits":
+        notes.append(OUTPUT_NOTES[output.kind] if output.inside else GONE_NOTE)
+    elif output.units == 1:
+        notes.append(ONE_UNIT_NOTE)
     if image.is_floating_point() and not 0 <= float(image.min()) <= float(image.max()) <= 1:
         notes.append(
             lazy_gettext(

@@ -20,7 +20,7 @@ from torch.nn import functional
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
-from pellucid.explanation.attribution import TOLERANCE, channels_last
+from pellucid.explanation.attribution import TOLERANCE
 from pellucid.formatting import percent
 from pellucid.inference import batch_size, evaluation_mode, scaled
 from pellucid.language import translate
@@ -297,8 +297,8 @@ class _Tester:
         flat = images.flatten(0, 1)
         with evaluation_mode(self.network), torch.inference_mode():
             parts = torch.split(flat, batch_size(self.network, flat))
-            scores = torch.cat([self.network(channels_last(part)) for part in parts])
-        chosen = self.classifier.probabilities(scores.float()).reshape(*images.shape[:2], -1)
+            scores = torch.cat([self.classifier.output.scores(self.network, part) for part in parts])
+        chosen = self.classifier.probabilities(scores).reshape(*images.shape[:2], -1)
         targets = self.targets[: images.shape[1]].expand(len(images), -1)
         return chosen.gather(2, targets[..., None])[..., 0]
 

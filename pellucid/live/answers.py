@@ -29,7 +29,6 @@ from pellucid.evaluation.novelty import Reference
 from pellucid.explanation.activations import (
     Grid,
     find_module,
-    first_tensor,
     forward_hooks,
     grid_of,
     is_passthrough,
@@ -161,6 +160,7 @@ class Answerer:
     ) -> None:
         self.classifier, self.snapshots = classifier, list(snapshots)
         self.network = classifier.network.requires_grad_(False)
+        self.output = classifier.output
         size = classifier.preprocess
         self.shape = (size.channels, size.height, size.width)
         self.layers, self.evidence = self._layers()
@@ -285,9 +285,7 @@ class Answerer:
         """The scores (1, K) of one picture with the weights of that snapshot."""
         inputs = network_input(self.network, image)
         state = {} if snapshot == NOW else dict(self.snapshots[snapshot][2])
-        scores = first_tensor(functional_call(self.network, state, (inputs,)))
-        assert scores is not None  # of every classifier
-        return scores
+        return self.output.scores(lambda x: functional_call(self.network, state, (x,)), inputs)
 
     def _tracer(self, question: Question) -> Tracer | None:
         if question.chosen is None:

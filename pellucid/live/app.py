@@ -282,7 +282,7 @@ def _data_for_torch(subject: Subject, answerer: Answerer, reason: str) -> PadDat
         classes=classifier.classes,
         temperature=classifier.temperature,
         data=subject.data,
-        program=ProgramData(answerer.shape, "logits", (), ()),
+        program=ProgramData(answerer.shape, (), ()),
         check=_examples(subject),
         rule=RULES.get(subject.data),
         snapshots=_past(subject),

@@ -17,10 +17,10 @@ ReceptiveField = Sequence[Sequence[Sequence[int]]] | Literal["whole"] | None
 
 @dataclass(frozen=True)
 class ProgramData:
-    """A network as operations; `tensors` are the shapes of its weights, in order."""
+    """A network as operations, of which the last gives its scores; `tensors` are the shapes of its weights,
+    in order."""
 
     shape: Sequence[int]
-    output: str
     operations: Sequence[Operation]
     tensors: Sequence[Sequence[int]]
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pellucid.errors import UsageError
 from pellucid.inference import evaluation_mode
+from pellucid.models.outputs import LAST
 from pellucid.pad.operations import KINDS, Operation
 
 State = Mapping[str, Tensor]
@@ -27,13 +28,12 @@ Source = Callable[[State], Tensor]  # looks a tensor up in a state_dict, or comp
 class Program:
     """A network lowered to operations; its weights are looked up in any `state_dict` of the network.
 
-    shape    of the picture it takes: (C, H, W), float 0..1
-    output   what the last value is: "logits", "probabilities" or "log-probabilities"
+    shape  of the picture it takes: (C, H, W), float 0..1; its last value is the scores, as in Output.scores:
+           without the softmax or the sigmoid that the network may end in
     """
 
     shape: tuple[int, ...]
     operations: tuple[Operation, ...]
-    output: str
     lookups: tuple[Source, ...]
 
     def weights(self, state: State) -> list[Tensor]:
@@ -75,7 +75,6 @@ class Program:
         """Everything but the weights, as plain values."""
         return {
             "shape": list(self.shape),
-            "output": self.output,
             "operations": [
                 {
                     "kind": operation.kind,
@@ -145,9 +144,16 @@ class _Lowering:
                 self._call(node)
             elif node.op == "output":
                 self._check_output(node)
-        last = self.operations[-1].kind
-        output = {"softmax": "probabilities", "log_softmax": "log-probabilities"}.get(last, "logits")
-        return Program(self.shape, tuple(self.operations), output, tuple(self.lookups))
+        return Program(self.shape, tuple(self.operations[: self._scores()]), tuple(self.lookups))
+
+    def _scores(self) -> int:
+        """The value that holds the scores: the last, or what a softmax or a sigmoid at the end is given."""
+        last = len(self.operations)
+        while last and self.operations[last - 1].kind == "view":
+            last -= 1
+        if last and self.operations[last - 1].kind in LAST:
+            return self.operations[last - 1].inputs[0]
+        return len(self.operations)
 
     def _placeholder(self, node: Any) -> None:
         if node.name in self.names:

@@ -218,9 +218,7 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
         classes=classifier.classes,
         temperature=classifier.temperature,
         data=subject.data,
-        program=ProgramData(
-            program.shape, program.output, program.operations, [list(weight.shape) for weight in weights]
-        ),
+        program=ProgramData(program.shape, program.operations, [list(weight.shape) for weight in weights]),
         check=_check(program, weights, classifier, pictures),
         weights=pack_weights(weights, precision),
         rule=rule,

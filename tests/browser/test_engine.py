@@ -36,7 +36,7 @@ from pellucid.task import OneClass
 from tests.browser.hand import answer, draw, painted, settled, wait_for
 from tests.browser.served import learned
 from tests.golden.make_strokes import CROSSED, DIGITS, moved
-from tests.networks import SHAPES, Sorting, network, pictures
+from tests.networks import SHAPES, Sorting, classifier, network, pictures
 
 pytestmark = pytest.mark.browser
 
@@ -88,7 +88,7 @@ def floats(coded: list[str], shape) -> torch.Tensor:
 def packed(program, weights, precision="f32") -> list[Any]:
     """The program and its weights as the page takes them."""
     shapes = [list(weight.shape) for weight in weights]
-    data = ProgramData(program.shape, program.output, program.operations, shapes)
+    data = ProgramData(program.shape, program.operations, shapes)
     return [to_json(data), to_json(pack_weights(weights, precision))]
 
 
@@ -111,12 +111,11 @@ def test_every_value_is_torchs(engine, name: str) -> None:
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_probabilities_are_those_of_predict_at_every_temperature(engine, name: str) -> None:
-    """Also of a network that ends in a softmax of its own: `predict` takes what it puts out for scores."""
+    """Also of a network that ends in a softmax of its own, which is not taken twice."""
     made, images = network(name), pictures(name, 3)
     program = lower(made, SHAPES[name])
     weights = program.weights(made.state_dict())
-    with torch.no_grad():
-        scores = program.run(images, weights)[-1]
+    scores = classifier(name).logits(images)
     for temperature in (0.4, 1.0, 3.0):
         found = engine.evaluate(
             """([program, packed, images, count, temperature]) => {
@@ -140,13 +139,13 @@ def test_every_gradient_is_torchs(engine, name: str) -> None:
     program = lower(made, SHAPES[name])
     weights = program.weights(made.state_dict())
     values = program.run(image.requires_grad_(), weights)
-    scores = values[-1] if program.output == "logits" else values[-2]
+    scores = values[-1]
     gradients = torch.autograd.grad(scores[0, 1] - scores[0, 0], values[:-2], allow_unused=True)
     found = engine.evaluate(
         """([program, packed, image]) => {
           const net = PellucidProgram.create(program, PellucidSnapshots.unpack(packed, program.tensors));
           net.run(new Float32Array(PellucidSnapshots.bytesOf(image).buffer));
-          const seed = new Float32Array(net.values[PellucidProgram.scoresOf(net)].length);
+          const seed = new Float32Array(net.values[net.last].length);
           [seed[0], seed[1]] = [-1, 1];
           return net.values.slice(0, -2).map((_, to) => Array.from(net.backward(seed, to)));
         }""",

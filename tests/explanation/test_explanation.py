@@ -42,7 +42,7 @@ def test_explain_takes_any_module_and_says_what_must_be_known() -> None:
     assert explanation.classes == ("0", "1", "2")
     assert explanation.layer == "0.stem"
     assert explanation.image.dtype == torch.uint8
-    assert "ends in a softmax" in str(explanation.notes[0])
+    assert "ends in a softmax. The evidence is for the score before it" in str(explanation.notes[0])
     assert "shown from its lowest to its highest" in str(explanation.notes[1])
     assert "evidence for 1 and not 0" in explanation.sentence
     assert set(explanation.to_json()["evidence"]) == set(EXPLAINERS)

@@ -60,7 +60,7 @@ def test_an_operation_has_its_numbers_beside_its_fields() -> None:
 
 
 def test_records_inside_of_records_are_written_by_name() -> None:
-    program = ProgramData((1, 2, 2), "logits", [Operation("view", "flatten", (0,), (4,))], [[3, 4]])
+    program = ProgramData((1, 2, 2), [Operation("view", "flatten", (0,), (4,))], [[3, 4]])
     check = CheckData("AAAA", None, [(0.5, 0.25)], 0.001, 0.0005, 16)
     pad = PadData(("a", "b"), 1.0, "digits", program, check, rule=Rule(8, (8, 5), 1.3, centre="box"),
                   scales={"fc": (0.0, 1.0)}, channels={"fc": ChannelData(same_as="conv")})  # fmt: skip

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import record
+from pellucid.models.outputs import output_of
 from pellucid.pad.program import lower
 from tests.networks import SHAPES, Sorting, network, pictures
 
@@ -20,7 +21,7 @@ def test_the_list_of_operations_says_what_the_network_says(lowered) -> None:
     made, program, images = lowered
     with torch.no_grad():
         found = program.run(images, program.weights(made.state_dict()))
-        assert torch.allclose(found[-1], made(images), atol=1e-6)
+        assert torch.allclose(found[-1], output_of(made, images).scores(made, images), atol=1e-5)
 
 
 def test_every_layer_is_there_under_its_name_with_its_numbers(lowered) -> None:
@@ -71,11 +72,13 @@ def test_an_in_place_change_reaches_who_reads_it_later() -> None:
     assert torch.allclose(program.run(images, program.weights(made.state_dict()))[-1], made(images))
 
 
-def test_what_comes_out_is_told_apart() -> None:
-    assert lower(network("tutorial"), SHAPES["tutorial"]).output == "logits"
-    assert lower(network("mixed"), SHAPES["mixed"]).output == "probabilities"
-    logarithms = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.LogSoftmax(dim=1))
-    assert lower(logarithms, (1, 2, 2)).output == "log-probabilities"
+@pytest.mark.parametrize("end", [nn.Identity(), nn.Softmax(dim=1), nn.LogSoftmax(dim=1), nn.Sigmoid()])
+def test_the_last_value_is_the_scores_before_any_softmax_or_sigmoid(end: nn.Module) -> None:
+    body = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    made, images = nn.Sequential(body, end, nn.Flatten()).eval(), torch.rand(2, 1, 2, 2)
+    program = lower(made, (1, 2, 2))
+    found = program.run(images, program.weights(made.state_dict()))[-1]
+    torch.testing.assert_close(found, body(images).detach())
 
 
 def test_the_tutorial_needs_so_many_multiply_adds() -> None:

@@ -24,7 +24,7 @@ from pellucid.data.own import OwnPictures, read_own
 from pellucid.evaluation.evaluation import Evaluation
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.counterfactual import Edit, counterfactuals
-from pellucid.explanation.explanation import explain
+from pellucid.explanation.explanation import GONE_NOTE, ONE_UNIT_NOTE, OUTPUT_NOTES, explain
 from pellucid.explanation.neighbours import index_sample
 from pellucid.language import lazy_gettext, use_language
 from pellucid.machine import processor
@@ -52,13 +52,9 @@ NO_WORDS = re.compile(  # what is quoted, names, flags, files, sizes, numbers, r
 )
 PROCESSOR = set(re.findall(r"[A-Za-z][A-Za-z0-9'_-]+", processor()))
 NOTES = (  # all that `explain` may note of a network
-    lazy_gettext(
-        "The network ends in a softmax, so the evidence is for a probability, and it fades where the network "
-        "is confident."
-    ),
-    lazy_gettext(
-        "The network ends in a log-softmax: whatever lowers the other classes counts as evidence too."
-    ),
+    *OUTPUT_NOTES.values(),
+    GONE_NOTE,
+    ONE_UNIT_NOTE,
     lazy_gettext(
         "The picture is shown from its lowest to its highest value: the network takes values beyond 0 to 1."
     ),

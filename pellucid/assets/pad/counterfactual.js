@@ -192,7 +192,7 @@ const PellucidCounterfactual = (() => {
   /** @param {Search} search @param {Uint8Array} pixels */
   function scoresOf({ net, off }, pixels) {
     net.run(scaled(pixels), off);
-    return net.values[PellucidProgram.scoresOf(net)];
+    return net.values[net.last];
   }
 
   /** The score of `target` less the largest other one. @param {Float32Array} scores @param {number} target */

@@ -127,7 +127,7 @@ const PellucidEngine = (() => {
     const seed = new Float32Array(probabilities.length);
     seed[first] = 1;
     if (contrast) seed[second] = -1;
-    const scores = net.values[P.scoresOf(net)],
+    const scores = net.values[net.last],
       evidence = P.evidence(net, layer, seed, off);
     return { scores, probabilities, first, second, evidence, milliseconds: null, novelty: null };
   }

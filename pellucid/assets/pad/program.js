@@ -45,7 +45,7 @@ const PellucidProgram = (() => {
         net.gradients[index] = net.gradients[index] || new Float32Array(size(shapes[index]));
         net.gradients[index].fill(0);
       }
-      const from = scoresOf(net);
+      const from = net.last;
       net.gradients[from].set(seed);
       for (let index = from; index > to; index--) {
         const channels = off && off.get(index);
@@ -55,11 +55,6 @@ const PellucidProgram = (() => {
       return net.gradients[to];
     }
     return net;
-  }
-
-  /** The value that holds scores: the last one, or what a final softmax was given. @param {Net} net */
-  function scoresOf(net) {
-    return net.program.output === "logits" ? net.last : net.program.operations[net.last - 1].inputs[0];
   }
 
   /** @param {ProgramData} program @returns {Layer[]} */
@@ -112,7 +107,7 @@ const PellucidProgram = (() => {
     return { layer, cells, height, width, sum };
   }
 
-  /** What `Classifier.predict` answers: the softmax of whatever the network puts out, at its temperature.
+  /** What `Classifier.predict` answers: the softmax of the scores, the last value, at its temperature.
    * @param {Net} net @param {number} temperature */
   function probabilities(net, temperature) {
     return softmax(net.values[net.last], temperature);
@@ -193,5 +188,5 @@ const PellucidProgram = (() => {
     return spreads ? [0, 0, 0, 0] : [top, left, bottom, right];
   }
 
-  return { create, evidence, evidenceLayer, field, probabilities, scoresOf };
+  return { create, evidence, evidenceLayer, field, probabilities };
 })();

@@ -315,7 +315,6 @@
 /**
  * @typedef {object} ProgramData
  * @property {number[]} shape
- * @property {"logits" | "probabilities" | "log-probabilities"} output
  * @property {OperationData[]} operations
  * @property {number[][]} tensors
  */
