@@ -20,6 +20,7 @@ task.py
 decode/__init__.py
 decode/images.py
 decode/boxes.py
+decode/process.py
 decode/workers.py
 data/mapped.py
 data/preprocess.py
@@ -202,7 +203,9 @@ report/explain_page.py
 report/compare_page.py
 serving/__init__.py
 serving/limits.py
+serving/received.py
 serving/guard.py
+serving/decoding.py
 serving/server.py
 live/answers.py
 live/counting.py

@@ -105,7 +105,7 @@ READING = {
     "language.py": {"read_text"},  # the package's own
     "machine.py": {"read_text"},  # /proc and /sys, whose files have no size
     "models/kernels/build.py": {"read_bytes"},  # its own source, and what it has just compiled
-    "decode/workers.py": {"os.fdopen"},  # its pipes
+    "decode/process.py": {"os.fdopen"},  # its pipes
     "data/sources/archives.py": {"zipfile.ZipFile"},
     "data/sources/arrays.py": {"zipfile.ZipFile", "numpy.load"},
     "data/known/find.py": {"zipfile.ZipFile"},

@@ -132,8 +132,3 @@ def _from_array(array: NDArray[Any]) -> Image.Image:
             f"got {array.dtype} {array.shape}."
         )
     return Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
-
-
-def gray(picture: str | Path | bytes) -> NDArray[np.uint8]:
-    """A picture file in gray at its own size, (H, W). Raises UsageError as `Preprocess.read` does."""
-    return np.array(decode_image(picture, 0).convert("L"), dtype=np.uint8)

@@ -6,7 +6,7 @@ It needs no torch, and numpy only for 16-bit images: a process that only decodes
 import hashlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -22,12 +22,15 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 LARGE_PIXELS = 25_000_000  # a JPEG of more is decoded at a half, a quarter or an eighth of its size
 MAX_DECODED_BYTES = 300_000_000  # of an image in memory
 MAX_PIXELS = 178_956_970  # of any image: Pillow opens none with more
+NEEDS_MEMORY = "more memory to decode than there is for one picture"
 NEEDS_HEIF = "needs pillow-heif"  # in the reason of what can be read once that is installed
 ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 DEEP_MODES = frozenset({"I;16", "I;16L", "I;16B", "I"})
+BYTES_PER_PIXEL = {"P": 3, "PA": 4, "LA": 4, "La": 4, "I;16": 2, "I;16L": 2, "I;16B": 2, "I": 4, "F": 4}
 WHITE = 65535  # of a 16-bit file that uses all its bits
 TRANSPARENT_SHARE = 0.05  # of an image's pixels, from which its drawing is told from the ground
 SKETCH_SIDE = 16  # a sketch samples at most 16x16 pixels
+STRIP_PIXELS = 1 << 20  # converted at a time: a conversion holds copies of a strip, not of the image
 
 # Part of every store's key. Raise the number when a change here may give other pixels for the same file.
 DECODER = f"3, Pillow {PIL.__version__}"
@@ -200,10 +203,19 @@ def sketch_of(image: Image.Image) -> bytes:
     sample = image if image.size == size else image.resize(size, Image.Resampling.NEAREST)
     colours = _rgb_bytes(sample)
     if sample is not image and colours == colours[:3] * (len(colours) // 3):
-        colours = _rgb_bytes(image)
-    if image.mode in ALPHA_MODES and colours == bytes(len(colours)):  # a black drawing on nothing
-        colours = _rgb_bytes(image, 255)
-    return hashlib.blake2b(repr(image.size).encode() + colours, digest_size=16).digest()
+        sample = image
+    ground = 0
+    if image.mode in ALPHA_MODES and all(_is_black(strip) for _, strip in _strips(sample)):
+        sample, ground = image, 255  # a black drawing on nothing
+    digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
+    for _, strip in _strips(sample):
+        digest.update(_rgb_bytes(strip, ground))
+    return digest.digest()
+
+
+def _is_black(image: Image.Image) -> bool:
+    colours = _rgb_bytes(image)
+    return colours == bytes(len(colours))
 
 
 def _rgb_bytes(image: Image.Image, background: int = 0) -> bytes:
@@ -219,11 +231,12 @@ def to_pixels(image: Image.Image, settings: DecodeSettings, *, name: str) -> byt
     """
     if settings.fit == "none":
         _refuse_mismatch(name, image, settings)
-    mode = "L" if settings.channels == 1 else "RGB"
-    if image.mode != mode:
-        image = image.convert(mode)
+    if settings.channels == 1 and image.mode != "L":
+        image = image.convert("L")
     if image.size != (settings.width, settings.height):
         image = _fitted(image, settings)
+    if settings.channels == 3 and image.mode != "RGB":  # gray, which is smaller until here
+        image = image.convert("RGB")
     pixels = image.tobytes()  # (H, W, C)
     return pixels if settings.channels == 1 else pixels[0::3] + pixels[1::3] + pixels[2::3]
 
@@ -278,7 +291,7 @@ def _open_image(name: str, picture: str | Path | bytes) -> Iterator[Image.Image]
             _open_file(name, picture) as file,
             Image.open(file, formats=_formats(name, file)) as image,
         ):
-            size = image.width * image.height * len(image.getbands()) * (2 if image.mode in DEEP_MODES else 1)
+            size = image.width * image.height * _bytes_per_pixel(image)
             if (decoded := size // _reduction(image) ** 2) > MAX_DECODED_BYTES:
                 limit = MAX_DECODED_BYTES // 1_000_000
                 raise UsageError(
@@ -296,9 +309,16 @@ def _open_image(name: str, picture: str | Path | bytes) -> Iterator[Image.Image]
         raise UsageError(
             f"{name} has more pixels than the limit of {MAX_PIXELS:,}. Make it smaller."
         ) from None
+    except MemoryError:
+        raise UsageError(f"{name} takes {NEEDS_MEMORY}. Make it smaller first.") from None
     except Exception as error:  # a hostile file may break a decoder in any way
         reason = str(error) or type(error).__name__
         raise UsageError(f"{name} cannot be read: {reason}. It may be cut off or damaged.") from error
+
+
+def _bytes_per_pixel(image: Image.Image) -> int:
+    """Of the decoded image, a palette's colours and what Pillow adds to gray with transparency included."""
+    return BYTES_PER_PIXEL.get(image.mode) or len(image.getbands())
 
 
 def _header(image: Image.Image) -> ImageHeader:
@@ -414,23 +434,56 @@ _suppress_warnings = _SuppressWarnings()
 
 def _to_8bit(image: Image.Image, background: int, white: int = WHITE) -> Image.Image:
     if image.mode in DEEP_MODES:
-        import numpy as np  # slow to import, and few pictures need it
-
-        values = np.asarray(image, dtype=np.float64)
-        return Image.fromarray(np.round(np.clip(values / white, 0, 1) * 255).astype(np.uint8))
+        return _converted(image, "L", lambda strip: _scaled(strip, white))
     if "transparency" in image.info or image.mode in ALPHA_MODES:
-        rgba = image.convert("RGBA")
-        backdrop = Image.new("RGBA", rgba.size, (background, background, background, 255))
-        flat = Image.alpha_composite(backdrop, rgba).convert("RGB")
+        flat = _converted(image, "RGB", lambda strip: _on_background(strip, background))
         return flat if _has_colour(flat) else flat.convert("L")
     if image.mode in ("L", "RGB"):
         return image  # not copied: this is the common case
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
+def _scaled(image: Image.Image, white: int) -> Image.Image:
+    """A 16-bit image as gray of 8 bits."""
+    import numpy as np  # slow to import, and few pictures need it
+
+    values = np.asarray(image, dtype=np.float64)
+    return Image.fromarray(np.round(np.clip(values / white, 0, 1) * 255).astype(np.uint8))
+
+
+def _on_background(image: Image.Image, background: int) -> Image.Image:
+    """A transparent image as colour on a gray ground."""
+    rgba = image.convert("RGBA")
+    backdrop = Image.new("RGBA", rgba.size, (background, background, background, 255))
+    return Image.alpha_composite(backdrop, rgba).convert("RGB")
+
+
+def _converted(image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """What `convert`, which looks at each pixel alone, makes of an image: an image of `mode`."""
+    if image.width * image.height <= STRIP_PIXELS:
+        return convert(image)
+    whole = Image.new(mode, image.size)
+    for top, strip in _strips(image):
+        whole.paste(convert(strip), (0, top))
+    return whole
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """The image from top to bottom in strips of about STRIP_PIXELS, each with its first row."""
+    rows = max(1, STRIP_PIXELS // max(1, image.width))
+    if rows >= image.height:
+        yield 0, image
+        return
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
 def _has_colour(image: Image.Image) -> bool:
-    first, *others = (band.tobytes() for band in image.split())
-    return any(other != first for other in others)
+    for _, strip in _strips(image):
+        first, *others = (band.tobytes() for band in strip.split())
+        if any(other != first for other in others):
+            return True
+    return False
 
 
 def _refuse_mismatch(name: str, image: Image.Image, settings: DecodeSettings) -> None:

@@ -7,38 +7,26 @@ reads requests on its standard input and answers on its standard output, each a 
     response  [[digest, header or null, reason, size of the payload of file 1], ...], then the payloads: with
               settings, for every decoded file, the hash of its pixels, its sketch and the pixels
 
-A worker opens no file and never outlives the process that started it: Linux kills it at once, elsewhere it
-ends with its input. If a worker fails, the caller decodes the unanswered files itself.
+A worker opens no file. If it fails, the caller decodes the unanswered files itself.
 """
 
-import ctypes
 import gc
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from queue import SimpleQueue
 from threading import Lock
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from pellucid.decode.images import DecodeSettings, ImageHeader, decode_bytes, read_header
+from pellucid.decode.process import WorkerProcess, command, started_by
 from pellucid.errors import UsageError
 
 UNNAMED = "The picture"  # how an error begins whose picture is named elsewhere
 DIGEST_BYTES = 16
 REQUESTS_AHEAD = 2  # requests sent before the first is answered: a worker never waits for the next
-PIPE_BYTES = 1 << 20  # buffered in each pipe, where the system allows it
-PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal to receive when the parent ends
-
-WORKER_COMMAND = (
-    "import sys; sys.path[:] = sys.argv[2:]; from pellucid.decode.workers import serve; "
-    "serve(int(sys.argv[1]))"
-)
+WORKER_COMMAND = command("pellucid.decode.workers")
 
 
 class WorkerResult(NamedTuple):
@@ -91,15 +79,14 @@ def worker_pool(count: int) -> Iterator[WorkerPool]:
     On Windows the pool is always empty: there the caller decodes in threads.
     """
     workers: list[_Worker] = []
-    can_start = os.name == "posix" and bool(sys.executable) and not getattr(sys, "frozen", False)
     try:
         with suppress(OSError):  # the system's limit on processes: go on with fewer
-            for _ in range(count if can_start else 0):
+            for _ in range(count):
                 workers.append(_Worker())
         yield WorkerPool(workers)
     finally:
         for worker in workers:
-            worker.kill()
+            worker.close()
 
 
 def file_digest(content: bytes) -> str:
@@ -116,19 +103,9 @@ class _Worker:
     """One process. One thread may send a request while another reads the response to an earlier one."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", WORKER_COMMAND, str(os.getpid()), *sys.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=PIPE_BYTES,
-            process_group=0,  # Ctrl-C goes to the caller alone
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._requests, self._responses = self._process.stdin, self._process.stdout
-        for pipe in (self._requests, self._responses):
-            _enlarge(pipe)
+        self._process = WorkerProcess(WORKER_COMMAND)
+        self._requests, self._responses = self._process.requests, self._process.responses
+        self.close = self._process.close
         self._sending, self._receiving = Lock(), Lock()
         self._lost = False
 
@@ -170,36 +147,15 @@ class _Worker:
             results.append(WorkerResult(digest, image_header, reason, content, sketch, pixels))
         return results
 
-    def kill(self) -> None:
-        """End the process, whatever it is doing: it has no state to lose."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._requests, self._responses):
-            with suppress(OSError):
-                pipe.close()
-
-
-def _enlarge(pipe: IO[bytes]) -> None:
-    if sys.platform == "linux":
-        import fcntl  # exists only on POSIX systems
-
-        with suppress(OSError):  # above this user's limit
-            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
 
 # What runs in the worker
 
 
 def serve(parent: int) -> None:
     """Answer requests until the input ends or the process `parent` does."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it ended before the call above
-            os._exit(1)
-    warnings.simplefilter("ignore")
+    requests, responses = started_by(parent)
     gc.freeze()  # modules stay, and a picture leaves little garbage: collect seldom
     gc.set_threshold(10_000)
-    requests, responses = os.fdopen(0, "rb", PIPE_BYTES), os.fdopen(1, "wb", PIPE_BYTES)
     while line := requests.readline():
         values, sizes = json.loads(line)
         settings = DecodeSettings(*values) if values else None

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from pellucid.live.app import Served, application, served
+from pellucid.serving.decoding import DecodingPool
 from pellucid.serving.server import listening_socket, run, server_of
 
 __all__ = ["Served", "application", "serve", "served"]
@@ -23,6 +24,7 @@ def serve(
 
     Raises UsageError for a port that is taken and for more than three runs.
     """
-    with listening_socket(port) as listener:  # closed, too, where the runs are refused
-        app = application(runs, port=listener.getsockname()[1], language=language)
+    # Closed, too, where the runs are refused.
+    with listening_socket(port) as listener, DecodingPool() as decoders:
+        app = application(runs, port=listener.getsockname()[1], decoders=decoders, language=language)
         run(server_of(app), listener, announce=announce, open_browser=open_browser)

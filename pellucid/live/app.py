@@ -8,16 +8,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
-import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from torch import Tensor
 
 from pellucid.assets import asset, constants
-from pellucid.data.preprocess import gray
 from pellucid.errors import UsageError
 from pellucid.live.answers import Answerer, InvalidQuestion, Question
 from pellucid.live.counting import CHANNEL_QUESTION, PICTURE_QUESTION, ChannelCounter, ChannelQuestion
@@ -46,8 +43,10 @@ from pellucid.pad.section import (
     style,
     texts,
 )
-from pellucid.pad.strokes import RULES, as_ink, place_picture
+from pellucid.pad.strokes import RULES
+from pellucid.serving.decoding import DecodingPool
 from pellucid.serving.guard import BYTE_TYPES, LOG, PICTURE_TYPES, Endpoint, Guard, Refusal
+from pellucid.serving.received import Form
 from pellucid.training.snapshots import MAX_WEIGHTS
 
 LIVE_SCRIPTS = ("torch.js", "verdict.js", "columns.js", "served.js")
@@ -119,8 +118,8 @@ def served(name: str, subject: Subject, *, accuracy: float | None = None, torch_
     return Served(name, subject, accuracy, data, answerer, ChannelCounter(answerer, subject))
 
 
-def application(runs: Sequence[Served], *, port: int, language: str = "en") -> Guard:
-    """The ASGI application for a server on 127.0.0.1 at `port`.
+def application(runs: Sequence[Served], *, port: int, decoders: DecodingPool, language: str = "en") -> Guard:
+    """The ASGI application for a server on 127.0.0.1 at `port`; `decoders` read the pictures it is sent.
 
     Raises UsageError for more than three runs and for an unknown language.
     """
@@ -139,7 +138,7 @@ def application(runs: Sequence[Served], *, port: int, language: str = "en") -> G
         "/icon.svg": (ICON, "image/svg+xml"),
         "/runs": (json.dumps(to_json(page), ensure_ascii=False, allow_nan=False), "application/json"),
     }
-    queue = _RequestQueue(runs)
+    queue = _RequestQueue(runs, decoders)
     routes = [Route(path, _constant(text.encode(), kind)) for path, (text, kind) in fixed.items()]
     asked = {"/answer": queue.answer, "/past": queue.past, "/channel": queue.channel, "/test": queue.test}
     asked |= {"/scales": queue.scales, "/picture": queue.picture}
@@ -151,8 +150,10 @@ def application(runs: Sequence[Served], *, port: int, language: str = "en") -> G
 class _RequestQueue:
     """Answers one question at a time; of those waiting for the same thing, only the newest."""
 
-    def __init__(self, runs: Sequence[Served]) -> None:
+    def __init__(self, runs: Sequence[Served], decoders: DecodingPool) -> None:
         self.runs = runs
+        self.decoders = decoders
+        self.forms = [form_of(run.subject) for run in runs]
         self.turn = asyncio.Lock()
         self.newest: dict[tuple[str, int], object] = {}
         self.worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="torch")
@@ -201,9 +202,12 @@ class _RequestQueue:
         return self.runs[place]
 
     async def picture(self, request: Request) -> Response:
-        """A picture file as each run's network receives it."""
-        content = await request.body()
-        return await self._taken(partial(received_by_all, self.runs, content), None)
+        """A picture file as each run's network receives it: the pixels (C, H, W), one run after the other."""
+        try:
+            pixels = await self.decoders.decode(await request.body(), self.forms)
+        except UsageError as error:
+            raise Refusal(422, "unfit", str(error)) from None
+        return Response(pixels, media_type="application/octet-stream")
 
     async def _taken(self, work: Callable[[], bytes], key: tuple[str, int] | None) -> Response:
         mine = None if key is None else self._new(key)
@@ -251,26 +255,16 @@ def _two(body: bytes) -> tuple[int, int]:
     return run, place
 
 
-def received_by_all(runs: Sequence[Served], content: bytes) -> bytes:
-    """The bytes (C, H, W) that each run's network receives of a picture file, one after the other.
-
-    Raises UsageError for what is no picture, or too large.
-    """
-    return b"".join(received(run.subject, content).contiguous().numpy().tobytes() for run in runs)
-
-
-def received(subject: Subject, content: bytes) -> Tensor:
-    """A picture file as the network receives it, uint8 (C, H, W): by the model's own Preprocess, made to
-    fit; writing on paper of another size is placed as its data set places it.
+def form_of(subject: Subject) -> Form:
+    """How a network receives a picture file: by the model's own Preprocess, made to fit; writing on paper of
+    another size is placed as its data set places it.
     """
     preprocess, rule = subject.classifier.preprocess, RULES.get(subject.data)
-    if rule is not None:
-        pixels = gray(content)
-        if pixels.shape != (preprocess.height, preprocess.width):
-            return torch.from_numpy(place_picture(as_ink(pixels), rule))[None]
     if preprocess.fit == "none":
         preprocess = replace(preprocess, fit="stretch")
-    return preprocess.read(content)
+    if rule is not None and preprocess.form[:3] != (1, rule.size, rule.size):
+        rule = None
+    return Form(preprocess.decode_settings, rule)
 
 
 def _data_for_torch(subject: Subject, answerer: Answerer, reason: str) -> PadData:

@@ -105,9 +105,10 @@ def as_ink(pixels: Pixels) -> Pixels:
     level = int(np.sort(border)[len(border) // 2])
     if level > 127:
         pixels, level = 255 - pixels, 255 - level
-    ink = np.maximum(pixels.astype(np.int64) - level, 0)
+    ink = np.maximum(pixels, np.uint8(level)) - np.uint8(level)
     threshold = _otsu(ink)
-    return np.where(2 * ink >= threshold, ink, 0).astype(np.uint8)
+    ink[ink < (threshold + 1) // 2] = 0
+    return ink
 
 
 def measure(images: Pixels) -> dict[str, Doubles]:
@@ -220,9 +221,10 @@ def _overlaps(size: int, start: float, step: float, source: int) -> list[tuple[f
     return found
 
 
-def _otsu(ink: NDArray[np.int64]) -> int:
+def _otsu(ink: Pixels) -> int:
     """The level 1..255 that parts dark from bright best (N. Otsu, 1979); exact, in whole numbers."""
-    counts = np.bincount(ink.ravel(), minlength=256).tolist()
+    blocks = np.array_split(ink.ravel(), 1 + (ink.size >> 20))  # bincount makes 64-bit numbers of a block
+    counts = np.sum([np.bincount(block, minlength=256) for block in blocks], axis=0).tolist()
     total, moment = sum(counts), sum(level * count for level, count in enumerate(counts))
     best, threshold, below, below_moment = -1.0, 1, 0, 0
     for level in range(1, 256):

@@ -10,6 +10,7 @@ from pellucid.live import Served, application
 from pellucid.models import build
 from pellucid.pad.section import Subject
 from pellucid.recipe import Recipe
+from pellucid.serving.decoding import DecodingPool
 from pellucid.serving.server import listening_socket, run, server_of
 from pellucid.training.loop import Step, train
 
@@ -34,9 +35,9 @@ def learned(data: str, splits, recipe: Recipe) -> Subject:
 @contextmanager
 def serving(runs: Sequence[Served], language: str = "en") -> Iterator[str]:
     """The address of a real server in a thread."""
-    with listening_socket(0) as listener:
+    with listening_socket(0) as listener, DecodingPool() as decoders:
         port = listener.getsockname()[1]
-        made = server_of(application(runs, port=port, language=language))
+        made = server_of(application(runs, port=port, decoders=decoders, language=language))
         thread = threading.Thread(target=run, args=(made, listener))
         thread.start()
         try:

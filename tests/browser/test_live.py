@@ -14,12 +14,13 @@ import pellucid
 from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
 from pellucid.live import Served, served
-from pellucid.live.app import received
+from pellucid.live.app import form_of
 from pellucid.pad.data import TooLargeForSnapshots
 from pellucid.pad.section import Subject, texts
 from pellucid.pad.strokes import RULES, place
 from pellucid.recipe import Recipe
 from pellucid.runs.verdicts import Verdict
+from pellucid.serving.received import received
 from tests.browser.hand import answer, answered, draw, settled, wait_for
 from tests.browser.served import learned, serving
 from tests.golden.make_strokes import DIGITS
@@ -160,7 +161,7 @@ def test_a_dropped_picture_goes_through_preprocess_on_the_server(opened, runs) -
     opened.set_input_files("input[type=file]", picture)
     wait_for(opened, "pellucid.drawing.picture !== null")
     answered(opened)
-    assert torch.equal(pixels(opened)[0], received(runs[0].subject, file.getvalue()))
+    assert pixels(opened)[0].numpy().tobytes() == received(file.getvalue(), [form_of(runs[0].subject)])
 
 
 def test_what_is_no_picture_is_told_in_words(watch, address: str) -> None:

@@ -15,9 +15,11 @@ import torch
 from PIL import Image
 
 from pellucid.data.preprocess import Preprocess
-from pellucid.decode.images import FORMATS, ImageHeader, decode_image, read_header
+from pellucid.decode import images
+from pellucid.decode.images import FORMATS, ImageHeader, decode_bytes, decode_image, read_header
 from pellucid.errors import UsageError
 from tests.data.folders import png_header
+from tests.serving.decoders import pictures
 from tests.stored import COLOUR, GRAY, RAINBOW, RAMP, stored
 
 
@@ -413,3 +415,48 @@ def test_other_pictures_have_other_sketches() -> None:
         other = RAINBOW.copy()
         other[at] ^= 1
         assert sketch(stored(other)) != sketch(stored(RAINBOW))
+
+
+def test_a_picture_converted_in_strips_is_the_same_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Preprocess(3, 16, 12, "pad", 90, 4095).decode_settings
+    whole = {name: decode_bytes(content, settings, name=name) for name, content in pictures()}
+    monkeypatch.setattr(images, "STRIP_PIXELS", 97)  # three rows
+    for name, content in pictures():
+        assert decode_bytes(content, settings, name=name) == whole[name], name
+
+
+def test_a_black_drawing_on_nothing_is_sketched_alike_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawing = Image.new("RGBA", (29, 37))
+    drawing.putpixel((3, 30), (0, 0, 0, 255))
+    files = [stored(drawing), stored(Image.new("RGBA", (29, 37)))]
+    settings = COLOUR.with_fit("stretch").decode_settings
+    whole = [decode_bytes(file, settings, name="") for file in files]
+    assert whole[0].sketch != whole[1].sketch
+    monkeypatch.setattr(images, "STRIP_PIXELS", 97)
+    assert [decode_bytes(file, settings, name="") for file in files] == whole
+
+
+@pytest.mark.parametrize(
+    ("mode", "bytes_per_pixel"), [("P", 3), ("LA", 4), ("RGB", 3), ("L", 1), ("1", 1), ("I;16", 2)]
+)
+def test_the_limit_counts_what_a_picture_takes_when_decoded(
+    mode: str, bytes_per_pixel: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = stored(Image.new(mode, (100, 70)))
+    monkeypatch.setattr(images, "MAX_DECODED_BYTES", 7_000 * bytes_per_pixel)
+    assert read_header(content).width == 100
+    monkeypatch.setattr(images, "MAX_DECODED_BYTES", 7_000 * bytes_per_pixel - 1)
+    with pytest.raises(UsageError, match="The picture has 100x70 pixels"):
+        read_header(content)
+
+
+def test_without_memory_a_picture_is_refused_and_not_called_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*given: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "transpose", full)
+    turned = next(content for name, content in pictures() if name == "on its side")
+    with pytest.raises(
+        UsageError, match=r"^The picture takes more memory to decode than there is for one pic"
+    ):
+        decode_image(turned, 0)

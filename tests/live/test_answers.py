@@ -18,10 +18,11 @@ from pellucid.explanation.attribution import gradient_times_activation
 from pellucid.explanation.neighbours import hidden_features
 from pellucid.inference import scaled
 from pellucid.live.answers import CHANNELS, HEAD, NOW, SIDE, Answerer, InvalidQuestion, Question
-from pellucid.live.app import received
+from pellucid.live.app import form_of
 from pellucid.pad.section import Subject
 from pellucid.pad.strokes import RULES, as_ink, place_picture
 from pellucid.runs.reference import HeldOutPictures, reference_of
+from pellucid.serving.received import received
 from tests.live.questions import picture, question, understood
 from tests.networks import SHAPES, classifier
 from tests.toys import write_picture
@@ -243,9 +244,9 @@ def test_a_dropped_picture_goes_through_the_models_own_preprocess(tmp_path) -> N
     content = write_picture(tmp_path / "x.png", image).read_bytes()
     subject = Subject(classifier("residual"), "pets")
     known = replace(subject.classifier.preprocess, fit="stretch").read(content)
-    assert torch.equal(received(subject, content), known)
+    assert received(content, [form_of(subject)]) == known.numpy().tobytes()
     with pytest.raises(UsageError, match="not a picture"):
-        received(subject, b"no picture")
+        received(b"no picture", [form_of(subject)])
 
 
 def test_dropped_writing_is_placed_as_its_data_set_places_it(tmp_path) -> None:
@@ -253,10 +254,18 @@ def test_dropped_writing_is_placed_as_its_data_set_places_it(tmp_path) -> None:
     paper[:, 20:75, 30:40] = 20
     content = write_picture(tmp_path / "x.png", paper).read_bytes()
     placed = place_picture(as_ink(paper[0].numpy()), RULES["mnist"])
-    assert np.array_equal(received(Subject(classifier("tutorial"), "mnist"), content)[0].numpy(), placed)
+    form = form_of(Subject(classifier("tutorial"), "mnist"))
+    assert received(content, [form]) == placed.tobytes()
     small = torch.randint(0, 256, (1, 28, 28)).to(torch.uint8)
     content = write_picture(tmp_path / "y.png", small).read_bytes()
-    assert torch.equal(received(Subject(classifier("tutorial"), "mnist"), content), small)
+    assert received(content, [form]) == small.numpy().tobytes()
+
+
+def test_a_network_of_another_size_than_its_data_sets_rule_is_given_pixels_of_its_own_size(tmp_path) -> None:
+    one = replace(classifier("tutorial"), preprocess=Preprocess(1, 40, 40))
+    content = write_picture(tmp_path / "x.png", torch.full((1, 90, 70), 235, dtype=torch.uint8)).read_bytes()
+    assert form_of(Subject(one, "mnist")).rule is None
+    assert len(received(content, [form_of(Subject(one, "mnist"))])) == 40 * 40
 
 
 @pytest.mark.parametrize("name", ["tutorial", "residual"])

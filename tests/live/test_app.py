@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
 import re
+import signal
 import struct
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +15,22 @@ from typing import Any
 import pytest
 import torch
 
-import pellucid.live.app as app_module
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
-from pellucid.live.app import Served, application, received_by_all, served
+from pellucid.live.answers import Answerer
+from pellucid.live.app import Served, application, form_of, served
 from pellucid.models import build
 from pellucid.pad import section
 from pellucid.pad.section import Subject
+from pellucid.serving.decoding import DecodingPool
 from pellucid.serving.guard import Guard
+from pellucid.serving.received import received
 from tests.data.folders import png_header
+from tests.data.store.packing import workers_of
 from tests.live.questions import picture, question, understood
 from tests.networks import Sorting, classifier
 from tests.serving.asking import PORT, ask, asked, posting
+from tests.serving.decoders import DECODER_COMMAND
 from tests.toys import toy_dataset, write_picture
 
 PLAIN = b"application/octet-stream"
@@ -36,8 +43,8 @@ def runs() -> list[Served]:
 
 
 @pytest.fixture
-def app(runs: list[Served]) -> Guard:
-    return application(runs, port=PORT)
+def app(runs: list[Served], decoders: DecodingPool) -> Guard:
+    return application(runs, port=PORT, decoders=decoders)
 
 
 def test_the_page_asks_only_for_what_is_served(app: Guard) -> None:
@@ -92,9 +99,11 @@ def test_what_is_not_there_is_told_so_at_every_address(app: Guard, path: bytes, 
     assert answer.status == 422
 
 
-def test_what_the_page_runs_itself_is_not_asked_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_page_runs_itself_is_not_asked_here(
+    monkeypatch: pytest.MonkeyPatch, decoders: DecodingPool
+) -> None:
     monkeypatch.setattr(section, "MAX_ABLATION_MULTIPLY_ADDS", 0)
-    app = application([served("small", Subject(classifier("tutorial")))], port=PORT)
+    app = application([served("small", Subject(classifier("tutorial")))], port=PORT, decoders=decoders)
     image = question(picture("tutorial"))
     for path, body in (
         (b"/answer", image), (b"/past", image), (b"/channel", bytes(5)), (b"/scales", b"\0"),
@@ -103,12 +112,12 @@ def test_what_the_page_runs_itself_is_not_asked_here(monkeypatch: pytest.MonkeyP
         assert ask(app, "POST", path, posting(PLAIN, len(body)), body=body).status == 422
 
 
-def test_a_stroke_is_answered_while_a_channel_is_counted() -> None:
+def test_a_stroke_is_answered_while_a_channel_is_counted(decoders: DecodingPool) -> None:
     toys = toy_dataset(60)
     one = replace(classifier("tutorial"), network=build("tutorial", 1, 4, (16, 16), seed=1).eval(),
                   classes=toys.classes, preprocess=Preprocess(1, 16, 16))  # fmt: skip
     run = served("toys", Subject(one, test=toys), torch_only=True)
-    app = application([run], port=PORT)
+    app = application([run], port=PORT, decoders=decoders)
     order: list[str] = []
 
     async def both() -> list[int]:
@@ -129,11 +138,12 @@ def test_a_stroke_is_answered_while_a_channel_is_counted() -> None:
     assert given == toys.images[section.class_balanced_order(toys)[5]].numpy().tobytes()
 
 
-def test_a_channel_chosen_later_ends_the_counting_of_one_before() -> None:
+def test_a_channel_chosen_later_ends_the_counting_of_one_before(decoders: DecodingPool) -> None:
     toys = toy_dataset(60)
     one = replace(classifier("tutorial"), network=build("tutorial", 1, 4, (16, 16), seed=1).eval(),
                   classes=toys.classes, preprocess=Preprocess(1, 16, 16))  # fmt: skip
-    app = application([served("toys", Subject(one, test=toys), torch_only=True)], port=PORT)
+    run = served("toys", Subject(one, test=toys), torch_only=True)
+    app = application([run], port=PORT, decoders=decoders)
 
     async def both() -> list[int]:
         bodies = [struct.pack("<BHH", 0, 0, channel) for channel in (1, 2)]
@@ -148,13 +158,13 @@ def test_a_channel_chosen_later_ends_the_counting_of_one_before() -> None:
     assert asyncio.run(both()) == [409, 200]
 
 
-def test_snapshots_are_told_and_asked() -> None:
+def test_snapshots_are_told_and_asked(decoders: DecodingPool) -> None:
     one = classifier("tutorial")
     past = [("step 0", 0, build("tutorial", 1, 10, (28, 28), seed=8).state_dict())]
     run = served("small", Subject(one, snapshots=past), torch_only=True)
     past = run.data.snapshots
     assert (past.count, past.names, past.steps) == (1, ["step 0"], [0])
-    app, body = application([run], port=PORT), question(picture("tutorial"))
+    app, body = application([run], port=PORT, decoders=decoders), question(picture("tutorial"))
     answer = ask(app, "POST", b"/past", posting(PLAIN, len(body)), body=body)
     assert answer.status == 200
     assert len(answer.body) % 4 == 0
@@ -167,7 +177,7 @@ def test_a_picture_comes_back_as_every_run_receives_it(
         tmp_path / "x.png", torch.randint(0, 256, (3, 40, 50)).to(torch.uint8)
     ).read_bytes()
     answer = ask(app, "POST", b"/picture", posting(b"image/png", len(content)), body=content)
-    assert answer.body == received_by_all(runs, content)
+    assert answer.body == received(content, [form_of(run.subject) for run in runs])
     assert len(answer.body) == 28 * 28 + 3 * 21 * 18
     wrong = ask(app, "POST", b"/picture", posting(b"image/png", 4), body=b"nope")
     assert wrong.status == 422
@@ -187,10 +197,29 @@ def test_what_fails_while_answering_is_told_without_a_word_of_it(
     def broken(*given: Any) -> bytes:
         raise RuntimeError("secret")
 
-    monkeypatch.setattr(app_module, "received_by_all", broken)
-    answer = ask(app, "POST", b"/picture", posting(b"image/png", 4), body=b"nope")
+    monkeypatch.setattr(Answerer, "answer", broken)
+    body = question(picture("tutorial"))
+    answer = ask(app, "POST", b"/answer", posting(PLAIN, len(body)), body=body)
     assert (answer.status, answer.code) == (500, "failed")
     assert b"secret" not in answer.body
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_stroke_is_answered_while_a_picture_is_decoded(app: Guard) -> None:
+    content, stroke = png_header(30, 30), question(picture("tutorial"))
+    ask(app, "POST", b"/picture", posting(b"image/png", len(content)), body=content)  # a process is started
+    (process,) = workers_of(os.getpid(), DECODER_COMMAND)
+
+    async def both() -> list[int]:
+        read = asyncio.create_task(asked(app, "POST", b"/picture", posting(b"image/png", 4), [b"nope"]))
+        await asyncio.sleep(0)
+        answer = await asked(app, "POST", b"/answer", posting(PLAIN, len(stroke)), [stroke])
+        assert not read.done()
+        os.kill(process, signal.SIGCONT)
+        return [answer.status, (await read).status]
+
+    os.kill(process, signal.SIGSTOP)
+    assert asyncio.run(both()) == [200, 422]
 
 
 class Slow:
@@ -211,9 +240,11 @@ class Slow:
         return bytes([question.pixels[0]])
 
 
-def test_torch_answers_one_at_a_time_and_only_the_newest_of_those_that_wait(runs: list[Served]) -> None:
+def test_torch_answers_one_at_a_time_and_only_the_newest_of_those_that_wait(
+    runs: list[Served], decoders: DecodingPool
+) -> None:
     slow = Slow()
-    app = application([replace(runs[0], answerer=slow)], port=PORT)  # type: ignore[arg-type]
+    app = application([replace(runs[0], answerer=slow)], port=PORT, decoders=decoders)  # type: ignore[arg-type]
 
     async def hurry() -> list[tuple[int, bytes]]:
         tasks = []
@@ -250,12 +281,11 @@ def test_examples_begin_with_one_of_each_class() -> None:
     assert shown.labels[:4] == [0, 1, 2, 3]
 
 
-def test_one_to_three_runs_and_a_known_language(runs: list[Served]) -> None:
+def test_one_to_three_runs_and_a_known_language(runs: list[Served], decoders: DecodingPool) -> None:
     for many in ([], runs * 2):
         with pytest.raises(UsageError, match="Up to 3 runs fit side by side"):
-            application(many, port=PORT)
+            application(many, port=PORT, decoders=decoders)
     with pytest.raises(UsageError, match="Unknown language 'fr'"):
-        application(runs, port=PORT, language="fr")
-    assert (
-        json.loads(ask(application(runs, port=PORT, language="ko"), path=b"/runs").body)["language"] == "ko"
-    )
+        application(runs, port=PORT, decoders=decoders, language="fr")
+    korean = application(runs, port=PORT, decoders=decoders, language="ko")
+    assert json.loads(ask(korean, path=b"/runs").body)["language"] == "ko"

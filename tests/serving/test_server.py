@@ -22,7 +22,9 @@ from pellucid.runs.fit import fit
 from pellucid.serving import limits, server
 from pellucid.serving.guard import SECURITY_HEADERS, Guard
 from pellucid.serving.server import listening_socket, run, server_of
+from tests.data.store.packing import until, workers_of
 from tests.serving.asking import everything
+from tests.serving.decoders import DECODER_COMMAND
 from tests.toys import QUICK, ROOT, economical, surroundings, toy_splits, write_picture
 
 COMMAND = "from pellucid.cli import main; main()"
@@ -138,6 +140,20 @@ def test_a_picture_is_read_and_nothing_of_the_disk_is_told(
     assert answer.partition(b"\r\n\r\n")[2] == toy_splits(80).test.images[0].numpy().tobytes()
     runs = exchange(live.port, request(live.port, "GET /runs HTTP/1.1"))
     assert str(folder.parent).encode() not in runs
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_however_the_server_ends_the_process_that_decoded_for_it_ends_too(
+    folder: Path, number: signal.Signals
+) -> None:
+    live = Started(folder)
+    headers = ("Content-Type: image/png", "Content-Length: 5")
+    answer = exchange(live.port, request(live.port, "POST /picture HTTP/1.1", *headers) + b"hello")
+    assert status(answer) == 422
+    assert len(workers_of(live.process.pid, DECODER_COMMAND)) == 1
+    live.end(number)
+    assert until(lambda: not workers_of(live.process.pid, DECODER_COMMAND))
 
 
 @pytest.mark.parametrize(
@@ -288,6 +304,10 @@ def test_the_limits_are_those_that_are_promised() -> None:
         f"with its answer {limits.EXCHANGE_SECONDS:g}; {limits.MAX_CONNECTIONS} connections are open at a "
         f"time and {limits.MAX_HELD_BYTES >> 20} MB of bodies held, a head has at most "
         f"{limits.MAX_HEADERS} lines and {limits.MAX_HEADER_BYTES:,} bytes"
+    ) in promises
+    assert (
+        f"it may take {limits.DECODE_SECONDS:g} seconds and {limits.DECODE_BYTES >> 30} GB of memory. "
+        f"{limits.MAX_WAITING_PICTURES} more may wait"
     ) in promises
 
 

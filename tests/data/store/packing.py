@@ -37,13 +37,13 @@ def sketches(folder: Path) -> list[bytes]:
     return [SMALL.decode(path.read_bytes(), name="").sketch for path in sorted(folder.rglob("*.png"))]
 
 
-def workers_of(process: int) -> set[int]:
-    """The worker processes that `process` has started, wherever they belong by now."""
+def workers_of(process: int, code: str = WORKER_COMMAND) -> set[int]:
+    """The worker processes that `process` has started with this code, wherever they belong by now."""
     found = set()
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdecimal() else []
-            if len(words) > 3 and words[2] == WORKER_COMMAND.encode() and words[3] == str(process).encode():
+            if len(words) > 3 and words[2] == code.encode() and words[3] == str(process).encode():
                 found.add(int(entry.name))
     return found
 
