@@ -55,7 +55,7 @@ docs: $(VENV)/.development  ## write docs/cli.md and docs/api.md anew from the c
 test-all: test test-slow test-planted  ## the quick and the slow tests, and planted bugs, each of which must be caught
 
 test-planted: $(VENV)/.development  ## plants one bug after the other in a copy and runs the tests that must notice it
-	$(PY) tests/plant.py
+	$(PY) -m tests.plant
 
 test-slow: $(VENV)/.development  ## the tests that take longer
 	$(PYTEST) -m slow
