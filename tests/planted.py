@@ -245,7 +245,248 @@ PLANTED = (
         'return high >= limit if name.startswith("min")',
         ("evaluation/test_gates.py::test_the_end_of_the_interval_decides_or_the_score_itself",),
     ),
+    # Honesty
+    Planted(
+        "validation pictures that are copies of test pictures do not count",
+        "runs/tables.py",
+        'if row[2] != "test"]\n    if read_object',
+        'if row[2] == "train"]\n    if read_object',
+        ("runs/test_run.py::test_test_pictures_that_were_trained_on_are_named",),
+    ),
+    Planted(
+        "near-copies among other test pictures are named",
+        "runs/basis.py",
+        "same = record.test == test_set.fingerprint",
+        "same = True",
+        (
+            "runs/test_basis.py"
+            "::test_where_near_copies_were_not_searched_for_no_place_says_that_it_never_saw_the_pictures",
+        ),
+    ),
+    Planted(
+        "a prediction depends on the pictures beside it",
+        "classifier.py",
+        "with evaluation_mode(self.network), fast_path(), torch.inference_mode():",
+        "with fast_path(), torch.inference_mode():",
+        ("test_classifier.py::test_a_picture_gets_the_same_bytes_at_every_position_and_with_any_neighbours",),
+    ),
+    Planted(
+        "judging an epoch moves the statistics of batch norm",
+        "training/loop.py",
+        "with evaluation_mode(network), fast_path(), torch.inference_mode():",
+        "with fast_path(), torch.inference_mode():",
+        ("training/test_loop.py::test_judging_is_the_mean_cross_entropy_and_the_share_recognised",),
+    ),
+    Planted(
+        "features are normalised by validation pictures",
+        "training/transfer.py",
+        "    head.fit_normalization(learned)\n",
+        "    head.fit_normalization(store.features(network, validation_set or train_set))\n",
+        ("training/test_transfer.py::test_the_last_layer_learns_and_the_backbone_stays_as_published",),
+    ),
+    Planted(
+        "the temperature of a fold is fitted on the fold",
+        "runs/calibrate.py",
+        "fit_temperature(logits[folds != fold], labels[folds != fold])",
+        "fit_temperature(logits[folds == fold], labels[folds == fold])",
+        ("runs/test_calibrate.py::test_each_fold_is_judged_at_the_temperature_of_the_others",),
+    ),
+    Planted(
+        "the temperature is fitted on pictures that were learned from",
+        "runs/session.py",
+        "    logits = state.logits if again else _logits(session, first)\n",
+        "    first = first if again else session.stage.train\n"
+        "    logits = state.logits if again else _logits(session, first)\n",
+        ("runs/test_calibrate.py::test_a_run_keeps_its_temperature_and_answers_by_it",),
+    ),
+    Planted(
+        "classes in another order are not matched by name",
+        "evaluation/evaluation.py",
+        "        renumbered[dataset.labels],\n",
+        "        dataset.labels,\n",
+        ("evaluation/test_evaluation.py::test_evaluating_is_predicting_with_labels_matched_by_name",),
+    ),
+    Planted(
+        "labels in another order are not matched by name",
+        "evaluation/evaluation.py",
+        "labels[:, renumbered] = dataset.labels",
+        "labels[:, : len(renumbered)] = dataset.labels",
+        (
+            "evaluation/test_multi_label.py"
+            "::test_a_classifier_of_several_labels_judges_pictures_labelled_so_alone",
+        ),
+    ),
+    Planted(
+        "one class too many is looked at for the label",
+        "evaluation/evaluation.py",
+        "self.label_rank < k)",
+        "self.label_rank <= k)",
+        (
+            "evaluation/test_evaluation.py"
+            "::test_the_label_is_among_the_likeliest_as_often_as_scikit_learn_counts",
+        ),
+    ),
+    Planted(
+        "both ways to a threshold have all of the doubt",
+        "evaluation/selective.py",
+        "DOUBT / len(SPARED), None",
+        "DOUBT, None",
+        ("evaluation/test_selective.py::test_what_the_pictures_cannot_show_is_not_promised",),
+    ),
+    Planted(
+        "a paired test is one-sided",
+        "evaluation/chance.py",
+        "2 * binom.cdf(",
+        "binom.cdf(",
+        ("evaluation/test_chance.py::test_paired_tests_are_scipys_exact_ones",),
+    ),
+    Planted(
+        "simple cues learn from the pictures that they are judged by",
+        "evaluation/shortcuts.py",
+        "splits.train.subset(train), splits.test.subset(test)",
+        "splits.test.subset(test), splits.test.subset(test)",
+        (
+            "evaluation/test_shortcuts.py"
+            "::test_a_planted_border_pixel_is_found_and_plain_noise_is_not_warned_of",
+        ),
+    ),
+    Planted(
+        "numbers out of bounds are believed",
+        "records.py",
+        "        if all(mark.fits(found) for mark in marks):",
+        "        if all(mark for mark in marks):",
+        ("evaluation/test_facts.py::test_numbers_out_of_bounds_or_that_do_not_add_up_are_named",),
+    ),
+    # Explanation
+    Planted(
+        "maps that are the opposite of those of random weights pass",
+        "explanation/faithfulness.py",
+        "if abs(correlation) > MAX_CORRELATION:",
+        "if correlation > MAX_CORRELATION:",
+        (
+            "explanation/test_faithfulness.py"
+            "::test_maps_that_random_weights_give_too_or_turned_round_are_stamped",
+        ),
+    ),
+    Planted(
+        "the evidence of occlusion has the other sign",
+        "explanation/attribution.py",
+        "fall = uncovered - score(",
+        "fall = -uncovered + score(",
+        ("explanation/test_attribution.py::test_occlusion_equals_captums",),
+    ),
+    # Same seed, same bytes
+    Planted(
+        "the first weights are the same for every seed",
+        "runs/fit.py",
+        "return build(recipe.model, *shape, seed=recipe.seed,",
+        "return build(recipe.model, *shape, seed=0,",
+        ("runs/test_initial.py::test_it_is_drawn_again_by_the_seed_of_the_run",),
+    ),
+    Planted(
+        "dropout draws the same in every step",
+        "training/loop.py",
+        "with seeded_random_numbers(recipe.seed, progress.epoch, progress.step):",
+        "with seeded_random_numbers(recipe.seed, progress.epoch, 0):",
+        ("training/test_loop.py::test_dropout_draws_anew_at_every_step_of_every_epoch",),
+    ),
+    Planted(
+        "the order of pictures is that of the file system",
+        "data/sources/tree.py",
+        "for file in sorted(visible, key=natural_key)}",
+        "for file in visible}",
+        ("data/sources/test_tree.py::test_the_order_is_not_that_of_the_file_system",),
+    ),
+    # From a file to the network
+    Planted(
+        "predict reads sixteen bits otherwise than training",
+        "data/preprocess.py",
+        "decode_image(picture, self.background, white=self.white, name=name)",
+        "decode_image(picture, self.background, name=name)",
+        (
+            "data/test_preprocess.py"
+            "::test_sixteen_bits_are_the_same_tensor_alone_in_a_process_of_its_own_and_opened",
+        ),
+    ),
+    Planted(
+        "a pixel of sixteen bits counts as one of eight",
+        "decode/images.py",
+        "(2 if image.mode in DEEP_MODES else 1)",
+        "1",
+        ("decode/test_images.py::test_a_pixel_of_sixteen_bits_counts_twice",),
+    ),
+    Planted(
+        "an object cut out of a picture that was turned lies on its side",
+        "decode/boxes.py",
+        "        image = image.transpose(stored.turn)\n",
+        "        pass\n",
+        ("decode/test_boxes.py::test_a_box_is_where_it_was_drawn_upright_or_as_stored",),
+    ),
+    Planted(
+        "an archive may fill memory bit by bit",
+        "data/sources/archives.py",
+        "is_bomb(offset + size, packed)",
+        "is_bomb(size, packed)",
+        ("data/sources/test_archives.py::test_nor_is_one_that_fills_it_bit_by_bit",),
+    ),
+    Planted(
+        "one member under two spellings is read twice",
+        "data/sources/archives.py",
+        "(normalized := _normalized(name)) in seen",
+        "(normalized := name) in seen",
+        ("data/sources/test_archives.py::test_two_members_of_one_name_links_and_cuts_are_told",),
+    ),
+    Planted(
+        "weights are not compared with their SHA-256",
+        "classifier.py",
+        "if hashlib.sha256(content).hexdigest() != sha256:",
+        "if not sha256:",
+        ("test_classifier.py::test_weights_of_another_run_are_refused",),
+    ),
+    # Exit codes
+    Planted(
+        "a limit is kept where no test picture is left",
+        "cli/evaluate.py",
+        "    elif limits:\n",
+        "    elif limits and clean:\n",
+        ("cli/test_evaluate.py::test_where_every_test_picture_was_learned_from_no_limit_is_kept",),
+    ),
+    Planted(
+        "a limit that is not kept ends with 0",
+        "cli/output.py",
+        "        failed = [gate for gate in gates if not gate.passed]\n",
+        "        failed = [gate for gate in gates if gate.passed is None]\n",
+        ("cli/test_evaluate.py::test_a_limit_that_is_not_kept_exits_with_three_and_says_what_was_found",),
+    ),
+    Planted(
+        "unreadable pictures among others end with 0",
+        "cli/predict.py",
+        "            failed = True\n",
+        "            failed = not rows\n",
+        ("cli/test_predict.py::test_wrong_pictures_are_named_and_the_others_answered",),
+    ),
     # Escaping
+    Planted(
+        "a policy allows every script where a page has none",
+        "policy.py",
+        "or \"'none'\"",
+        "or \"'unsafe-inline'\"",
+        ("test_policy.py::test_a_page_without_scripts_allows_none",),
+    ),
+    Planted(
+        "a label is markup in a notebook",
+        "evaluation/multi_label.py",
+        "<td>{escape(each.name)}</td>",
+        "<td>{each.name}</td>",
+        ("evaluation/test_multi_label.py::test_a_notebook_shows_labels_as_text",),
+    ),
+    Planted(
+        "a folder is markup in a notebook",
+        "runs/run.py",
+        "<b>{escape(str(self.folder))}</b>",
+        "<b>{self.folder}</b>",
+        ("runs/test_run.py::test_an_opened_run_is_the_one_that_was_made",),
+    ),
     Planted(
         "pages escape nothing",
         "report/templates.py",
@@ -282,6 +523,13 @@ PLANTED = (
         ),
     ),
     # Limits
+    Planted(
+        "a request may take for ever once its head is there",
+        "serving/server.py",
+        "not self.cycle.response_complete:\n            self._set_deadline(limits.EXCHANGE_SECONDS)",
+        "not self.cycle.response_complete:\n            self._set_deadline(None)",
+        ("serving/test_server.py::test_a_request_that_is_not_done_in_its_time_is_cut_off",),
+    ),
     Planted(
         "a head may take minutes",
         "serving/limits.py",
