@@ -62,7 +62,7 @@ wheel: $(VENV)/.development  ## the wheel and the source archive, into dist/: th
 test-all: test test-slow test-planted  ## the quick and the slow tests, and planted bugs, each of which must be caught
 
 test-planted: $(VENV)/.development  ## plants one bug after the other in a copy and runs the tests that must notice it
-	$(PY) tests/plant.py
+	$(PY) -m tests.plant
 
 test-slow: $(VENV)/.development  ## the tests that take longer
 	$(PYTEST) -m slow

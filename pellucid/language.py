@@ -124,7 +124,8 @@ def message_from_json(record: Mapping[str, Any]) -> Message:
     Raises UsageError for what no Message wrote: a blank that is left empty or asks for anything but a value.
     """
     sentence, one, values = record.get("sentence"), record.get("one", ""), record.get("values", {})
-    if not isinstance(values, Mapping) or not all(_is_template(text, values) for text in (sentence, one)):
+    known = record.keys() <= {"sentence", "one", "values"} and isinstance(values, Mapping)
+    if not known or not all(_is_template(text, values) for text in (sentence, one)):
         raise UsageError(f"Expected a sentence with its values, as pellucid writes them; got {dict(record)}.")
     filled = {
         name: message_from_json(value) if isinstance(value, Mapping) else value

@@ -46,7 +46,7 @@ LOSSES: dict[str, Loss] = {
     "model.json": Loss("which network it is, its classes and how it reads pictures", needed=True),
     "recipe.json": Loss("the settings of the training", needed=True),
     "environment.json": Loss("which pictures, versions and machine the run is of", needed=True),
-    "metrics.csv": Loss("the history by epoch", needed=True),
+    "metrics.csv": Loss("the history by epoch", "The run goes on without it; restore it from a copy."),
     "split.csv": Loss("which pictures were learned from, chosen by and judged on", needed=True),
     "metrics_all.csv": Loss("the history of the second training"),
     "seen.csv": Loss("which pictures the run that this one began from has learned from", needed=True),
@@ -89,18 +89,20 @@ class Entry:
 
 
 class DamagedFile(PellucidError):
-    """A file of a run's folder, called `name`, is not as it was written."""
+    """A file of a run's folder, called `name`, is not as it was written; `reason` says so without advice."""
 
-    def __init__(self, message: str, name: str = NAME) -> None:
+    def __init__(self, message: str, name: str = NAME, *, reason: str = "") -> None:
         super().__init__(message)
         self.name = name
+        self.reason = reason or message
 
 
 def damage(path: Path, what: str) -> DamagedFile:
     """The error about a file that is not as it was written: what is wrong, what is lost, what to do."""
     loss = LOSSES.get(path.name, OTHER)
     remedy = loss.remedy.format(run=shlex.quote(str(path.parent)))
-    return DamagedFile(f"'{path}' is damaged: {what}. Lost is {loss.lost}. {remedy}", path.name)
+    reason = f"'{path}' is damaged: {what}. Lost is {loss.lost}."
+    return DamagedFile(f"{reason} {remedy}", path.name, reason=reason)
 
 
 def is_listed(name: str) -> bool:
@@ -174,8 +176,9 @@ def refuse_altered(path: Path, content: bytes) -> None:
         raise damage(path, what)
 
 
-def name_damages(folder: Path) -> None:
-    """Warns of every file of a run that is not as it was written and that the run can do without.
+def name_damages(folder: Path) -> list[str]:
+    """Warns of every file of a run that is not as it was written and that the run can do without; gives their
+    names.
 
     Raises DamagedFile, naming all of them, when there is one that it needs, or the manifest is missing.
     """
@@ -189,6 +192,7 @@ def name_damages(folder: Path) -> None:
         raise DamagedFile(" ".join(map(str, found)))
     for error in found:
         warnings.warn(str(error), stacklevel=3)
+    return [error.name for error in found]
 
 
 def damages(folder: Path) -> list[DamagedFile]:

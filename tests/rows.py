@@ -101,6 +101,7 @@ evaluation/class_scores.py
 evaluation/most_confused.py
 evaluation/ledger.py
 evaluation/calibration.py
+evaluation/facts.py
 evaluation/paired.py
 evaluation/repeated.py
 evaluation/learning_curve.py
@@ -137,6 +138,7 @@ explanation/similarity.py
 explanation/embedding.py
 runs/__init__.py
 runs/history.py
+runs/trained.py
 runs/tables.py
 runs/environment.py
 runs/basis.py

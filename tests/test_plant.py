@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.plant import PLANTED, ROOT, Planted, copied, survivors
+from tests.plant import ROOT, copied, survivors
+from tests.planted import PLANTED, Planted
 
 
 @pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.what)

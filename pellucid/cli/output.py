@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console
 
 from pellucid.errors import CheckFailed, Interrupted
-from pellucid.evaluation import EVALUATION
-from pellucid.files import read_object
 from pellucid.formatting import brief, decimal, json_line, percent, plain, plural
 from pellucid.recipe import Recipe
 
@@ -353,11 +351,12 @@ class Output:
     def remarks(self, run: "Run") -> None:
         """What the report found in slices, under stress and of shortcuts, a line each; nothing where it found
         nothing, or was not written since the run was evaluated."""
-        path = run.folder / EVALUATION
-        facts = read_object(path) if path.is_file() else {}
-        for name in ("slices", "shortcuts", "stress"):
-            if remark := facts.get(name, {}).get("remark"):
-                self.line(remark)
+        from pellucid.evaluation.facts import read_facts_if_sound
+
+        facts = read_facts_if_sound(run.folder)
+        for found in (facts.slices, facts.shortcuts, facts.stress) if facts else ():
+            if found is not None and found.remark:
+                self.line(found.remark)
 
     def gates(self, gates: "list[Gate]") -> None:
         """Each limit that was asked for, and whether it was kept. Raises CheckFailed where one was not."""

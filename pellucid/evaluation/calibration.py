@@ -14,6 +14,7 @@ from pellucid.classifier import LEAST_TEMPERATURE, MOST_TEMPERATURE
 from pellucid.evaluation.intervals import MIN_GROUPS
 from pellucid.evaluation.metrics import Bin, bins_of_equal_number
 from pellucid.language import translate
+from pellucid.records import Count, Difference, Share
 from pellucid.task import shares_of
 
 LEAST_PICTURES = 50  # to fit a temperature on
@@ -61,14 +62,14 @@ class Calibration:
     groups       how many groups of pictures that belong together they are of; None where each stands alone
     """
 
-    count: int
-    confidence: float
-    accuracy: float
-    error: float
-    error_limit: float
-    gap_low: float
-    gap_high: float
-    groups: int | None = None
+    count: Count
+    confidence: Share
+    accuracy: Share
+    error: Share
+    error_limit: Share
+    gap_low: Difference
+    gap_high: Difference
+    groups: Count | None = None
 
     @property
     def too_few(self) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
-from pellucid.errors import PellucidError, UsageError
+from pellucid.errors import UsageError
 from pellucid.evaluation import EVALUATION, FORMAT, PREDICTIONS
 from pellucid.evaluation.calibration import Calibration, calibration_of, error_of
 from pellucid.evaluation.class_scores import ClassScores
@@ -31,12 +31,14 @@ from pellucid.evaluation.metrics import (
     likeliest,
     numbers_in,
     places_without,
+    table_fault,
 )
 from pellucid.evaluation.most_confused import Mistakes, in_words, most_confused, seed_of
 from pellucid.evaluation.multi_label import MultiLabelEvaluation
 from pellucid.files import claim, read_csv, read_object, write_csv, write_json
 from pellucid.formatting import decimal, digits, percent
 from pellucid.language import translate
+from pellucid.manifest import damage
 from pellucid.recipe import refuse_unknown_keywords
 from pellucid.task import SeveralLabels
 
@@ -377,14 +379,18 @@ class Evaluation:
             labels = torch.tensor([number[row["label"]] for row in rows], dtype=torch.int64)
             values = [[float(row[f"p({name})"]) for name in classes] for row in rows]
             probabilities = torch.tensor(values, dtype=torch.float32).reshape(len(rows), len(classes))
+            if not all(0 <= value <= 1 for row in values for value in row):
+                raise ValueError("a probability is not between 0 and 1")
             if len(rows) and not bool(((probabilities.sum(dim=1) - 1).abs() < 1e-3).all()):
                 raise ValueError("the probabilities of a picture do not add up to 1")
+            if [row["prediction"] for row in rows] != [
+                classes[k] for k in probabilities.argmax(dim=1).tolist()
+            ]:
+                raise ValueError("the prediction of a picture is not its most probable class")
             folds, groups = (numbers_in(rows, name) for name in ("fold", "group"))
             return Evaluation(probabilities, labels, classes, [row["source"] for row in rows], folds, groups)
         except (KeyError, TypeError, ValueError) as error:
-            raise PellucidError(
-                f"'{folder / PREDICTIONS}' is damaged: {error!r}. Run 'pellucid evaluate --again' on the run."
-            ) from error
+            raise damage(folder / PREDICTIONS, table_fault(error)) from error
 
 
 AnyEvaluation = Evaluation | MultiLabelEvaluation

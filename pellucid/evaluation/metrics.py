@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pellucid.records import Count, Interval, Share
+
 Z_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 Bounds = tuple[float, float]  # of a 95 % interval
 
@@ -17,7 +19,7 @@ class Confusion:
 
     label: str
     prediction: str
-    count: int
+    count: Count
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,14 @@ class ClassScore:
     undefined, with their 95 % intervals, None where there are too few pictures or groups for one."""
 
     name: str
-    support: int
-    predicted: int
-    precision: float
-    precision_interval: Bounds | None
-    recall: float
-    recall_interval: Bounds | None
-    f1: float
-    f1_interval: Bounds | None
+    support: Count
+    predicted: Count
+    precision: Share
+    precision_interval: Interval | None
+    recall: Share
+    recall_interval: Interval | None
+    f1: Share
+    f1_interval: Interval | None
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,12 @@ class AverageScore:
     "weighted" by its number of pictures. Intervals as in ClassScore."""
 
     name: str
-    precision: float
-    precision_interval: Bounds | None
-    recall: float
-    recall_interval: Bounds | None
-    f1: float
-    f1_interval: Bounds | None
+    precision: Share
+    precision_interval: Interval | None
+    recall: Share
+    recall_interval: Interval | None
+    f1: Share
+    f1_interval: Interval | None
 
 
 @dataclass(frozen=True)
@@ -61,18 +63,18 @@ class LabelScore:
     """
 
     name: str
-    support: int
-    threshold: float
-    average_precision: float | None
-    average_precision_interval: Bounds | None
-    precision: float
-    precision_interval: Bounds | None
-    recall: float
-    recall_interval: Bounds | None
-    f1: float
-    f1_interval: Bounds | None
-    missed: int
-    mistaken: int
+    support: Count
+    threshold: Share
+    average_precision: Share | None
+    average_precision_interval: Interval | None
+    precision: Share
+    precision_interval: Interval | None
+    recall: Share
+    recall_interval: Interval | None
+    f1: Share
+    f1_interval: Interval | None
+    missed: Count
+    mistaken: Count
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,11 @@ def numbers_in(rows: Sequence[Mapping[str, str]], column: str) -> Tensor | None:
     return torch.tensor([int(row[column]) - 1 for row in rows], dtype=torch.int64)
 
 
+def table_fault(error: Exception) -> str:
+    """What is wrong with a table of predictions, from the error that reading a row raised."""
+    return f"there is no column or class {error}" if isinstance(error, KeyError) else str(error)
+
+
 def bins_of_equal_number(confidence: Tensor, right: Tensor, number: int) -> list[Bin]:
     """Predictions in up to `number` bins of as many each, from the least to the most confident (Nguyen and
     O'Connor, arXiv:1508.05154). Both (N,). Predictions of equal confidence share what is right of them, so
@@ -129,10 +136,10 @@ def bins_of_equal_number(confidence: Tensor, right: Tensor, number: int) -> list
 class FoldScore:
     """One fold: how many pictures were held out, how many of them predicted correctly, and that share."""
 
-    fold: int
-    count: int
-    correct: int
-    accuracy: float
+    fold: Count
+    count: Count
+    correct: Count
+    accuracy: Share
 
 
 def dispersion(folds: Sequence[FoldScore]) -> float:

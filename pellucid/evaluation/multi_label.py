@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from pellucid.data.dataset import joined_names
-from pellucid.errors import PellucidError
 from pellucid.evaluation import EVALUATION, FORMAT, PREDICTIONS
 from pellucid.evaluation.calibration import Calibration, calibration_of, error_of
 from pellucid.evaluation.class_scores import f1_bounds, f1_of
@@ -27,11 +26,13 @@ from pellucid.evaluation.metrics import (
     likeliest,
     numbers_in,
     places_without,
+    table_fault,
 )
 from pellucid.evaluation.most_confused import Mistakes, in_words, most_confused, seed_of
 from pellucid.evaluation.precision_recall import average_precisions, bootstrapped, bounds, f1_scores
 from pellucid.files import read_csv, write_csv, write_json
 from pellucid.formatting import decimal, digits, percent
+from pellucid.manifest import damage
 from pellucid.task import SeveralLabels
 
 BINS = 10
@@ -408,9 +409,7 @@ class MultiLabelEvaluation:
                 probabilities, labels.reshape(shape), classes, sources, task, numbers_in(rows, "group")
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise PellucidError(
-                f"'{path}' is damaged: {error!r}. Run 'pellucid evaluate --again' on the run."
-            ) from error
+            raise damage(path, table_fault(error)) from error
 
     @cached_property
     def _drawn(self) -> Tensor:

@@ -13,7 +13,7 @@ from pellucid.recipe import Recipe
 from pellucid.report.augmentation import AugmentationPreview, preview
 from pellucid.report.context import ReportContext
 from pellucid.runs.choose import Candidate
-from pellucid.runs.run import AllPictures
+from pellucid.runs.trained import AllPictures
 from pellucid.runs.warm_start import WarmStart
 from pellucid.training.loop import Epoch
 
@@ -30,6 +30,7 @@ class TrainingSection:
     head          how the last layer of a pretrained network was solved
     warm_start    what was taken from an earlier run; None for published or new weights
     best          the epoch with the lowest validation loss; None when training stopped before the first
+    lost          whether there were epochs of which metrics.csv no longer tells
     """
 
     atlases: Mapping[str, Atlas]
@@ -47,6 +48,7 @@ class TrainingSection:
     head: HeadSettings | None
     warm_start: WarmStart | None
     several_labels: bool
+    lost: bool
 
 
 def gather(context: ReportContext) -> TrainingSection:
@@ -81,4 +83,5 @@ def gather(context: ReportContext) -> TrainingSection:
         head=run.head,
         warm_start=WarmStart.from_json(taken) if taken else None,
         several_labels=context.splits.train.multi_label,
+        lost=run.epochs > 0 and not history,
     )

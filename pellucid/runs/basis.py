@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid.data.audit.record import AuditRecord, NearLeak, near_leaks_from_json
+from pellucid.data.audit.record import AuditRecord, NearLeak
 from pellucid.data.dataset import Dataset, Splits, content_hashes
-from pellucid.errors import PellucidError, UsageError
-from pellucid.evaluation import EVALUATION
 from pellucid.evaluation.evaluation import AnyEvaluation
+from pellucid.evaluation.facts import read_facts
 from pellucid.files import read_object
 from pellucid.formatting import ordinal
-from pellucid.language import Message, lazy_gettext, lazy_ngettext, message_from_json
+from pellucid.language import Message, lazy_gettext, lazy_ngettext
 from pellucid.runs.environment import ENVIRONMENT, not_repeatable
 from pellucid.runs.tables import SEEN, seen_contents
 
@@ -128,20 +127,9 @@ def without_copies(basis: Basis, evaluation: AnyEvaluation, splits: Splits) -> t
 
 def basis_in(folder: Path) -> Basis:
     """What evaluation.json and findings.json in a run's folder hold. Raises PellucidError when damaged."""
-    facts = read_object(folder / EVALUATION)
+    facts = read_facts(folder)
     warnings = _warnings(folder, AuditRecord.read(folder))
-    try:
-        return Basis(
-            tuple(facts["leaking"]),
-            near_leaks_from_json(facts["near_leaking"]),
-            message_from_json(facts["unsearched"]) if facts["unsearched"] else None,
-            None if facts["network_number"] is None else int(facts["network_number"]),
-            warnings,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-        raise PellucidError(
-            f"'{folder / EVALUATION}' is damaged: {error!r}. Run 'pellucid evaluate --again' on the run."
-        ) from error
+    return Basis(facts.leaking, facts.near_leaking, facts.unsearched_message, facts.network_number, warnings)
 
 
 def basis_of(folder: Path, test_set: Dataset, number: int | None) -> Basis:

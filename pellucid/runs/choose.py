@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 from torch import nn
 
@@ -23,6 +23,7 @@ from pellucid.models import PretrainedNetwork, build, is_pretrained
 from pellucid.models.compact import averaged
 from pellucid.models.lite0 import resized
 from pellucid.recipe import AUTO, BUDGET, RESIDUAL_PICTURES, NamedRecipe, Recipe, fast
+from pellucid.records import Share, Within, record_from
 from pellucid.runs.kept import KeptTraining
 from pellucid.training.estimate import seconds_to_train
 from pellucid.training.loop import Diverged, Epoch, Progress
@@ -66,12 +67,12 @@ class Candidate:
     """
 
     model: str
-    seconds: float
-    val_accuracy: float | None = None
+    seconds: Annotated[float, Within(0)]
+    val_accuracy: Share | None = None
     val_loss: float | None = None
     chosen: bool = False
     failed: str = ""
-    half_accuracy: float | None = None
+    half_accuracy: Share | None = None
     pruned: bool = False
 
     @property
@@ -88,8 +89,8 @@ class Candidate:
     def from_json(values: Mapping[str, Any]) -> "Candidate":
         """What `to_json` wrote. Raises PellucidError when it is damaged."""
         try:
-            return Candidate(**values)
-        except TypeError as error:
+            return record_from(Candidate, values)
+        except ValueError as error:
             raise PellucidError(f"A candidate in environment.json is damaged: {error}.") from error
 
 

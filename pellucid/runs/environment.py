@@ -5,9 +5,11 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 
@@ -15,12 +17,68 @@ from pellucid.data.dataset import Dataset, Origin
 from pellucid.errors import PellucidError
 from pellucid.language import Message, lazy_gettext
 from pellucid.machine import cores, instruction_set, keep_memory, multiplies_bfloat16, processor
+from pellucid.manifest import damage
 from pellucid.models.kernels.build import loaded_kernels, prepare
 from pellucid.recipe import Recipe
+from pellucid.records import ABSENT, Count, Digest, record_from
 
 ENVIRONMENT = "environment.json"  # in a run's folder
 # What of the machine decides the last digits of a sum.
 ARITHMETIC = ("processor", "instructions", "threads", "precision", "matmul", "bfloat16", "kernels")
+
+
+Facts = Mapping[str, str | int | None]
+
+
+@dataclass(frozen=True)
+class _Fingerprints:
+    """Of the pictures of each part."""
+
+    train: Digest
+    validation: Digest
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """How many show each class, by part."""
+
+    train: Mapping[str, Count]
+    validation: Mapping[str, Count]
+
+
+@dataclass(frozen=True)
+class _At:
+    """Where a training was gone on with."""
+
+    epoch: Count
+    step: Count
+
+
+@dataclass(frozen=True)
+class _Resumed:
+    """A note that a training was gone on with in another environment."""
+
+    at: _At
+    changed: str
+    begun: str
+    machine: Facts
+    versions: Facts
+
+
+@dataclass(frozen=True)
+class _Environment:
+    """All of environment.json; what is in the last four is read by those who know of it."""
+
+    command: str
+    begun: str
+    machine: Facts
+    versions: Facts
+    fingerprints: _Fingerprints
+    pictures: _Pictures
+    origin: Mapping[str, Any]
+    candidates: Annotated[tuple[Mapping[str, Any], ...] | None, ABSENT]
+    warm_start: Annotated[Mapping[str, Any] | None, ABSENT]
+    resumed: Annotated[tuple[_Resumed, ...] | None, ABSENT]
 
 
 def environment_of(train_set: Dataset, validation_set: Dataset, recipe: Recipe) -> dict[str, Any]:
@@ -51,18 +109,15 @@ def environment_of(train_set: Dataset, validation_set: Dataset, recipe: Recipe) 
 
 def origin_in(environment: dict[str, Any], folder: Path) -> Origin:
     """The origin that a run's environment.json holds. Raises PellucidError when it is damaged."""
-    if not _is_sound(environment):
-        raise PellucidError(
-            f"'{folder / ENVIRONMENT}' is damaged: command, machine, versions, fingerprints or pictures are "
-            "not of the kind expected. Restore it or train again."
-        )
+    try:
+        record_from(_Environment, environment)
+    except ValueError as error:
+        raise damage(folder / ENVIRONMENT, str(error)) from error
     try:
         return Origin.from_json(environment["origin"])
-    except (KeyError, PellucidError) as error:
-        raise PellucidError(
-            f"'{folder / ENVIRONMENT}' is damaged: it does not say where the pictures come from ({error}). "
-            "Restore it or train again."
-        ) from error
+    except PellucidError as error:
+        what = f"it does not say where the pictures come from ({error})"
+        raise damage(folder / ENVIRONMENT, what) from error
 
 
 def changes(environment: dict[str, Any], now: dict[str, Any]) -> dict[str, tuple[object, object]]:
@@ -110,20 +165,4 @@ def not_repeatable(environment: dict[str, Any]) -> Message | None:
         "The run cannot be repeated to the same bytes: it was gone on with in another environment "
         "(%(changes)s).",
         changes="; ".join(found),
-    )
-
-
-def _is_sound(environment: dict[str, Any]) -> bool:
-    """Whether what a run says of its training is of the kind that `environment_of` gives."""
-    counts, fingerprints = environment.get("pictures"), environment.get("fingerprints")
-    return (
-        all(isinstance(environment.get(name), str) for name in ("command", "begun"))
-        and all(isinstance(environment.get(name), dict) for name in ("machine", "versions"))
-        and isinstance(fingerprints, dict)
-        and all(isinstance(fingerprints.get(part), str) for part in ("train", "validation"))
-        and isinstance(counts, dict)
-        and all(
-            isinstance(counts.get(part), dict) and all(type(count) is int for count in counts[part].values())
-            for part in ("train", "validation")
-        )
     )

@@ -197,7 +197,12 @@ def _network(place: Path, splits: Splits, asked: Recipe | NamedRecipe, watch: Wa
     on all pictures. It is noted in `place`."""
     facts = read_object(place / FORECAST)
     if "chosen" in facts:
-        return Recipe.named("fast", **facts["chosen"])
+        try:
+            return Recipe.named("fast", **facts["chosen"])
+        except (TypeError, UsageError) as error:
+            raise PellucidError(
+                f"'{place / FORECAST}' is damaged: {error}. Delete the folder and run it again."
+            ) from error
     best, candidates = chosen(splits, asked, watch)
     if not candidates or not isinstance(asked, NamedRecipe) or not isinstance(best, Recipe):
         return asked

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from html import escape
@@ -16,11 +17,12 @@ from pellucid.data.audit.record import AuditRecord
 from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.data.folds import everything
 from pellucid.errors import PellucidError, UsageError
-from pellucid.evaluation import EVALUATION, FORMAT, PREDICTIONS
+from pellucid.evaluation import EVALUATION, PREDICTIONS
 from pellucid.evaluation.calibration import NOT_FITTED, STOPPED, TemperatureFit
 from pellucid.evaluation.conformal import PredictionSets, prediction_sets
 from pellucid.evaluation.drift import Drift, drift
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, add_facts, evaluate
+from pellucid.evaluation.facts import read_facts, read_facts_if_sound
 from pellucid.evaluation.held_out import HeldOut
 from pellucid.evaluation.label_errors import LabelErrors
 from pellucid.evaluation.ledger import number_judged, weights_digest
@@ -41,17 +43,17 @@ from pellucid.explanation.causes import MistakeCauses, causes_of_mistakes
 from pellucid.explanation.neighbours import answers_and_features, hidden_features
 from pellucid.files import claim, read_object, write_csv
 from pellucid.formatting import plural
-from pellucid.manifest import name_damages
+from pellucid.manifest import RESTORE, DamagedFile, damage, name_damages
 from pellucid.models import Build
 from pellucid.models.head import HeadSettings
 from pellucid.public import public
 from pellucid.recipe import Recipe, read_recipe
-from pellucid.records import record_from
-from pellucid.runs.basis import Basis, basis_in, basis_of, without_copies
+from pellucid.runs.basis import Basis, basis_in, basis_of, basis_of_folds, without_copies
 from pellucid.runs.checkpoint import CHECKPOINT
 from pellucid.runs.environment import ENVIRONMENT, origin_in
 from pellucid.runs.history import History
 from pellucid.runs.tables import (
+    METRICS,
     SPLIT,
     SPLIT_HEADER,
     read_diagnostics,
@@ -59,27 +61,13 @@ from pellucid.runs.tables import (
     read_split,
     split_rows,
 )
+from pellucid.runs.trained import AllPictures, trained_in
 from pellucid.task import SeveralLabels
 from pellucid.training.diagnostics import LayerDiagnostics
 from pellucid.training.loop import Epoch
 from pellucid.training.snapshots import SNAPSHOTS, Snapshot, read_snapshots
 
 RECIPE = "recipe.json"
-
-
-@dataclass(frozen=True)
-class AllPictures:
-    """The training that gave a run its weights, where nothing was held out of it.
-
-    pictures  how many it learned from
-    epochs    after which it ended
-    loss, accuracy  on those pictures, which says nothing about others
-    """
-
-    pictures: int
-    epochs: int
-    loss: float
-    accuracy: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +86,7 @@ class Run:
     all_pictures  of `use_all` and `folds`, the training on all pictures that gave the weights
     calibration  how the classifier came to its temperature
     reference_fit  what `reference` is made of, or why there is none
+    epochs       how many `history` had when it was written: it is empty where metrics.csv is lost
     """
 
     folder: Path
@@ -111,6 +100,7 @@ class Run:
     all_pictures: AllPictures | None = None
     calibration: TemperatureFit = NOT_FITTED
     reference_fit: ReferenceFit = NO_REFERENCE
+    epochs: int = 0
 
     def __repr__(self) -> str:
         return f"Run('{self.folder}', {self.summary})"
@@ -137,15 +127,22 @@ class Run:
                 f"'{folder}' was cut off before its model was saved. "
                 f"Go on with: pellucid train --resume {shlex.quote(str(folder))}"
             )
-        name_damages(folder)
+        damaged = name_damages(folder)
         classifier = Classifier.load(folder, model=model)
         recipe = read_recipe(folder / RECIPE)
         environment = read_object(folder / ENVIRONMENT)
         origin = origin_in(environment, folder)
-        ended, head, all_pictures, calibration, reference_fit = _training_in(folder)
+        training = trained_in(folder)
+        try:
+            history = read_history(folder, training.epochs)
+        except PellucidError as error:  # the network is whole, and can be judged
+            history = History()
+            if METRICS not in damaged:
+                warnings.warn(str(error), stacklevel=2)
         return Run(
-            folder, classifier, recipe, read_history(folder), environment, origin, ended,
-            head=head, all_pictures=all_pictures, calibration=calibration, reference_fit=reference_fit,
+            folder, classifier, recipe, history, environment, origin, training.ended or "",
+            head=training.head, all_pictures=training.all_pictures, calibration=training.calibration,
+            reference_fit=training.reference, epochs=training.epochs,
         )  # fmt: skip
 
     @property
@@ -157,6 +154,8 @@ class Run:
     @property
     def summary(self) -> str:
         """The training in one sentence."""
+        if self.epochs and not self.history:
+            return "its history by epoch is lost"
         if self.best is None:
             return "stopped before its first epoch was judged"
         if self.recipe.folds and self.all_pictures:
@@ -288,13 +287,8 @@ class Run:
         """
         if not self._was_opened:
             return None
-        facts = read_object(self.folder / EVALUATION)
-        if facts.get("format") != FORMAT:
-            raise PellucidError(
-                f"'{self.folder / EVALUATION}' has format {facts.get('format')!r}; this pellucid reads "
-                f"format {FORMAT}. Run 'pellucid evaluate --again' on the run."
-            )
-        if facts.get("weights") != self._weights:
+        facts = read_facts(self.folder)
+        if facts.weights != self._weights:
             return None
         classes, task = self.classifier.classes, self.classifier.task
         evaluation: AnyEvaluation = (
@@ -302,12 +296,10 @@ class Run:
             if isinstance(task, SeveralLabels)
             else Evaluation.load(self.folder, classes)
         )
-        if (facts.get("count"), facts.get("correct")) != (evaluation.count, evaluation.correct):
-            raise PellucidError(
-                f"'{self.folder / PREDICTIONS}' has {evaluation.correct} of {evaluation.count} right, "
-                f"'{EVALUATION}' {facts.get('correct')} of {facts.get('count')}: one of them is damaged. "
-                "Run 'pellucid evaluate --again' on the run."
-            )
+        if (facts.count, facts.correct) != (evaluation.count, evaluation.correct):
+            theirs = f"{evaluation.correct:,} of {evaluation.count:,}"
+            what = f"it has {facts.correct:,} of {facts.count:,} right, but '{PREDICTIONS}' {theirs}"
+            raise damage(self.folder / EVALUATION, what)
         return evaluation
 
     def evaluate(self, test_set: Dataset | None = None) -> AnyEvaluation:
@@ -403,22 +395,18 @@ class Run:
 
     def _basis_on(self, test_set: Dataset) -> Basis:
         number = number_judged(test_set.fingerprint, weights_digest(self.classifier.network))
-        try:  # what was known when it was first judged stands, though the cache was emptied since
-            facts = read_object(self.folder / EVALUATION)
-            if (facts["weights"], facts["fingerprint"]) == (self._weights, test_set.fingerprint):
-                number = max(number or 0, int(facts["network_number"]))
-        except (PellucidError, KeyError, TypeError, ValueError):
-            pass  # never judged before, or it was not known then either
+        facts = read_facts_if_sound(self.folder)
+        if facts and (facts.weights, facts.fingerprint) == (self._weights, test_set.fingerprint):
+            # What was known when it was first judged stands, though the cache was emptied since.
+            number = max(filter(None, (number, facts.network_number)), default=None)
         return basis_of(self.folder, test_set, number)
 
     def _own_test(self) -> str:
         """The fingerprint of the run's test pictures; "" where there were none yet."""
         if known := AuditRecord.read(self.folder).test:
             return known
-        try:
-            return str(read_object(self.folder / EVALUATION)["fingerprint"])
-        except (PellucidError, KeyError):
-            return ""
+        facts = read_facts_if_sound(self.folder)
+        return facts.fingerprint if facts else ""
 
     def reference(self) -> Reference:
         """What new pictures are compared with: training pictures as the network sees them, and pictures that
@@ -461,12 +449,33 @@ class Run:
         return drift(self.reference(), new, self.classifier.classes)
 
     def _out_of_fold(self) -> AnyEvaluation:
-        evaluation = self.evaluation()
+        try:
+            evaluation = self.evaluation()
+        except DamagedFile as error:
+            evaluation = self._saved_again(error)
         if evaluation is None:
             raise UsageError(
                 f"'{self.folder}' has no evaluation: its folds were not completed, and every picture is one "
                 "that it learned from. Train again, or go on with it where it was stopped."
             )
+        return evaluation
+
+    def _saved_again(self, damaged: DamagedFile) -> AnyEvaluation:
+        """The evaluation of a run by folds from its predictions, from which evaluation.json is written anew.
+        Raises PellucidError when they are what is damaged: no picture is left to predict."""
+        try:
+            evaluation = Evaluation.load(self.folder, self.classifier.classes)
+        except DamagedFile as error:
+            raise PellucidError(
+                f"{error.reason} These were predicted by the folds, none of which is kept. {RESTORE}"
+            ) from damaged
+        fingerprint = self.environment["fingerprints"]["train"]
+        basis = basis_of_folds(
+            self.folder, number_judged(fingerprint, weights_digest(self.classifier.network))
+        )
+        with claim(self.folder):
+            facts = basis.facts(evaluation)
+            evaluation.save(self.folder, weights=self._weights, fingerprint=fingerprint, **facts)
         return evaluation
 
     def slices(
@@ -568,23 +577,3 @@ class Run:
     @property
     def _weights(self) -> str:
         return str(read_object(self.folder / MANIFEST).get("sha256"))
-
-
-def _training_in(
-    folder: Path,
-) -> tuple[str, HeadSettings | None, AllPictures | None, TemperatureFit, ReferenceFit]:
-    """What model.json holds of the training. Raises PellucidError when it is damaged."""
-    training = read_object(folder / MANIFEST)["training"]
-    try:
-        head, again = training.get("head"), training.get("all_pictures")
-        return (
-            str(training.get("ended", "")),
-            record_from(HeadSettings, head) if head else None,
-            record_from(AllPictures, again) if again else None,
-            record_from(TemperatureFit, training["calibration"]),
-            record_from(ReferenceFit, training["reference"]),
-        )
-    except (KeyError, ValueError) as error:
-        raise PellucidError(
-            f"'{folder / MANIFEST}' is damaged: {error!r}. Restore it or train again."
-        ) from error

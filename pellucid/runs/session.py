@@ -30,10 +30,11 @@ from pellucid.runs.checkpoint import CHECKPOINT, write_checkpoint
 from pellucid.runs.history import History
 from pellucid.runs.kept import KeptTraining
 from pellucid.runs.reference import HeldOutPictures, reference_of
-from pellucid.runs.run import AllPictures, Run
+from pellucid.runs.run import Run
 from pellucid.runs.stages import Stage, State
 from pellucid.runs.stopping import Stopped, StopTraining, stop_requests
 from pellucid.runs.tables import METRICS_ALL, write_diagnostics, write_history, write_margins
+from pellucid.runs.trained import AllPictures
 from pellucid.training.loop import Epoch, Progress, Step
 from pellucid.training.snapshots import MAX_SNAPSHOTS, SNAPSHOTS, SnapshotRecorder
 from pellucid.training.timer import CheckpointTimer

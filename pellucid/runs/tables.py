@@ -1,6 +1,7 @@
 """The tables of a run's folder: each picture's part, the history by epoch, diagnostics, margins of labels."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pellucid.data.dataset import Corrections, Dataset, content_hashes
 from pellucid.errors import PellucidError
 from pellucid.evaluation.label_errors import JudgedPart, judged_over_epochs
 from pellucid.files import read_csv, read_object, write_csv
+from pellucid.manifest import damage
 from pellucid.runs.history import History
 from pellucid.training.diagnostics import LayerDiagnostics
 from pellucid.training.loop import Epoch
@@ -29,6 +31,7 @@ FOLD = "fold"  # a last column of split.csv, in a run by folds: the one that a p
 METRICS_HEADER = ("epoch", "seconds", "learning_rate", "loss", "accuracy", "val_loss", "val_accuracy")
 MARGINS_HEADER = ("source", "label", "split", "margin", "other")
 DIAGNOSTICS_HEADER = ("epoch", "layer", "gradient_norm", "update_ratio")
+HASH = re.compile(r"[0-9a-f]{16,128}")
 
 
 def split_rows(name: str, dataset: Dataset) -> Iterator[tuple[str, str, str, str]]:
@@ -39,11 +42,14 @@ def split_rows(name: str, dataset: Dataset) -> Iterator[tuple[str, str, str, str
 
 
 def read_split(path: Path) -> list[tuple[str, ...]]:
-    """The rows of a split.csv. Raises PellucidError when a column is missing."""
+    """The rows of a split.csv. Raises PellucidError when a column is missing, or a part or a hash is none."""
     try:
-        return [tuple(row[name] for name in SPLIT_HEADER) for row in read_csv(path)]
-    except KeyError as error:
-        raise PellucidError(f"'{path}' is damaged: no column {error}. Restore it or train again.") from error
+        rows = [tuple(row[name] for name in SPLIT_HEADER) for row in read_csv(path)]
+        for _, _, part, content in rows:
+            _refuse_odd(part, content, ("train", "validation", "test"))
+    except (KeyError, ValueError) as error:
+        raise _damage(path, error) from error
+    return rows
 
 
 def write_split(folder: Path, train: Dataset, validation: Dataset, folds: Tensor | None = None) -> None:
@@ -65,11 +71,10 @@ def read_folds(folder: Path) -> Tensor:
     Raises PellucidError when it is damaged.
     """
     try:
-        return torch.tensor([int(row[FOLD]) - 1 for row in read_csv(folder / SPLIT)], dtype=torch.int64)
+        numbers = [int(_number(row, FOLD, low=1)) - 1 for row in read_csv(folder / SPLIT)]
     except (KeyError, ValueError) as error:
-        raise PellucidError(
-            f"'{folder / SPLIT}' is damaged: {error!r}. Restore it or train again."
-        ) from error
+        raise _damage(folder / SPLIT, error) from error
+    return torch.tensor(numbers, dtype=torch.int64)
 
 
 def seen_contents(folder: Path) -> dict[str, str]:
@@ -80,7 +85,13 @@ def seen_contents(folder: Path) -> dict[str, str]:
     if read_object(folder / MANIFEST)["training"].get("all_pictures"):
         rows = [(content, "train") for content, _ in rows]
     if (folder / SEEN).is_file():
-        rows += [(row.get("content", ""), row.get("split", "")) for row in read_csv(folder / SEEN)]
+        try:
+            seen = [(row["content"], row["split"]) for row in read_csv(folder / SEEN)]
+            for content, part in seen:
+                _refuse_odd(part, content, ("train", "validation"))
+        except (KeyError, ValueError) as error:
+            raise _damage(folder / SEEN, error) from error
+        rows += seen
     return dict(sorted(rows, key=lambda row: row[1] == "train"))  # which wins
 
 
@@ -110,14 +121,14 @@ def read_diagnostics(folder: Path) -> list[LayerDiagnostics]:
     try:
         return [
             LayerDiagnostics(
-                int(row["epoch"]), row["layer"], float(row["gradient_norm"]), float(row["update_ratio"])
+                int(_number(row, "epoch", low=1)),
+                row["layer"],
+                *(_number(row, name, low=0) for name in DIAGNOSTICS_HEADER[2:]),
             )
             for row in read_csv(folder / DIAGNOSTICS)
         ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise PellucidError(
-            f"'{folder / DIAGNOSTICS}' is damaged: {error!r}. Restore it, or remove it to go on without."
-        ) from error
+    except (KeyError, ValueError) as error:
+        raise _damage(folder / DIAGNOSTICS, error) from error
 
 
 def write_corrections(folder: Path, corrections: Corrections) -> None:
@@ -161,33 +172,59 @@ def read_margins(folder: Path, classes: Sequence[str]) -> list[JudgedPart]:
         rows = read_csv(folder / MARGINS)
         parts = []
         for part in dict.fromkeys(row["split"] for row in rows):
+            if part not in ("train", "validation"):
+                raise ValueError(f"'split' is {part[:60]!r}")
             own = [row for row in rows if row["split"] == part]
             labels, others = (
                 torch.tensor([number[row[column]] for row in own]) for column in ("label", "other")
             )
-            margins = torch.tensor([float(row["margin"] or "nan") for row in own])
+            margins = torch.tensor([_number(row, "margin") if row["margin"] else math.nan for row in own])
             parts.append(judged_over_epochs(part, [row["source"] for row in own], labels, others, margins))
-    except (KeyError, TypeError, ValueError) as error:
-        raise PellucidError(
-            f"'{folder / MARGINS}' is damaged: {error!r}. Restore it or train again."
-        ) from error
+    except (KeyError, ValueError) as error:
+        raise _damage(folder / MARGINS, error) from error
     return parts
 
 
-def read_history(folder: Path) -> History:
-    """What `write_history` wrote. Raises PellucidError when it is damaged or epochs are missing."""
+def read_history(folder: Path, epochs: int) -> History:
+    """What `write_history` wrote. Raises PellucidError when it is damaged or has fewer than `epochs`."""
+    if not (folder / METRICS).is_file():
+        raise damage(folder / METRICS, "it is missing")
     history: list[Epoch] = []
     lowest = float("inf")
     try:
-        for row in read_csv(folder / METRICS):
-            figures = {name: float(row[name] or "nan") for name in METRICS_HEADER[1:]}
+        for number, row in enumerate(read_csv(folder / METRICS), 1):
+            if _number(row, "epoch") != number:
+                raise ValueError(f"'epoch' is {row['epoch'][:60]!r}; expected {number}")
+            figures = {
+                name: _number(row, name, low=0, high=1 if name.endswith("accuracy") else math.inf)
+                if row[name]
+                else math.nan
+                for name in METRICS_HEADER[1:]
+            }
             best = math.isnan(figures["val_loss"]) or figures["val_loss"] < lowest
-            history.append(Epoch(int(row["epoch"]), best=best, **figures))  # type: ignore[arg-type]
+            history.append(Epoch(number, best=best, **figures))  # type: ignore[arg-type]
             lowest = min(lowest, figures["val_loss"])
-        if len(history) < read_object(folder / MANIFEST)["training"]["epochs"]:
-            raise ValueError(f"only {len(history)} epochs are left")
-    except (KeyError, TypeError, ValueError) as error:
-        raise PellucidError(
-            f"'{folder / METRICS}' is damaged: {error!r}. Restore it or train again."
-        ) from error
+        if len(history) < epochs:
+            raise ValueError(f"only {len(history)} of {epochs} epochs are left")
+    except (KeyError, ValueError) as error:
+        raise _damage(folder / METRICS, error) from error
     return History(history)
+
+
+def _number(row: Mapping[str, str], column: str, *, low: float = -math.inf, high: float = math.inf) -> float:
+    """The number in a column of a row. Raises ValueError for anything else, and where it is out of bounds."""
+    value = float(row[column])
+    if not low <= value <= high:  # which is never so of a number that is none
+        raise ValueError(f"'{column}' is {row[column][:60]!r}")
+    return value
+
+
+def _refuse_odd(part: str, content: str, parts: Sequence[str]) -> None:
+    if part not in parts:
+        raise ValueError(f"'split' is {part[:60]!r}")
+    if not HASH.fullmatch(content):
+        raise ValueError(f"'content' is {content[:60]!r}, which is no hash")
+
+
+def _damage(path: Path, error: Exception) -> PellucidError:
+    return damage(path, f"no column {error}" if isinstance(error, KeyError) else str(error))

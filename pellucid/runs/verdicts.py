@@ -9,8 +9,9 @@ from pellucid.classifier import MANIFEST
 from pellucid.errors import PellucidError
 from pellucid.explanation.explanation import DEFAULT_METHODS
 from pellucid.explanation.faithfulness import Faithfulness
-from pellucid.files import read_json, write_json
+from pellucid.files import read_json, read_object, write_json
 from pellucid.language import translate
+from pellucid.records import Count, Difference, Share, record_from
 
 FAITHFULNESS = "faithfulness.json"
 
@@ -24,6 +25,30 @@ class Verdict:
 
 
 Verdicts = Mapping[str, Verdict]  # by method; empty where none was tested
+
+
+@dataclass(frozen=True)
+class _MethodFacts:
+    """What faithfulness.json has of one method."""
+
+    supported: bool
+    rank_correlation: Difference | None
+    deletion: Share
+    insertion: Share
+    leads: Mapping[str, float | None]
+    pictures: Count
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """All of faithfulness.json."""
+
+    weights: str
+    pictures: Count
+    checked: Count
+    accuracy: Share
+    chance: Share
+    methods: Mapping[str, _MethodFacts]
 
 
 def write_verdicts(folder: Path, faithfulness: Faithfulness) -> None:
@@ -58,15 +83,14 @@ def read_verdicts(folder: Path) -> dict[str, Verdict]:
     if not (folder / FAITHFULNESS).is_file():
         return {}
     try:
-        facts = read_json(folder / FAITHFULNESS)
-        if facts["weights"] != read_json(folder / MANIFEST)["sha256"]:
+        facts = record_from(_Facts, read_json(folder / FAITHFULNESS))
+        if facts.weights != read_object(folder / MANIFEST).get("sha256"):
             return {}
-        return {
-            name: Verdict(bool(each["supported"]), float(each["insertion"]) - float(each["deletion"]))
-            for name, each in facts["methods"].items()
-        }
-    except (PellucidError, AttributeError, KeyError, TypeError, ValueError):
+    except (PellucidError, ValueError):
         return {}
+    return {
+        name: Verdict(each.supported, each.insertion - each.deletion) for name, each in facts.methods.items()
+    }
 
 
 def passed(verdicts: Verdicts) -> list[str]:

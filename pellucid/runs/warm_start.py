@@ -14,6 +14,7 @@ from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_object
 from pellucid.formatting import listed, plural
 from pellucid.recipe import AUTO, NamedRecipe, Recipe, Size, with_model
+from pellucid.records import Count, record_from
 from pellucid.runs.run import Run
 from pellucid.runs.tables import seen_contents
 
@@ -35,7 +36,7 @@ class WarmStart:
     kept: tuple[str, ...]
     new: tuple[str, ...]
     dropped: tuple[str, ...]
-    learned_in_validation: int = 0
+    learned_in_validation: Count = 0
 
     def __str__(self) -> str:
         parts = [f"all {len(self.kept)} classes kept"] if not self.new else []
@@ -53,10 +54,9 @@ class WarmStart:
     def from_json(values: Mapping[str, Any]) -> "WarmStart":
         """What `to_json` wrote. Raises PellucidError when it is damaged."""
         try:
-            names = {name: tuple(values[name]) for name in ("kept", "new", "dropped")}
-            return WarmStart(**{**values, **names})
-        except (KeyError, TypeError) as error:
-            raise PellucidError(f"The warm start in environment.json is damaged: {error!r}.") from error
+            return record_from(WarmStart, values)
+        except ValueError as error:
+            raise PellucidError(f"The warm start in environment.json is damaged: {error}.") from error
 
 
 def recipe_from(recipe: Recipe | NamedRecipe, run: Run) -> Recipe | NamedRecipe:

@@ -9,7 +9,8 @@ import pytest
 
 from pellucid.data.dataset import Splits
 from tests.released import CLAIMING, begun, ended, go, said
-from tests.toys import Call, write_picture
+from tests.resealed import change
+from tests.toys import Call, rows_of, write_picture
 
 
 @pytest.mark.filterwarnings("always:.*is damaged:UserWarning")
@@ -48,13 +49,39 @@ def test_what_the_report_found_is_repeated_until_the_run_is_judged_again(
     assert remarks[0] not in call("evaluate", run, "--again")[1]
 
 
-@pytest.mark.parametrize("damage", ["model.json", "model.safetensors", "metrics.csv", "environment.json"])
+@pytest.mark.parametrize("damage", ["model.json", "model.safetensors", "split.csv", "environment.json"])
 def test_a_damaged_run_exits_1_with_the_name_of_the_file(toy_run: Path, call: Call, damage: str) -> None:
     run = shutil.copytree(toy_run, Path("copy"))
     (run / damage).write_bytes((run / damage).read_bytes()[:40])
     code, _, err = call("evaluate", run)
     assert code == 1
     assert damage in err
+
+
+def test_where_every_test_picture_was_learned_from_no_limit_is_kept(
+    trained: tuple[Path, Any], call: Call
+) -> None:
+    run = shutil.copytree(trained[0] / "runs" / "latest", Path("copy"))
+    assert call("evaluate", run, "--min-accuracy", "0.01", "--on", "point")[0] == 0
+    sources = [row["source"] for row in rows_of(run / "predictions.csv")]
+    change(run / "evaluation.json", leaking=sources, clean=None)
+    assert call("evaluate", run)[0] == 0
+    code, _, err = call("evaluate", run, "--min-accuracy", "0.01", "--on", "point")
+    assert code == 3
+    assert "No limit is kept: every test picture was also learned from" in err
+
+
+@pytest.mark.filterwarnings("always:.*is damaged:UserWarning")
+def test_without_its_history_a_run_is_judged_and_the_file_is_named(
+    trained: tuple[Path, Any], call: Call
+) -> None:
+    run = shutil.copytree(trained[0] / "runs" / "latest", Path("copy"))
+    said = call("evaluate", run)[1]
+    (run / "metrics.csv").write_bytes((run / "metrics.csv").read_bytes()[:40])
+    code, out, err = call("evaluate", run)
+    assert (code, out) == (0, said)
+    assert "metrics.csv' is damaged" in err
+    assert "Lost is the history by epoch" in err
 
 
 def test_a_limit_that_is_not_kept_exits_with_three_and_says_what_was_found(

@@ -113,10 +113,12 @@ def test_maps_carry_the_verdict_of_the_run_s_report(place: Path, ran: Ran) -> No
     untested = ran("explain", "one", "0.png", "--out", "x.html").stdout
     assert "Not tested on this network: run 'pellucid report'." in untested
     weights = json.loads((place / "one" / "model.json").read_text())["sha256"]
+    failed = {"supported": False, "insertion": 0.4, "deletion": 0.5}
+    failed |= {"rank_correlation": 0.1, "leads": {}, "pictures": 8}
     verdicts = {
-        "weights": weights,
-        "methods": {"gradient x activation": {"supported": False, "insertion": 0.4, "deletion": 0.5}},
-    }
+        "weights": weights, "pictures": 8, "checked": 8, "accuracy": 0.9, "chance": 0.1,
+        "methods": {"gradient x activation": failed},
+    }  # fmt: skip
     (place / "one" / "faithfulness.json").write_text(json.dumps(verdicts))
     try:
         tested = ran("explain", "one", "0.png", "--out", "x.html").stdout

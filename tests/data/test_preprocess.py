@@ -177,6 +177,18 @@ def test_a_file_is_the_same_tensor_alone_and_in_a_process_of_its_own(fit: Any) -
     assert form.read(noise(WIDE)).numpy().tobytes() == decoded.pixels
 
 
+def test_sixteen_bits_are_the_same_tensor_alone_in_a_process_of_its_own_and_opened(tmp_path: Path) -> None:
+    """Of a camera with ten bits: what is white in training is white in prediction."""
+    values = np.linspace(0, 1023, 64).reshape(8, 8).astype(np.uint16)
+    form = Preprocess(1, 8, 8, white=1023)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    expected = torch.from_numpy(np.round(values / 1023 * 255).astype(np.uint8))[None]
+    content = (tmp_path / "deep.png").read_bytes()
+    for picture in (tmp_path / "deep.png", content, Image.open(io.BytesIO(content))):
+        assert torch.equal(form.read(picture), expected)
+    assert form.decode(content, name="It").pixels == expected.numpy().tobytes()
+
+
 def test_an_unknown_fit_is_named_with_those_there_are() -> None:
     with pytest.raises(UsageError, match=r"^Unknown fit 'squeeze'\. Known: none, stretch, pad, crop\.$"):
         GRAY.with_fit("squeeze")

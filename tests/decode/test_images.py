@@ -208,6 +208,13 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(size: tupl
         GRAY.read(png_header(*size))
 
 
+def test_a_pixel_of_sixteen_bits_counts_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pellucid.decode.images.MAX_DECODED_BYTES", 100)
+    assert read_header(stored(np.zeros((8, 8), np.uint8))) == ImageHeader(8, 8, "L")
+    with pytest.raises(UsageError, match=r"has 8x8 pixels, .* when decoded; the limit is"):
+        read_header(stored(np.zeros((8, 8), np.uint16)))
+
+
 def test_a_long_thin_picture_is_read() -> None:
     strip = np.arange(65_535, dtype=np.uint32).astype(np.uint8)[None]
     assert Preprocess(1, 1, 65_535).read(stored(strip)).shape == (1, 1, 65_535)

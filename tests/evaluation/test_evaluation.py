@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
-from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, top_k_accuracy_score
 
 from pellucid.classifier import Classifier
 from pellucid.data.audit.record import NearLeak
@@ -185,7 +185,7 @@ def test_a_damaged_table_of_predictions_is_refused_or_empty(tmp_path: Path, chan
     if path.read_text() == "":
         assert Evaluation.load(tmp_path, found.classes).count == 0  # Run.evaluation compares the counts
         return
-    said = r"predictions\.csv' (is damaged.*evaluate --again|is damaged: row 20 has not as many)"
+    said = r"predictions\.csv' (is damaged.*evaluate .* --again|is damaged: row 20 has not as many)"
     with pytest.raises(PellucidError, match=said):
         Evaluation.load(tmp_path, found.classes)
 
@@ -225,6 +225,16 @@ def test_macro_scores_are_scikit_learns() -> None:
     assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(labels, predictions))
     assert found.macro_f1 == pytest.approx(f1_score(labels, predictions, average="macro"))
     assert found.to_json()["balanced_accuracy"] == found.balanced_accuracy
+
+
+def test_the_label_is_among_the_likeliest_as_often_as_scikit_learn_counts() -> None:
+    found = judged([50, 20, 10, 5])
+    labels, probabilities = found.labels.numpy(), found.probabilities.numpy()
+    for k in (2, 3):
+        expected = top_k_accuracy_score(labels, probabilities, k=k, labels=range(4))
+        assert found.scores[f"top_{k}"].value == pytest.approx(expected)
+    assert found.accuracy < found.scores["top_2"].value < found.scores["top_3"].value < 1
+    assert "top_5" not in found.scores
 
 
 def test_macro_scores_are_told_only_where_classes_are_uneven() -> None:

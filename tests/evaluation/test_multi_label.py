@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, hamming_loss, log_loss
 
 from pellucid.classifier import Classifier
+from pellucid.data.dataset import Dataset
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation.evaluation import evaluate
@@ -104,6 +105,16 @@ def test_pictures_are_left_out_by_source() -> None:
     assert found.without(found.sources) is None
 
 
+def test_a_notebook_shows_labels_as_text() -> None:
+    found = MultiLabelEvaluation(
+        torch.tensor([[0.2, 0.8]]), torch.tensor([[False, True]]), ("<b>", "&"), ["x"],
+        SeveralLabels((0.5, 0.5)),
+    )  # fmt: skip
+    page = found._repr_html_()
+    assert "<b>" not in page
+    assert "&lt;b&gt;" in page
+
+
 def test_a_classifier_of_several_labels_judges_pictures_labelled_so_alone() -> None:
     toys = toys_of_several_labels(20)
     network = build("tutorial", 3, len(toys.classes), toys.size, seed=0)
@@ -111,6 +122,11 @@ def test_a_classifier_of_several_labels_judges_pictures_labelled_so_alone() -> N
     found = evaluate(several, toys)
     assert isinstance(found, MultiLabelEvaluation)
     assert torch.equal(found.labels, toys.labels)
+    turned = [2, 0, 3, 1]
+    other = Dataset(toys.images, toys.labels[:, turned], tuple(toys.classes[k] for k in turned), toys.sources)
+    again = evaluate(several, other)
+    assert isinstance(again, MultiLabelEvaluation)
+    assert torch.equal(again.labels, toys.labels)
     one = toy_dataset(8, channels=3)
     renamed = type(one)(one.images, one.labels, toys.classes, one.sources)
     with pytest.raises(UsageError, match="any number of its labels each; these have one"):

@@ -218,6 +218,14 @@ def test_a_lead_that_is_not_sure_is_told_from_none() -> None:
     assert len(faults) == 2
 
 
+@pytest.mark.parametrize("correlation", [0.9, -0.9])
+def test_maps_that_random_weights_give_too_or_turned_round_are_stamped(correlation: float) -> None:
+    leads = (Lead("random", 0.3, 0.2), Lead("edges", 0.3, 0.2), Lead("ink", 0.3, 0.2))
+    (fault,) = find_faults(torch.ones(2, 4, 4), correlation, leads, None, guesses=False)
+    assert "hardly depends on the weights" in fault
+    assert find_faults(torch.ones(2, 4, 4), 0.0, leads, None, guesses=False) == []
+
+
 def test_of_few_pictures_a_lead_is_less_sure() -> None:
     leads = torch.tensor([0.1, 0.2, 0.3, 0.4, 0.1, 0.2, 0.3, 0.4])
     spread = float(leads.double().std()) / 8**0.5

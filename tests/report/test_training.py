@@ -14,6 +14,7 @@ from pellucid.report.neighbours import NeighboursSection
 from pellucid.report.templates import environment_of_pages
 from pellucid.runs.choose import Candidate
 from pellucid.runs.fit import fit
+from pellucid.runs.history import History
 from pellucid.runs.run import Run
 from tests.toys import toy_splits
 
@@ -54,6 +55,22 @@ def sections(
         rendered = [report.render_section(environment_of_pages(), 1, entry, context) for entry in entries]
     assert not [section.body for section in rendered if section.record is None]
     return {section.name: section for section in rendered}
+
+
+def test_a_history_that_is_lost_is_not_called_a_training_that_was_stopped(
+    made: tuple[Run, Splits, Evaluation],
+) -> None:
+    run, splits, evaluation = made
+    (entry,) = (entry for entry in report.SECTIONS if entry[0] == "training")
+    for epochs, expected in (
+        (3, "Its history by epoch (metrics.csv) is lost."),
+        (0, "Stopped before the end"),
+    ):
+        bare = replace(run, history=History(), epochs=epochs)
+        section = report.render_section(
+            environment_of_pages(), 3, entry, report.ReportContext(bare, splits, evaluation)
+        )
+        assert expected in str(section.answer)
 
 
 def test_a_run_by_folds_says_whose_predictions_are_shown(tmp_path: Path) -> None:

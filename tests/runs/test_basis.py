@@ -183,7 +183,7 @@ def test_a_damaged_basis_is_refused_and_can_be_made_anew(tmp_path: Path) -> None
         facts = json.loads(json.dumps(whole))
         change(facts)
         write_json(path, facts)
-        with pytest.raises(PellucidError, match=r"evaluation\.json' is damaged.*evaluate --again"):
+        with pytest.raises(PellucidError, match=r"evaluation\.json' is damaged.*evaluate .* --again"):
             run.basis()
     run.evaluate(splits.test)
     assert run.basis().number == 1

@@ -1,18 +1,21 @@
 """A run is resumed only with the pictures it was begun with, and in the environment; else it says so."""
 
+import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pellucid.errors import UsageError
+from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_json, sha256, write_json
 from pellucid.report import reproduce
 from pellucid.report.context import ReportContext
-from pellucid.runs.environment import changes, not_repeatable
+from pellucid.runs.environment import ENVIRONMENT, changes, not_repeatable
 from pellucid.runs.fit import resume
 from pellucid.runs.run import Run
 from pellucid.runs.stopping import Stopped
+from tests.resealed import rewrite
 from tests.runs.toy_runs import SPLITS, resumed
 from tests.toys import at, toy_splits
 
@@ -96,3 +99,29 @@ def test_a_run_that_stayed_where_it_was_says_nothing_of_it(finished: Path) -> No
     assert not_repeatable(environment) is None
     assert changes(environment, environment) == {}
     assert "environment" not in [kind for kind, _ in Run.open(finished).basis().warnings]
+
+
+WRONG: dict[str, list[Any]] = {
+    "command": [None, 3, []],
+    "begun": [None, 3],
+    "machine": [None, [], "x", {"cores": [2]}, {"cores": 1.5}],
+    "versions": [None, [], {"torch": {}}],
+    "fingerprints": [None, {}, {"train": "x", "validation": "y"}, {"train": "0" * 64}],
+    "pictures": [None, {}, {"train": {"a": -1}, "validation": {}}, {"train": {"a": 1.5}, "validation": {}}],
+    "origin": [None, [], {}, "x"],
+    "candidates": [3, ["x"], {}],
+    "resumed": [3, ["x"], [{}], [{"at": 3}]],
+    "other": [1],
+}
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_key_of_another_kind_or_size_is_refused_with_the_name_of_the_file(folder: Path, key: str) -> None:
+    sound = json.loads((folder / ENVIRONMENT).read_text())
+    changes = [{**sound, key: value} for value in WRONG[key]]
+    if key in sound:
+        changes.append({name: value for name, value in sound.items() if name != key})
+    for changed in changes:
+        rewrite(folder / ENVIRONMENT, json.dumps(changed))
+        with pytest.raises(PellucidError, match=r"environment\.json' is damaged: .*Lost is which pictures"):
+            Run.open(folder)

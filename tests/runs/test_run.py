@@ -1,6 +1,7 @@
 """A run's folder tells the truth, loses nothing, and can be gone on with from wherever it was left."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from pellucid.evaluation.evaluation import evaluate
 from pellucid.files import read_json
 from pellucid.runs.fit import fit
 from pellucid.runs.run import Run
-from tests.resealed import reseal, rewrite
+from tests.resealed import change, reseal, rewrite
 from tests.runs.toy_runs import SHORT, SPLITS, started
-from tests.toys import rows_of, same_weights, toy_splits
+from tests.toys import QUICK, rows_of, same_weights, toy_splits
 
 
 def test_an_opened_run_is_the_one_that_was_made(tmp_path: Path) -> None:
@@ -27,6 +28,9 @@ def test_an_opened_run_is_the_one_that_was_made(tmp_path: Path) -> None:
     images = SPLITS.test.images
     assert torch.equal(opened.classifier.predict(images), made.classifier.predict(images))
     assert (opened.summary, opened._repr_html_()) == (made.summary, made._repr_html_())
+    shown = replace(opened, folder=Path("runs") / "<i>x")._repr_html_()
+    assert "<i>" not in shown
+    assert "&lt;i&gt;x" in shown
 
 
 def test_the_evaluation_is_that_of_the_test_set_and_judging_again_changes_nothing(folder: Path) -> None:
@@ -118,6 +122,18 @@ def test_a_damaged_evaluation_is_refused_and_can_be_made_anew(folder: Path, cont
     assert Run.open(folder).evaluation() is not None
 
 
+def test_damaged_findings_may_be_removed_and_the_run_says_what_was_not_searched(
+    folder: Path,
+) -> None:
+    change(folder / "findings.json", ungrouped=3)
+    with pytest.raises(PellucidError, match=r"findings\.json' is damaged: 'ungrouped' is 3\. .*or remove it"):
+        Run.open(folder).basis()
+    (folder / "findings.json").unlink()
+    run = Run.open(folder)
+    run.evaluate(SPLITS.test)
+    assert "were not searched for" in str(run.basis().unsearched)
+
+
 def test_other_pictures_are_judged_and_the_run_s_own_evaluation_stays(folder: Path) -> None:
     run, part = Run.open(folder), SPLITS.test.subset(torch.arange(5))
     names = ("evaluation.json", "predictions.csv", "split.csv")
@@ -144,8 +160,26 @@ def test_predictions_that_lost_rows_are_not_taken_for_the_result(folder: Path) -
     lines = path.read_text().splitlines(keepends=True)
     for kept in (lines[:-1], lines[:1], [*lines, lines[-1]]):
         rewrite(path, "".join(kept))
-        with pytest.raises(PellucidError, match=r"one of them is damaged.*evaluate --again"):
+        with pytest.raises(PellucidError, match=r"right, but 'predictions\.csv' .*evaluate .* --again"):
             Run.open(folder).evaluation()
+
+
+def test_of_folds_an_evaluation_is_written_anew_from_its_predictions_and_from_nothing_else(
+    tmp_path: Path,
+) -> None:
+    """No network of the folds is kept that could be asked again."""
+    splits = toy_splits(60)
+    run = fit(splits.train, splits.validation, replace(QUICK, epochs=1, folds=2), folder=tmp_path / "run")
+    path, sound = run.folder / "evaluation.json", (run.folder / "evaluation.json").read_bytes()
+    change(path, accuracy=7)
+    with pytest.raises(PellucidError, match=r"'accuracy' is 7\. .*evaluate .* --again"):
+        Run.open(run.folder).evaluation()
+    Run.open(run.folder).evaluate()
+    assert path.read_bytes() == sound
+    lines = (run.folder / "predictions.csv").read_text().splitlines(keepends=True)
+    rewrite(run.folder / "predictions.csv", "".join([lines[0], lines[1].replace("0.", "7.", 1), *lines[2:]]))
+    with pytest.raises(PellucidError, match=r"predictions\.csv' is damaged: .*none of which is kept"):
+        Run.open(run.folder).evaluate()
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {

@@ -36,6 +36,23 @@ def test_verdicts_are_read_as_written_until_the_weights_change(run: Path) -> Non
     tests = (result("occlusion", supported=True), result(USUAL, supported=False))
     write_verdicts(run, Faithfulness(8, 20, 0.9, 0.3, tests))
     assert read_verdicts(run) == {"occlusion": Verdict(True, 0.45), USUAL: Verdict(False, 0.45)}
+    written = json.loads((run / "faithfulness.json").read_text())
+    method = written["methods"]["occlusion"]
+    for change in (
+        {"supported": 1},
+        {"insertion": 7},
+        {"deletion": -0.5},
+        {"pictures": "many"},
+        {"other": 1},
+    ):
+        methods = {**written["methods"], "occlusion": {**method, **change}}
+        (run / "faithfulness.json").write_text(json.dumps({**written, "methods": methods}))
+        assert read_verdicts(run) == {}, change
+    for change in ({"accuracy": 7}, {"checked": -1}, {"weights": None}, {"methods": []}, {"other": 1}):
+        (run / "faithfulness.json").write_text(json.dumps({**written, **change}))
+        assert read_verdicts(run) == {}, change
+    (run / "faithfulness.json").write_text(json.dumps(written))
+    assert len(read_verdicts(run)) == 2
     (run / "model.json").write_text(json.dumps({"sha256": "others"}))
     assert read_verdicts(run) == {}
     for damaged in ("[1]", "{", '{"weights": "others", "methods": {"occlusion": {"supported": true}}}'):

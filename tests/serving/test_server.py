@@ -323,6 +323,18 @@ def test_a_slow_head_and_an_idle_connection_are_cut_off(strict: int) -> None:
 
 
 @pytest.mark.parametrize("strict", [300], indirect=True)
+def test_a_request_that_is_not_done_in_its_time_is_cut_off(
+    strict: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a word: a body that is late would be answered with 408, but later."""
+    monkeypatch.setattr(limits, "EXCHANGE_SECONDS", 0.3)
+    head = f"POST /picture HTTP/1.1\r\nHost: 127.0.0.1:{strict}\r\nContent-Type: image/png\r\n"
+    assert exchange(strict, f"{head}Content-Length: 10\r\n\r\nx".encode()) == b""
+    own = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{strict}\r\n\r\n".encode()
+    assert exchange(strict, own, f"{head}Content-Length: 10\r\n\r\nx".encode()).count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("strict", [300], indirect=True)
 def test_whoever_keeps_the_server_waiting_longest_makes_room_for_others(strict: int) -> None:
     own = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{strict}\r\n\r\n".encode()
 

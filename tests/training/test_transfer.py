@@ -68,6 +68,8 @@ def test_the_last_layer_learns_and_the_backbone_stays_as_published(vit: Path, tm
     assert isinstance(run.classifier.network, Pretrained)
     assert same_weights(run.classifier.network.backbone, fresh.backbone)
     assert not same_weights(run.classifier.network.head, fresh.head)
+    learned = transfer.embeddings(fresh, SPLITS.train)  # of training pictures alone
+    assert torch.allclose(run.classifier.network.head.mean, learned.mean(dim=0), atol=1e-5)
     assert [epoch.epoch for epoch in run.history] == [1]
     assert run.recipe.epochs == 1
     assert Run.open(run.folder).head == run.head is not None

@@ -1,20 +1,24 @@
 """What an audit found, as a run keeps it: findings.json, by which its score is read later."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
-from pellucid.data.audit.findings import Audit, Finding, PictureReference, audit
+from pellucid.data.audit.findings import KINDS, Audit, Finding, PictureReference, audit
 from pellucid.data.dataset import Dataset, Origin, Splits
-from pellucid.errors import PellucidError, UsageError
+from pellucid.errors import UsageError
 from pellucid.files import read_object, write_json
 from pellucid.language import Message, lazy_ngettext, message_from_json
+from pellucid.manifest import damage
+from pellucid.records import Matching, Within, record_from
 
 FINDINGS = "findings.json"
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ class NearLeak:
 
     source: str
     copy: str
-    split: str
-    distance: float
+    split: Annotated[str, Matching(re.compile("train|validation"))]
+    distance: Annotated[float, Within(-0.001, 2.001)]
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class AuditRecord:
     def write(self, folder: Path) -> None:
         """`folder` holds findings.json."""
         facts = {
+            "format": FORMAT,
             "near_copies_searched": self.searched,
             "test": self.test,
             "near_leaks": [vars(leak) for leak in self.near_leaks],
@@ -81,32 +86,45 @@ class AuditRecord:
     def read(folder: Path) -> "AuditRecord":
         """What `write` left in a run's folder; without such a file, one of nothing searched.
 
-        Raises PellucidError when it is damaged.
+        Raises DamagedFile, with the key and what to do, when a key is missing, not known, of another kind or
+        out of bounds.
         """
         if not (folder / FINDINGS).is_file():
             return AuditRecord()
-        facts = read_object(folder / FINDINGS)
         try:
-            return AuditRecord(
-                facts["near_copies_searched"] is True,
-                str(facts["test"]),
-                near_leaks_from_json(facts["near_leaks"]),
-                tuple(
-                    Warned(each["kind"], each["severity"], each["count"], message_from_json(each["message"]))
-                    for each in facts["findings"]
-                ),
-                facts["ungrouped"] is True,
+            facts = record_from(_Findings, read_object(folder / FINDINGS))
+            warned = (
+                Warned(each.kind, each.severity, each.count, message_from_json(each.message))
+                for each in facts.findings
             )
-        except (KeyError, TypeError, AttributeError, UsageError) as error:
-            raise PellucidError(
-                f"'{folder / FINDINGS}' is damaged: {error!r}. Delete it; the run then says that near-copies "
-                "were not searched for."
-            ) from error
+            return AuditRecord(
+                facts.near_copies_searched, facts.test, facts.near_leaks, tuple(warned), facts.ungrouped
+            )
+        except (ValueError, UsageError) as error:
+            raise damage(folder / FINDINGS, str(error)) from error
 
 
-def near_leaks_from_json(rows: Sequence[Mapping[str, Any]]) -> tuple[NearLeak, ...]:
-    """Near-leaks from plain values. Raises KeyError or TypeError where one is missing."""
-    return tuple(NearLeak(row["source"], row["copy"], row["split"], row["distance"]) for row in rows)
+@dataclass(frozen=True)
+class _WarnedFacts:
+    """An error or a warning as findings.json has it; `sentence` is its message in English."""
+
+    kind: Annotated[str, Matching(re.compile("|".join(KINDS)))]
+    severity: Literal["error", "warning"]
+    count: Annotated[int, Within(1)]
+    sentence: str
+    message: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """All of findings.json."""
+
+    format: Literal[1]
+    near_copies_searched: bool
+    test: Annotated[str, Matching(re.compile(r"|[0-9a-f]{64}"))]
+    near_leaks: tuple[NearLeak, ...]
+    findings: tuple[_WarnedFacts, ...]
+    ungrouped: bool
 
 
 def record_of(found: Audit, splits: Splits) -> AuditRecord:

@@ -1,7 +1,9 @@
 """What a run keeps of an audit is what the audit found, and reads back as it was written."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +55,63 @@ def test_without_a_file_nothing_was_searched_and_a_damaged_one_is_named(tmp_path
         (tmp_path / FINDINGS).write_text(content)
         with pytest.raises(PellucidError, match=r"findings\.json"):
             AuditRecord.read(tmp_path)
+
+
+def sound() -> dict[str, Any]:
+    """What a run keeps of pictures of which one test picture leaks."""
+    return {
+        "format": 1, "near_copies_searched": True, "test": "0" * 64, "ungrouped": False,
+        "near_leaks": [{"source": "a", "copy": "b", "split": "train", "distance": 0.01}],
+        "findings": [
+            {"kind": "near-leak", "severity": "error", "count": 1, "sentence": "1 pair is almost the same.",
+             "message": {"sentence": "%(count)s pairs.", "values": {"count": 1}, "one": "%(count)s pair."}},
+        ],
+    }  # fmt: skip
+
+
+WRONG: dict[str, list[Any]] = {
+    "format": [0, 2, "1", True, None, 1.0],
+    "near_copies_searched": [1, "true", None, []],
+    "test": ["x", 3, None, "0" * 63, "Z" * 64],
+    "ungrouped": [0, "false", None],
+    "near_leaks": [None, {}, "x", [1], [{}], [{"source": "a"}]],
+    "near_leaks.source": [3, None, ["a"]],
+    "near_leaks.copy": [3, None],
+    "near_leaks.split": ["test", "exam", "", None, 1],
+    "near_leaks.distance": [-1, 2.5, "0.1", None, True],
+    "findings": [None, {}, "x", [1], [{}]],
+    "findings.kind": ["rumour", "", None, 3],
+    "findings.severity": ["note", "grave", None, 2],
+    "findings.count": [0, -1, 1.5, "1", None, True],
+    "findings.sentence": [3, None, ["x"]],
+    "findings.message": [
+        None, "x", {}, {"sentence": "%(other)s", "values": {}}, {"sentence": "%s", "values": {}},
+        {"sentence": "x", "values": [], "one": ""}, {"sentence": "x", "values": {}, "other": 1},
+    ],
+}  # fmt: skip
+GRAVE = r"findings\.json' is damaged: .* Restore it, or remove it: the run then says"
+
+
+@pytest.mark.parametrize("key", WRONG)
+def test_a_key_of_another_kind_or_size_is_refused_with_what_to_do(tmp_path: Path, key: str) -> None:
+    outer, _, name = key.rpartition(".")
+    for value in WRONG[key]:
+        facts = sound()
+        (facts[outer][0] if outer else facts)[name] = value
+        (tmp_path / FINDINGS).write_text(json.dumps(facts))
+        with pytest.raises(PellucidError, match=GRAVE):
+            AuditRecord.read(tmp_path)
+    for extra in (False, True):
+        facts = sound()
+        place = facts[outer][0] if outer else facts
+        value = place.pop(name)
+        if extra:
+            place |= {name: value, f"{name}_": value}
+        (tmp_path / FINDINGS).write_text(json.dumps(facts))
+        with pytest.raises(PellucidError, match=GRAVE):
+            AuditRecord.read(tmp_path)
+    (tmp_path / FINDINGS).write_text(json.dumps(sound()))
+    assert AuditRecord.read(tmp_path).near_leaks[0].copy == "b"
 
 
 def test_of_folds_near_copies_count_where_they_are_in_different_folds(splits: Splits) -> None:

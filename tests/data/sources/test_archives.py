@@ -143,6 +143,14 @@ def test_a_compressed_tar_that_fills_memory_is_not_read(tmp_path: Path, kind: st
         list_pictures(path)
 
 
+def test_nor_is_one_that_fills_it_bit_by_bit(tmp_path: Path) -> None:
+    """No member of it is larger than a picture, all together are."""
+    many = {f"train/cat/{number}.png": bytes(4 << 20) for number in range(10, 20)}
+    path = tarred(tmp_path / "a.tar.gz", {**FILES, **many}, "w:gz")
+    with pytest.raises(PellucidError, match="a member of 4,194,304 bytes in an archive of"):
+        list_pictures(path)
+
+
 def test_hidden_members_and_files_too_large_for_a_picture_are_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
