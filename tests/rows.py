@@ -164,8 +164,16 @@ comparison.py
 pad/__init__.py
 pad/strokes.py
 pad/operations.py
+pad/graph.py
+pad/functions/table.py
+pad/functions/maps.py
+pad/functions/places.py
+pad/functions/sums.py
+pad/functions/pointwise.py
+pad/functions/__init__.py
 pad/program.py
 pad/data.py
+pad/packing.py
 pad/novelty.py
 pad/section.py
 exporters/page.py

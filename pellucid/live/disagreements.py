@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import torch
 
 from pellucid.pad.data import DisputedData
-from pellucid.pad.section import Subject, base64_of, class_balanced_sample
+from pellucid.pad.packing import base64_of
+from pellucid.pad.section import Subject, class_balanced_sample
 
 MAX_CLASSIFIED, MAX_SHOWN = 500, 16  # pictures classified, and shown of those that differ
 BATCH = 50

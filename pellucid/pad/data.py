@@ -27,9 +27,13 @@ class ProgramData:
 
 @dataclass(frozen=True)
 class WeightsData:
-    """All weights one after the other, as 16- or 32-bit floats."""
+    """All weights one after the other, as 16- or 32-bit floats.
 
-    precision: Literal["f16", "f32"]
+    "i8": matrices as whole steps of 8 bits, of one size a row (its first dimension), the rest as 16-bit
+    floats: first the sizes as 32-bit floats, then the steps, then the rest.
+    """
+
+    precision: Literal["f16", "f32", "i8"]
     data: str
 
 
@@ -39,10 +43,13 @@ class CheckData:
 
     pictures     uint8 (n, C, H, W)
     labels       None where the pictures are noise
-    scores       (m, K), of the first m, as PyTorch computes them; fewer than n of a network that is slow
-    tolerance    the largest difference allowed between a score of the page and PyTorch's
+    scores       (m, K), of the first m, as PyTorch computes them with the page's weights; fewer than n of a
+                 network that is slow
+    tolerance    the largest difference allowed between a score of the page and PyTorch's: a fixed share of
+                 the largest score
     rounding     the largest change of a score that rounding the weights causes
-    sample_size  the number of pictures on which `rounding` was measured
+    changed      the number of predictions that it changes
+    sample_size  the number of pictures on which both were measured
     """
 
     pictures: str
@@ -50,6 +57,7 @@ class CheckData:
     scores: Sequence[Sequence[float]]
     tolerance: float
     rounding: float
+    changed: int
     sample_size: int
 
 

@@ -68,9 +68,10 @@ def in_bytes(rows: Tensor) -> Tensor:
 
 
 def _hidden_value(program: Program, classifier: Classifier) -> int | None:
-    """The value of the program that is the last hidden layer: what its last operation with weights is given;
-    None where that is something else."""
-    last = next((operation for operation in reversed(program.operations) if operation.tensors), None)
+    """The value of the program that is the last hidden layer: what its last dense or convolutional layer is
+    given; None where that is something else."""
+    layers = [operation for operation in program.operations if operation.kind in ("linear", "conv2d")]
+    last = layers[-1] if layers else None
     if last is None:
         return None
     value = last.inputs[0]

@@ -3,7 +3,6 @@
 `drawing_section` gives the part that a report takes in; `export_page` writes it alone, for a static host.
 """
 
-import base64
 import json
 import math
 import zlib
@@ -42,7 +41,9 @@ from pellucid.pad.data import (
     to_json,
 )
 from pellucid.pad.novelty import novelty_data
-from pellucid.pad.program import Program, lower
+from pellucid.pad.operations import MOVING
+from pellucid.pad.packing import base64_of, pack_snapshots, pack_weights
+from pellucid.pad.program import TOLERANCE, Program, lower, refuse_difference
 from pellucid.pad.strokes import RULES, measure
 from pellucid.runs.verdicts import Verdicts, passed
 from pellucid.training.snapshots import Snapshot
@@ -53,7 +54,8 @@ SAMPLE_PICTURES = 1000  # test pictures from which channel statistics are comput
 SNAPSHOT_PICTURES = 300  # test pictures on which each snapshot of training is evaluated
 STROKE_PICTURES = 10_000  # training pictures measured, to compare a drawing's strokes, size and centre with
 MAX_MULTIPLY_ADDS = 300_000_000  # with more, an answer takes longer than a fifth of a second
-MAX_PAGE_WEIGHTS = 4_000_000  # 11 MB of a page
+MAX_WEIGHT_BYTES = 9_000_000  # 12 MB of a page
+MAX_CHANGED = 0.01  # of the answers on test pictures, by rounding weights to 8 bits
 MAX_SAMPLE_VALUES = 200_000_000  # of all layers, kept at once: fewer pictures for a large network
 QUICK, CHECK_SLOW = (
     30_000_000,
@@ -70,6 +72,7 @@ MAX_CHANNEL_LAYERS = 40  # with channel statistics; the last ones of a deeper ne
 SCRIPTS = (
     "windows.js",
     "resize.js",
+    "tensors.js",
     "operations.js",
     "program.js",
     "trace.js",
@@ -201,7 +204,7 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
     shape = (classifier.preprocess.channels, classifier.preprocess.height, classifier.preprocess.width)
     program = lower(classifier.network, shape)
     weights = program.weights(classifier.network.state_dict())
-    _refuse_large(program, weights)
+    packed, rounded = _fitting(program, weights, precision)
     stored = sum(math.prod(operation.shape) for operation in program.operations)
     affordable = max(CHECK_PICTURES, min(SAMPLE_PICTURES, MAX_SAMPLE_VALUES // max(1, stored)))
     pictures = _pictures(subject, shape, affordable)
@@ -219,8 +222,8 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
         temperature=classifier.temperature,
         data=subject.data,
         program=ProgramData(program.shape, program.operations, [list(weight.shape) for weight in weights]),
-        check=_check(program, weights, classifier, pictures),
-        weights=pack_weights(weights, precision),
+        check=_check(program, values[-1], classifier, pictures, rounded=rounded, precision=packed.precision),
+        weights=packed,
         rule=rule,
         training_percentiles=_training_percentiles(subject.train)
         if rule and subject.train is not None
@@ -255,15 +258,22 @@ def refuse_several_labels(classifier: Classifier) -> None:
         )
 
 
-def _refuse_large(program: Program, weights: Sequence[Tensor]) -> None:
+def _fitting(program: Program, weights: Sequence[Tensor], precision: str) -> tuple[WeightsData, list[Tensor]]:
+    """The weights as a page holds them, and as they come out again: in 8 bits where it takes no more.
+
+    Raises UsageError for a network that is too large for a page even so, or too slow.
+    """
     count = sum(weight.numel() for weight in weights)
     if program.multiply_adds > MAX_MULTIPLY_ADDS:
         raise UsageError(
             f"This network needs {program.multiply_adds:,} multiply-adds a picture; with up to "
             f"{MAX_MULTIPLY_ADDS:,} a page answers within a fifth of a second."
         )
-    if count > MAX_PAGE_WEIGHTS:
-        raise UsageError(f"This network has {count:,} weights; up to {MAX_PAGE_WEIGHTS:,} fit into a page.")
+    if count > MAX_WEIGHT_BYTES:
+        raise UsageError(
+            f"This network has {count:,} weights; up to {MAX_WEIGHT_BYTES:,} fit into a page, 8 bits each."
+        )
+    return pack_weights(weights, "i8" if 2 * count > MAX_WEIGHT_BYTES else precision)
 
 
 def _pictures(subject: Subject, shape: tuple[int, ...], count: int) -> Dataset:
@@ -295,27 +305,40 @@ def class_balanced_order(dataset: Dataset) -> Tensor:
 
 
 def _check(
-    program: Program, weights: Sequence[Tensor], classifier: Classifier, pictures: Dataset
+    program: Program,
+    values: Tensor,
+    classifier: Classifier,
+    pictures: Dataset,
+    *,
+    rounded: Sequence[Tensor],
+    precision: str,
 ) -> CheckData:
-    """Pictures and scores that the page is checked against, and the change of scores that rounding causes."""
+    """Pictures and scores that the page is checked against, and what rounding the weights changes.
+
+    values              (N, K), what the program gives for the pictures with the weights as they are
+    rounded, precision  the weights as the page has them
+    Raises UsageError if `values` are not the network's scores, or if 8 bits change too many answers.
+    """
     scores = classifier.logits(pictures.images)  # (N, K)
-    halved = [weight.half().float() for weight in weights]
+    refuse_difference(values, scores)
     with torch.inference_mode():
         images = scaled(pictures.images)
-        rounded = torch.cat(
-            [
-                program.run(part, halved)[-1]
-                for part in torch.split(images, batch_size(classifier.network, images))
-            ]
+        parts = torch.split(images, batch_size(classifier.network, images))
+        found = torch.cat([program.run(part, rounded)[-1] for part in parts])
+    changed = int((found.argmax(dim=1) != scores.argmax(dim=1)).sum())
+    if precision == "i8" and changed > MAX_CHANGED * len(pictures):
+        raise UsageError(
+            f"This network is so large that a page holds its weights in 8 bits, and that changes {changed} "
+            f"of {len(pictures)} answers."
         )
-    difference = float((rounded - scores).abs().max())
     checked = CHECK_PICTURES if program.multiply_adds <= QUICK else CHECK_SLOW
     return CheckData(
         pictures=base64_of(pictures.images[:CHECK_PICTURES].numpy().tobytes()),
         labels=pictures.labels[:CHECK_PICTURES].tolist() if pictures.sources[0] else None,
-        scores=[[round(score, 5) for score in row] for row in scores[:checked].tolist()],
-        tolerance=round(2 * difference + 1e-3, 5),
-        rounding=round(difference, 6),
+        scores=[[round(score, 5) for score in row] for row in found[:checked].tolist()],
+        tolerance=_short(TOLERANCE * max(1.0, float(found.abs().max()))),
+        rounding=_short((found - scores).abs().max()),
+        changed=changed,
         sample_size=len(pictures),
     )
 
@@ -375,10 +398,10 @@ def _channels(
 
 
 def _spans(program: Program) -> dict[str, tuple[int, int]]:
-    """The first and the last value of each layer that is more than a change of shape."""
+    """The first and the last value of each layer of maps or units: what only moves numbers is none."""
     spans: dict[str, tuple[int, int]] = {}
     for place, operation in enumerate(program.operations, 1):
-        if operation.kind == "view":
+        if operation.kind in MOVING or not (operation.spatial or len(operation.shape) == 1):
             continue
         spans[operation.layer] = (spans.get(operation.layer, (place, place))[0], place)
     return spans
@@ -432,14 +455,6 @@ def _training_percentiles(train: Dataset) -> dict[str, list[float]]:
     }
 
 
-def pack_weights(weights: Sequence[Tensor], precision: str) -> WeightsData:
-    """Weights as the page reads them, in 16 bits each ("f16") where all of them are finite so, else in 32."""
-    flat = torch.cat([weight.flatten() for weight in weights])
-    if precision == "f16" and bool(torch.isfinite(flat.half()).all()):
-        return WeightsData("f16", base64_of(flat.half().numpy().tobytes()))
-    return WeightsData("f32", base64_of(flat.numpy().tobytes()))
-
-
 def _snapshots(
     program: Program, snapshots: Sequence[Snapshot], pictures: Dataset, budget: int
 ) -> SnapshotsData | None:
@@ -487,52 +502,10 @@ def _compare_snapshots(
     return accuracy, _short(sum(same) / len(same)), _short(apart)
 
 
-def pack_snapshots(snapshots: Sequence[Sequence[Tensor]], bits: int = 8) -> tuple[bytes, list[list[Tensor]]]:
-    """Weights over time in few bytes, and the weights as they come out again.
-
-    A matrix is kept as whole steps, `bits` (at most 8) a weight, of one size a row (its first dimension) over
-    all snapshots, and each snapshot as the change since the one before; vectors as 16-bit floats. It changes
-    little at a time, so the changes compress well, and no error adds up: the sum of changes is exact.
-    assets/pad/snapshots.js unpacks it.
-    """
-    most = 2 ** (bits - 1) - 1
-    matrices = [place for place, weight in enumerate(snapshots[0]) if weight.dim() > 1]
-    steps = {
-        place: torch.stack([snapshot[place].flatten(1).abs().amax(dim=1) for snapshot in snapshots])
-        .amax(dim=0)
-        .div(most).clamp_min(1e-12)
-        for place in matrices
-    }  # fmt: skip
-    levels = {place: torch.zeros(snapshots[0][place].numel(), dtype=torch.int16) for place in matrices}
-    parts = [torch.cat([steps[place] for place in matrices]).numpy().tobytes()] if matrices else []
-    unpacked = []
-    for snapshot in snapshots:
-        out = []
-        vectors = []
-        for place, weight in enumerate(snapshot):
-            if place not in steps:
-                out.append(weight.half().float())
-                vectors.append(weight.half().numpy().tobytes())
-                continue
-            rows = (weight.flatten(1) / steps[place][:, None]).round().clamp(-most, most)
-            now = rows.flatten().to(torch.int16)
-            parts.append((now - levels[place]).to(torch.int8).numpy().tobytes())  # wraps, as the page does
-            levels[place] = now
-            out.append((rows * steps[place][:, None]).reshape(weight.shape))
-        parts += vectors
-        unpacked.append(out)
-    return zlib.compress(b"".join(parts)), unpacked
-
-
 def texts() -> dict[str, dict[str, str]]:
     """What the pad says, by language and key."""
     words: dict[str, dict[str, str]] = json.loads(asset("pad/words.json"))
     return words
-
-
-def base64_of(content: bytes) -> str:
-    """Bytes as a page's JSON holds them."""
-    return base64.b64encode(content).decode()
 
 
 def _short(value: Any) -> float:

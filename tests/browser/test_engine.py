@@ -27,8 +27,9 @@ from pellucid.formatting import percent
 from pellucid.inference import scaled
 from pellucid.models import build
 from pellucid.pad.data import ProgramData, to_json
+from pellucid.pad.packing import pack_snapshots, pack_weights
 from pellucid.pad.program import lower
-from pellucid.pad.section import SCRIPTS, Subject, constants_script, pack_snapshots, pack_weights
+from pellucid.pad.section import SCRIPTS, Subject, constants_script
 from pellucid.pad.strokes import PAD, RULES, as_ink, measure, place, place_picture
 from pellucid.plots import images
 from pellucid.recipe import Recipe
@@ -89,7 +90,7 @@ def packed(program, weights, precision="f32") -> list[Any]:
     """The program and its weights as the page takes them."""
     shapes = [list(weight.shape) for weight in weights]
     data = ProgramData(program.shape, program.operations, shapes)
-    return [to_json(data), to_json(pack_weights(weights, precision))]
+    return [to_json(data), to_json(pack_weights(weights, precision)[0])]
 
 
 def text(array) -> str:
@@ -178,7 +179,7 @@ def test_the_evidence_of_any_network_is_torchs(
           const net = PellucidProgram.create(program, PellucidSnapshots.unpack(packed, program.tensors));
           net.run(new Float32Array(PellucidSnapshots.bytesOf(image).buffer));
           const found = PellucidProgram.evidence(
-            net, PellucidProgram.evidenceLayer(net.layers), Float32Array.of(0, 0, 1, 0, 0));
+            net, PellucidProgram.evidenceLayer(program, net.layers), Float32Array.of(0, 0, 1, 0, 0));
           return { ...found, layer: found.layer.name, cells: Array.from(found.cells) };
         }""",
         [*packed(program, weights), text(image.numpy())],
@@ -411,7 +412,9 @@ def pixels(page) -> np.ndarray:
 
 
 def test_the_page_finds_that_it_matches_pytorch(opened) -> None:
-    assert "Matches PyTorch: 16 pictures" in opened.locator(".live-status").inner_text()
+    assert (
+        "Matches PyTorch: with the same weights, 16 pictures" in opened.locator(".live-status").inner_text()
+    )
     assert opened.evaluate("pellucid.runs[0].check.good") is True
     assert answer(opened) == "–"
 

@@ -55,20 +55,20 @@ def test_an_operation_has_its_numbers_beside_its_fields() -> None:
     operation = Operation("conv", "conv1", (0,), (4, 8, 8), (0, 1), {"stride": (2, 2), "padding": 1})
     assert to_json(operation) == {
         "kind": "conv", "layer": "conv1", "inputs": [0], "shape": [4, 8, 8], "tensors": [0, 1],
-        "stride": [2, 2], "padding": 1,
+        "stride": [2, 2], "padding": 1, "spatial": False,
     }  # fmt: skip
 
 
 def test_records_inside_of_records_are_written_by_name() -> None:
     program = ProgramData((1, 2, 2), [Operation("view", "flatten", (0,), (4,))], [[3, 4]])
-    check = CheckData("AAAA", None, [(0.5, 0.25)], 0.001, 0.0005, 16)
+    check = CheckData("AAAA", None, [(0.5, 0.25)], 0.001, 0.0005, 0, 16)
     pad = PadData(("a", "b"), 1.0, "digits", program, check, rule=Rule(8, (8, 5), 1.3, centre="box"),
                   scales={"fc": (0.0, 1.0)}, channels={"fc": ChannelData(same_as="conv")})  # fmt: skip
     written = to_json(pad)
     assert list(written) == [field.name for field in fields(PadData)]
     assert written["classes"] == ["a", "b"]
     assert written["program"]["operations"] == [
-        {"kind": "view", "layer": "flatten", "inputs": [0], "shape": [4], "tensors": []}
+        {"kind": "view", "layer": "flatten", "inputs": [0], "shape": [4], "tensors": [], "spatial": False}
     ]
     assert written["check"]["scores"] == [[0.5, 0.25]]
     assert written["rule"] == {"size": 8, "box": [8, 5], "pen": 1.3, "centre": "box"}

@@ -14,8 +14,11 @@ from pellucid.data.dataset import Dataset
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
 from pellucid.exporters.page import export_page
+from pellucid.inference import scaled
 from pellucid.live.app import PAGE_SCRIPTS
+from pellucid.models import build
 from pellucid.pad.data import ChannelData, SnapshotsData
+from pellucid.pad.packing import pack_snapshots
 from pellucid.pad.program import lower
 from pellucid.pad.section import (
     MAX_SNAPSHOT_BYTES,
@@ -23,7 +26,6 @@ from pellucid.pad.section import (
     Subject,
     class_balanced_order,
     drawing_section,
-    pack_snapshots,
 )
 from tests.networks import SHAPES, Sorting, network
 from tests.toys import CLASSES, SIZE, toy_splits
@@ -35,8 +37,6 @@ WORDS = json.loads((PAGES / "pad" / "words.json").read_text(encoding="utf-8"))
 @pytest.fixture(scope="module")
 def subject() -> Subject:
     """Toys, a network of random weights, and a short, made-up past."""
-    from pellucid.models import build
-
     made = build("tutorial", 1, len(CLASSES), (SIZE, SIZE), seed=1).eval()
     classifier = Classifier(made, CLASSES, Preprocess(1, SIZE, SIZE), "tutorial")
     splits = toy_splits(120)
@@ -89,10 +89,23 @@ def test_hangul_class_names_arrive_whole(subject: Subject) -> None:
 def test_the_scores_to_check_against_are_the_networks_own(subject: Subject, section: Section) -> None:
     pictures = in_page_order(subject)
     check = section.pad.check
-    scores = torch.tensor(check.scores)
-    assert torch.allclose(scores, subject.classifier.logits(pictures.images[:16]), atol=1e-5)
+    scores, exact = torch.tensor(check.scores), subject.classifier.logits(pictures.images[:16])
+    assert float((scores - exact).abs().max()) <= check.rounding + 1e-5
+    halved = {name: value.half().float() for name, value in subject.classifier.network.state_dict().items()}
+    rounded = build("tutorial", 1, len(CLASSES), (SIZE, SIZE), seed=1).eval()
+    rounded.load_state_dict(halved)
+    with torch.inference_mode():
+        assert torch.allclose(scores, rounded(scaled(pictures.images[:16])), atol=2e-5)
     assert check.labels[:4] == [0, 1, 2, 3]
-    assert check.tolerance > check.rounding
+    assert check.changed == 0
+
+
+def test_what_is_allowed_does_not_depend_on_what_is_found(subject: Subject) -> None:
+    exact = drawing_section(subject, precision="f32").pad.check
+    halved = drawing_section(subject).pad.check
+    assert exact.rounding < 1e-5 < halved.rounding
+    assert exact.tolerance == pytest.approx(halved.tolerance, rel=0.01)
+    assert halved.tolerance == pytest.approx(1e-4 * max(1, torch.tensor(halved.scores).abs().max()), rel=0.2)
 
 
 def test_a_channels_pictures_are_those_that_excite_it_most(subject: Subject, section: Section) -> None:
@@ -181,7 +194,7 @@ def test_a_network_the_page_cannot_run_gets_a_section_that_says_so(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("limit", "said"), [("MAX_MULTIPLY_ADDS", "multiply-adds"), ("MAX_PAGE_WEIGHTS", "weights")]
+    ("limit", "said"), [("MAX_MULTIPLY_ADDS", "multiply-adds"), ("MAX_WEIGHT_BYTES", "weights")]
 )
 def test_a_network_too_large_for_a_page_is_told_so(limit, said, subject: Subject, monkeypatch) -> None:
     monkeypatch.setattr(f"pellucid.pad.section.{limit}", 10)

@@ -21,7 +21,7 @@ const PellucidArithmetic = (() => {
   /** @param {Say} say @param {Run} run @param {Trace} trace */
   function partsOf(say, run, trace) {
     if (trace.kind === "conv2d") return convolution(say, trace);
-    if (trace.kind === "linear") return dense(say, trace);
+    if (trace.kind === "linear" || trace.kind === "matmul") return dense(say, trace);
     if (trace.kind === "block") return block(say, run, trace);
     const parts = trace.parts || [];
     if (trace.kind.includes("pool")) {

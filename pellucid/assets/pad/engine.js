@@ -18,7 +18,7 @@ const PellucidEngine = (() => {
   function create(data) {
     const now = unpack(/** @type {WeightsData} */ (data.weights), data.program.tensors);
     const net = P.create(data.program, now),
-      layer = P.evidenceLayer(net.layers);
+      layer = P.evidenceLayer(data.program, net.layers);
     const history = historyOf(data, now),
       noveltyOf = data.novelty && PellucidNovelty.create(data.novelty);
     /** @type {Pool | null} */
@@ -41,7 +41,8 @@ const PellucidEngine = (() => {
         done(null);
       },
       values: ({ value }) => net.values[value],
-      field: ({ value }, row, column) => P.field(net, value, row, column),
+      field: ({ value }, row, column) =>
+        data.program.operations[value - 1].spatial ? P.field(net, value, row, column) : null,
       trace: (cell) => PellucidTrace.trace(net, cell),
       past(question, done) {
         const answers = history.answers(question);

@@ -77,7 +77,9 @@ const PellucidLayers = (() => {
   }
 
   /** The size of a layer in words. @param {Say} say @param {number[]} shape */
-  function kindOf(say, [channels, height, width]) {
+  function kindOf(say, shape) {
+    if (shape.length === 2) return say("layer.tokens", { height: shape[0], width: shape[1] });
+    const [channels, height, width] = shape;
     return height === undefined
       ? say("layer.units", { channels })
       : say("layer.maps", { channels, height, width });
@@ -100,7 +102,7 @@ const PellucidLayers = (() => {
     };
     const sheet = make("div", { class: "live-sheet", tabindex: 0, ...slider }, canvas, mark);
     const read = make("p", { class: "live-read" });
-    const size = make("span", { class: "live-quiet" }, kindOf(page.say, layer.shape));
+    const size = make("span", { class: "live-quiet" }, kindOf(page.say, layer.whole.length === 2 ? layer.whole : layer.shape));
     if (count < channels) size.append(page.say("layer.first", { count }));
     const caption = make("figcaption", { class: "live-layer-head" }, make("b", { title: layer.name }, title), size, bar);
     const figure = make("figure", { class: "live-layer" }, caption, sheet, read);

@@ -1,8 +1,8 @@
 "use strict";
 // What each kind of operation does, forward and backward, on the values of a network: the list of pad/program.py.
 const PellucidOperations = (() => {
-  /** @param {number[]} shape */
-  const size = (shape) => shape.reduce((product, side) => product * side, 1);
+  const T = PellucidTensors,
+    { broadcast, size } = T;
 
   /** @param {ArrayLike<number>} scores @param {number} [temperature] what they are divided by first */
   function softmax(scores, temperature = 1) {
@@ -15,9 +15,11 @@ const PellucidOperations = (() => {
   /** @type {Kind} */
   function linear(operation, index, net) {
     const from = operation.inputs[0],
-      inputs = size(net.shapes[from]),
-      outputs = operation.shape[0];
+      outputs = operation.shape[operation.shape.length - 1] || 1,
+      rows = size(operation.shape) / outputs,
+      inputs = size(net.shapes[from]) / rows;
     const [weightIndex, biasIndex] = operation.tensors;
+    if (rows > 1) return linearOfRows(operation, index, net, { rows, inputs, outputs });
     return {
       forward() {
         const weight = net.weights[weightIndex],
@@ -42,6 +44,31 @@ const PellucidOperations = (() => {
           if (slope === 0) continue;
           for (let at = 0; at < inputs; at++) result[at] += slope * weight[start + at];
         }
+      },
+    };
+  }
+
+  /** The same for every token, or every place of a map.
+   * @param {OperationData} operation @param {number} index @param {Net} net
+   * @param {{rows: number, inputs: number, outputs: number}} sides @returns {Runner} */
+  function linearOfRows(operation, index, net, { rows, inputs, outputs }) {
+    const from = operation.inputs[0],
+      [weightIndex, biasIndex] = operation.tensors;
+    /** @type {Float32Array | null} */
+    let known = null;
+    let turned = new Float32Array(0);
+    return {
+      forward() {
+        const weight = net.weights[weightIndex],
+          output = net.values[index].fill(0);
+        if (known !== weight) [known, turned] = [weight, T.transposed(weight, outputs, inputs)];
+        if (biasIndex !== undefined) for (let row = 0; row < rows; row++) output.set(net.weights[biasIndex], row * outputs);
+        PellucidWindows.addProduct(net.values[from], turned, output, { filters: rows, channels: inputs, plane: outputs });
+      },
+      backward(to) {
+        if (from < to) return;
+        const sides = { filters: rows, channels: outputs, plane: inputs };
+        PellucidWindows.addProduct(net.gradients[index], net.weights[weightIndex], net.gradients[from], sides);
       },
     };
   }
@@ -139,6 +166,8 @@ const PellucidOperations = (() => {
 
   /** @param {number} x */
   const sigmoid = (x) => 1 / (1 + Math.exp(-x));
+  /** @param {number} x */
+  const softplus = (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
   /** The error function to 1.5e-7 (Abramowitz and Stegun, 7.1.26). @param {number} x */
   function erf(x) {
     const t = 1 / (1 + 0.3275911 * Math.abs(x));
@@ -164,29 +193,8 @@ const PellucidOperations = (() => {
     return 0.5 * (1 + erf(x / Math.SQRT2)) + (x * Math.exp(-0.5 * x * x)) / Math.sqrt(2 * Math.PI);
   }
 
-  /**
-   * Where each cell of the outcome finds its operand; null when both have the same shape.
-   * @param {number[]} shape
-   * @param {number[]} outcome
-   */
-  function broadcast(shape, outcome) {
-    const own = shape.length > outcome.length ? shape.slice(shape.length - outcome.length) : shape;
-    const aligned = [...Array(outcome.length - own.length).fill(1), ...own];
-    if (aligned.every((side, axis) => side === outcome[axis])) return null;
-    const indices = new Int32Array(size(outcome));
-    for (let cell = 0; cell < indices.length; cell++) {
-      let rest = cell,
-        index = 0,
-        step = 1;
-      for (let axis = outcome.length - 1; axis >= 0; axis--) {
-        if (aligned[axis] !== 1) index += (rest % outcome[axis]) * step;
-        rest = Math.floor(rest / outcome[axis]);
-        step *= aligned[axis];
-      }
-      indices[cell] = index;
-    }
-    return indices;
-  }
+  /** Of what is larger by so much, its share of the slope. @param {number} lead */
+  const half = (lead) => (lead > 0 ? 1 : lead < 0 ? 0 : 0.5);
 
   /** @typedef {(a: number, b: number) => number} TwoNumbers */
   /** value, slope by the first, slope by the second @type {Record<string, [TwoNumbers, TwoNumbers, TwoNumbers]>} */
@@ -195,6 +203,13 @@ const PellucidOperations = (() => {
     sub: [(a, b) => a - b, () => 1, () => -1],
     mul: [(a, b) => a * b, (a, b) => b, (a) => a],
     div: [(a, b) => a / b, (a, b) => 1 / b, (a, b) => -a / (b * b)],
+    pow: [(a, b) => a ** b, (a, b) => b * a ** (b - 1), (a, b) => a ** b * Math.log(a)],
+    prelu: [(a, b) => (a > 0 ? a : a * b), (a, b) => (a > 0 ? 1 : b), (a) => (a > 0 ? 0 : a)],
+    maximum: [Math.max, (a, b) => half(a - b), (a, b) => half(b - a)],
+    minimum: [Math.min, (a, b) => half(b - a), (a, b) => half(a - b)],
+    gt: [(a, b) => Number(a > b), () => 0, () => 0],
+    ge: [(a, b) => Number(a >= b), () => 0, () => 0],
+    eq: [(a, b) => Number(a === b), () => 0, () => 0],
   };
 
   /**
@@ -248,64 +263,62 @@ const PellucidOperations = (() => {
     };
   };
 
-  /** @param {Float32Array} sum @param {Float32Array} more */
-  function add(sum, more) {
-    for (let at = 0; at < sum.length; at++) sum[at] += more[at];
-  }
-
-  /** @type {Kind} */
-  function cat(operation, index, net) {
+  /** Of two values the one or the other. @type {Kind} */
+  function where(operation, index, net) {
+    const [condition, first, second] = operation.inputs.map((from) => ({
+      from,
+      indices: broadcast(net.shapes[from], operation.shape),
+    }));
+    /** @param {number} cell */
+    function chosen(cell) {
+      const asked = condition.indices ? condition.indices[cell] : cell,
+        { from, indices } = net.values[condition.from][asked] ? first : second;
+      return { from, place: indices ? indices[cell] : cell };
+    }
     return {
       forward() {
-        let start = 0;
-        for (const from of operation.inputs) {
-          net.values[index].set(net.values[from], start);
-          start += net.values[from].length;
+        const output = net.values[index];
+        for (let cell = 0; cell < output.length; cell++) {
+          const { from, place } = chosen(cell);
+          output[cell] = net.values[from][place];
         }
       },
       backward(to) {
-        let start = 0;
-        for (const from of operation.inputs) {
-          const count = net.values[from].length;
-          if (from >= to) add(net.gradients[from], net.gradients[index].subarray(start, start + count));
-          start += count;
-        }
+        net.gradients[index].forEach((slope, cell) => {
+          const { from, place } = chosen(cell);
+          if (from >= to) net.gradients[from][place] += slope;
+        });
       },
     };
   }
 
-  /** @type {Kind} */
-  function view(operation, index, net) {
-    const from = operation.inputs[0];
+  /** An operation on maps for several of them, one after the other. @param {Kind} kind @returns {Kind} */
+  const sliced = (kind) => (operation, index, net) => {
+    const { slices } = operation,
+      from = operation.inputs[0];
+    if (!slices) return kind(operation, index, net);
+    const inner = { ...operation, inputs: [0], shape: operation.shape.slice(1), slices: 0 };
+    const runners = Array.from({ length: slices }, (_, at) => {
+      /** @param {Float32Array} all */
+      const part = (all) => all.subarray((at * all.length) / slices, ((at + 1) * all.length) / slices);
+      const one = {
+        shapes: [net.shapes[from].slice(1), inner.shape],
+        values: [part(net.values[from]), part(net.values[index])],
+        get weights() {
+          return net.weights;
+        },
+        get gradients() {
+          return [part(net.gradients[from]), part(net.gradients[index])];
+        },
+      };
+      return kind(inner, 1, /** @type {Net} */ (/** @type {unknown} */ (one)));
+    });
     return {
       forward() {
-        net.values[index].set(net.values[from]);
+        for (const runner of runners) runner.forward();
       },
       backward(to) {
-        if (from >= to) add(net.gradients[from], net.gradients[index]);
-      },
-    };
-  }
-
-  /** @param {boolean} logarithm @returns {Kind} */
-  const normalised = (logarithm) => (operation, index, net) => {
-    const from = operation.inputs[0];
-    return {
-      forward() {
-        const probabilities = softmax(net.values[from]);
-        net.values[index].set(logarithm ? probabilities.map(Math.log) : probabilities);
-      },
-      backward(to) {
-        if (from < to) return;
-        const probabilities = softmax(net.values[from]),
-          gradient = net.gradients[index];
-        let sum = 0;
-        gradient.forEach((slope, at) => {
-          sum += logarithm ? slope : slope * probabilities[at];
-        });
-        gradient.forEach((slope, at) => {
-          net.gradients[from][at] += logarithm ? slope - probabilities[at] * sum : probabilities[at] * (slope - sum);
-        });
+        if (from >= to) for (const runner of runners) runner.backward(0);
       },
     };
   };
@@ -313,23 +326,28 @@ const PellucidOperations = (() => {
   /** @type {Record<string, Kind>} */
   const KINDS = {
     linear,
-    affine,
     relu,
     clamp,
-    resize: PellucidResize.resize,
-    cat,
-    view,
-    conv2d: PellucidWindows.conv2d,
-    max_pool2d: PellucidWindows.maxPool,
-    adaptive_max_pool2d: PellucidWindows.maxPool,
-    avg_pool2d: PellucidWindows.averagePool,
-    adaptive_avg_pool2d: PellucidWindows.averagePool,
-    add: arithmetic("add"),
-    sub: arithmetic("sub"),
-    mul: arithmetic("mul"),
-    div: arithmetic("div"),
-    softmax: normalised(false),
-    log_softmax: normalised(true),
+    where,
+    matmul: T.matmul,
+    cat: T.cat,
+    view: T.view,
+    constant: T.constant,
+    permute: T.permute,
+    index: T.index,
+    layer_norm: T.norm,
+    group_norm: T.norm,
+    softmax: T.softmax(false),
+    log_softmax: T.softmax(true),
+    ...Object.fromEntries(["mean", "sum", "amax", "amin"].map((kind) => [kind, T.reduce(kind)])),
+    ...Object.fromEntries(Object.keys(TWO).map((kind) => [kind, arithmetic(kind)])),
+    affine: sliced(affine),
+    resize: sliced(PellucidResize.resize),
+    conv2d: sliced(PellucidWindows.conv2d),
+    max_pool2d: sliced(PellucidWindows.maxPool),
+    adaptive_max_pool2d: sliced(PellucidWindows.maxPool),
+    avg_pool2d: sliced(PellucidWindows.averagePool),
+    adaptive_avg_pool2d: sliced(PellucidWindows.averagePool),
     leaky_relu: pointwise(
       (x, o) => (x > 0 ? x : o.slope * x),
       (x, y, o) => (x > 0 ? 1 : o.slope),
@@ -345,6 +363,29 @@ const PellucidOperations = (() => {
       (x) => Math.min(1, Math.max(0, x / 6 + 0.5)),
       (x) => (Math.abs(x) < 3 ? 1 / 6 : 0),
     ),
+    elu: pointwise(
+      (x, o) => o.scale * (x > 0 ? x : o.alpha * Math.expm1(o.input_scale * x)),
+      (x, y, o) => o.scale * (x > 0 ? 1 : o.alpha * o.input_scale * Math.exp(o.input_scale * x)),
+    ),
+    softplus: pointwise(
+      (x, o) => (x * o.beta > o.threshold ? x : softplus(x * o.beta) / o.beta),
+      (x, y, o) => (x * o.beta > o.threshold ? 1 : sigmoid(x * o.beta)),
+    ),
+    mish: pointwise(
+      (x) => x * Math.tanh(softplus(x)),
+      (x) => Math.tanh(softplus(x)) + x * (1 - Math.tanh(softplus(x)) ** 2) * sigmoid(x),
+    ),
+    abs: pointwise(Math.abs, Math.sign),
+    exp: pointwise(Math.exp, (x, y) => y),
+    log: pointwise(Math.log, (x) => 1 / x),
+    sqrt: pointwise(Math.sqrt, (x, y) => 0.5 / y),
+    rsqrt: pointwise(
+      (x) => 1 / Math.sqrt(x),
+      (x, y) => (-0.5 * y) / x,
+    ),
+    sin: pointwise(Math.sin, Math.cos),
+    cos: pointwise(Math.cos, (x) => -Math.sin(x)),
+    erf: pointwise(erf, (x) => (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x)),
     hardswish: pointwise(
       (x) => x * Math.min(1, Math.max(0, x / 6 + 0.5)),
       (x) => (x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5),

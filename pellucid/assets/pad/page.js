@@ -297,8 +297,14 @@ const PellucidPage = (() => {
     const values = { count: check.scores.length, difference: number(difference), tolerance: number(check.tolerance), wrong };
     line.className = good ? "live-quiet live-good" : "live-bad";
     line.textContent = `${say(good ? "check.good" : "check.bad", values)} `;
-    const how = { precision: weights && weights.precision, sample_size: whole(check.sample_size), rounding: number(check.rounding) };
-    line.title = say("check.how", how);
+    const how = say("check.how", {
+      precision: weights && weights.precision,
+      sample_size: whole(check.sample_size),
+      rounding: number(check.rounding),
+      changed: whole(check.changed),
+    });
+    if (check.changed) line.textContent += how;
+    else line.title = how;
   }
 
   /** The section of one run that the page itself runs. @param {HTMLElement} root @param {PageData} data @param {Page["readFile"]} readFile */

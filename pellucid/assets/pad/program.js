@@ -3,6 +3,7 @@
 // kept. pad/program.py lowers any network to that list and is its oracle.
 const PellucidProgram = (() => {
   const { KINDS, size, softmax } = PellucidOperations;
+  const MOVED = ["view", "permute", "index", "constant"]; // no layers of their own: the same numbers once more
 
   /**
    * @param {ProgramData} program
@@ -33,7 +34,7 @@ const PellucidProgram = (() => {
       for (let index = 1; index <= net.last; index++) {
         runners[index - 1].forward();
         const channels = off && off.get(index);
-        if (channels) silence(net.values[index], net.shapes[index][0], channels);
+        if (channels) silence(net.values[index], shown(net.shapes[index])[0], channels);
       }
       return net.values[net.last];
     }
@@ -49,7 +50,7 @@ const PellucidProgram = (() => {
       net.gradients[from].set(seed);
       for (let index = from; index > to; index--) {
         const channels = off && off.get(index);
-        if (channels) silence(net.gradients[index], net.shapes[index][0], channels);
+        if (channels) silence(net.gradients[index], shown(net.shapes[index])[0], channels);
         runners[index - 1].backward(to);
       }
       return net.gradients[to];
@@ -57,26 +58,44 @@ const PellucidProgram = (() => {
     return net;
   }
 
+  /** A value's shape as maps (C, H, W) or units (F,): tokens are one map, a row each; of more dimensions, the last
+   * two are a map. @param {number[]} shape */
+  function shown(shape) {
+    if (shape.length < 2) return [size(shape)];
+    return [size(shape.slice(0, -2)), ...shape.slice(-2)];
+  }
+
   /** @param {ProgramData} program @returns {Layer[]} */
   function layersOf(program) {
     /** @type {Layer[]} */
     const layers = [];
-    program.operations.forEach(({ kind, layer: name, shape }, at) => {
-      if (kind === "view") return; // the same numbers once more
+    program.operations.forEach(({ kind, layer: name, shape: whole }, at) => {
+      if (MOVED.includes(kind)) return;
       const value = at + 1,
+        shape = shown(whole),
         before = layers[layers.length - 1];
       if (before && before.name === name) {
-        Object.assign(before, { value, shape, whole: shape });
+        Object.assign(before, { value, shape, whole });
         before.kinds.push(kind);
-      } else layers.push({ name, value, first: value, kinds: [kind], shape, whole: shape, field: null });
+      } else layers.push({ name, value, first: value, kinds: [kind], shape, whole, field: null });
     });
     return layers;
   }
 
-  /** The layer whose maps show where the evidence lies: the last with more than one cell that does not pool.
-   * @param {Layer[]} layers */
-  function evidenceLayer(layers) {
-    const spatial = layers.filter(({ shape }) => shape.length === 3 && shape[1] * shape[2] > 1);
+  /** The layer whose maps show where the evidence lies: the last with more than one cell that does not pool, of those
+   * through which all goes that reaches the scores. @param {ProgramData} program @param {Layer[]} layers */
+  function evidenceLayer({ operations }, layers) {
+    const read = new Int32Array(operations.length + 1); // by value: who reads it last
+    operations.forEach(({ inputs }, at) => inputs.forEach((from) => (read[from] = at + 1)));
+    let reach = 0;
+    const passed = Array.from(read, (last, value) => {
+      const all = reach <= value; // whether nothing before this value is read after it
+      reach = Math.max(reach, operations[value - 1] && operations[value - 1].kind === "constant" ? 0 : last);
+      return all;
+    });
+    const spatial = layers.filter(
+      ({ value, shape }) => operations[value - 1].spatial && shape[1] * shape[2] > 1 && passed[value],
+    );
     const own = spatial.filter((layer) => !layer.kinds.some((kind) => kind.includes("pool")));
     return own[own.length - 1] || spatial[spatial.length - 1] || null;
   }
@@ -134,8 +153,9 @@ const PellucidProgram = (() => {
       if (index === 0) return meet(area);
       const operation = net.program.operations[index - 1];
       for (const from of operation.inputs) {
-        const shape = net.shapes[from];
-        if (shape.length === 3 && operation.shape.length === 3) back(from, seen(operation, area, shape));
+        const shape = net.shapes[from],
+          lies = from === 0 || net.program.operations[from - 1].spatial;
+        if (operation.spatial && lies) back(from, seen(operation, area, shape));
         else meet([0, 0, height - 1, width - 1]);
       }
     };
@@ -168,10 +188,20 @@ const PellucidProgram = (() => {
         adaptive(right, shape[2], columns)[1] - 1,
       ];
     }
+    if (operation.kind === "index") {
+      /** @param {number} first @param {number} last @param {number} axis @returns {Span} */
+      const read = (first, last, axis) => {
+        const taken = operation.indices[operation.indices.length - 2 + axis],
+          cells = taken ? taken.slice(Math.max(0, first), last + 1).filter((/** @type {number} */ at) => at >= 0) : [first, last];
+        return [Math.min(...cells), Math.max(...cells)];
+      };
+      const [rows, columns] = [read(top, bottom, 0), read(left, right, 1)];
+      return [rows[0], columns[0], rows[1], columns[1]];
+    }
     if (operation.kind === "resize") {
       /** @param {number} first @param {number} last @param {number} axis @returns {Span} */
       const read = (first, last, axis) => {
-        const taken = PellucidResize.readings(shape[axis], operation.shape[axis], operation.antialias),
+        const taken = PellucidResize.readings(shape[axis], operation.shape[axis], operation.antialias, operation.align_corners),
           end = taken[last];
         return [taken[first].first, end.first + end.shares.length - 1];
       };
@@ -188,5 +218,5 @@ const PellucidProgram = (() => {
     return spreads ? [0, 0, 0, 0] : [top, left, bottom, right];
   }
 
-  return { create, evidence, evidenceLayer, field, probabilities };
+  return { MOVED, create, evidence, evidenceLayer, field, probabilities, shown };
 })();

@@ -3,15 +3,16 @@
 const PellucidResize = (() => {
   /**
    * What each of `cells` cells along a side takes: the first cell it reads of `side`, and its share of that and the
-   * following ones. With antialiasing a smaller picture reads all cells that one of its own covers.
-   * @param {number} side @param {number} cells @param {boolean} antialias
+   * following ones. With antialiasing a smaller picture reads all cells that one of its own covers; with aligned
+   * corners the first and last cells are those of the other size.
+   * @param {number} side @param {number} cells @param {boolean} antialias @param {boolean} aligned
    * @returns {{first: number, shares: number[]}[]}
    */
-  function readings(side, cells, antialias) {
-    const scale = side / cells,
+  function readings(side, cells, antialias, aligned) {
+    const scale = aligned ? (side - 1) / Math.max(1, cells - 1) : side / cells,
       reach = antialias ? Math.max(1, scale) : 1;
     return Array.from({ length: cells }, (_, cell) => {
-      const centre = (cell + 0.5) * scale,
+      const centre = aligned ? cell * scale + 0.5 : (cell + 0.5) * scale,
         first = Math.max(0, Math.floor(centre - reach + 0.5)),
         last = Math.min(side, Math.floor(centre + reach + 0.5));
       const shares = Array.from({ length: Math.max(1, last - first) }, (__, at) =>
@@ -27,8 +28,8 @@ const PellucidResize = (() => {
     const from = operation.inputs[0],
       [channels, height, width] = net.shapes[from],
       [, rows, columns] = operation.shape;
-    const down = readings(height, rows, operation.antialias),
-      across = readings(width, columns, operation.antialias);
+    const down = readings(height, rows, operation.antialias, operation.align_corners),
+      across = readings(width, columns, operation.antialias, operation.align_corners);
     const between = new Float32Array(channels * height * columns); // as wide as the outcome, as high as the input
 
     return {

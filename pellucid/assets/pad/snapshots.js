@@ -27,6 +27,12 @@ const PellucidSnapshots = (() => {
   /** The weights of a page, one array a tensor. @param {WeightsData} packed @param {number[][]} shapes */
   function unpack(packed, shapes) {
     const bytes = bytesOf(packed.data);
+    if (packed.precision === "i8") {
+      const { scales, changes } = countsOf(shapes),
+        steps = new Float32Array(bytes.buffer, 0, scales);
+      const levels = new Int8Array(bytes.buffer, scales * 4, changes);
+      return weightsOf({ levels, vectors: halves(bytes.slice(scales * 4 + changes)) }, steps, shapes);
+    }
     const numbers = packed.precision === "f32" ? new Float32Array(bytes.buffer) : halves(bytes);
     let start = 0;
     return shapes.map((shape) => numbers.subarray(start, (start += size(shape))));
@@ -46,11 +52,7 @@ const PellucidSnapshots = (() => {
    */
   async function unpackSnapshots(packed, shapes) {
     const bytes = await inflate(packed.data);
-    const matrices = shapes.filter((shape) => shape.length > 1);
-    const vectors = shapes.filter((shape) => shape.length <= 1);
-    const changes = matrices.reduce((sum, shape) => sum + size(shape), 0);
-    const scales = matrices.reduce((sum, shape) => sum + shape[0], 0);
-    const rest = vectors.reduce((sum, shape) => sum + size(shape), 0);
+    const { scales, changes, rest } = countsOf(shapes);
     const steps = new Float32Array(bytes.slice(0, scales * 4).buffer);
     /** @type {Kept[]} */
     const snapshots = [];
@@ -63,6 +65,17 @@ const PellucidSnapshots = (() => {
     return (snapshot) => weightsOf(snapshots[snapshot], steps, shapes);
   }
   /** @typedef {{levels: Int8Array, vectors: Float32Array}} Kept */
+
+  /** How many rows of matrices there are, how many weights in them, and how many others. @param {number[][]} shapes */
+  function countsOf(shapes) {
+    const matrices = shapes.filter((shape) => shape.length > 1),
+      vectors = shapes.filter((shape) => shape.length <= 1);
+    return {
+      scales: matrices.reduce((sum, shape) => sum + shape[0], 0),
+      changes: matrices.reduce((sum, shape) => sum + size(shape), 0),
+      rest: vectors.reduce((sum, shape) => sum + size(shape), 0),
+    };
+  }
 
   /** @param {Kept} kept @param {Float32Array} steps @param {number[][]} shapes */
   function weightsOf({ levels, vectors }, steps, shapes) {

@@ -1,6 +1,8 @@
 "use strict";
 // How the value of one cell came about: explanation/trace.py in the page.
 const PellucidTrace = (() => {
+  const { MOVED } = PellucidProgram;
+
   /** @param {Net} net @param {Cell} cell @returns {Trace} */
   function trace(net, { layer, channel, row, column }) {
     const operation = net.program.operations[layer.first - 1],
@@ -15,12 +17,21 @@ const PellucidTrace = (() => {
       after: stepsAfter(net, layer, channel, row, column),
       inside: [],
     };
-    if (operation.kind === "linear" || operation.kind === "conv2d") {
+    const cell = row * layer.shape[2] + column + channel * layer.shape[1] * layer.shape[2];
+    if (operation.kind === "matmul") return multiplied(found, net, operation, cell);
+    if (operation.kind === "linear") {
+      const units = operation.shape[operation.shape.length - 1],
+        unit = operation.shape.length > 1 ? column : channel;
+      const { weights, patch } = unitOf(net, operation, unit, operation.shape.length > 1 ? Math.floor(cell / units) : 0);
+      const bias = operation.tensors.length > 1 ? net.weights[operation.tensors[1]][unit] : 0;
+      return summed(found, { kernel: null, weights, patch, first: 0, bias });
+    }
+    if (operation.kind === "conv2d" && operation.shape.length === 3) {
       const { weights, patch, first } = productsOf(net, operation, channel, row, column);
       const bias = operation.tensors.length > 1 ? net.weights[operation.tensors[1]][channel] : 0;
-      return summed(found, { kernel: operation.kernel || null, weights, patch, first, bias });
+      return summed(found, { kernel: operation.kernel, weights, patch, first, bias });
     }
-    if (operation.kind.includes("pool")) {
+    if (operation.kind.includes("pool") && operation.shape.length === 3 && net.shapes[from].length === 3) {
       const parts = windowOf(net.values[from], operation, net.shapes[from], { layer, channel, row, column });
       return { ...found, pooled: valueAt(net, layer.first, channel, row, column), parts };
     }
@@ -30,7 +41,7 @@ const PellucidTrace = (() => {
 
   /** @param {Net} net @param {number} value @param {number} channel @param {number} row @param {number} column */
   function valueAt(net, value, channel, row, column) {
-    const [, rows = 1, columns = 1] = net.shapes[value];
+    const [, rows = 1, columns = 1] = PellucidProgram.shown(net.shapes[value]);
     return net.values[value][(channel * rows + row) * columns + column];
   }
 
@@ -46,11 +57,11 @@ const PellucidTrace = (() => {
    */
   function stepsAfter(net, layer, channel, row, column) {
     const { operations } = net.program,
-      first = ["conv2d", "linear"].includes(layer.kinds[0]) || layer.kinds[0].includes("pool");
+      first = ["conv2d", "linear", "matmul"].includes(layer.kinds[0]) || layer.kinds[0].includes("pool");
     const steps = [];
     for (let value = layer.first + (first ? 1 : 0); value <= layer.value; value++) {
       const { kind, tensors, shape } = operations[value - 1];
-      if (kind === "view" || String(shape) !== String(layer.shape)) continue;
+      if (MOVED.includes(kind) || String(shape) !== String(layer.whole)) continue;
       /** @type {Step} */
       const step = {
         name: kind === "affine" ? "batch_norm" : kind,
@@ -81,6 +92,40 @@ const PellucidTrace = (() => {
     return { ...found, kernel, weights, first, bias, products, total };
   }
 
+  /** A cell of a product of two matrices: the products of a row of the one and a column of the other.
+   * @param {Trace} found @param {Net} net @param {OperationData} operation @param {number} cell */
+  function multiplied(found, net, operation, cell) {
+    const { first, second } = operation,
+      [left, right] = operation.inputs.map((value) => net.values[value]);
+    const [rows, inner] = first.slice(-2),
+      columns = second[second.length - 1];
+    const batch = first.slice(0, -2).map((/** @type {number} */ side, /** @type {number} */ axis) => Math.max(side, second[axis]));
+    const at = Math.floor(cell / (rows * columns)),
+      [a, b] = [first, second].map((shape) => {
+        const places = PellucidTensors.broadcast(shape.slice(0, -2), batch);
+        return places ? places[at] : at;
+      });
+    const row = Math.floor(cell / columns) % rows,
+      column = cell % columns;
+    const products = Array.from({ length: inner }, (_, channel) => {
+      const input = left[(a * rows + row) * inner + channel],
+        factor = right[(b * inner + channel) * columns + column];
+      return { channel, input, factor, sum: input * factor };
+    });
+    return { ...found, products, bias: 0, total: products.reduce((sum, product) => sum + product.sum, 0) };
+  }
+
+  /** The weights of a unit, and the row of the input that they meet.
+   * @param {Net} net @param {OperationData} operation @param {number} unit @param {number} row */
+  function unitOf(net, operation, unit, row) {
+    const weight = net.weights[operation.tensors[0]],
+      each = weight.length / (operation.shape[operation.shape.length - 1] || 1);
+    return {
+      weights: weight.subarray(unit * each, (unit + 1) * each),
+      patch: net.values[operation.inputs[0]].subarray(row * each, (row + 1) * each),
+    };
+  }
+
   /**
    * The weights that make a channel, what they meet at a cell, and the first input channel they read.
    * @param {Net} net @param {OperationData} operation @param {number} filter @param {number} y @param {number} x
@@ -90,7 +135,6 @@ const PellucidTrace = (() => {
       input = net.values[operation.inputs[0]];
     const each = weight.length / operation.shape[0],
       weights = weight.subarray(filter * each, (filter + 1) * each);
-    if (operation.kind === "linear") return { weights, patch: input, first: 0 };
     const [channels, height, width] = net.shapes[operation.inputs[0]];
     const [kh, kw] = operation.kernel,
       share = channels / operation.groups;

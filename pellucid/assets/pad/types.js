@@ -327,12 +327,13 @@
  * @property {number[]} inputs
  * @property {number[]} shape
  * @property {number[]} tensors
+ * @property {boolean} spatial  whether its output is maps that lie over the picture
  */
 /** @typedef {OperationFields & {[attribute: string]: any}} OperationData */
 
 /**
  * @typedef {object} WeightsData
- * @property {"f16" | "f32"} precision
+ * @property {"f16" | "f32" | "i8"} precision
  * @property {string} data
  */
 
@@ -351,6 +352,7 @@
  * @property {number[][]} scores
  * @property {number} tolerance
  * @property {number} rounding
+ * @property {number} changed
  * @property {number} sample_size
  */
 

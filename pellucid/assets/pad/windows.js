@@ -433,5 +433,5 @@ const PellucidWindows = (() => {
     };
   }
 
-  return { adaptive, averagePool, conv2d, maxPool, windowsOf };
+  return { adaptive, addProduct, averagePool, conv2d, maxPool, windowsOf };
 })();
