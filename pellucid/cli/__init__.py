@@ -13,7 +13,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -104,6 +104,9 @@ def main() -> NoReturn:
     # default, costs ten times the time as soon as another program wants a core.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # A stream that was closed, as some schedulers start commands, is None: what is said then goes nowhere.
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a file's name may hold what the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
@@ -128,6 +131,10 @@ def main() -> NoReturn:
         sys.exit(1)
     except OSError as error:  # a folder that may not be looked into, a name that is too long
         _fail(plain_error(error), 1)
+
+
+def _nowhere() -> TextIO:
+    return os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -166,14 +166,22 @@ def _remark(found: "FilePrediction", held_out: int) -> str:
 
 def _promise(threshold: "Threshold", held_out: str) -> str:
     """From when there is an answer, and how many of the answers are wrong at most."""
+    from pellucid.evaluation.intervals import MIN_GROUPS
+
     predicted = {"first training": ", as the first training predicts them", "folds": ", out of fold"}
     count = threshold.pictures
     share = percent(threshold.answered / count, count=count)
+    groups = "" if threshold.groups is None else f" from {threshold.groups:,} groups"
+    chosen = (
+        f"Answers from a confidence of {threshold.confidence:.4g} on: {share} of {count:,} pictures{groups} "
+        f"held out of training{predicted.get(held_out, '')}, {threshold.wrong:,} of these wrong."
+    )
+    if threshold.error_limit is None:
+        return f"{chosen} Too few groups to promise anything of others: that takes {MIN_GROUPS}."
     most = percent(threshold.error_limit, count=max(count, 10_000))
+    others = "pictures" if threshold.groups is None else "pictures of other groups"
     return (
-        f"Answers from a confidence of {threshold.confidence:.4g} on: {share} of {count:,} pictures held out "
-        f"of training{predicted.get(held_out, '')}, {threshold.wrong:,} of these wrong. On new pictures like "
-        f"them at most {most} of the answers are wrong, with 95 % probability."
+        f"{chosen} On new {others} like them at most {most} of the answers are wrong, with 95 % probability."
     )
 
 

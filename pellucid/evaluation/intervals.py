@@ -193,6 +193,13 @@ def numbered(groups: Sequence[int]) -> Tensor | None:
     return torch.tensor(found, dtype=torch.int64) if len(numbers) < len(found) else None
 
 
+def effective_count(groups: Tensor) -> float:
+    """How many single pictures those of these groups, int64 (N,), are worth at least: as many as if all of a
+    group were right or wrong together (Kish 1965, Survey Sampling, 8.2)."""
+    sizes = torch.unique(groups, return_counts=True)[1].double()
+    return float(sizes.sum() ** 2 / sizes.square().sum()) if len(sizes) else 0.0
+
+
 def interval_in_words(score: Estimate, sampling: Sampling) -> str:
     """The 95 % interval of a share in percent, and over how many groups; or why there is none."""
     if score.interval is None:

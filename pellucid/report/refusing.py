@@ -10,7 +10,8 @@ from pellucid.errors import UsageError
 from pellucid.evaluation.calibration import STOPPED
 from pellucid.evaluation.conformal import PredictionSets, SetScores, prediction_sets, set_scores
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation
-from pellucid.evaluation.metrics import wilson
+from pellucid.evaluation.intervals import effective_count
+from pellucid.evaluation.metrics import Bounds, wilson
 from pellucid.evaluation.selective import (
     Threshold,
     risk_coverage,
@@ -40,7 +41,9 @@ class Refusal:
     max_error  the largest error asked for, 0..1; None where a coverage was
     answered   how many test pictures reach the threshold
     wrong      how many of these are predicted wrongly
-    error      their share, with its 95 % interval; 0 to 1 where none is answered
+    error      their share
+    interval   of the error, 95 %; 0 to 1 where none is answered, None where test pictures come from too few
+               groups
     """
 
     id: int
@@ -50,8 +53,7 @@ class Refusal:
     answered: int
     wrong: int
     error: float
-    low: float
-    high: float
+    interval: Bounds | None
 
     @property
     def flag(self) -> str:
@@ -100,7 +102,7 @@ class RefusingSection:
 def gather(context: ReportContext) -> RefusingSection:
     """When it is better not to answer, and which classes then come into question."""
     evaluation, run = context.evaluation, context.run
-    curve = risk_coverage(evaluation.confidence, evaluation.right)
+    curve = risk_coverage(evaluation.confidence, evaluation.right, evaluation.groups)
     refusals: list[Refusal] = []
     sets: list[SetRow] = []
     figures: list[Counted] = []
@@ -116,7 +118,8 @@ def gather(context: ReportContext) -> RefusingSection:
             figures += _of_refusal(evaluation, refusal)
         for number, coverage in enumerate(SET_COVERAGES if isinstance(evaluation, Evaluation) else ()):
             found = prediction_sets(held_out, coverage)
-            scores = set_scores(found, context.one_class.probabilities, context.one_class.labels)
+            one = context.one_class
+            scores = set_scores(found, one.probabilities, one.labels, one.groups)
             sets.append(SetRow(number, coverage, scores))
             figures += _of_sets(context.one_class, number, found)
     opened = open_figures(context, "refusing", figures)
@@ -145,9 +148,13 @@ def _refusal(
 ) -> Refusal:
     reached = evaluation.confidence >= threshold.confidence
     answered, wrong = int(reached.sum()), int((reached & ~evaluation.right).sum())
-    error = wrong / max(1, answered)
-    low, high = wilson(error, answered) if answered else (0.0, 1.0)
-    return Refusal(number, coverage, max_error, threshold, answered, wrong, error, low, high)
+    error, interval = wrong / max(1, answered), None
+    if not answered:
+        interval = (0.0, 1.0)
+    elif evaluation.sampling.too_few is None:
+        groups = evaluation.groups
+        interval = wilson(error, answered if groups is None else effective_count(groups[reached]))
+    return Refusal(number, coverage, max_error, threshold, answered, wrong, error, interval)
 
 
 def _of_refusal(evaluation: AnyEvaluation, refusal: Refusal) -> list[Counted]:

@@ -1,6 +1,7 @@
 """What a person meets at the command line: one clear message, the documented exit code, nothing lost."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,16 @@ def test_threads_that_wait_soon_sleep_unless_the_person_says_otherwise(
         assert os.environ.get("GOMP_SPINCOUNT") == kept
         assert os.environ.get("OMP_WAIT_POLICY") == policy
     monkeypatch.setenv("GOMP_SPINCOUNT", "")  # so that what the last call set is taken back
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_was_closed_before_the_command_began_does_not_end_it(closed: str) -> None:
+    """As some schedulers start commands."""
+    command = f"{shlex.quote(sys.executable)} -m pellucid datasets {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, env=surroundings())
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    wrong = f"{shlex.quote(sys.executable)} -m pellucid predict nowhere nothing.png {closed}"
+    done = subprocess.run(["sh", "-c", wrong], capture_output=True, text=True, env=surroundings())
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

@@ -35,6 +35,21 @@ def test_sets_hold_the_label_as_often_as_promised(coverage: float) -> None:
     assert coverage - 0.005 <= mean <= coverage + 1 / 151 + 0.005
 
 
+@pytest.mark.parametrize("groups", [6, 12, 40])
+def test_of_pictures_in_groups_the_promise_is_kept_for_a_picture_of_another_group(groups: int) -> None:
+    """Groups of 1 to 20 pictures; all of one give about as little to their label."""
+    generator, held = torch.Generator().manual_seed(groups), []
+    for _ in range(1_000):
+        sizes = torch.randint(1, 21, (groups + 1,), generator=generator)
+        owners = torch.arange(groups + 1).repeat_interleave(sizes)
+        own = torch.rand(groups + 1, generator=generator)[owners]
+        values = (own + torch.rand(len(owners), generator=generator) / 20).clamp(0, 1)
+        new = owners == groups
+        pictures = HeldOut(~new[~new], values[~new], values[~new], owners[~new])
+        held.append((values[new] >= prediction_sets(pictures, 0.8).probability).double().mean())
+    assert float(torch.stack(held).mean()) >= 0.8 - 0.03  # two standard errors
+
+
 def test_the_threshold_is_the_quantile_of_one_picture_more() -> None:
     label_probability = torch.arange(1, 20) / 20  # 19 pictures
     pictures = HeldOut(torch.ones(19, dtype=torch.bool), label_probability, label_probability)

@@ -1,5 +1,6 @@
 """What was predicted of pictures held out is read back to the last digit, or refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,20 @@ def test_it_holds_what_the_evaluation_says_and_is_read_back_to_the_last_digit(tm
     assert torch.equal(found.confidence, evaluation.confidence)
     assert torch.equal(found.label_probability, evaluation.label_probability)
     assert repr(found) == f"HeldOut({evaluation.correct} of 50 right)"
+
+
+def test_which_pictures_belong_together_is_read_back(tmp_path: Path) -> None:
+    groups = torch.arange(12) // 4
+    evaluation = replace(given_answers([[0.75, 0.25]] * 12, [0] * 12), groups=groups)
+    HeldOut.of(evaluation).save(tmp_path)
+    found = HeldOut.load(tmp_path, 12)
+    assert found.groups is not None
+    assert found.groups.tolist() == groups.tolist()
+    assert found.few_groups == 3
+    path = tmp_path / "held_out.csv"
+    path.write_text(path.read_text().replace("0.75,3\n", "0.75,0\n", 1))
+    with pytest.raises(PellucidError, match="a group is not a number from 1 on"):
+        HeldOut.load(tmp_path, 12)
 
 
 @pytest.mark.parametrize(

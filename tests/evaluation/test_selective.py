@@ -1,5 +1,7 @@
 """Thresholds answer as many pictures, and get as few of them wrong, as they promise."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from scipy.stats import binomtest
@@ -71,10 +73,60 @@ def test_a_promised_error_is_kept_by_new_pictures_in_at_least_95_of_100_cases() 
         error = (1 - new.confidence[new.confidence >= threshold.confidence]).mean()  # its expectation
         found, broken = found + 1, broken + int(error > 0.05)
         answered += threshold.answered
+        assert threshold.error_limit is not None
         assert threshold.error_limit <= 0.05
     assert found > 150
     assert broken <= 10
     assert answered / found > 300  # and it is no promise of nothing
+
+
+def in_groups(groups: int, size: int, wrong: float, generator: torch.Generator) -> HeldOut:
+    """All pictures of a group are right, or all are wrong, whatever the confidence says."""
+    right = (torch.rand(groups, generator=generator) >= wrong).repeat_interleave(size)
+    confidence = 0.5 + torch.rand(groups * size, generator=generator) / 2
+    return replace(held_out(confidence, right), groups=torch.arange(groups).repeat_interleave(size))
+
+
+@pytest.mark.parametrize(("groups", "size"), [(12, 25), (30, 10), (100, 3)])
+def test_of_pictures_in_groups_the_promise_is_kept_for_other_groups(groups: int, size: int) -> None:
+    generator = torch.Generator().manual_seed(groups)
+    pictures = [in_groups(groups, size, 0.1, generator) for _ in range(200)]
+    limits = [threshold_for_coverage(each, 0.95).error_limit for each in pictures]
+    alone = [threshold_for_coverage(replace(each, groups=None), 0.95).error_limit for each in pictures]
+    assert sum(limit is not None and limit < 0.1 for limit in limits) <= 16  # of 200: 5 %, and chance
+    assert sum(limit is not None and limit < 0.1 for limit in alone) > 16  # taken for single pictures
+    broken = 0
+    for each in pictures:
+        try:
+            broken += threshold_for_error(each, 0.099).error_limit is not None
+        except UsageError:
+            continue
+    assert broken <= 16
+
+
+def test_of_too_few_groups_nothing_is_promised() -> None:
+    few = in_groups(9, 40, 0.0, torch.Generator().manual_seed(0))
+    found = threshold_for_coverage(few, 0.95)
+    assert (found.error_limit, found.groups) == (None, 9)
+    with pytest.raises(UsageError, match="come from 9 groups that belong together: too few"):
+        threshold_for_error(few, 0.1)
+    some = in_groups(20, 40, 0.0, torch.Generator().manual_seed(0))
+    with pytest.raises(
+        UsageError, match="800 pictures held out, worth 20 single ones as they come in groups"
+    ):
+        threshold_for_error(some, 0.01)
+
+
+def test_groups_of_one_picture_change_nothing() -> None:
+    pictures = drawn(800, 3)
+    each = replace(pictures, groups=torch.arange(800))
+    assert replace(threshold_for_error(each, 0.05), groups=None) == threshold_for_error(pictures, 0.05)
+    one, other = risk_coverage(pictures.confidence, pictures.right), risk_coverage(*pictures_of(each))
+    assert torch.allclose(one.high, other.high)
+
+
+def pictures_of(held_out: HeldOut) -> tuple[Tensor, Tensor, Tensor | None]:
+    return held_out.confidence, held_out.right, held_out.groups
 
 
 def test_what_the_pictures_cannot_show_is_not_promised() -> None:

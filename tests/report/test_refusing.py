@@ -21,7 +21,8 @@ def test_every_row_is_what_the_runs_own_thresholds_do(context: ReportContext) ->
         reached = evaluation.confidence >= row.threshold.confidence
         assert row.answered == int(reached.sum())
         assert row.wrong == int((~evaluation.right[reached]).sum())
-        assert row.low <= row.error <= row.high
+        assert row.interval is not None
+        assert row.interval[0] <= row.error <= row.interval[1]
     for row in section.refusals[4:]:
         assert row.max_error is not None
         assert row.threshold == context.run.threshold(max_error=row.max_error)

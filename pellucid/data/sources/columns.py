@@ -12,7 +12,7 @@ from pellucid.errors import UsageError
 from pellucid.language import Message, lazy_gettext
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
-MAX_TABLE_BYTES = 1 << 30
+MAX_TABLE_BYTES = 256 << 20  # as of any file, see tree.py
 PATH_COLUMNS = tuple(
     "path file_name filename filepath file image_path image img filepaths file_path img_path image_name "
     "imagename image_file img_name picture photo image_id id name".split()

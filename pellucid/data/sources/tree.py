@@ -8,10 +8,12 @@ import errno
 import os
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from pellucid.data.sources.listing import natural_key
 from pellucid.errors import PellucidError, UsageError, plain_error
@@ -237,7 +239,7 @@ def folder_tree(path: Path) -> Tree:
         folders,
         lambda name: read_file(path / name),
         lambda name: stamp_of(path / name),
-        begin=lambda name: read_file(path / name, SIGNATURE_BYTES),
+        begin=lambda name: _beginning(path / name),
         notes=notes,
     )
 
@@ -296,11 +298,25 @@ SKIPPED: Mapping[str, Callable[[int], Message]] = {
 }
 
 
-def read_file(path: Path, size: int = -1) -> bytes:
-    """The bytes of a regular file, all or the first `size`. Raises UsageError when it cannot be read."""
+def read_file(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
+    """The bytes of a regular file of at most `limit`. Raises UsageError when it cannot be read."""
+    with _opened(path) as file:
+        if (size := os.fstat(file.fileno()).st_size) > limit:
+            raise UsageError(f"'{path.name}' has {size:,} bytes; the limit of a file is {limit:,}.")
+        return file.read(limit)
+
+
+def _beginning(path: Path) -> bytes:
+    with _opened(path) as file:
+        return file.read(SIGNATURE_BYTES)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A regular file. What goes wrong inside the block becomes a UsageError that names it."""
     try:
         with open_regular(path) as file:
-            return file.read(size)
+            yield file
     except UnreadableFile:
         raise UsageError(f"'{path.name}' is not a regular file.") from None
     except OSError as error:

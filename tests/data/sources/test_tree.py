@@ -169,7 +169,8 @@ def test_a_file_larger_than_any_picture_is_not_read(tmp_path: Path) -> None:
 def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(b"picture")
     assert read_file(tmp_path / "1.png") == b"picture"
-    assert read_file(tmp_path / "1.png", 3) == b"pic"
+    with pytest.raises(UsageError, match=r"^'1\.png' has 7 bytes; the limit of a file is 3\.$"):
+        read_file(tmp_path / "1.png", 3)
     with pytest.raises(UsageError, match=r"^'absent\.png' cannot be read: No such file or directory\.$"):
         read_file(tmp_path / "absent.png")
     with pytest.raises(UsageError, match=r"cannot be read|is not a regular file"):
@@ -201,3 +202,20 @@ def test_a_wrapping_folder_is_opened(tmp_path: Path, names: list[str], wrapped: 
     inner = wrapped_folder(folder_tree(planted(tmp_path, names)))
     assert (inner is not None) is wrapped
     assert inner is None or inner.top()[0] == "cat"
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.json", "table.jsonl", "table.txt"])
+def test_a_table_of_a_terabyte_of_nothing_is_not_loaded(name: str, tmp_path: Path) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(UsageError, match=r"has 1,099,511,627,776 bytes; the limit of a file is 268,435,456"):
+        list_pictures(tmp_path / name)
+
+
+def test_a_picture_of_a_terabyte_that_a_table_names_is_not_loaded(tmp_path: Path) -> None:
+    folder = planted(tmp_path, {"1.png": b"a", "t.csv": b"file,label\n1.png,a\n2.png,b\n"})
+    with (folder / "2.png").open("wb") as file:
+        file.truncate(1 << 40)
+    listing = list_pictures(folder / "t.csv")
+    with pytest.raises(UsageError, match="the limit of a file is 268,435,456"):
+        listing.read(1)
