@@ -75,4 +75,5 @@ class HeldOut:
                 raise ValueError("a group is not a number from 1 on")
         except (KeyError, TypeError, ValueError) as error:
             raise PellucidError(f"'{path}' is damaged: {error}. Restore it, or train again.") from error
-        return HeldOut(right, *numbers.T, groups)
+        confidence, label_probability = numbers.T
+        return HeldOut(right, confidence, label_probability, groups)

@@ -30,11 +30,11 @@ from pellucid.pad.data import (
     TorchData,
     to_json,
 )
+from pellucid.pad.packing import base64_of
 from pellucid.pad.section import (
     MAX_SNAPSHOT_BYTES,
     SCRIPTS,
     Subject,
-    base64_of,
     class_balanced_sample,
     constants_script,
     evidence_data,
@@ -299,10 +299,10 @@ def _past(subject: Subject) -> SnapshotsData | None:
 def _examples(subject: Subject) -> CheckData:
     """Test pictures to start from, one of each class first; nothing is checked by them."""
     if subject.test is None or not len(subject.test):
-        return CheckData("", None, (), 0.0, 0.0, 0)
+        return CheckData("", None, (), 0.0, 0.0, 0, 0)
     pictures = class_balanced_sample(subject.test, EXAMPLES)
     content = base64_of(pictures.images.numpy().tobytes())
-    return CheckData(content, pictures.labels.tolist(), (), 0.0, 0.0, 0)
+    return CheckData(content, pictures.labels.tolist(), (), 0.0, 0.0, 0, 0)
 
 
 def _refused(request: Request, refusal: Any) -> Response:
