@@ -52,9 +52,10 @@ class HeldOut:
     def save(self, folder: Path) -> None:
         """`folder` holds held_out.csv: a row for each picture."""
         columns = [self.right.int().tolist(), digits(self.confidence), digits(self.label_probability)]
-        header = HEADER
+        header = list(HEADER)
         if self.groups is not None:
-            header, columns = (*HEADER, "group"), [*columns, (self.groups + 1).tolist()]
+            header.append("group")
+            columns.append((self.groups + 1).tolist())
         write_csv(folder / HELD_OUT, header, zip(*columns, strict=True))
 
     @staticmethod

@@ -1,8 +1,11 @@
 """One recipe trained with several seeds: each a run of its own, done once, and their scores together."""
 
-from collections.abc import Callable, Sequence
+import hashlib
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,10 +18,12 @@ from pellucid.files import write_json
 from pellucid.recipe import READING, NamedRecipe, Recipe, read_recipe, refuse_unknown_keywords
 from pellucid.runs.checkpoint import CHECKPOINT
 from pellucid.runs.choose import Candidate
+from pellucid.runs.environment import changes, in_words
 from pellucid.runs.fit import fit, resume
 from pellucid.runs.run import RECIPE, Run
 from pellucid.runs.session import Activity, Callback
 from pellucid.runs.several import Watch, chosen, claimed, described, planned, seeded, under_name
+from pellucid.runs.tables import SPLIT, read_split, split_rows
 
 REPEAT = "repeat.json"
 Start = tuple[Recipe | NamedRecipe, tuple[Candidate, ...]]  # a recipe, and the networks tried for it
@@ -58,10 +63,12 @@ class Repetition:
 
         Raises UsageError when the two were judged on other test pictures, or one has a single seed.
         """
-        if self.sources != other.sources:
+        own, others = (_pictures_of(each.runs[0].folder).test for each in (self, other))
+        if self.sources != other.sources or own != others:
             raise UsageError(
                 f"'{self.folder}' and '{other.folder}' were judged on other test pictures "
-                f"({len(self.sources):,} and {len(other.sources):,}). Expected two recipes on the same data."
+                f"({len(self.sources):,} and {len(other.sources):,}, or others of the same names). Expected two "
+                "recipes on the same data."
             )
         if min(len(self.runs), len(other.runs)) < 2:
             raise UsageError("Recipes are compared by two seeds each, or more; got a single one.")
@@ -90,7 +97,9 @@ def repeat(
     done       called with each run when it is judged
 
     Runs that are done are not done again, and one that was stopped is gone on with: calling it again goes
-    on, or adds seeds. Ctrl-C raises Stopped. Raises UsageError when `folder` holds another recipe's runs.
+    on, or adds seeds. Ctrl-C raises Stopped. Raises UsageError when `folder` holds another recipe's runs, or
+    runs on other pictures, even of the same names. Warns where runs were trained by other versions or on
+    another processor.
     """
     watch = watch or Watch()
     asked = Recipe.named(recipe) if isinstance(recipe, str) else recipe
@@ -109,6 +118,8 @@ def repeat(
             own = _folder_of(place, seed)
             if seed in left:
                 splits = _splits(data, settings, seed, data_dir)
+                for earlier in runs[:1]:
+                    _refuse_other_pictures(earlier.folder, _pictures_in(splits), f"'{data}' now")
                 start = _start(own, splits, seeded(runs[0].recipe if runs else asked, seed), watch)
                 if watch.planned and seed == left[0]:
                     first = planned(name, start[0], splits)
@@ -157,14 +168,52 @@ def _together(folder: Path, runs: list[Run]) -> Repetition:
     if not evaluations:
         raise UsageError(f"'{folder}' holds no run that was judged. Go on with it first, by pellucid repeat.")
     sources = tuple(evaluations[0].sources)
-    for run, evaluation in zip(runs, evaluations, strict=True):
-        if tuple(evaluation.sources) != sources:
-            raise UsageError(
-                f"'{run.folder}' was judged on other test pictures than '{runs[0].folder}'. Repeat in a new "
-                "folder."
+    for run in runs[1:]:
+        _refuse_other_pictures(runs[0].folder, _pictures_of(run.folder), f"'{run.folder}'")
+        if changed := changes(runs[0].environment, run.environment):
+            warnings.warn(
+                f"'{run.folder}' was not trained as '{runs[0].folder}' was ({in_words(changed)}): a part of what "
+                "the seeds seem to change may be due to that.",
+                stacklevel=3,
             )
     right = np.stack([evaluation.right.numpy() for evaluation in evaluations])
     return Repetition(folder, tuple(runs), SeedScores(right, tuple(run.recipe.seed for run in runs)), sources)
+
+
+class _Pictures(NamedTuple):
+    """A hash of the pictures learned from and chosen by, with their labels, however the seed divides them; and
+    one of the test pictures."""
+
+    learned: str
+    test: str
+
+
+def _pictures_of(folder: Path) -> _Pictures:
+    return _digests(read_split(folder / SPLIT))
+
+
+def _pictures_in(splits: Splits) -> _Pictures:
+    return _digests(row for part, dataset in splits.items() for row in split_rows(part, dataset))
+
+
+def _digests(rows: Iterable[Sequence[str]]) -> _Pictures:
+    parts: dict[bool, list[str]] = {False: [], True: []}
+    for _, label, part, content in rows:
+        parts[part == "test"].append(f"{content} {label}")
+    return _Pictures(
+        *(hashlib.sha256("\n".join(sorted(part)).encode()).hexdigest() for part in parts.values())
+    )
+
+
+def _refuse_other_pictures(first: Path, pictures: _Pictures, name: str) -> None:
+    """Raises UsageError unless these are the pictures, by content and label, that the run in `first` has."""
+    expected = _pictures_of(first)
+    differ = "to learn from" if expected.learned != pictures.learned else "to be judged on"
+    if pictures != expected:
+        raise UsageError(
+            f"{name} has other pictures {differ} than '{first}', or other labels, even if the names are the "
+            "same: not the seed alone would differ. Bring them back as they were, or name another folder."
+        )
 
 
 def _folder_of(place: Path, seed: int) -> Path:

@@ -1,6 +1,7 @@
 """One recipe with several seeds: runs as `fit` leaves them, done once, gone on with where it was stopped."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from pellucid.runs.fit import fit
 from pellucid.runs.repeat import Repetition, repeat
 from pellucid.runs.run import Run
 from pellucid.training.loop import Epoch, Step
+from tests.data.folders import picture, planted, shapes
+from tests.resealed import change
 
 SHORT = Recipe(epochs=1, threads=1, augment="none", precision="float32")
 
@@ -69,3 +72,36 @@ def test_a_recipe_is_no_better_than_itself(two: Repetition) -> None:
     found = two.against(two)
     assert found.difference == 0
     assert not found.shown
+
+
+def test_seeds_are_not_mixed_over_pictures_that_changed_under_their_names(tmp_path: Path) -> None:
+    pictures, place = shapes(tmp_path / "pictures", parts=("train", "test")), tmp_path / "two"
+    two = repeat(str(pictures), SHORT, seeds=2, folder=place)
+    other = planted(tmp_path / "other", {"test/bright/000.png": picture(7)})
+    shutil.copytree(
+        pictures, other, ignore=lambda folder, names: {"000.png"} & set(names), dirs_exist_ok=True
+    )
+    shutil.copytree(pictures / "train", other / "train", dirs_exist_ok=True)
+    judged = repeat(str(other), SHORT, seeds=2, folder=tmp_path / "judged")
+    with pytest.raises(UsageError, match="other test pictures"):
+        judged.against(two)
+    (pictures / "train" / "bright" / "000.png").write_bytes(picture(8))
+    with pytest.raises(
+        UsageError, match=r"now has other pictures to learn from than '.*seed-1', or other labels"
+    ):
+        repeat(str(pictures), SHORT, seeds=3, folder=place)
+    assert not (place / "seed-3").exists()
+    assert Repetition.open(place).scores.seeds == (1, 2)
+    shutil.rmtree(place / "seed-2")
+    shutil.copytree(tmp_path / "judged" / "seed-2", place / "seed-2")
+    with pytest.raises(UsageError, match=r"seed-2' has other pictures to be judged on"):
+        Repetition.open(place)
+
+
+def test_another_version_between_two_seeds_is_told(two: Repetition, tmp_path: Path) -> None:
+    place = tmp_path / "moved"
+    shutil.copytree(two.folder, place)
+    path = place / "seed-2" / "environment.json"
+    change(path, versions={**json.loads(path.read_text())["versions"], "torch": "0.1"})
+    with pytest.warns(UserWarning, match=r"seed-2' was not trained as .* \(torch .* → 0\.1\)"):
+        Repetition.open(place)
