@@ -67,8 +67,8 @@ class Repetition:
         if self.sources != other.sources or own != others:
             raise UsageError(
                 f"'{self.folder}' and '{other.folder}' were judged on other test pictures "
-                f"({len(self.sources):,} and {len(other.sources):,}, or others of the same names). Expected two "
-                "recipes on the same data."
+                f"({len(self.sources):,} and {len(other.sources):,}, or others of the same names). Expected "
+                "two recipes on the same data."
             )
         if min(len(self.runs), len(other.runs)) < 2:
             raise UsageError("Recipes are compared by two seeds each, or more; got a single one.")
@@ -172,8 +172,8 @@ def _together(folder: Path, runs: list[Run]) -> Repetition:
         _refuse_other_pictures(runs[0].folder, _pictures_of(run.folder), f"'{run.folder}'")
         if changed := changes(runs[0].environment, run.environment):
             warnings.warn(
-                f"'{run.folder}' was not trained as '{runs[0].folder}' was ({in_words(changed)}): a part of what "
-                "the seeds seem to change may be due to that.",
+                f"'{run.folder}' was not trained as '{runs[0].folder}' was ({in_words(changed)}): a part of "
+                "what the seeds seem to change may be due to that.",
                 stacklevel=3,
             )
     right = np.stack([evaluation.right.numpy() for evaluation in evaluations])
@@ -181,8 +181,8 @@ def _together(folder: Path, runs: list[Run]) -> Repetition:
 
 
 class _Pictures(NamedTuple):
-    """A hash of the pictures learned from and chosen by, with their labels, however the seed divides them; and
-    one of the test pictures."""
+    """A hash of the pictures learned from and chosen by, with their labels, however the seed divides them;
+    and one of the test pictures."""
 
     learned: str
     test: str
