@@ -300,6 +300,19 @@ def test_what_leaves_nothing_to_choose_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_damaged_candidates_are_refused() -> None:
-    with pytest.raises(PellucidError, match="damaged"):
-        Candidate.from_json({"model": "tutorial", "time": 3})
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"time": 3}, "'time' is not known"),
+        ({"model": None}, "'model' is None"),
+        ({"seconds": -1}, "'seconds' is -1"),
+        ({"val_accuracy": 7}, "'val_accuracy' is 7"),
+        ({"half_accuracy": "0.5"}, "'half_accuracy' is '0.5'"),
+        ({"chosen": 1}, "'chosen' is 1"),
+    ],
+)
+def test_damaged_candidates_are_refused(change: dict[str, Any], message: str) -> None:
+    sound = Candidate("tutorial", 3.0, 0.5, 1.0).to_json()
+    assert Candidate.from_json(sound) == Candidate("tutorial", 3.0, 0.5, 1.0)
+    with pytest.raises(PellucidError, match=f"environment.json is damaged: {message}"):
+        Candidate.from_json({**sound, **change})

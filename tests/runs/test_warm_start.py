@@ -10,7 +10,7 @@ import torch
 
 from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.data.preprocess import Preprocess
-from pellucid.errors import UsageError
+from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_json
 from pellucid.recipe import Recipe
 from pellucid.runs.fit import fit, resume
@@ -156,3 +156,17 @@ def test_a_fine_tuned_backbone_is_taken_and_its_last_layer_solved_anew(tmp_path:
     assert not same_weights(
         run.classifier.network.get_submodule("head"), tuned.classifier.network.get_submodule("head")
     )
+
+
+def test_a_damaged_note_of_what_was_taken_is_refused() -> None:
+    sound = WarmStart("runs/a", "0" * 64, ("a",), ("b",), ()).to_json()
+    assert WarmStart.from_json(sound).new == ("b",)
+    for change in (
+        {"kept": "a"},
+        {"new": [3]},
+        {"learned_in_validation": -1},
+        {"weights": None},
+        {"other": 1},
+    ):
+        with pytest.raises(PellucidError, match=r"The warm start in environment\.json is damaged"):
+            WarmStart.from_json({**sound, **change})
