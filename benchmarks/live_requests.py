@@ -43,8 +43,9 @@ def main() -> None:
                 found.good.update(part.good)
                 found.wrong += part.wrong
                 memory.append(server.memory)
-                print(f"{first + AT_ONCE:,}: {memory[-1]} MB, {len(found.wrong)} wrong", flush=True)
-                print(*part.wrong, sep="\n", end="", flush=True)
+                print(f"up to {first + AT_ONCE:,}: {memory[-1]} MB, {len(found.wrong)} wrong", flush=True)
+                print(dict(sorted(found.statuses.items())), dict(found.good), flush=True)
+                print(*part.wrong, sep="\n", flush=True)
             said = server.errors.read_text()
     sent = found.statuses.total() + found.good["answered"]
     print(f"{sent:,} requests in {time.monotonic() - begun:.0f} s")

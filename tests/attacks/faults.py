@@ -144,7 +144,7 @@ def next_command(folder: Path) -> str:
 def what_is_left(folder: Path) -> dict[str, object]:
     """The files of a run by name, as far as they must be the same whatever happened; of others that they are
     there."""
-    found: dict[str, object] = {path.name: b"" for path in folder.iterdir()}
+    found: dict[str, object] = {path.name: b"" for path in folder.iterdir() if path.name != ".lock"}
     for name in found.keys() & SAME:
         found[name] = (folder / name).read_bytes()
     if "metrics.csv" in found:
@@ -275,7 +275,7 @@ def attack(
                 found.outcomes["without what pages show, as it said"] += 1
             elif other:
                 message += f" other: {sorted(other)}"
-        message += _fault_of_place(folder.parent, theirs)
+        message += _fault_of_place(folder.parent, theirs, after.said.strip())
         if message:
             found.wrong.append(f"{work}: {fault.name}:{message}")
             tell(found.wrong[-1])
@@ -316,8 +316,10 @@ def _fault_of_end(ended: Ended, fault: Fault) -> str:
     return ""
 
 
-def _fault_of_place(place: Path, theirs: Path) -> str:
-    """What was left that should not be, or is gone that should not."""
+def _fault_of_place(place: Path, theirs: Path, next_command: str) -> str:
+    """What was left that should not be, or is gone that should not. An empty lock that nobody holds is
+    removed by the next command that writes: not by one that found the run complete."""
     message = "" if theirs.exists() and theirs.read_text() == "mine" else " a file of the user is gone"
-    parts = [path.name for path in place.rglob("*") if path.name.endswith((".part", ".lock"))]
-    return message + (f" left: {parts}" if parts else "")
+    ends = (".part",) if next_command == "complete" else (".part", ".lock")
+    left = [path.name for path in place.rglob("*") if path.name.endswith(ends)]
+    return message + (f" left: {left}" if left else "")

@@ -40,7 +40,7 @@ from pellucid.data.sources.detect import list_pictures
 from pellucid.decode.images import DecodeSettings, decode_bytes, read_header
 from pellucid.errors import PellucidError, UsageError
 from pellucid.manifest import NAME
-from tests.attacks.test_folders import read_all
+from tests.attacks.reading import read_all
 from tests.data.sources.written import tarred, zipped
 from tests.resealed import change, reseal
 from tests.runs.toy_runs import SPLITS, started
@@ -369,8 +369,8 @@ def attack(kind: Kind, count: int, *, first: int = 0, seconds: float = math.inf)
                 else:
                     found.memory = max(found.memory, begun["memory"])
         if code:
-            end = "took too long" if code == -signal.SIGPROF else f"ended the process with {code}"
-            found.wrong.append(f"{number}, {kind.of(number)[0]}: {end}")
+            how = "took too long" if code == -signal.SIGPROF else f"ended the process with {code}"
+            found.wrong.append(f"{number}, {kind.of(number)[0]}: {how}")
             number += 1
     return found
 

@@ -141,12 +141,15 @@ def is_right(response: Response, drawing: Drawing, run: int) -> bool:
 
 
 async def response_of(reader: asyncio.StreamReader) -> Response:
-    """The next answer on a connection."""
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except (asyncio.IncompleteReadError, ConnectionError):
-        return Response(0, b"", b"")
-    length, status = 0, int(head.split(b" ", 2)[1])
+    """The next answer on a connection, after any "100 Continue"."""
+    status = 100
+    while status == 100:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return Response(0, b"", b"")
+        status = int(head.split(b" ", 2)[1])
+    length = 0
     for line in head.lower().split(b"\r\n"):
         if line.startswith(b"content-length:"):
             length = int(line.partition(b":")[2])
