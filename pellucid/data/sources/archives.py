@@ -283,8 +283,6 @@ def _members(stream: BinaryIO, path: Path, contents: dict[int, bytes] | None = N
             name = extended.get("path") or _name(header)
             if "GNU.sparse.major" in extended or kind == "S":
                 raise ValueError(f"'{name}' is sparse")
-            if kind != "g":
-                yield Member(name, "0" if kind in "07" else kind, offset, size)
             if contents is None:
                 stream.seek(padded, os.SEEK_CUR)
             elif kind in "07" and size <= MAX_FILE_BYTES and not is_hidden(name):
@@ -292,6 +290,8 @@ def _members(stream: BinaryIO, path: Path, contents: dict[int, bytes] | None = N
             else:
                 for start in range(0, padded, SKIPPED_AT_ONCE):
                     _exactly(stream, min(SKIPPED_AT_ONCE, padded - start))
+            if kind != "g":  # not before its bytes are counted
+                yield Member(name, "0" if kind in "07" else kind, offset, size)
             extended = {}
         offset += padded
 
