@@ -113,6 +113,7 @@ def _zip_tree(path: Path) -> Tree:
     entries = archive.infolist()
     check_member_names(path, [entry.orig_filename for entry in entries])
     encoding = _korean_names(entries)
+    check_member_names(path, [entry.filename for entry in entries])  # as they are read, decoded
     files, folders, links = {}, [], 0
     for entry in entries:
         if entry.is_dir():
@@ -286,8 +287,6 @@ def _members(stream: BinaryIO, path: Path, contents: dict[int, bytes] | None = N
             name = extended.get("path") or _name(header)
             if "GNU.sparse.major" in extended or kind == "S":
                 raise ValueError(f"'{name}' is sparse")
-            if kind != "g":
-                yield Member(name, "0" if kind in "07" else kind, offset, size)
             if contents is None:
                 stream.seek(padded, os.SEEK_CUR)
             elif kind in "07" and size <= MAX_FILE_BYTES and not is_hidden(name):
@@ -295,6 +294,8 @@ def _members(stream: BinaryIO, path: Path, contents: dict[int, bytes] | None = N
             else:
                 for start in range(0, padded, SKIPPED_AT_ONCE):
                     _exactly(stream, min(SKIPPED_AT_ONCE, padded - start))
+            if kind != "g":  # not before its bytes are counted
+                yield Member(name, "0" if kind in "07" else kind, offset, size)
             extended, names = {}, 0
         offset += padded
 

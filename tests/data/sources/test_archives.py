@@ -168,3 +168,14 @@ def test_hidden_members_and_files_too_large_for_a_picture_are_not_kept(
     with pytest.raises(UsageError, match=r"has 3,145,728 bytes; the limit of a file is 1,048,576"):
         listing.read(large)
     assert len(contents_of_others(listing, large)) == 5
+
+
+def test_two_members_that_become_one_name_once_it_is_decoded_are_told(tmp_path: Path) -> None:
+    """The same name in UTF-8, once declared as such and once not."""
+    path = tmp_path / "twice.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, name in enumerate(("cat/1.png", "cat/é.png", "cat/zz.png", "dog/1.png")):
+            archive.writestr(name, picture(number))
+    path.write_bytes(path.read_bytes().replace(b"cat/zz.png", "cat/é.png".encode()))
+    with pytest.raises(UsageError, match="has two members named 'cat/é.png'"):
+        list_pictures(path)
