@@ -76,6 +76,7 @@ def test_wrong_pictures_are_named_and_the_others_answered(toy_run: Path, call: C
     for name, message in zip(wrong, messages, strict=True):
         assert message.startswith(f"pellucid: '{name}' "), message
     assert "is 30x20 gray; this classifier was trained on 16x16 gray pictures" in messages[0]
+    assert call("predict", toy_run, good, "large.png")[0] == 2  # whichever comes first
     assert call("predict", toy_run, "large.png", "colour.png", "--fit", "stretch")[0] == 0
     assert "Unknown fit 'squeeze'" in call("predict", toy_run, good, "--fit", "squeeze")[2]
 
