@@ -126,6 +126,7 @@ explanation/activations.py
 explanation/attribution.py
 explanation/channels.py
 explanation/explanation.py
+explanation/outcomes.py
 explanation/faithfulness.py
 explanation/counterfactual.py
 explanation/neighbours.py

@@ -138,9 +138,11 @@ def _explainer(
     from pellucid.explanation.neighbours import index_sample
     from pellucid.report.explain_page import Explained, neighbours_of
     from pellucid.runs.run import Run
-    from pellucid.runs.verdicts import preferred_method, read_verdicts
+    from pellucid.runs.verdicts import read_verdicts, shown_method
 
     verdicts, index = read_verdicts(run_folder), None
+    shown = shown_method(verdicts)
+    usual = [] if shown is None else [shown]  # a method that failed is shown to whoever names it
     if neighbours > 0:
         splits = splits_of(Run.open(run_folder), data_dir)
         index = index_sample(classifier, splits.train, splits.validation)
@@ -151,7 +153,7 @@ def _explainer(
     ) -> Explained:  # fmt: skip
         found = explain_picture(
             classifier, image, target,
-            methods=methods or [preferred_method(verdicts)], layer=layer, against=against,
+            methods=methods or usual, layer=layer, against=against,
         )  # fmt: skip
         wanted = found.probabilities.argsort(descending=True)[1:10].tolist()
         changes = counterfactuals(classifier, found.image, wanted) if change else []

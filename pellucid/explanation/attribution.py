@@ -32,6 +32,7 @@ STEPS, PIECES, MAX_STEPS = 32, 16, 512  # of integrated gradients
 TOLERANCE = 0.01  # of the difference of scores, by which a complete map may miss it
 MARGIN = 0.9  # of the tolerance, so that it still holds when summed in another order
 NOISY_COPIES, NOISE = 24, 0.15
+ROUNDING = 1e-6  # of a score in float32, a few steps
 
 
 class Score(NamedTuple):
@@ -247,6 +248,14 @@ def evidence_at(
     if gradient is None:
         raise UsageError(f"The scores do not depend on layer '{layer}'. Choose another one.")
     return Evidence(*(grid.maps(part.detach()).float().cpu() for part in (captured[0], gradient)))
+
+
+def without_noise(maps: Tensor, scores: Tensor) -> Tensor:
+    """The maps (B, h, w), those zero everywhere whose largest value is a rounding error of the scores (B, K):
+    on a scale of their own they would look like evidence."""
+    largest = maps.abs().flatten(1).amax(dim=1)
+    floor = ROUNDING * scores.abs().amax(dim=1).to(maps)
+    return torch.where((largest <= floor)[:, None, None], 0.0, maps)
 
 
 def _column(scores: Tensor, target: Target) -> Tensor:
