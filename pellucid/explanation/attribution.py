@@ -17,8 +17,8 @@ from pellucid.errors import UsageError
 from pellucid.explanation.activations import (
     find_module,
     forward_hooks,
-    grid_of,
     last_spatial_layer,
+    layer_grids,
     network_input,
     preserved_state,
     uncompiled,
@@ -217,7 +217,6 @@ def evidence_at(
     network = uncompiled(network)
     layer = last_spatial_layer(network, images) if layer is None else layer
     module = find_module(network, layer)
-    size = (images.shape[-2], images.shape[-1])
     captured: list[Tensor] = []
 
     def capture(key: str, output: Tensor) -> Tensor | None:
@@ -234,11 +233,12 @@ def evidence_at(
             scores = score(images)
         if not captured:
             raise UsageError(f"Layer '{layer}' did not run for these pictures.")
-        grid = grid_of(tuple(captured[0].shape), size)
+        grid = layer_grids(network, images, {layer: tuple(captured[0].shape)}).get(layer)
         if grid is None:
             raise UsageError(
-                f"The output {tuple(captured[0].shape)} of layer '{layer}' is not spatial. Expected maps "
-                "(B, C, H, W), or tokens that form a grid: choose an earlier layer."
+                f"The output {tuple(captured[0].shape)} of layer '{layer}' does not lie over the picture. "
+                "Expected maps (B, C, H, W), or tokens that follow what moves in the picture: choose an "
+                "earlier layer."
             )
         if scores.requires_grad:
             (gradient,) = torch.autograd.grad(scores.sum(), captured[0], allow_unused=True)
