@@ -27,6 +27,7 @@ UNRECORDED = {
     "an_error_of_its_own": "The network itself fails: RuntimeError: mat1 and mat2",
     "refuses_pictures_of_this_size": "The network itself fails: AssertionError: expected 17 rows",
 }
+RANDOM = {"noise_of_torch", "noise_of_numpy", "dropout_that_never_rests"}  # no two runs are the same
 # TorchScript runs what is inside it without calling modules: it is one layer.
 OPAQUE = {"scripted": ["network"], "traced": ["network"], "a_scripted_part": ["0", "1", "2", "3", "4"]}
 
@@ -91,6 +92,12 @@ def layers(network: nn.Module) -> dict[str, nn.Module]:
     }
 
 
+def as_taken(network: nn.Module, images: Tensor) -> Tensor:
+    """Pictures in the precision of the first weight that is more than one number."""
+    weight = next((weight for weight in network.parameters() if weight.dim() > 0), images)
+    return images.to(weight.dtype if weight.is_floating_point() else images.dtype)
+
+
 def hooked(network: nn.Module, images: Tensor) -> tuple[dict[str, Tensor], list[str]]:
     """What plain hooks of torch see of every layer, and the layers with weights that were not seen to run."""
     seen: dict[str, Tensor] = {}
@@ -109,10 +116,8 @@ def hooked(network: nn.Module, images: Tensor) -> tuple[dict[str, Tensor], list[
     for name, module in layers(network).items():
         if not isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
             handles.append(module.register_forward_hook(hook_for(name)))
-    weight = next((weight for weight in network.parameters() if weight.dim() > 0), images)
-    images = images.to(weight.dtype if weight.is_floating_point() else images.dtype)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        output = network(images)
+        output = network(as_taken(network, images))
     for handle in handles:
         handle.remove()
     silent = [
@@ -152,3 +157,62 @@ def test_what_is_recorded_is_what_hooks_see_or_the_reason_is_said(name: str) -> 
     assert list(recorded) == list(expected)
     for key, output in expected.items() if name != "noise_of_numpy" else ():  # which no seed of torch repeats
         torch.testing.assert_close(recorded[key], output, equal_nan=True, atol=1e-5, rtol=1e-4)
+
+
+# Constructions that no evidence can be shown of, and what is said of them.
+UNEXPLAINED = {
+    **UNRECORDED,
+    "a_map_of_classes": "Expected a network that gives scores",
+    "whole_numbers_as_answer": "Expected a network that gives scores",
+    "two_rows_of_scores": "Several parts of this network's output could be its scores",
+}
+
+
+def output_scores(output: Any) -> Tensor:
+    """The scores in an output: its only tensor, that called logits, or the only one of ten columns."""
+    if isinstance(output, Mapping) and "logits" in output:
+        return output["logits"]
+    if hasattr(output, "logits"):
+        return output.logits
+    rows = [tensor for tensor in tensors_in(output) if tensor.dim() <= 2 or tensor[0, 0].numel() == 1]
+    return rows[0].reshape(len(rows[0]), -1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_explained_is_the_answer_of_the_network_or_the_reason_is_said(name: str) -> None:
+    network, image = made(name), pictures(name, 1)[0]
+    with left_alone(network):
+        try:
+            explanation = explain(network, image, methods=["smoothgrad"])
+        except UsageError as error:
+            message = str(error)
+            assert UNEXPLAINED.get(name, "") in message
+            assert len(message) > 20  # a sentence, not a word
+            return
+    assert name not in UNEXPLAINED
+    if name in RANDOM:
+        return
+    heat = explanation.heatmaps["smoothgrad"]
+    assert heat.shape == image.shape[1:]
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        answer = output_scores(network(as_taken(network, image[None]))).float()[0]
+    if explanation.scores.numel() > 1 and bool(answer.isfinite().all()):
+        assert bool(heat.isfinite().all())
+        assert int(explanation.scores.argmax()) == int(answer.argmax()) == explanation.target
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_program_gives_the_scores_of_torch_or_the_operation_is_said(name: str) -> None:
+    network, images = made(name), pictures(name, 3)
+    with left_alone(network):
+        try:
+            program = lower(network, images.shape[1:])
+        except UsageError as error:
+            assert len(str(error)) > 20
+            return
+        found = program.run(images, program.weights(network.state_dict()))[-1]
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            expected = output_scores(network(images)).float()
+    assert name not in RANDOM
+    near = NEAR * max(1.0, float(expected.nan_to_num().abs().max()))
+    torch.testing.assert_close(found.reshape(expected.shape), expected, atol=near, rtol=0, equal_nan=True)

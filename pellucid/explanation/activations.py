@@ -3,8 +3,9 @@
 import copy
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from math import isqrt, log
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -234,10 +235,18 @@ class Grid(NamedTuple):
         return cells.reshape(*cells.shape[:2], self.height, self.width)
 
 
-def layer_grids(network: nn.Module, images: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Grid]:
+def layer_grids(
+    network: nn.Module,
+    images: Tensor,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    watching: Callable[[Hook], AbstractContextManager[Any]] | None = None,
+) -> dict[str, Grid]:
     """How the outputs of layers lie over pictures (B, C, H, W), by key; those that do not are left out.
 
-    shapes  of the layers' outputs, by key, as `record` gives them
+    shapes    of the layers' outputs, by key, as `record` gives them
+    watching  inside of whose context a hook is called with every such key and output; without it the keys are
+              those of modules
 
     Maps (B, C, h, w) in the proportions of the picture are taken as they are. Whatever else could lie over
     it, such as tokens, does where the largest response follows a spot that is moved over the first picture:
@@ -251,7 +260,10 @@ def layer_grids(network: nn.Module, images: Tensor, shapes: Mapping[str, tuple[i
     known = _grids.setdefault(network, {})
     unknown = [key for key in shapes if possible[key] and key not in grids and (key, size) not in known]
     if unknown:
-        responses = _responses(network, images[:1], unknown)
+        if watching is None:
+            modules = dict(item for key in unknown for item in find_module(network, key).items())
+            watching = partial(forward_hooks, modules)
+        responses = _responses(network, images[:1], unknown, watching)
         for key in unknown:
             known[key, size] = _following(responses.get(key), possible[key], size)
     tried = {key: grid for key in shapes if (grid := known.get((key, size))) is not None and possible[key]}
@@ -288,12 +300,14 @@ def possible_grids(shape: tuple[int, ...], size: tuple[int, int]) -> list[Grid]:
     return found
 
 
-def _responses(network: nn.Module, image: Tensor, keys: list[str]) -> dict[str, Tensor]:
+def _responses(
+    network: nn.Module,
+    image: Tensor,
+    keys: list[str],
+    watching: Callable[[Hook], AbstractContextManager[Any]],
+) -> dict[str, Tensor]:
     """How much each number of the layers' outputs changes with a spot at each of the places, by key: squares
     (P, ...), where an output has a row for each picture."""
-    modules: dict[str, nn.Module] = {}
-    for key in keys:
-        modules |= find_module(network, key)
     responses: dict[str, Tensor] = {}
 
     def measure(key: str, output: Tensor) -> None:
@@ -303,7 +317,7 @@ def _responses(network: nn.Module, image: Tensor, keys: list[str]) -> dict[str, 
 
     with preserved_state(network), torch.no_grad():
         inputs = network_input(network, _with_spots(image))
-        with forward_hooks(modules, measure), network_errors():
+        with watching(measure), network_errors():
             network(inputs)
     return responses
 

@@ -23,7 +23,7 @@ from pellucid.explanation.activations import (
     preserved_state,
     uncompiled,
 )
-from pellucid.inference import batch_size
+from pellucid.inference import batch_size, network_errors
 from pellucid.models.outputs import Output, output_of
 
 Target = int | Tensor  # one class for all pictures, or one per picture: int64 (B,)
@@ -229,7 +229,7 @@ def evidence_at(
     with preserved_state(network), torch.enable_grad():
         images = network_input(network, images)
         score = Score.at(network, images, target, against)
-        with forward_hooks(module, capture):
+        with forward_hooks(module, capture), network_errors():
             scores = score(images)
         if not captured:
             raise UsageError(f"Layer '{layer}' did not run for these pictures.")
@@ -240,10 +240,10 @@ def evidence_at(
                 "Expected maps (B, C, H, W), or tokens that follow what moves in the picture: choose an "
                 "earlier layer."
             )
+        gradient = None
         if scores.requires_grad:
-            (gradient,) = torch.autograd.grad(scores.sum(), captured[0], allow_unused=True)
-        else:
-            gradient = None
+            with network_errors():
+                (gradient,) = torch.autograd.grad(scores.sum(), captured[0], allow_unused=True)
     if gradient is None:
         raise UsageError(f"The scores do not depend on layer '{layer}'. Choose another one.")
     return Evidence(*(grid.maps(part.detach()).float().cpu() for part in (captured[0], gradient)))
@@ -265,10 +265,16 @@ def _part(target: Target, indices: Tensor) -> Target:
 
 def _gradient(score: Score, images: Tensor) -> Tensor:
     images = images.detach().requires_grad_()
-    scores = score(images)
-    if not scores.requires_grad:
-        raise UsageError("The scores have no gradient: something in this network cannot be differentiated.")
-    return torch.autograd.grad(scores.sum(), images)[0]
+    with network_errors():
+        scores = score(images)
+        if not scores.requires_grad:
+            raise UsageError(
+                "The scores have no gradient: something in this network cannot be differentiated."
+            )
+        (gradient,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
+    if gradient is None:
+        raise UsageError("The scores do not depend on the picture by anything that can be differentiated.")
+    return gradient
 
 
 def _path(score: Score, images: Tensor, steps: int) -> Tensor:
