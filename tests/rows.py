@@ -129,10 +129,10 @@ explanation/explanation.py
 explanation/outcomes.py
 explanation/faithfulness.py
 explanation/counterfactual.py
+explanation/trace.py
 explanation/neighbours.py
 explanation/probes.py
 explanation/causes.py
-explanation/trace.py
 explanation/layer_stats.py
 explanation/layer_names.py
 explanation/similarity.py

@@ -17,13 +17,13 @@ from pellucid.errors import UsageError
 from pellucid.explanation.activations import (
     find_module,
     forward_hooks,
-    grid_of,
     last_spatial_layer,
+    layer_grids,
     network_input,
     preserved_state,
     uncompiled,
 )
-from pellucid.inference import batch_size
+from pellucid.inference import batch_size, network_errors
 from pellucid.models.outputs import Output, output_of
 
 Target = int | Tensor  # one class for all pictures, or one per picture: int64 (B,)
@@ -218,7 +218,6 @@ def evidence_at(
     network = uncompiled(network)
     layer = last_spatial_layer(network, images) if layer is None else layer
     module = find_module(network, layer)
-    size = (images.shape[-2], images.shape[-1])
     captured: list[Tensor] = []
 
     def capture(key: str, output: Tensor) -> Tensor | None:
@@ -231,20 +230,21 @@ def evidence_at(
     with preserved_state(network), torch.enable_grad():
         images = network_input(network, images)
         score = Score.at(network, images, target, against)
-        with forward_hooks(module, capture):
+        with forward_hooks(module, capture), network_errors():
             scores = score(images)
         if not captured:
             raise UsageError(f"Layer '{layer}' did not run for these pictures.")
-        grid = grid_of(tuple(captured[0].shape), size)
+        grid = layer_grids(network, images, {layer: tuple(captured[0].shape)}).get(layer)
         if grid is None:
             raise UsageError(
-                f"The output {tuple(captured[0].shape)} of layer '{layer}' is not spatial. Expected maps "
-                "(B, C, H, W), or tokens that form a grid: choose an earlier layer."
+                f"The output {tuple(captured[0].shape)} of layer '{layer}' does not lie over the picture. "
+                "Expected maps (B, C, H, W), or tokens that follow what moves in the picture: choose an "
+                "earlier layer."
             )
+        gradient = None
         if scores.requires_grad:
-            (gradient,) = torch.autograd.grad(scores.sum(), captured[0], allow_unused=True)
-        else:
-            gradient = None
+            with network_errors():
+                (gradient,) = torch.autograd.grad(scores.sum(), captured[0], allow_unused=True)
     if gradient is None:
         raise UsageError(f"The scores do not depend on layer '{layer}'. Choose another one.")
     return Evidence(*(grid.maps(part.detach()).float().cpu() for part in (captured[0], gradient)))
@@ -274,10 +274,16 @@ def _part(target: Target, indices: Tensor) -> Target:
 
 def _gradient(score: Score, images: Tensor) -> Tensor:
     images = images.detach().requires_grad_()
-    scores = score(images)
-    if not scores.requires_grad:
-        raise UsageError("The scores have no gradient: something in this network cannot be differentiated.")
-    return torch.autograd.grad(scores.sum(), images)[0]
+    with network_errors():
+        scores = score(images)
+        if not scores.requires_grad:
+            raise UsageError(
+                "The scores have no gradient: something in this network cannot be differentiated."
+            )
+        (gradient,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
+    if gradient is None:
+        raise UsageError("The scores do not depend on the picture by anything that can be differentiated.")
+    return gradient
 
 
 def _path(score: Score, images: Tensor, steps: int) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from pellucid.classifier import Classifier
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.explanation.activations import (
-    grid_of,
     last_spatial_layer,
+    layer_grids,
     network_input,
     preserved_state,
     record,
@@ -321,11 +321,12 @@ def _token_note(network: nn.Module, images: Tensor, layer: str) -> tuple[Message
     if not layer:
         return ()
     shape = tuple(record(network, images, [layer])[layer].shape)
-    grid = grid_of(shape, (images.shape[2], images.shape[3]))
+    grid = layer_grids(network, images, {layer: shape}).get(layer)
     if grid is None or grid.kind != "tokens":
         return ()
     values = {"layer": layer, "tokens": shape[1], "height": grid.height, "width": grid.width}
-    if not grid.extra:
+    special = shape[1] - grid.height * grid.width
+    if not special:
         note = lazy_gettext(
             "The output of %(layer)s is %(tokens)s tokens, read as a grid of %(height)s x %(width)s.",
             **values,
@@ -335,7 +336,7 @@ def _token_note(network: nn.Module, images: Tensor, layer: str) -> tuple[Message
             "The output of %(layer)s is %(tokens)s tokens, read as a grid of %(height)s x %(width)s; special "
             "tokens left out, such as the class token: %(extra)s.",
             **values,
-            extra=grid.extra,
+            extra=special,
         )
     return (note,)
 

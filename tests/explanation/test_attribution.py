@@ -196,7 +196,7 @@ def test_evidence_adds_up_to_the_score_where_one_linear_layer_follows() -> None:
         (SmallResidual, {"target": 7}, UsageError),
         (SmallResidual, {"against": 7}, UsageError),
         (SmallResidual, {"layer": "nowhere"}, UsageError),
-        (Broken, {}, RuntimeError),
+        (Broken, {}, (RuntimeError, UsageError)),
     ],
 )
 def test_every_explainer_leaves_everything_as_it_was(
@@ -276,7 +276,7 @@ def test_what_has_no_places_is_refused_with_the_reason() -> None:
     images = torch.rand(1, 1, 4, 4)
     with pytest.raises(UsageError, match="No layer of this network has maps"):
         EXPLAINERS["grad-cam"](network, images, 0)
-    with pytest.raises(UsageError, match=r"output \(1, 4\) of layer '1' is not spatial"):
+    with pytest.raises(UsageError, match=r"output \(1, 4\) of layer '1' does not lie over the picture"):
         EXPLAINERS["grad-cam"](network, images, 0, layer="1")
     assert EXPLAINERS["occlusion"](network, images, 0).shape == (1, 4, 4)
     with pytest.raises(UsageError, match=r"Layer 'stem#3' did not run"):
