@@ -123,6 +123,7 @@ plots/charts.py
 plots/figures.py
 explanation/__init__.py
 explanation/activations.py
+explanation/places.py
 explanation/attribution.py
 explanation/channels.py
 explanation/explanation.py

@@ -142,7 +142,7 @@ def _explainer(
 
     verdicts, index = read_verdicts(run_folder), None
     shown = shown_method(verdicts)
-    usual = [] if shown is None else [shown]  # a method that failed is shown to whoever names it
+    usual = ([] if shown is None else [shown]) if verdicts else None  # a failed one, to whoever names it
     if neighbours > 0:
         splits = splits_of(Run.open(run_folder), data_dir)
         index = index_sample(classifier, splits.train, splits.validation)

@@ -15,7 +15,7 @@ fail, more pictures are drawn, up to a limit; then it is undecided.
 import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -94,6 +94,7 @@ class Faithfulness:
 
     pictures  on how many the maps were tested, at most
     left_out  methods that were not tested, because that takes too long on this network
+    unfit     methods that make no maps of this network, each with the reason
     checked   on how many `accuracy` was measured, to decide whether the network guesses
     accuracy  the share of them that show the most probable class
     chance    the accuracy of always predicting the most common class
@@ -105,6 +106,7 @@ class Faithfulness:
     chance: float
     tests: tuple[MapTest, ...]
     left_out: tuple[str, ...] = ()
+    unfit: tuple[tuple[str, str], ...] = ()
     caveat: str = CAVEAT
 
     @property
@@ -173,19 +175,27 @@ def evaluate_maps(
     chance = float(shares_of(labels, len(dataset.classes)).sum(dim=0).max()) / len(labels)
     told = Faithfulness(0, len(labels), accuracy, chance, ())
     tester = _Tester(classifier, dataset, order, seed)
-    tests = []
+    tests, unfit = [], []
     for name, method in methods.items():
-        count = first[name]
-        while count:
-            tests.append(tester.test(name, method, pictures=count, knowing=told.knowing))
-            more = min(2 * count, last[name], len(order))
-            if tests[-1].outcome != "undecided" or told.knowing != "passed" or more <= count:
-                break
-            tests.pop()
-            count = more
+        if not first[name]:
+            continue
+        try:
+            test = tester.test(name, method, pictures=first[name], knowing=told.knowing)
+            limit = min(last[name], len(order)) if told.knowing == "passed" else 0
+            while test.outcome == "undecided" and test.pictures < limit:
+                more = min(2 * test.pictures, limit)
+                test = tester.test(name, method, pictures=more, knowing=told.knowing)
+            tests.append(test)
+        except UsageError as error:  # what one method needs and the network lacks says nothing of the others
+            unfit.append((name, str(error)))
     left_out = tuple(name for name in methods if not first[name])
-    most_tested = max((test.pictures for test in tests), default=0)
-    return Faithfulness(most_tested, len(labels), accuracy, chance, tuple(tests), left_out)
+    return replace(
+        told,
+        pictures=max((test.pictures for test in tests), default=0),
+        tests=tuple(tests),
+        left_out=left_out,
+        unfit=tuple(unfit),
+    )
 
 
 def randomised(network: nn.Module, *, seed: int) -> nn.Module:

@@ -31,13 +31,13 @@ from pellucid.explanation.activations import (
     find_module,
     forward_hooks,
     is_passthrough,
-    last_spatial_layer,
     layer_grids,
     layers_of,
     network_input,
     record,
 )
 from pellucid.explanation.neighbours import HiddenLayer
+from pellucid.explanation.places import evidence_place
 from pellucid.explanation.trace import CellTrace, Reach, Tracer, cell_fields
 from pellucid.inference import evaluation_mode, scaled
 from pellucid.pad.data import ReceptiveField, TorchLayerData
@@ -178,7 +178,8 @@ class Answerer:
         """The layers in order of execution, and the index of the one at which evidence is computed."""
         image = self._noise()
         try:
-            best = last_spatial_layer(self.network, scaled(image))
+            place = evidence_place(self.network, scaled(image), modules=True)
+            best = place.name if place.bypass == 0 else None
         except UsageError:
             best = None
         names = list(layers_of(self.network))

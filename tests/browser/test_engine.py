@@ -19,9 +19,9 @@ from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Fit, Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation import counterfactual
-from pellucid.explanation.activations import last_spatial_layer
 from pellucid.explanation.attribution import gradient_times_activation
 from pellucid.explanation.channels import at_random
+from pellucid.explanation.places import evidence_place
 from pellucid.exporters.page import export_page
 from pellucid.formatting import percent
 from pellucid.inference import scaled
@@ -184,7 +184,7 @@ def test_the_evidence_of_any_network_is_torchs(
         }""",
         [*packed(program, weights), text(image.numpy())],
     )
-    assert last_spatial_layer(made, image) == where
+    assert evidence_place(made, image).name == where
     assert found["layer"] in (where, f"{where}.relu")  # here a function has a name of its own
     theirs = gradient_times_activation(made, image, 2)[0]
     mine = torch.tensor(found["cells"]).reshape(found["height"], found["width"])

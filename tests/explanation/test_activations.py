@@ -14,16 +14,16 @@ from pellucid.errors import UsageError
 from pellucid.explanation import activations
 from pellucid.explanation.activations import (
     Grid,
-    last_spatial_layer,
     layer_grids,
     possible_grids,
     record,
     recordable,
 )
 from pellucid.explanation.attribution import EXPLAINERS
+from pellucid.explanation.places import evidence_place
 from pellucid.models import build
 from tests.golden.weights import channels_first, fingerprint, keras_weights, torch_weights
-from tests.networks import SmallResidual, seeded
+from tests.networks import seeded
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "keras_maps.npz")
 LAYERS = ("conv1", "pool1", "conv2", "pool2", "dense1", "dense2")
@@ -155,12 +155,6 @@ def test_the_network_is_as_before_after_success_a_bad_layer_and_an_error_of_its_
         assert before[3] == after[3]
 
 
-def test_the_last_layer_with_maps_is_found_and_its_absence_said() -> None:
-    assert last_spatial_layer(build("tutorial", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv2"
-    with pytest.raises(UsageError, match="No layer of this network has maps"):
-        last_spatial_layer(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.rand(1, 1, 2, 2))
-
-
 def test_containers_and_single_runs_can_be_named() -> None:
     network = nn.Sequential(Twice())
     images = torch.randn(1, 2, 5, 5)
@@ -254,17 +248,6 @@ def independent(images: Tensor, weights: dict[str, Tensor]) -> dict[str, Tensor]
     dense1 = (flat @ weights["dense1.weight"].T + weights["dense1.bias"]).relu()
     dense2 = dense1 @ weights["dense2.weight"].T + weights["dense2.bias"]
     return dict(zip(LAYERS, (conv1, pool1, conv2, pool2, dense1, dense2), strict=True))
-
-
-def test_the_last_layer_may_be_a_block_or_the_second_run_of_a_module() -> None:
-    images = torch.rand(1, 1, 8, 8)
-    assert last_spatial_layer(seeded(SmallResidual), images) == "block.relu#2"
-    assert last_spatial_layer(build("tutorial", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv2"
-    # a block that rectifies in place what its last part put out is no mere container
-    assert last_spatial_layer(build("compact", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv4"
-    hidden = nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)), nn.Dropout(0.5))
-    network = nn.Sequential(hidden, nn.Flatten(), nn.Linear(18, 2))
-    assert last_spatial_layer(network, images) == "0.0.1"
 
 
 @pytest.mark.parametrize(
@@ -380,7 +363,7 @@ def test_channels_that_are_fewer_than_the_rows_may_come_last() -> None:
     network, images = seeded(Last), torch.rand(1, 1, 28, 28)
     grids = layer_grids(network, images, {"stem": (1, 4, 28, 28), "mix": (1, 28, 28, 4)})
     assert grids == {"stem": Grid("channels first", 28, 28), "mix": Grid("channels last", 28, 28)}
-    assert last_spatial_layer(network, images) == "mix"
+    assert evidence_place(network, images).name == "mix"
 
 
 def test_fewer_pictures_are_recorded_at_once_where_their_outputs_are_large(
