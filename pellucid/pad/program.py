@@ -28,7 +28,7 @@ from pellucid.pad.graph import (
     shape_of,
     where,
 )
-from pellucid.pad.operations import KINDS, Operation, multiply_adds, run
+from pellucid.pad.operations import Operation, multiply_adds, run
 
 TOLERANCE = 1e-4  # of the largest score, or of 1: by how much a score may differ, in 32-bit floats
 CHECKED = 3  # random pictures on which a lowered network is compared with the network
@@ -215,9 +215,7 @@ def _call(graph: Graph, node: Any) -> None:
         graph.values[node] = graph.view(parts[node.args[1]](), shape_of(node))
         return
     if name not in LOWERED:
-        raise UsageError(
-            f"The page's engine cannot run '{name}' in {where(node)}. It runs: {', '.join(sorted(KINDS))}."
-        )
+        raise UsageError(f"The page's engine cannot run '{name}' in {where(node)}.")
     convert, takes = LOWERED[name]
     value = node.meta["val"]
     kind = (value[0] if isinstance(value, tuple | list) else value).dtype
