@@ -194,6 +194,8 @@ def test_what_is_explained_is_the_answer_of_the_network_or_the_reason_is_said(na
     if reason or name in RANDOM:
         return
     assert name not in UNEXPLAINED
+    silent = [note for note in map(str, explanation.notes) if note.startswith("Layers without an output")]
+    assert len(silent) == bool(silent_layers(network, explanation.feature_maps))
     heat = explanation.heatmaps["smoothgrad"]
     assert heat.shape == image.shape[1:]
     with torch.no_grad(), torch.random.fork_rng(devices=[]):

@@ -16,6 +16,7 @@ from pellucid.explanation.activations import (
     network_input,
     preserved_state,
     record,
+    silent_layers,
     uncompiled,
 )
 from pellucid.explanation.attribution import EXPLAINERS
@@ -28,6 +29,7 @@ from pellucid.recipe import refuse_unknown_keywords
 from pellucid.task import DECIDED_AT
 
 DEFAULT_METHODS = ("gradient x activation",)
+NAMED = 8  # layers that a note names, at most
 
 OUTPUT_NOTES: dict[Kind, Message] = {
     "probabilities": lazy_gettext(
@@ -229,7 +231,8 @@ def explain(
         for method in methods
     }
     maps = {name: output[0] for name, output in outputs.items()}
-    notes = (*_notes(output, image), *_token_note(network, images, chosen))
+    silent = _silent_note(silent_layers(network, outputs))
+    notes = (*_notes(output, image), *_token_note(network, images, chosen), *silent)
     return Explanation(
         _as_bytes(image), probabilities, number, classes, maps, heatmaps, chosen, other, scores, notes,
         given=_given(classifier, probabilities) if several else None,
@@ -315,6 +318,17 @@ def _notes(output: Output, image: Tensor) -> tuple[Message, ...]:
             )
         )
     return tuple(notes)
+
+
+def _silent_note(layers: list[str]) -> tuple[Message, ...]:
+    if not layers:
+        return ()
+    named = ", ".join(layers[:NAMED]) + (", ..." if len(layers) > NAMED else "")
+    note = lazy_gettext(
+        "Layers without an output here, because they did not run, or not as modules: %(layers)s.",
+        layers=named,
+    )
+    return (note,)
 
 
 def _token_note(network: nn.Module, images: Tensor, layer: str) -> tuple[Message, ...]:
