@@ -308,9 +308,7 @@ def _gradient(score: Score, images: Tensor) -> Tensor:
     with network_errors():
         scores = score(images)
         if not scores.requires_grad:
-            raise UsageError(
-                "The scores have no gradient: something in this network cannot be differentiated."
-            )
+            raise UsageError("The scores have no gradient: a part of this network cannot be differentiated.")
         (gradient,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
     if gradient is None:
         raise UsageError("The scores do not depend on the picture by anything that can be differentiated.")

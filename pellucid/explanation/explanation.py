@@ -14,6 +14,7 @@ from pellucid.explanation.activations import (
     network_input,
     preserved_state,
     record,
+    silent_layers,
     uncompiled,
 )
 from pellucid.explanation.attribution import EXPLAINERS, TOLERANCE, sum_gap, without_noise
@@ -27,6 +28,7 @@ from pellucid.recipe import refuse_unknown_keywords
 from pellucid.task import DECIDED_AT
 
 DEFAULT_METHODS = ("gradient x activation",)
+NAMED = 8  # layers that a note names, at most
 
 OUTPUT_NOTES: dict[Kind, Message] = {
     "probabilities": lazy_gettext(
@@ -260,7 +262,8 @@ def explain(
         if EXPLAINERS[method].complete
     }
     maps = {name: output[0] for name, output in outputs.items()}
-    notes = (*_notes(output, image), *_place_notes(network, place, images, asked, methods))
+    silent = _silent_note(silent_layers(network, outputs))
+    notes = (*_notes(output, image), *_place_notes(network, place, images, asked, methods), *silent)
     return Explanation(
         _as_bytes(image), probabilities, number, classes, maps, heatmaps,
         "" if place is None else place.name, other, scores, notes, gaps=gaps,
@@ -355,6 +358,17 @@ def _notes(output: Output, image: Tensor) -> tuple[Message, ...]:
             )
         )
     return tuple(notes)
+
+
+def _silent_note(layers: list[str]) -> tuple[Message, ...]:
+    if not layers:
+        return ()
+    named = ", ".join(layers[:NAMED]) + (", ..." if len(layers) > NAMED else "")
+    note = lazy_gettext(
+        "Layers without an output here, because they did not run, or not as modules: %(layers)s.",
+        layers=named,
+    )
+    return (note,)
 
 
 def _place_notes(
