@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pellucid.cli.options import (
+    PAGES,
     AsJson,
     DataDir,
     FitOfRun,
@@ -16,6 +17,7 @@ from pellucid.cli.options import (
     Quiet,
     RunArgument,
     choice,
+    refuse_overwriting,
     refuse_streams_and_addresses,
     requested_language,
 )
@@ -120,8 +122,7 @@ def _refuse_unwritable(files: list[Path], out: Path | None, kind: str) -> None:
         raise UsageError("Two of these pictures have the same name. Write one page: --out explained.html.")
     if out is None:
         return
-    if any(out.resolve() == file.resolve() for file in files):
-        raise UsageError(f"'{out}' is the picture itself. Name another file with --out.")
+    refuse_overwriting(out, (".png", ".json", *PAGES), files)
     if kind == "png" and len(files) > 1:
         raise UsageError(
             f"--out '{out}' names one PNG, but {len(files)} pictures were given. "

@@ -128,6 +128,11 @@ def load_by(
     train, validation = splits.train, splits.validation
     if not len(validation):
         train, validation = split(train, fraction=choices.validation, seed=choices.seed)
+        if not len(validation):
+            raise UsageError(
+                f"Of {len(train):,} pictures a share of {choices.validation:g} leaves none to choose the best "
+                "epoch by. Expected a larger validation share, such as 0.2."
+            )
     origin = Origin(
         name=data,
         known=True,

@@ -48,7 +48,7 @@ def test_a_format_is_known_by_its_name_or_by_the_end_of_the_file(place: Path, ra
     ("words", "message"),
     [
         (["0.png", "1.png", "--out", "x.png"], "names one PNG, but 2 pictures were given"),
-        (["0.png", "--out", "0.png"], "is the picture itself"),
+        (["0.png", "--out", "0.png"], "is one of the files to read"),
         (["0.png", "--format", "pdf"], "Unknown format 'pdf'"),
         (["0.png", "--layer", "conv9"], "Its layers: conv1, pool1, conv2"),
         (["0.png", "--method", "saliency"], "Unknown method 'saliency'"),

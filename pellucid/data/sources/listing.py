@@ -266,7 +266,7 @@ def _refuse_unencodable(pictures: Sequence[Picture]) -> None:
                 f"{picture.source.encode(errors='surrogateescape')!r}. Rename the folder, or correct the "
                 "label, in UTF-8."
             ) from None
-        if breaks_lines(picture.label):
+        if any(map(breaks_lines, picture.labels)):
             raise UsageError(
                 f"The class {picture.label!r:.80} has a line break or another control character in its name. "
                 f"It is the label of {picture.source!r:.80}. Rename the folder, or correct the label."
