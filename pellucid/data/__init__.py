@@ -130,8 +130,8 @@ def load_by(
         train, validation = split(train, fraction=choices.validation, seed=choices.seed)
         if not len(validation):
             raise UsageError(
-                f"Of {len(train):,} pictures a share of {choices.validation:g} leaves none to choose the best "
-                "epoch by. Expected a larger validation share, such as 0.2."
+                f"Of {len(train):,} pictures a share of {choices.validation:g} leaves none to choose by. "
+                "Expected a larger validation share, such as 0.2."
             )
     origin = Origin(
         name=data,
