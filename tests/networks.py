@@ -129,7 +129,7 @@ class Moving(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.frame = nn.ReflectionPad2d(1)
-        self.conv = nn.Conv2d(2, 8, 3)
+        self.conv = nn.Conv2d(3, 8, 3)
         self.group, self.instance = nn.GroupNorm(2, 8), nn.InstanceNorm2d(8)
         self.back = nn.ConvTranspose2d(8, 6, 3, stride=2, padding=1, output_padding=1, groups=2)
         self.nearest = nn.Upsample(scale_factor=2)
@@ -193,7 +193,7 @@ SHAPES: dict[str, tuple[int, int, int]] = {
     "residual": (3, 21, 18),
     "mixed": (1, 19, 23),
     "tokens": (3, 12, 9),
-    "moving": (2, 10, 9),
+    "moving": (3, 10, 9),
     "numbers": (1, 8, 7),
     "enlarged": (1, 11, 13),
     "reduced": (3, 40, 31),
