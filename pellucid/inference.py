@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils.flop_counter import FlopCounterMode
 
 from pellucid.errors import PellucidError, UsageError
@@ -50,6 +51,15 @@ def laid_out_for(network: nn.Module, images: Tensor) -> Tensor:
     if not _refuse_channels_last[network]:
         return images
     return torch.empty(images.shape, dtype=images.dtype, device=images.device).copy_(images)
+
+
+def refuse_lazy(network: nn.Module) -> None:
+    """Raises UsageError for a network of lazy layers that never ran: asking it would make its weights."""
+    if lazy := [name for name, weight in network.named_parameters() if is_lazy(weight)]:
+        raise UsageError(
+            f"This network has weights that its first run will make: {', '.join(lazy[:5])}. Run it once on a "
+            "picture, then ask again."
+        )
 
 
 @contextmanager

@@ -13,11 +13,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.nn.parameter import is_lazy
 from torch.utils.hooks import RemovableHandle
 
 from pellucid.errors import PellucidError, UsageError
-from pellucid.inference import evaluation_mode, laid_out_for, network_errors, scaled
+from pellucid.inference import evaluation_mode, laid_out_for, network_errors, refuse_lazy, scaled
 from pellucid.recipe import refuse_unknown_keywords
 
 Hook = Callable[[str, Tensor], Tensor | None]  # layer and output -> a replacement, or None
@@ -167,11 +166,7 @@ def network_input(network: nn.Module, images: Tensor) -> Tensor:
     Raises UsageError for other dimensions, unless the network has no weights of a convolution (F, C, h, w),
     which would take the pictures' first dimension for channels.
     """
-    if lazy := [name for name, weight in network.named_parameters() if is_lazy(weight)]:
-        raise UsageError(
-            f"This network has weights that its first run will make: {', '.join(lazy[:5])}. Run it once on a "
-            "picture, then ask again."
-        )
+    refuse_lazy(network)
     flat = any(weight.dim() == 4 for weight in network.parameters())
     if images.dim() != 4 and (images.dim() < 2 or flat):
         raise UsageError(f"Expected pictures (B, C, H, W); got {tuple(images.shape)}. images[None] adds B.")
