@@ -20,6 +20,7 @@ import math
 import os
 import platform
 import re
+import stat
 import sys
 import tempfile
 import time
@@ -62,7 +63,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
                 os.fsync(file.fileno())
                 if sys.platform == "win32":  # which renames no open file, and has no locks to keep
                     file.close()
-                temporary.chmod(0o666 & ~_umask())
+                temporary.chmod(_mode_of(path))
                 _announce(path, temporary)
                 temporary.replace(path)
             _flush_folder(path.parent)
@@ -145,6 +146,14 @@ def read_csv(path: Path) -> list[dict[str, str]]:
         return [{cell_as_it_was(key): cell_as_it_was(cell) for key, cell in row.items()} for row in rows]
     except (OSError, ValueError, csv.Error) as error:
         raise PellucidError(f"'{path}' cannot be read as a table: {reason_of(error)}.") from error
+
+
+def _mode_of(path: Path) -> int:
+    """The rights of a file that is replaced; of a new one, those that this process gives files."""
+    with suppress(OSError):
+        if path.is_file() and not path.is_symlink():
+            return stat.S_IMODE(path.stat().st_mode)
+    return 0o666 & ~_umask()
 
 
 def append(path: Path, blocks: Iterable[bytes], *, at: int) -> None:

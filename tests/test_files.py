@@ -510,3 +510,12 @@ def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_p
     ended([living])
     assert {path.name for path in tmp_path.iterdir()} == {"other", "living", mine.name}
     assert (tmp_path / "living").read_bytes() == b"half"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights are those of POSIX")
+def test_a_private_file_that_is_written_again_stays_private(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    files.write_text(path, "one")
+    path.chmod(0o600)
+    files.write_text(path, "two")
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("two", 0o600)

@@ -33,7 +33,7 @@ BLOCK = 512  # bytes: everything in a tar file starts at a multiple of it
 MAX_NAME_LENGTH = 4096
 # What tells a long name: one header of GNU's, one or two of pax's.
 MAX_HEADERS, MAX_HEADER_BYTES, LENGTH_DIGITS = 4, 64 << 10, 8
-MAX_UNPACKED_BYTES = 1 << 30  # kept of a compressed tar, which is unpacked to memory
+MAX_UNPACKED_BYTES, MAX_MEMBERS = 1 << 30, 1_000_000  # kept of a compressed tar, which is unpacked to memory
 # No picture, and no tar of pictures, is so much larger than it is packed: what is was made to fill memory.
 MAX_RATIO, RATIO_FROM_BYTES = 100, 32 << 20
 SKIPPED_AT_ONCE = 1 << 20  # bytes of a stream
@@ -226,6 +226,11 @@ def _compressed_tree(path: Path) -> Tree:
         members, kept = list[Member](), 0
         for member in _members(stream, path, contents):
             members.append(member)
+            if len(members) > MAX_MEMBERS:
+                raise UsageError(
+                    f"'{path}' has more than {MAX_MEMBERS:,} members. A compressed tar is unpacked to "
+                    "memory; make it a .zip or a plain .tar, which are read in place."
+                )
             kept += len(contents.get(member.offset, b""))
             if kept > MAX_UNPACKED_BYTES:
                 raise UsageError(

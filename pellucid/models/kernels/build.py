@@ -90,7 +90,7 @@ def _library(compiler: str, bits: int) -> tuple[ctypes.CDLL, str]:
     key = hashlib.sha256(b"\n".join(depends_on)).hexdigest()
     stem = f"fused-{key[:16]}-{bits}-"
     if (cached := _verified(stem)) is not None:
-        return ctypes.CDLL(str(cached)), cached.stem.removeprefix(stem)
+        return ctypes.CDLL(str(cached.resolve())), cached.stem.removeprefix(stem)
     with temporary_folder() as folder:
         objects, library = folder / "fused.o", folder / "fused.so"
         flags = ["-O3", "-march=native", "-fopenmp", "-fPIC", f"-DBITS={bits}"]
@@ -107,8 +107,8 @@ def _library(compiler: str, bits: int) -> tuple[ctypes.CDLL, str]:
             make_folder(cached.parent)
             write_bytes(cached, content)
         except PellucidError:  # a cache that cannot be written costs a second per process, not other weights
-            return ctypes.CDLL(str(library)), digest
-    return ctypes.CDLL(str(cached)), digest
+            return ctypes.CDLL(str(library.resolve())), digest
+    return ctypes.CDLL(str(cached.resolve())), digest
 
 
 def _verified(stem: str) -> Path | None:

@@ -179,3 +179,12 @@ def test_two_members_that_become_one_name_once_it_is_decoded_are_told(tmp_path: 
     path.write_bytes(path.read_bytes().replace(b"cat/zz.png", "cat/é.png".encode()))
     with pytest.raises(UsageError, match=r"has two members named 'cat/é\.png'"):
         list_pictures(path)
+
+
+def test_a_compressed_tar_of_too_many_members_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MAX_MEMBERS", 3)
+    assert list_pictures(tarred(tmp_path / "plain.tar", FILES)).pictures
+    with pytest.raises(UsageError, match="has more than 3 members"):
+        list_pictures(tarred(tmp_path / "a.tar.gz", FILES, "w:gz"))
