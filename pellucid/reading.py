@@ -67,12 +67,14 @@ def read_regular(path: Path, limit: int) -> bytes:
     return content
 
 
-def parsed_json(content: bytes) -> Any:
+def parsed_json(content: bytes, *, whole_characters: bool = False) -> Any:
     """The value of a JSON text in UTF-8.
 
     Raises ValueError for what is not JSON, and for what is but means different things to different readers: a
-    key that comes twice, numbers that are not finite or do not fit 64 bits, halves of characters, nesting
-    without end.
+    key that comes twice, numbers that are not finite or do not fit 64 bits, nesting without end.
+
+    whole_characters  whether halves of characters are refused, too: a name that is no UTF-8 has such, and
+                      nothing that is to be a name of a class
     """
     text = content.decode("utf-8")
     try:
@@ -85,7 +87,7 @@ def parsed_json(content: bytes) -> Any:
         )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    if SURROGATE.search(text):
+    if whole_characters and SURROGATE.search(text):
         _refuse_half_characters(values)
     return values
 

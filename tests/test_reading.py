@@ -107,8 +107,12 @@ def test_a_reason_has_no_number_and_no_path(tmp_path: Path) -> None:
 )
 def test_half_a_character_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="has half a character in it"):
-        parsed_json(text.encode())
+        parsed_json(text.encode(), whole_characters=True)
+    assert parsed_json(text.encode())  # a name that is no UTF-8
 
 
 def test_a_character_of_two_escapes_is_whole() -> None:
-    assert parsed_json(rb'{"a": "\ud83d\ude00", "b": "\\ud800"}') == {"a": "\U0001f600", "b": r"\ud800"}
+    assert parsed_json(rb'{"a": "\ud83d\ude00", "b": "\\ud800"}', whole_characters=True) == {
+        "a": "\U0001f600",
+        "b": r"\ud800",
+    }

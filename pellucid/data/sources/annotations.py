@@ -204,7 +204,7 @@ def _coco(tree: Tree, name: str) -> dict[str, Any]:
     if not all(f'"{key}"'.encode() in content for key in COCO_KEYS):
         return {}
     try:
-        values = parsed_json(content.removeprefix(codecs.BOM_UTF8))
+        values = parsed_json(content.removeprefix(codecs.BOM_UTF8), whole_characters=True)
     except ValueError:
         return {}
     fits = isinstance(values, dict) and all(isinstance(values.get(key), list) for key in COCO_KEYS)

@@ -109,9 +109,9 @@ def _json_columns(name: str, text: str, *, lines: bool) -> dict[str, list[str]]:
     """The columns of a list of objects, or of one object that gives each name its label."""
     try:
         values: Any = (
-            [parsed_json(line.encode()) for line in text.splitlines() if line.strip()]
+            [parsed_json(line.encode(), whole_characters=True) for line in text.splitlines() if line.strip()]
             if lines
-            else parsed_json(text.encode())
+            else parsed_json(text.encode(), whole_characters=True)
         )
     except ValueError as error:
         raise UsageError(f"'{name}' cannot be read as JSON: {error}.") from error
