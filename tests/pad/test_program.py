@@ -29,7 +29,7 @@ def test_every_layer_is_there_under_its_name_with_its_numbers(lowered) -> None:
     heard = record(made, images)
     values = program.run(images, program.weights(made.state_dict()))
     same = [name for name in heard if name in program.layers]
-    assert len(same) >= 6
+    assert len(same) >= 5
     for name in same:
         found = values[program.layers[name]].detach()
         assert torch.allclose(found, heard[name].reshape(found.shape), atol=1e-6), name
