@@ -137,7 +137,7 @@ class _LastFunctions(TorchFunctionMode):
         if isinstance(output, Tensor) and output.dim() <= 2 and (name in LAST or name in PASSED_ON):
             source = args[0] if args else keywords.get("input")
             dim = keywords.get("dim", args[1] if len(args) > 1 else None)
-            over_classes = name == "sigmoid" or dim in (None, -1, 1)
+            over_classes = name == "sigmoid" or (not isinstance(dim, Tensor) and dim in (None, -1, 1))
             if isinstance(source, Tensor) and (name in PASSED_ON or over_classes):
                 in_place = source is output
                 if not in_place or name in LAST:

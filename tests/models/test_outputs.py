@@ -189,3 +189,12 @@ def test_what_is_compiled_is_looked_into_as_it_was_written() -> None:
     network = nn.Sequential(torch.compile(body, backend="eager"), nn.Softmax(dim=1)).eval()
     output = output_of(network, IMAGES)
     torch.testing.assert_close(output.scores(network, IMAGES), body.scores(IMAGES))
+
+
+def test_a_function_that_takes_a_tensor_where_others_take_a_dimension_is_no_softmax() -> None:
+    class Powers(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            means = images.mean((2, 3))
+            return torch.clamp(means, torch.zeros(means.shape[1]), torch.ones(means.shape[1]))
+
+    assert output_of(Powers(), torch.rand(1, 3, 4, 4)).kind == "logits"
