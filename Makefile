@@ -15,7 +15,7 @@ JOBS ?= auto
 TOGETHER := --numprocesses $(JOBS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(ORDER),--shuffle $(ORDER))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check check-javascript fix docs lock wheel bench bench-peers test-all test-planted test-slow test-mnist test-browser clean
+.PHONY: help demo test check check-javascript fix docs lock wheel bench bench-peers test-all test-planted test-long test-slow test-mnist test-browser clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-22s%s\n", $$1, $$2}'
@@ -59,10 +59,22 @@ lock: $(LOCK)/.installed  ## pin the dependencies anew; UPGRADE=NAME or UPGRADE=
 wheel: $(VENV)/.development  ## the wheel and the source archive, into dist/: the same bytes wherever they are made
 	$(PY) -m hatchling build
 
-test-all: test test-slow test-planted  ## the quick and the slow tests, and planted bugs, each of which must be caught
+test-all: test test-slow test-planted test-long  ## all of it: quick, slow, planted bugs, each of which must be caught, and long
 
 test-planted: $(VENV)/.development  ## plants one bug after the other in a copy and runs the tests that must notice it
 	$(PY) -m tests.plant
+
+# LONG=100 does one hundredth of it.
+LONG ?= 1
+test-long: $(VENV)/.development  ## what kills, attacks and wears out: hours, of which the quick tests do some minutes
+	$(PY) benchmarks/kills.py $$((250 / $(LONG)))
+	$(PY) benchmarks/flips.py $$((120 / $(LONG)))
+	$(PY) benchmarks/faults.py --every $(LONG)
+	$(PY) benchmarks/faults.py --work report --every $$((20 * $(LONG)))
+	$(PY) benchmarks/mutations.py --pictures $$((80000 / $(LONG))) --runs $$((10000 / $(LONG))) --archives $$((10000 / $(LONG)))
+	$(PY) benchmarks/live_requests.py --count $$((30000 / $(LONG)))
+	$(PY) benchmarks/live_clients.py --seconds $$((300 / $(LONG)))
+	$(PY) benchmarks/side_by_side.py --minutes $$((120 / $(LONG)))
 
 test-slow: $(VENV)/.development  ## the tests that take longer
 	$(PYTEST) -m slow

@@ -1,5 +1,5 @@
-"""A fault at every operation on a file of a save and of a resume: a kill, a full disk, a broken one, a right
-that is missing, once and for good. Is it told, and does the next command end in the same bytes?
+"""A fault at every operation on a file of a save, of a resume and of a report: a kill, a full disk, a broken
+one, a right that is missing, once and for good. Is it told, and does the next command end in the same bytes?
 
     python benchmarks/faults.py     # every fault; --every 50: one of fifty; --minutes 30: what that allows
 
@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
-WORKS = ("save", "resume")
+WORKS = ("save", "resume", "report")
 
 
 def report(works: list[str], every: int, first: int, minutes: float) -> int:
@@ -51,13 +51,13 @@ def report(works: list[str], every: int, first: int, minutes: float) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--work", choices=WORKS, action="append", help="both unless given")
+    parser.add_argument("--work", choices=WORKS, action="append", help="save and resume unless given")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--minutes", type=float, default=math.inf, help="for each of the two")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="for each kind of work")
     given = parser.parse_args()
     if "FAULTS" in os.environ:
-        sys.exit(bool(report(given.work or [*WORKS], given.every, given.first, given.minutes)))
+        sys.exit(bool(report(given.work or [*WORKS[:2]], given.every, given.first, given.minutes)))
     from tests.attacks.faults import compiled, preloaded
 
     with tempfile.TemporaryDirectory() as folder:

@@ -49,6 +49,7 @@ def main() -> None:
             tried, silent = tried + per_file + 20, silent + missed
             print(f"{path.name:24} {missed} of {per_file + 20} not named")
         print(f"{silent} of {tried:,} not named")
+    sys.exit(bool(silent))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def judged(name: str, learned: Dataset, chosen: Dataset, aside: Dataset, recipe:
             )
             methods = {**EXPLAINERS, "edges (broken)": broken}
             told = evaluate_maps(classifier, aside, methods, seed=seed)  # type: ignore[arg-type]
-            passed = [test.method for test in told.tests if test.supported]
+            passed = [test.method for test in told.tests if test.outcome == "passed"]
             leads = {test.method: round(min(lead.mean for lead in test.leads), 3) for test in told.tests}
             print(
                 f"{name} {kind} seed {seed}: accuracy {told.accuracy:.3f}; passed {passed}; {leads}",

@@ -81,6 +81,7 @@ def main(rounds: int) -> None:
             found["temporary files left"] += sum(path.suffix == ".part" for path in folder.iterdir())
             shutil.rmtree(folder)
     print(f"{rounds} trainings of about {length:.1f} s: {dict(found)}")
+    sys.exit(bool(found["other bytes"] or found["temporary files left"]))
 
 
 if __name__ == "__main__":

@@ -42,9 +42,10 @@ from zoo_networks import Entry, entries
 from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError
-from pellucid.explanation.activations import last_spatial_layer, record
+from pellucid.explanation.activations import record
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.explanation import explain
+from pellucid.explanation.places import evidence_place, function_of
 from pellucid.exporters.page import export_page
 from pellucid.pad.program import lower
 from pellucid.pad.section import Subject
@@ -216,8 +217,9 @@ def check_explain(network: nn.Module, images: Tensor, facts: dict[str, Any]) -> 
 
 def check_layer(network: nn.Module, images: Tensor, facts: dict[str, Any]) -> str:
     """The layer for evidence is a cut; or the explanation's notes say that it is not."""
-    layer = last_spatial_layer(network, images[:1])
-    past = share_past(network, images[:1], layer)
+    place = evidence_place(network, images[:1])
+    layer = place.name
+    past = place.bypass if function_of(network, layer) else share_past(network, images[:1], layer)
     facts.update(layer=layer, share_past=past)
     if past <= CUT:
         return "ok"

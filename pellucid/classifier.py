@@ -17,6 +17,7 @@ from pellucid.data.preprocess import FITS, Preprocess
 from pellucid.decode.images import WHITE
 from pellucid.errors import PellucidError, UsageError
 from pellucid.files import read_object, write_bytes, write_json
+from pellucid.formatting import breaks_lines
 from pellucid.inference import evaluation_mode, fixed_batches
 from pellucid.machine import keep_memory
 from pellucid.manifest import damage
@@ -298,6 +299,8 @@ def _fault(classes: tuple[object, ...], preprocess: Preprocess, task: Task, temp
             return f"expected class names as text of up to {NAME_LENGTH:,} characters; got {name!r:.60}."
         if any("\ud800" <= character <= "\udfff" for character in name):
             return f"the class name {name!r} is not valid Unicode. Rename its folder in UTF-8."
+        if breaks_lines(name):
+            return f"the class name {name!r:.80} has a control character. Rename its folder, or its label."
     if len(set(classes)) != len(classes):
         return "expected class names that differ."
     if isinstance(task, SeveralLabels):

@@ -10,6 +10,7 @@ from torch import Tensor
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
+from pellucid.evaluation.metrics import copies_note
 from pellucid.evaluation.paired import PairedDifference
 from pellucid.explanation.activations import record
 from pellucid.explanation.similarity import (
@@ -49,6 +50,7 @@ class Comparison:
     pairs          for layers of the same name, the channels paired by how similarly they respond
     disagreements  pictures predicted differently, those on which both are most confident first
     groups         into how many groups the pictures fall, such as patients, where that is known; else 0
+    copies         how many test pictures are left out, as what one of them learned from has copies
     """
 
     names: tuple[str, str]
@@ -59,6 +61,7 @@ class Comparison:
     pairs: dict[str, list[Pair]]
     disagreements: list[Disagreement]
     groups: int = 0
+    copies: int = 0
 
     @property
     def difference(self) -> PairedDifference:
@@ -73,12 +76,13 @@ class Comparison:
     @property
     def scope(self) -> str:
         """What the verdict holds for."""
+        left_out = f"{copies_note(self.copies)} " if self.copies else ""
         if not self.groups:
-            return translate(
+            return left_out + translate(
                 "This is about these two networks. Whether one way of training is better than another, "
                 "several seeds of each tell: pellucid repeat."
             )
-        return translate(
+        return left_out + translate(
             "This is about these two networks, and the test takes pictures as independent. These come in "
             "%(groups)s groups, whose pictures tend to be right or wrong together: the true interval "
             "is wider.",
@@ -126,6 +130,7 @@ class Comparison:
             "scope": self.scope,
             "difference": self.difference.to_json(),
             "groups": self.groups,
+            "copies": self.copies,
             "right": asdict(self.right),
             "disagreements": [
                 {**asdict(each), "source": self.dataset.sources[each.index], "label": self.label(each)}
@@ -175,6 +180,7 @@ def compare(
     similarity = compare_layers(first, second, sample)
     pairs = _pairs(first, second, sample[:ALIGNED])
     together = len({groups.get(source, source) for source in dataset.sources}) if groups else 0
+    together = together if together < len(dataset) else 0  # else each picture stands alone
     return Comparison(names, dataset, len(sample), right, similarity, pairs, different, together)
 
 

@@ -264,8 +264,8 @@ def claim_empty_folder(path: Path, beginning: Collection[str] = ()) -> Iterator[
     """A block in which `path`, a new or empty folder, is claimed. Left without anything in it, one that was
     made for this is removed.
 
-    beginning  names of files that are worth nothing by themselves: where a process that had claimed the
-               folder was killed and left no others, they are removed
+    beginning  names of files that are worth nothing by themselves: where there are no others when the block
+               ends with an error, or when a process that had claimed the folder was killed, they are removed
 
     Raises UsageError when there is anything in it, PellucidError when another process writes there or the
     system refuses.
@@ -279,16 +279,28 @@ def claim_empty_folder(path: Path, beginning: Collection[str] = ()) -> Iterator[
             _refuse_full(path)
         make_folder(path)
         with claim(path):
-            names = {each.name for each in path.iterdir()} - {CLAIM}
-            if claimed and names <= set(beginning):
-                for name in names:
-                    remove(path / name)
+            if claimed:
+                _remove_beginning(path, beginning)
             _refuse_full(path)
-            yield
+            try:
+                yield
+            except BaseException:
+                with suppress(OSError, PellucidError):  # of a full or broken disk
+                    _remove_beginning(path, beginning)
+                raise
     finally:
         for folder in made:
             if folder.exists() and not remove_folder(folder):
                 break
+
+
+def _remove_beginning(path: Path, beginning: Collection[str]) -> None:
+    """Nothing is in the folder but its claim, where there was nothing else but files of these names."""
+    names = {each.name for each in path.iterdir()} - {CLAIM}
+    if names <= set(beginning):
+        # The manifest first: else it would be written anew for each of the others.
+        for name in sorted(names, key=lambda name: name != manifest.NAME):
+            remove(path / name)
 
 
 def _refuse_full(path: Path) -> None:

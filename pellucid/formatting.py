@@ -1,6 +1,7 @@
 """Numbers, counts and names as a person reads them."""
 
 import json
+import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +115,12 @@ def size_in_words(count: int) -> str:
 def plain(text: str) -> str:
     """Text with its control characters spelled out: a file's name must not steer the terminal."""
     return "".join(c if c == "\n" or c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+def breaks_lines(text: str) -> bool:
+    """Whether a name has a character that could put lines of its own on a terminal: a control character, a
+    separator of lines or paragraphs."""
+    return any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text)
 
 
 def json_line(value: Any) -> str:

@@ -7,6 +7,7 @@ file asks for any amount of memory. So what is opened is looked at first, and re
 import errno
 import json
 import os
+import re
 import stat
 from collections.abc import Sequence
 from io import BufferedReader
@@ -17,6 +18,7 @@ from pellucid.errors import PellucidError
 
 # The most that a file of that kind can have.
 JSON_BYTES, TABLE_BYTES, TENSOR_BYTES = 64 << 20, 2 << 30, 8 << 30
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # an escape of half a character; of two a whole one may come
 DIGITS = 18  # of a whole number in JSON, which then fits 64 bits
 NOT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 KINDS = (
@@ -69,11 +71,13 @@ def parsed_json(content: bytes) -> Any:
     """The value of a JSON text in UTF-8.
 
     Raises ValueError for what is not JSON, and for what is but means different things to different readers: a
-    key that comes twice, numbers that are not finite or do not fit 64 bits, nesting without end.
+    key that comes twice, numbers that are not finite or do not fit 64 bits, halves of characters, nesting
+    without end.
     """
+    text = content.decode("utf-8")
     try:
-        return json.loads(
-            content.decode("utf-8"),
+        values = json.loads(
+            text,
             object_pairs_hook=_distinct,
             parse_constant=_refuse_constant,
             parse_float=_finite,
@@ -81,6 +85,9 @@ def parsed_json(content: bytes) -> Any:
         )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    if SURROGATE.search(text):
+        _refuse_half_characters(values)
+    return values
 
 
 def reason_of(error: Exception) -> str:
@@ -114,6 +121,18 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {twice[:60]!r} comes twice")
     return found
+
+
+def _refuse_half_characters(values: Any) -> None:
+    left = [values]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += [*value, *value.values()]
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError(f"{value[:30]!r} has half a character in it")
 
 
 def _refuse_constant(text: str) -> float:

@@ -94,6 +94,89 @@ class Lite(nn.Module):
         return self.fc(self.pool(maps).flatten(1))
 
 
+class Tokens(nn.Module):
+    """Patches as tokens with one in front, attention in three ways of writing, tokens shifted, a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 12, 3, 3)
+        self.front = nn.Parameter(torch.randn(1, 1, 12))
+        self.position = nn.Parameter(torch.randn(1, 13, 12))
+        self.attention = nn.MultiheadAttention(12, 3, batch_first=True)
+        self.norm1, self.norm2 = nn.LayerNorm(12), nn.LayerNorm(12, elementwise_affine=False)
+        self.both = nn.Linear(12, 24, bias=False)
+        self.mix = nn.Conv1d(13, 13, 3, padding=1)
+        self.head = nn.utils.parametrizations.weight_norm(nn.Linear(12, 5))
+        self.register_buffer("ahead", torch.ones(13, 13).triu(1).bool())
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images).flatten(2).mT
+        tokens = torch.cat([self.front.expand(len(images), -1, -1), tokens], dim=1) + self.position
+        tokens = tokens + self.attention(self.norm1(tokens), self.norm1(tokens), self.norm1(tokens))[0]
+        query, key = self.both(self.norm2(tokens)).chunk(2, dim=-1)
+        query, key = (part.unflatten(2, (3, 4)).transpose(1, 2) for part in (query, key))
+        scores = torch.einsum("bhid,bhjd->bhij", query, key) / 2
+        mixed = scores.masked_fill(self.ahead, -torch.inf).softmax(dim=-1) @ key
+        mixed = mixed + functional.scaled_dot_product_attention(query, key, key, is_causal=True)
+        tokens = tokens + torch.roll(mixed.transpose(1, 2).flatten(2), 2, dims=1)
+        tokens = self.mix(tokens) * tokens.sigmoid().amax(dim=1, keepdim=True)
+        return self.head(tokens[:, 0] - tokens[:, 1:].mean(dim=1))
+
+
+class Moving(nn.Module):
+    """Maps that are padded, enlarged, joined and turned; norms of groups; convolutions of windows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frame = nn.ReflectionPad2d(1)
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.group, self.instance = nn.GroupNorm(2, 8), nn.InstanceNorm2d(8)
+        self.back = nn.ConvTranspose2d(8, 6, 3, stride=2, padding=1, output_padding=1, groups=2)
+        self.nearest = nn.Upsample(scale_factor=2)
+        self.window = nn.Conv2d(6, 6, 3, padding=1, groups=3)
+        self.shuffle = nn.PixelShuffle(2)
+        self.prelu = nn.PReLU(6)
+        self.last = nn.LayerNorm(6)
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.conv(self.frame(images))
+        maps = self.group(maps) + self.instance(maps)
+        maps = functional.pad(self.prelu(self.back(maps)), (1, 0, 2, 1), mode="replicate")[:, :, 1:-1, :-1]
+        large = functional.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=True)
+        large = torch.stack([large, self.nearest(maps)], dim=2).sum(dim=2)[..., :16, :16].flip(3)
+        windows = large.unflatten(2, (2, 8)).unflatten(4, (2, 8)).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+        windows = functional.max_pool2d(self.window(windows), 2).unflatten(0, (-1, 2, 2))
+        maps = torch.cat([windows[:, 0], windows[:, 1]], dim=3).flatten(1, 2)
+        wide = self.shuffle(functional.pad(maps, (0, 0, 0, 0), value=1.0))
+        rows = self.last(maps[:, :6].permute(0, 2, 3, 1)).mean(dim=(1, 2))
+        return self.fc(rows + wide.std(dim=(2, 3)).repeat(1, 2)[:, :6])
+
+
+class Numbers(nn.Module):
+    """Functions of one number and of two, and what is taken over dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 6, 3)
+        self.elu, self.selu, self.celu = nn.ELU(0.5), nn.SELU(), nn.CELU(2.0)
+        self.softplus, self.mish, self.tanh = nn.Softplus(2.0), nn.Mish(), nn.Tanh()
+        self.limit = nn.Parameter(torch.tensor(0.4))
+        self.mixed = nn.Parameter(torch.randn(6, 6))
+        self.fc = nn.Linear(6, 4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.stem(images)
+        maps = self.elu(maps) + self.selu(maps) * self.celu(maps) - self.softplus(maps) / self.mish(maps + 3)
+        maps = torch.minimum(torch.maximum(maps, self.tanh(-maps)), self.limit).clamp(max=self.limit)
+        maps = torch.where(maps > 0.1, maps.abs().sqrt(), maps.sin() * maps.cos()) + (maps >= 0.2) * 0.5
+        flat = maps.flatten(2)
+        found = flat.square().mean(dim=2).add(0.1).rsqrt() + (flat.exp() + 1).log().sum(dim=2) / 100
+        found = found + torch.erf(flat.amin(dim=2)) + flat.max(dim=2).values ** 2 + 2 ** flat[:, :, 0]
+        found = found / found.norm(dim=1, keepdim=True) + (flat[:, :, 1] == 0)
+        return functional.log_softmax(self.fc(found @ self.mixed), dim=1).exp() @ torch.eye(4)
+
+
 class Sorting(nn.Module):
     """It uses what no page can run."""
 
@@ -109,6 +192,9 @@ SHAPES: dict[str, tuple[int, int, int]] = {
     "tutorial": (1, 28, 28),
     "residual": (3, 21, 18),
     "mixed": (1, 19, 23),
+    "tokens": (3, 12, 9),
+    "moving": (3, 10, 9),
+    "numbers": (1, 8, 7),
     "enlarged": (1, 11, 13),
     "reduced": (3, 40, 31),
 }
@@ -120,7 +206,10 @@ def network(name: str) -> nn.Module:
         return build("tutorial", 1, 10, (28, 28), seed=3).eval()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        kinds = {"residual": Residual, "mixed": Mixed, "enlarged": Lite, "reduced": Lite}
+        kinds = {
+            "residual": Residual, "mixed": Mixed, "tokens": Tokens, "moving": Moving, "numbers": Numbers,
+            "enlarged": Lite, "reduced": Lite,
+        }  # fmt: skip
         made: nn.Module = kinds[name]()
         for module in made.modules():
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):

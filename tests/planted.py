@@ -359,13 +359,13 @@ PLANTED = (
     ),
     # Explanation
     Planted(
-        "maps that are the opposite of those of random weights pass",
-        "explanation/faithfulness.py",
-        "if abs(correlation) > MAX_CORRELATION:",
-        "if correlation > MAX_CORRELATION:",
+        "maps that may be the same for random weights pass",
+        "explanation/outcomes.py",
+        'return "passed" if self.high <= limit else "undecided"',
+        'return "passed" if self.mean <= limit else "undecided"',
         (
-            "explanation/test_faithfulness.py"
-            "::test_maps_that_random_weights_give_too_or_turned_round_are_stamped",
+            "explanation/test_outcomes.py"
+            "::test_a_method_that_shows_the_same_for_other_weights_classes_or_signs_fails",
         ),
     ),
     Planted(
@@ -411,8 +411,8 @@ PLANTED = (
     Planted(
         "a pixel of sixteen bits counts as one of eight",
         "decode/images.py",
-        "(2 if image.mode in DEEP_MODES else 1)",
-        "1",
+        '"I;16": 2',
+        '"I;16": 1',
         ("decode/test_images.py::test_a_pixel_of_sixteen_bits_counts_twice",),
     ),
     Planted(

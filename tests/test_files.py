@@ -234,6 +234,20 @@ def test_a_folder_is_claimed_when_new_or_empty_and_never_when_it_holds_something
     assert (tmp_path / "a" / "b" / "mine").read_text() == "mine"
 
 
+def test_a_beginning_that_ends_with_an_error_leaves_nothing_and_more_than_that_stays(tmp_path: Path) -> None:
+    folder, beginning = tmp_path / "run", ("recipe.json", "manifest.json")
+    with pytest.raises(ZeroDivisionError), files.claim_empty_folder(folder, beginning):
+        files.seal(folder)
+        files.write_text(folder / "recipe.json", "{}")
+        raise ZeroDivisionError
+    assert not folder.exists()
+    with pytest.raises(ZeroDivisionError), files.claim_empty_folder(folder, beginning):
+        files.write_text(folder / "recipe.json", "{}")
+        files.write_text(folder / "model.json", "{}")
+        raise ZeroDivisionError
+    assert sorted(path.name for path in folder.iterdir()) == ["model.json", "recipe.json"]
+
+
 def test_numbered_folders_take_the_smallest_free_number(tmp_path: Path) -> None:
     names = [files.claim_numbered_folder(tmp_path / "runs", "toys").name for _ in range(3)]
     assert names == ["toys-1", "toys-2", "toys-3"]

@@ -17,6 +17,7 @@ from pellucid.explanation import counterfactual, layer_stats, neighbours, simila
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.causes import CAUSES
 from pellucid.explanation.faithfulness import CAVEAT
+from pellucid.explanation.outcomes import OF_ANOTHER
 from pellucid.language import LANGUAGES, choose_particles, locale_language, translate, use_language
 from pellucid.machine import processor
 from pellucid.report import check_page, label_errors, report, templates
@@ -53,6 +54,7 @@ TABLES = [  # said by name: what the code looks up is not written where it is sa
     "random",
     "edges",
     "ink",
+    OF_ANOTHER,
 ]
 
 

@@ -99,3 +99,16 @@ def test_a_reason_has_no_number_and_no_path(tmp_path: Path) -> None:
         open_regular(tmp_path / "none")
     assert reason_of(caught.value) == "No such file or directory"
     assert reason_of(ValueError("why")) == "why"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [r'"\ud800"', r'{"a": ["\udc00b"]}', r'{"\uDFFF": 1}', r'["\udc00\ud800"]', r'{"a": {"b": "x\ud83d"}}'],
+)
+def test_half_a_character_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="has half a character in it"):
+        parsed_json(text.encode())
+
+
+def test_a_character_of_two_escapes_is_whole() -> None:
+    assert parsed_json(rb'{"a": "\ud83d\ude00", "b": "\\ud800"}') == {"a": "\U0001f600", "b": r"\ud800"}

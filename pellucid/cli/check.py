@@ -8,6 +8,7 @@ import typer
 
 from pellucid.cli import completion
 from pellucid.cli.options import (
+    PAGES,
     AsJson,
     CropBoxes,
     DataDir,
@@ -19,6 +20,7 @@ from pellucid.cli.options import (
     Quiet,
     Size,
     SplitTable,
+    refuse_overwriting,
     refuse_streams_and_addresses,
     requested_language,
 )
@@ -190,4 +192,5 @@ def _page_path(data: str, out: Path | None) -> Path | None:
         raise UsageError(
             f"'{out}' lies in the data's own folder, which is never written. Name another place."
         )
+    refuse_overwriting(path, PAGES)
     return None if inside else path

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pellucid.cli import completion
-from pellucid.cli.options import AsJson, DataDir, Language, Quiet, choice, requested_language
+from pellucid.cli.options import (
+    PAGES,
+    AsJson,
+    DataDir,
+    Language,
+    Quiet,
+    choice,
+    refuse_overwriting,
+    requested_language,
+)
 from pellucid.cli.output import Output
 from pellucid.errors import CheckFailed, UsageError
 from pellucid.formatting import percent, points
@@ -48,6 +57,7 @@ def compare(
 
     if fail_if not in (None, "worse"):
         raise UsageError(f"Unknown --fail-if '{fail_if}'. Known: worse.")
+    refuse_overwriting(out, PAGES)
     output, language = Output(quiet, as_json), requested_language(lang)
     same = shlex.join(["pellucid", "compare", str(first_folder), str(second_folder)])
     with output.stage("Comparing", again=same):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pellucid.cli.options import (
+    PAGES,
     AsJson,
     DataDir,
     FitOfRun,
@@ -16,6 +17,7 @@ from pellucid.cli.options import (
     Quiet,
     RunArgument,
     choice,
+    refuse_overwriting,
     refuse_streams_and_addresses,
     requested_language,
 )
@@ -120,8 +122,7 @@ def _refuse_unwritable(files: list[Path], out: Path | None, kind: str) -> None:
         raise UsageError("Two of these pictures have the same name. Write one page: --out explained.html.")
     if out is None:
         return
-    if any(out.resolve() == file.resolve() for file in files):
-        raise UsageError(f"'{out}' is the picture itself. Name another file with --out.")
+    refuse_overwriting(out, (".png", ".json", *PAGES), files)
     if kind == "png" and len(files) > 1:
         raise UsageError(
             f"--out '{out}' names one PNG, but {len(files)} pictures were given. "
@@ -138,9 +139,11 @@ def _explainer(
     from pellucid.explanation.neighbours import index_sample
     from pellucid.report.explain_page import Explained, neighbours_of
     from pellucid.runs.run import Run
-    from pellucid.runs.verdicts import preferred_method, read_verdicts
+    from pellucid.runs.verdicts import read_verdicts, shown_method
 
     verdicts, index = read_verdicts(run_folder), None
+    shown = shown_method(verdicts)
+    usual = ([] if shown is None else [shown]) if verdicts else None  # a failed one, to whoever names it
     if neighbours > 0:
         splits = splits_of(Run.open(run_folder), data_dir)
         index = index_sample(classifier, splits.train, splits.validation)
@@ -151,7 +154,7 @@ def _explainer(
     ) -> Explained:  # fmt: skip
         found = explain_picture(
             classifier, image, target,
-            methods=methods or [preferred_method(verdicts)], layer=layer, against=against,
+            methods=methods or usual, layer=layer, against=against,
         )  # fmt: skip
         wanted = found.probabilities.argsort(descending=True)[1:10].tolist()
         changes = counterfactuals(classifier, found.image, wanted) if change else []

@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Language, Quiet, RunArgument, requested_language
+from pellucid.cli.options import (
+    PAGES,
+    AsJson,
+    DataDir,
+    Language,
+    Quiet,
+    RunArgument,
+    refuse_overwriting,
+    requested_language,
+)
 from pellucid.cli.output import Output
 from pellucid.cli.pictures import splits_of
 from pellucid.errors import UsageError, did_you_mean
@@ -39,6 +48,7 @@ def export(
 
     if kind not in EXPORTERS:
         raise UsageError(f"Unknown format '{kind}'. {did_you_mean(kind, EXPORTERS)}")
+    refuse_overwriting(out, PAGES)
     output, language = Output(quiet, as_json), requested_language(lang)
     run = Run.open(run_folder)
     with output.stage("Writing the page", again=f"pellucid export {shlex.quote(str(run_folder))}"):

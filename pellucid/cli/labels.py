@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, DataDir, Quiet, RunArgument, writing_into
+from pellucid.cli.options import TABLES, AsJson, DataDir, Quiet, RunArgument, refuse_overwriting, writing_into
 from pellucid.cli.output import Output
 from pellucid.cli.pictures import splits_of
 
@@ -39,6 +39,7 @@ def labels(
 
     They are suspects: look at each, and take out the rows that are right. Nothing else is changed.
     """
+    refuse_overwriting(out, TABLES)
     with writing_into(None if out else run_folder):
         from pellucid.evaluation.label_errors import SUSPECTS
         from pellucid.runs.run import Run

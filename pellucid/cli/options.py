@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,8 @@ from pellucid.cli import completion
 from pellucid.errors import UsageError
 from pellucid.files import CLAIM, claim
 from pellucid.language import locale_language, use_language
+from pellucid.manifest import LOSSES
+from pellucid.manifest import NAME as SEAL
 from pellucid.recipe import RECIPES, NamedRecipe, Recipe, changed, read_recipe
 
 
@@ -167,3 +169,26 @@ def refuse_streams_and_addresses(*given: str | Path | None) -> None:
         if scheme:
             address = word if "://" in word else word.replace(":/", "://", 1)
             raise UsageError(f"'{address}' is an address. Download it first, then name the file.")
+
+
+PAGES, TABLES = (".html", ".htm"), (".csv", ".tsv", ".txt")
+
+
+def refuse_overwriting(path: Path | None, kinds: Sequence[str], inputs: Iterable[Path] = ()) -> None:
+    """Raises UsageError where what is written to `path` would take the place of a file that is read, of what
+    a run is made of, or of a file whose name ends in none of `kinds`."""
+    if path is None or not path.exists():
+        return
+    place = path.resolve()
+    if place.is_dir():
+        raise UsageError(f"'{path}' is a folder. Name the file to write.")
+    if any(place == each.resolve() for each in inputs):
+        raise UsageError(f"'{path}' is one of the files to read. Name another file to write.")
+    own = place.name in LOSSES and place.suffix not in PAGES  # a page can be made again
+    if own and (place.parent / SEAL).is_file():
+        raise UsageError(f"'{path}' is a file of the run. Name another file to write.")
+    if place.suffix.lower() not in kinds:
+        raise UsageError(
+            f"'{path}' exists, and what is written would replace it. Name a file that ends in "
+            f"{' or '.join(kinds)}, or remove it first."
+        )

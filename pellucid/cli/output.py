@@ -447,9 +447,11 @@ def _stage(event: "Step | Epoch") -> str:
 
 
 def problem(message: object) -> None:
-    """One line on the error stream, where somebody still reads it."""
+    """A message on the error stream, where somebody still reads it. What follows a line break, which may be
+    one in a file's name, is indented: no other line begins as a message does."""
+    text = re.sub(r"\n(?! )", "\n  ", plain(with_flags(f"pellucid: {message}")))
     try:
-        print(plain(with_flags(f"pellucid: {message}")), file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
     except OSError as error:
         if error.errno not in READER_LEFT:
             raise

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.options import AsJson, FitOfRun, Quiet, RunArgument, refuse_streams_and_addresses
+from pellucid.cli.options import (
+    TABLES,
+    AsJson,
+    FitOfRun,
+    Quiet,
+    RunArgument,
+    refuse_overwriting,
+    refuse_streams_and_addresses,
+)
 from pellucid.cli.output import Output, problem
 from pellucid.formatting import digits, percent
 
@@ -78,6 +86,7 @@ def predict(
     from pellucid.runs.run import Run
 
     refuse_streams_and_addresses(*files)
+    refuse_overwriting(csv, TABLES, files)
     output = Output(quiet, as_json)
     if coverage is not None and max_error is not None:
         raise UsageError("--coverage and --max-error both choose from when to answer: give one of them.")

@@ -33,7 +33,9 @@ Examples:
 def repeat(
     data: Data,
     *,
-    seeds: Annotated[int, typer.Option(min=1, help="Train with the seeds from 1 to this one.")] = 5,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1_000, help="Train with the seeds from 1 to this one.")
+    ] = 5,
     recipe: RecipeName = "fast",
     against: Annotated[
         Path | None,
@@ -48,6 +50,7 @@ def repeat(
     as_json: AsJson = False,
 ) -> None:
     """Train DATA with several seeds: the mean score, what the seed moves, what the test set's size does."""
+    from pellucid.evaluation.metrics import copies_note
     from pellucid.runs.repeat import Repetition
     from pellucid.runs.repeat import repeat as repeat_training
     from pellucid.runs.stopping import Stopped
@@ -89,9 +92,12 @@ def repeat(
         "repeat",
         folder=str(repetition.folder),
         **repetition.scores.to_json(),
+        copies=repetition.copies,
         **({"against": {"folder": str(against), **difference.to_json()}} if difference else {}),
     )
     output.line(f"Test set: {repetition.scores.verdict}")
+    if repetition.copies:
+        output.line(str(copies_note(repetition.copies)))
     if difference is not None:
         output.line(difference.verdict((str(against), str(repetition.folder))))
     output.line(f"Runs: {repetition.folder}")

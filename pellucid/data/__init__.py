@@ -105,10 +105,12 @@ def load_by(
     data_dir: str | Path | None = None,
     preprocess: Preprocess | None = None,
     progress: Progress | None = None,
+    refused: str = "",
 ) -> Splits:
     """What `load` gives, its settings in one record.
 
     preprocess  how an earlier run read its pictures, in place of the size in `choices`
+    refused     why a known data set that is not on this machine is not downloaded; "" where it is
     """
     if not is_known(data):
         own = read_own(data, choices, preprocess=preprocess, progress=progress)
@@ -122,10 +124,15 @@ def load_by(
             f"'{data}' is known and comes as it is."
         )
     known = DATASETS[data]
-    splits = find.read(known, _path(data_dir), transfer=Transfer(progress=progress))
+    splits = find.read(known, _path(data_dir), transfer=Transfer(progress=progress, refused=refused))
     train, validation = splits.train, splits.validation
     if not len(validation):
         train, validation = split(train, fraction=choices.validation, seed=choices.seed)
+        if not len(validation):
+            raise UsageError(
+                f"Of {len(train):,} pictures a share of {choices.validation:g} leaves none to choose by. "
+                "Expected a larger validation share, such as 0.2."
+            )
     origin = Origin(
         name=data,
         known=True,
@@ -149,7 +156,9 @@ def load_again(
     data_dir    where they lie now, should they have been moved
     split_file  a table of parts that stands in for the one in `origin`, should that be gone
 
-    Raises UsageError when they came from values in memory, or are not where they were.
+    Nothing is downloaded: what a file says is not what a person asked for. Raises UsageError when they came
+    from values in memory, or are not where they were; PellucidError for a known data set that is not on this
+    machine.
     """
     if not origin.data:
         raise UsageError(
@@ -159,8 +168,9 @@ def load_again(
     choices = origin.choices
     if choices.split_file and not Path(choices.split_file).is_file():
         choices = replace(choices, split_file=str(split_file))
-    if origin.known:
-        return load_by(origin.name, origin.choices, data_dir=data_dir, progress=progress)
+    if origin.known:  # which a file says, and nobody asked for
+        refused = f"a run names it, you did not; 'pellucid check {origin.name}' fetches it"
+        return load_by(origin.name, origin.choices, data_dir=data_dir, progress=progress, refused=refused)
     return load_by(str(data_dir or origin.location), choices, preprocess=origin.preprocess, progress=progress)
 
 

@@ -24,6 +24,7 @@ MAX_DECODED_BYTES = 300_000_000  # of an image in memory
 MAX_PIXELS = 178_956_970  # of any image: Pillow opens none with more
 NEEDS_MEMORY = "more memory to decode than there is for one picture"
 NEEDS_HEIF = "needs pillow-heif"  # in the reason of what can be read once that is installed
+PASSING = (NEEDS_HEIF, NEEDS_MEMORY)  # what is not the file's fault: it may be read another time
 ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 DEEP_MODES = frozenset({"I;16", "I;16L", "I;16B", "I"})
 BYTES_PER_PIXEL = {"P": 3, "PA": 4, "LA": 4, "La": 4, "I;16": 2, "I;16L": 2, "I;16B": 2, "I": 4, "F": 4}
@@ -272,6 +273,11 @@ def _fitted(image: Image.Image, settings: DecodeSettings) -> Image.Image:
 def _rounded(numerator: int, denominator: int) -> int:
     """The quotient as the nearest whole number, a half upwards."""
     return (2 * numerator + denominator) // (2 * denominator)
+
+
+def is_passing(reason: str) -> bool:
+    """Whether a picture that was not read may be read another time, unchanged as it is."""
+    return any(passing in reason for passing in PASSING)
 
 
 def display_name(picture: str | Path | bytes, name: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pellucid.language import Message, lazy_ngettext
 from pellucid.records import Count, Interval, Share
 
 Z_95 = 1.959963984540054  # the 97.5 % point of the normal distribution
@@ -99,6 +100,15 @@ def places_without(sources: Sequence[str], dropped: Iterable[str]) -> list[int]:
     """The positions of the sources that are not dropped."""
     left_out = set(dropped)
     return [index for index, source in enumerate(sources) if source not in left_out]
+
+
+def copies_note(number: int) -> Message:
+    """That so many test pictures are left out of a score."""
+    return lazy_ngettext(
+        "%(count)s test picture is left out: what was learned from has a copy of it.",
+        "%(count)s test pictures are left out: what was learned from has copies of them.",
+        number,
+    )
 
 
 def numbers_in(rows: Sequence[Mapping[str, str]], column: str) -> Tensor | None:

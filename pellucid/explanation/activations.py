@@ -1,21 +1,31 @@
 """The output of every layer of any network, which is left exactly as it was."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import copy
+import sys
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from math import isqrt, log
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils.hooks import RemovableHandle
 
 from pellucid.errors import PellucidError, UsageError
-from pellucid.inference import evaluation_mode, scaled
+from pellucid.inference import evaluation_mode, laid_out_for, network_errors, refuse_lazy, scaled
 from pellucid.recipe import refuse_unknown_keywords
 
 Hook = Callable[[str, Tensor], Tensor | None]  # layer and output -> a replacement, or None
 
 RECORD_BYTES = 96 << 20  # of the outputs of all layers that are held at once
-SPECIAL_TOKENS = (0, 1, 2, 5)  # none; class token; with a distillation token; with four registers
+SPECIAL_TOKENS = 16  # that may stand before and behind those of the picture, at most
+SPOTS = (1 / 6, 5 / 12, 7 / 12, 5 / 6)  # of a side, where a spot is put to see which cells respond
+SPOT = 1 / 12  # of a side, its size
+FOLLOWED = 0.6  # share of the spots that the largest response must follow
 
 
 def recordable(network: nn.Module, images: Tensor, most: int) -> int:
@@ -31,17 +41,21 @@ def recordable(network: nn.Module, images: Tensor, most: int) -> int:
 def record(network: nn.Module, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
     """The output of every layer for `images`, by the layer's name and in order of execution.
 
-    images   the network's input, float (B, C, H, W); uint8 pictures are scaled to 0..1 first
+    images   the network's input, float (B, C, H, W), or of other dimensions where it takes those; uint8
+             pictures are scaled to 0..1 first
     layers   names from `network.named_modules()`; without them, every module without submodules and every
              module with weights of its own. A module that runs twice appears as "name" and "name#2"; either
              can be asked for.
 
     The outputs are float32 copies on the CPU, (B, ...) each; of a module with several output tensors, the
-    first. Functions that are not modules (`functional.relu(...)`, `+`) cannot be seen: ask for the module
-    that calls them.
+    first. Of complex numbers they are the magnitudes, of quantised ones what those stand for. Functions that
+    are not modules (`functional.relu(...)`, `+`) cannot be seen: ask for the module that calls them. Parts
+    that torch.compile made run as they were written. A TorchScript module is one layer, whatever it holds,
+    and a network in which no layer runs as a module is one layer, "network": `silent_layers` names those.
 
     The network runs in evaluation mode without gradients; hooks, modes, gradients and torch's random state
-    are restored afterwards, also after an error. Raises UsageError for an unknown layer.
+    are restored afterwards, also after an error. Raises UsageError for an unknown layer, and, quoting it, for
+    an error of the network's own.
     """
     network = uncompiled(network)
     names = None if layers is None else list(layers)
@@ -53,11 +67,15 @@ def record(network: nn.Module, images: Tensor, layers: Iterable[str] | None = No
     recorded: dict[str, Tensor] = {}
 
     def store(key: str, output: Tensor) -> None:  # a copy, safe from a later in-place ReLU
-        recorded[key] = output.detach().to("cpu", torch.float32, copy=True).contiguous()
+        recorded[key] = _real(output.detach()).to("cpu", torch.float32, copy=True).contiguous()
 
-    with preserved_state(network), torch.no_grad(), forward_hooks(modules, store):
-        network(network_input(network, images))
+    with preserved_state(network), torch.no_grad():
+        inputs = network_input(network, images)
+        with forward_hooks(modules, store), network_errors():
+            whole = first_tensor(network(inputs))
     if names is None:
+        if not recorded and whole is not None:
+            store("network", whole)
         return recorded
     for name in names:
         if name not in recorded:
@@ -65,15 +83,38 @@ def record(network: nn.Module, images: Tensor, layers: Iterable[str] | None = No
                 f"Layer '{name}' has no output for these pictures. "
                 f"Of the layers asked for, these ran: {', '.join(recorded) or 'none'}."
             )
-    return {key: out for key, out in recorded.items() if key in names or key.partition("#")[0] in names}
+    return {
+        key: output for key, output in recorded.items() if key in names or layer_of(key, modules) in names
+    }
+
+
+def silent_layers(network: nn.Module, recorded: Iterable[str]) -> list[str]:
+    """The layers with weights that are not among the keys of `recorded`, in the order of definition: they did
+    not run, or what they do was done without calling them."""
+    layers = layers_of(uncompiled(network))
+    ran = {layer_of(key, layers) for key in recorded}
+    return [
+        name
+        for name, module in layers.items()
+        if name not in ran and any(True for _ in module.parameters(recurse=False))
+    ]
 
 
 @contextmanager
 def preserved_state(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards every mode and torch's random state are restored."""
+    """Evaluation mode inside the block, and parts that torch.compile made run as they were written;
+    afterwards every mode and torch's random state are restored."""
     cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = list(range(torch.cuda.device_count())) if cuda else []
-    with evaluation_mode(network), torch.random.fork_rng(devices=devices), torch.inference_mode(False):
+    # A compiled part skips hooks. Where nothing was compiled the compiler is not loaded: it takes a second.
+    compiled = "torch._dynamo" in sys.modules
+    eager: Any = torch.compiler.set_stance("force_eager") if compiled else nullcontext()
+    with (
+        evaluation_mode(network),
+        torch.random.fork_rng(devices=devices),
+        torch.inference_mode(False),
+        eager,
+    ):
         yield
 
 
@@ -87,11 +128,29 @@ def forward_hooks(modules: Mapping[str, nn.Module], hook: Hook) -> Iterator[None
     handles = []
     try:
         for name, module in modules.items():
-            handles.append(module.register_forward_hook(_numbered(name, hook)))
+            handles.append(after_module(module, _numbered(name, hook)))
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def before_module(module: nn.Module, hook: Callable[[nn.Module, Any], Any]) -> RemovableHandle:
+    """Calls `hook(module, inputs)` before every run of the module until the handle's `remove`."""
+    if not _is_script(module):
+        return module.register_forward_pre_hook(hook)
+    return register_module_forward_pre_hook(
+        lambda each, inputs: hook(each, inputs) if each is module else None
+    )
+
+
+def after_module(module: nn.Module, hook: Callable[[nn.Module, Any, Any], Any]) -> RemovableHandle:
+    """Calls `hook(module, inputs, output)` after every run of the module until the handle's `remove`."""
+    if not _is_script(module):
+        return module.register_forward_hook(hook)
+    return register_module_forward_hook(  # a TorchScript module takes no hooks of its own
+        lambda each, inputs, output: hook(each, inputs, output) if each is module else None
+    )
 
 
 def uncompiled(network: nn.Module) -> nn.Module:
@@ -101,147 +160,205 @@ def uncompiled(network: nn.Module) -> nn.Module:
 
 
 def network_input(network: nn.Module, images: Tensor) -> Tensor:
-    """A copy of `images` (B, C, H, W) in the device and precision of the network's weights; uint8 becomes
-    0..1."""
-    if images.dim() != 4:
+    """A copy of `images` (B, C, H, W) in the device, precision and memory format that the network takes;
+    uint8 becomes 0..1. To be called before hooks are registered: it may try the network.
+
+    Raises UsageError for other dimensions, unless the network has no weights of a convolution (F, C, h, w),
+    which would take the pictures' first dimension for channels.
+    """
+    refuse_lazy(network)
+    flat = any(weight.dim() == 4 for weight in network.parameters())
+    if images.dim() != 4 and (images.dim() < 2 or flat):
         raise UsageError(f"Expected pictures (B, C, H, W); got {tuple(images.shape)}. images[None] adds B.")
     images = scaled(images) if images.dtype == torch.uint8 else images.detach().clone()
-    for weight in network.parameters():
-        if weight.is_floating_point():
-            return images.to(weight.device, weight.dtype)
-    return images
+    weight = _first_weight(network)
+    if weight is not None and (images.is_floating_point() or images.dim() == 4):
+        images = images.to(weight.device, weight.dtype)
+    return laid_out_for(network, images)
+
+
+def _first_weight(network: nn.Module) -> Tensor | None:
+    """The first floating-point weight of a module without submodules, else of any, else the first buffer."""
+    leaves = [module for module in network.modules() if not any(True for _ in module.children())]
+    weights: list[Tensor] = [weight for module in leaves for weight in module.parameters(recurse=False)]
+    weights += [*network.parameters(), *network.buffers()]
+    return next((weight for weight in weights if weight.is_floating_point()), None)
+
+
+def _parts_of(output: Any) -> list[tuple[Any, Any]]:
+    """(key, part) of a module's output that holds others: a mapping, a list or tuple, a dataclass."""
+    if isinstance(output, Mapping):
+        return list(output.items())
+    if isinstance(output, list | tuple):
+        return list(enumerate(output))
+    if is_dataclass(output) and not isinstance(output, type):
+        return [(each.name, getattr(output, each.name)) for each in fields(output)]
+    return []
 
 
 def first_tensor(output: Any) -> Tensor | None:
-    """The first tensor in a module's output: a tensor, or a tuple, list or mapping of outputs; None without
-    any."""
+    """The first tensor in a module's output: a tensor, or a tuple, list, mapping or dataclass of outputs;
+    None without any."""
     if isinstance(output, Tensor):
         return output
-    parts = output.values() if isinstance(output, Mapping) else output
-    if not isinstance(output, list | tuple | Mapping):
-        return None
-    return next((tensor for part in parts if (tensor := first_tensor(part)) is not None), None)
+    found = (first_tensor(part) for _, part in _parts_of(output))
+    return next((tensor for tensor in found if tensor is not None), None)
+
+
+def _real(output: Tensor) -> Tensor:
+    """Magnitudes of complex numbers; the numbers that quantised ones stand for."""
+    if output.is_quantized:
+        return output.dequantize()
+    return output.abs() if output.is_complex() else output
 
 
 class Grid(NamedTuple):
     """How a layer's output lies over the picture: maps of `height` x `width` cells."""
 
-    kind: str  # "channels first" (B, C, h, w), "channels last" (B, h, w, C) or "tokens" (B, extra + h*w, C)
+    kind: str  # "channels first" (B, C, h, w), "channels last" (B, h, w, C) or "tokens" (B, n, C)
     height: int
     width: int
-    extra: int = 0
+    extra: int = 0  # tokens before those of the picture, such as a class token
 
     def maps(self, output: Tensor) -> Tensor:
-        """The output as (B, C, h, w), without extra tokens such as the class token."""
+        """The output as (B, C, h, w), without tokens before or behind those of the picture."""
         if self.kind == "channels first":
             return output
         if self.kind == "channels last":
             return output.movedim(-1, 1)
-        cells = output[:, self.extra :].mT  # (B, C, h*w)
+        cells = output[:, self.extra : self.extra + self.height * self.width].mT  # (B, C, h*w)
         return cells.reshape(*cells.shape[:2], self.height, self.width)
 
 
-def grid_of(shape: tuple[int, ...], size: tuple[int, int]) -> Grid | None:
-    """How an output of that shape lies over a picture of `size` (H, W); None where it is not spatial.
+def layer_grids(
+    network: nn.Module,
+    images: Tensor,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    watching: Callable[[Hook], AbstractContextManager[Any]] | None = None,
+) -> dict[str, Grid]:
+    """How the outputs of layers lie over pictures (B, C, H, W), by key; those that do not are left out.
 
-    Four dimensions are (B, C, h, w) unless only (B, h, w, C) has the picture's aspect ratio. Tokens (B, n, C)
-    are spatial when n, less up to five special tokens at the start, fills a grid of that aspect ratio.
+    shapes    of the layers' outputs, by key, as `record` gives them
+    watching  inside of whose context a hook is called with every such key and output; without it the keys are
+              those of modules
+
+    Maps (B, C, h, w) in the proportions of the picture are taken as they are. Whatever else could lie over
+    it, such as tokens, does where the largest response follows a spot that is moved over the first picture:
+    that is tried once for each layer of a network.
+    """
+    size = (images.shape[-2], images.shape[-1])
+    possible = {key: possible_grids(shape, size) for key, shape in shapes.items()}
+    grids = {
+        key: found[0] for key, found in possible.items() if len(found) == 1 and found[0].kind != "tokens"
+    }
+    known = _grids.setdefault(network, {})
+    unknown = [key for key in shapes if possible[key] and key not in grids and (key, size) not in known]
+    if unknown:
+        if watching is None:
+            modules = dict(item for key in unknown for item in find_module(network, key).items())
+            watching = partial(forward_hooks, modules)
+        responses = _responses(network, images[:1], unknown, watching)
+        for key in unknown:
+            known[key, size] = _following(responses.get(key), possible[key], size)
+    tried = {key: grid for key in shapes if (grid := known.get((key, size))) is not None and possible[key]}
+    return {key: grid for key in shapes if (grid := grids.get(key) or tried.get(key)) is not None}
+
+
+_grids: "WeakKeyDictionary[nn.Module, dict[tuple[str, tuple[int, int]], Grid | None]]" = WeakKeyDictionary()
+
+
+def possible_grids(shape: tuple[int, ...], size: tuple[int, int]) -> list[Grid]:
+    """Every way in which an output of that shape could lie over a picture of `size` (H, W).
+
+    Four dimensions are (B, C, h, w) alone, unless (B, h, w, C) is nearer the picture's proportions or both
+    are as near. Tokens (B, n, C) could when n, less some before or behind, fills a grid of its proportions.
     """
     if len(shape) == 4:
-        first, last = _aspect_error(shape[2:], size), _aspect_error(shape[1:3], size)
-        if first > 0.5 and last < 0.2 and shape[3] >= max(shape[1:3]):
-            return Grid("channels last", shape[1], shape[2])
-        return Grid("channels first", shape[2], shape[3])
-    if len(shape) == 3:
-        for extra in SPECIAL_TOKENS:
-            cells = shape[1] - extra
-            height = isqrt(max(0, cells) * size[0] // size[1])
-            for rows in (height, height + 1):
-                if (
-                    cells > 1
-                    and rows
-                    and cells % rows == 0
-                    and _aspect_error((rows, cells // rows), size) < 0.2
-                ):
-                    return Grid("tokens", rows, cells // rows, extra)
-    return None
+        first, last = Grid("channels first", *shape[2:]), Grid("channels last", *shape[1:3])
+        proportional = [grid for grid in (first, last) if _aspect_error(grid[1:3], size) < 0.2]
+        return [first] if proportional == [first] else [first, last]
+    if len(shape) != 3:
+        return []
+    found = []
+    for height in range(1, 2 + isqrt(2 * shape[1] * size[0] // size[1])):
+        width = round(height * size[1] / size[0])
+        for columns in (width - 1, width, width + 1):
+            special = shape[1] - height * columns
+            if (
+                columns > 0
+                and height * columns > 1
+                and 0 <= special <= min(SPECIAL_TOKENS, height * columns)
+                and _aspect_error((height, columns), size) < 0.2
+            ):
+                found += [Grid("tokens", height, columns, extra) for extra in range(special + 1)]
+    return found
 
 
-def last_spatial_layer(network: nn.Module, images: Tensor) -> str:
-    """The last spatial layer on whose cells the scores for `images` depend.
+def _responses(
+    network: nn.Module,
+    image: Tensor,
+    keys: list[str],
+    watching: Callable[[Hook], AbstractContextManager[Any]],
+) -> dict[str, Tensor]:
+    """How much each number of the layers' outputs changes with a spot at each of the places, by key: squares
+    (P, ...), where an output has a row for each picture."""
+    responses: dict[str, Tensor] = {}
 
-    Poolings are skipped, because their input shows the same evidence in finer cells, and so are modules that
-    change nothing, such as dropout. A block that adds or rectifies outside of modules counts as a layer. In a
-    transformer it is the last layer whose picture tokens still reach the scores.
+    def measure(key: str, output: Tensor) -> None:
+        if key in keys and output.dim() in (3, 4) and len(output) == 1 + len(SPOTS) ** 2:
+            outputs = _real(output.detach()).float()
+            responses[key] = (outputs[1:] - outputs[:1]).square()
 
-    Raises UsageError, listing the layers' output shapes, when there is none.
-    """
-    network = uncompiled(network)
-    outputs = _SpatialOutputs(network, (images.shape[-2], images.shape[-1]))
-    with preserved_state(network), torch.enable_grad(), forward_hooks(outputs.modules, outputs.hook):
-        scores = first_tensor(network(network_input(network, images[:1]).requires_grad_()))
-        layers = outputs.on_which_depends(scores)
-    if not layers:
-        shapes = ", ".join(f"{key} {shape}" for key, shape in outputs.shapes.items())
-        raise UsageError(f"No layer of this network has maps (B, C, H, W) as output. Its layers: {shapes}.")
-    return layers[-1]
+    with preserved_state(network), torch.no_grad():
+        inputs = network_input(network, _with_spots(image))
+        with watching(measure), network_errors():
+            network(inputs)
+    return responses
 
 
-class _SpatialOutputs:
-    """Collects the spatial outputs of a network during one run."""
+def _with_spots(image: Tensor) -> Tensor:
+    """A picture (1, C, H, W), and the same with a spot at each of the places, (1 + P, C, H, W): in the spot
+    every value is the lowest or the highest, whichever is farther."""
+    image = scaled(image) if image.dtype == torch.uint8 else image.detach()
+    low, high = min(0.0, float(image.min())), max(1.0, float(image.max()))
+    pictures = image.repeat(1 + len(SPOTS) ** 2, 1, 1, 1)
+    for picture, (top, bottom, left, right) in zip(pictures[1:], _spots(image.shape[2:]), strict=True):
+        spot = picture[:, top:bottom, left:right]
+        spot.copy_(torch.where(spot > (low + high) / 2, low, high))
+    return pictures
 
-    def __init__(self, network: nn.Module, size: tuple[int, int]) -> None:
-        submodules = {name: module for name, module in network.named_modules() if name}
-        self.modules = submodules or {"network": network}
-        self.size = size
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.outputs: dict[str, Tensor] = {}
-        self.copies: list[
-            tuple[Tensor, int]
-        ] = []  # passed on, each with its version, which in-place changes raise
-        self.previous: Tensor | None = None
 
-    def hook(self, key: str, output: Tensor) -> Tensor | None:
-        """Stores the output if it is spatial and new; passes a copy on, so that in-place changes spare it."""
-        self.shapes[key] = tuple(output.shape)
-        module = self.modules[key.partition("#")[0]]
-        same = any(output is copy and output._version == version for copy, version in self.copies)
-        if same or not output.is_floating_point():
-            return None  # a container returns the output of its last module
-        before, self.previous = self.previous, output
-        grid = grid_of(tuple(output.shape), self.size)
-        has_weights = any(True for _ in module.parameters())
-        unchanged = before is not None and not has_weights and is_passthrough(before, output)
-        if grid is not None and grid.height * grid.width > 1 and not unchanged:
-            self.outputs[key] = output
-        copy = output.clone()
-        self.copies.append((copy, copy._version))
-        return copy
+def _spots(size: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+    """The places of the spots: first and last row, first and last column, the last ones excluded."""
+    sides = []
+    for side in size[:2]:
+        length = max(1, round(side * SPOT))
+        starts = [min(side - length, max(0, round(place * side - length / 2))) for place in SPOTS]
+        sides.append([(start, start + length) for start in starts])
+    return [(*rows, *columns) for rows in sides[0] for columns in sides[1]]
 
-    def on_which_depends(self, scores: Tensor | None) -> list[str]:
-        """The stored layers on which the largest scores depend, in order of execution."""
-        tokens = {shape[1] for shape in self.shapes.values() if len(shape) == 3}
-        candidates = {  # a square map as wide as the number of tokens is a transformer's attention
-            key: output
-            for key, output in self.outputs.items()
-            if output.requires_grad
-            and not (output.dim() == 4 and output.shape[2] == output.shape[3] and output.shape[2] in tokens)
-        }
-        if scores is None or not scores.requires_grad or not candidates:
-            return []
-        best = scores.float().flatten(1).amax(dim=1).sum()
-        gradients = torch.autograd.grad(best, list(candidates.values()), allow_unused=True)
-        return [
-            key
-            for (key, output), gradient in zip(candidates.items(), gradients, strict=True)
-            if gradient is not None and self._has_evidence(output, gradient)
-        ]
 
-    def _has_evidence(self, output: Tensor, gradient: Tensor) -> bool:
-        grid = grid_of(tuple(output.shape), self.size)
-        if grid is None or grid.kind != "tokens":
-            return grid is not None
-        return bool(grid.maps(gradient).any())  # after the last attention only the class token has a gradient
+def _following(response: Tensor | None, grids: list[Grid], size: tuple[int, int]) -> Grid | None:
+    """Of the possible grids the one on which the largest response is nearest the spots; None where it follows
+    them on none."""
+    best: tuple[float, Grid] | None = None
+    if response is None:
+        return None
+    for grid in grids:
+        cells = grid.maps(response).sum(dim=1)  # (P, h, w)
+        if grid.height * grid.width < 2 or not bool(cells.isfinite().all()):
+            continue
+        peaks = cells.flatten(1).argmax(dim=1)
+        distances, followed = 0.0, 0
+        for peak, (top, bottom, left, right) in zip(peaks.tolist(), _spots(size), strict=True):
+            rows = abs((peak // grid.width + 0.5) / grid.height - (top + bottom) / 2 / size[0])
+            columns = abs((peak % grid.width + 0.5) / grid.width - (left + right) / 2 / size[1])
+            followed += rows <= 0.5 / grid.height + SPOT and columns <= 0.5 / grid.width + SPOT
+            distances += rows + columns
+        if followed >= FOLLOWED * len(peaks) and (best is None or distances < best[0]):
+            best = distances, grid
+    return None if best is None else best[1]
 
 
 def is_passthrough(before: Tensor, output: Tensor) -> bool:
@@ -269,20 +386,37 @@ def _named(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def find_module(network: nn.Module, layer: str) -> dict[str, nn.Module]:
     """{name: module} of a layer, "conv" or "conv#2". Raises UsageError for an unknown one, listing the
     layers."""
-    base = layer.partition("#")[0]
     modules = dict(_named(network)) | dict(network.named_modules(remove_duplicate=False))
+    base = layer_of(layer, modules)
     if not base or base not in modules:
         raise UsageError(f"No layer '{layer}' in this network. Its layers: {', '.join(layers_of(network))}.")
     return {base: modules[base]}
 
 
+def layer_of(key: str, names: Container[str]) -> str:
+    """The name of the layer whose output has that key: "conv" of "conv#2", unless a layer is called so."""
+    return key if key in names else key.rpartition("#")[0]
+
+
 def layers_of(network: nn.Module) -> dict[str, nn.Module]:
-    """The modules without submodules, or with weights of their own, by name."""
+    """The modules without submodules, or with weights of their own, by name. A TorchScript module is one, and
+    what is inside it runs without being called."""
+    scripted = [f"{name}." for name, module in network.named_modules() if _is_script(module) and name]
     return {
         name: module
         for name, module in _named(network)
-        if not any(True for _ in module.children()) or any(True for _ in module.parameters(recurse=False))
+        if (
+            not any(True for _ in module.children())
+            or any(True for _ in module.parameters(recurse=False))
+            or _is_script(module)
+        )
+        and not any(name.startswith(prefix) for prefix in scripted)
+        and (name == "network" or not _is_script(network))
     }
+
+
+def _is_script(module: nn.Module) -> bool:
+    return isinstance(module, torch.jit.ScriptModule)
 
 
 def _numbered(name: str, hook: Hook) -> Any:
@@ -305,15 +439,20 @@ def _replaced(output: Any, tensor: Tensor, replacement: Tensor) -> Any:
     """`output` with `replacement` in place of `tensor`."""
     if output is tensor:
         return replacement
+    parts = {key: _replaced(part, tensor, replacement) for key, part in _parts_of(output)}
+    if all(parts[key] is part for key, part in _parts_of(output)):
+        return output
     if type(output) in (list, tuple):
-        return type(output)(_replaced(part, tensor, replacement) for part in output)
+        return type(output)(parts.values())
     if isinstance(output, tuple) and hasattr(output, "_fields"):
-        return type(output)(*(_replaced(part, tensor, replacement) for part in output))
-    if type(output) is dict:
-        return {key: _replaced(part, tensor, replacement) for key, part in output.items()}
-    if isinstance(output, list | tuple | Mapping):
-        raise PellucidError(
-            f"The output of a layer is a {type(output).__name__}, in which no tensor can be replaced. "
-            "Choose another layer."
-        )
-    return output
+        return type(output)(*parts.values())
+    if isinstance(output, MutableMapping):
+        changed = copy.copy(output)
+        changed.update(parts)
+        return changed
+    if is_dataclass(output) and not isinstance(output, type) and all(each.init for each in fields(output)):
+        return replace(output, **parts)
+    raise PellucidError(
+        f"The output of a layer is a {type(output).__name__}, in which no tensor can be replaced. "
+        "Choose another layer."
+    )

@@ -17,13 +17,12 @@ from pellucid.errors import UsageError
 from pellucid.explanation.activations import (
     find_module,
     forward_hooks,
-    grid_of,
-    last_spatial_layer,
     network_input,
     preserved_state,
     uncompiled,
 )
-from pellucid.inference import batch_size
+from pellucid.explanation.places import evidence_place, function_of, function_watched, place_grid
+from pellucid.inference import batch_size, network_errors
 from pellucid.models.outputs import Output, output_of
 
 Target = int | Tensor  # one class for all pictures, or one per picture: int64 (B,)
@@ -32,6 +31,7 @@ STEPS, PIECES, MAX_STEPS = 32, 16, 512  # of integrated gradients
 TOLERANCE = 0.01  # of the difference of scores, by which a complete map may miss it
 MARGIN = 0.9  # of the tolerance, so that it still holds when summed in another order
 NOISY_COPIES, NOISE = 24, 0.15
+ROUNDING = 1e-6  # of a score in float32, a few steps
 
 
 class Score(NamedTuple):
@@ -215,9 +215,27 @@ def evidence_at(
 ) -> Evidence:
     """The output of `layer` and the gradient of the scores there, float32 (B, C, h, w) on the CPU."""
     network = uncompiled(network)
-    layer = last_spatial_layer(network, images) if layer is None else layer
-    module = find_module(network, layer)
-    size = (images.shape[-2], images.shape[-1])
+    layer = evidence_place(network, images).name if layer is None else layer
+    with preserved_state(network), torch.enable_grad():
+        images = network_input(network, images)
+        score = Score.at(network, images, target, against)
+        if function_of(network, layer):
+            output, gradient = _at_function(score, images, layer)
+        else:
+            output, gradient = _at_module(score, images, layer)
+        grid = place_grid(network, images, layer, tuple(output.shape))
+    if grid is None:
+        raise UsageError(
+            f"The output {tuple(output.shape)} of layer '{layer}' does not lie over the picture. Expected "
+            "maps (B, C, H, W), or tokens that follow what moves in the picture: choose an earlier layer."
+        )
+    if gradient is None:
+        raise UsageError(f"The scores do not depend on layer '{layer}'. Choose another one.")
+    return Evidence(*(grid.maps(part.detach()).float().cpu() for part in (output, gradient)))
+
+
+def _at_module(score: Score, images: Tensor, layer: str) -> tuple[Tensor, Tensor | None]:
+    """The output of a module and the gradient of the scores there; None where they do not depend on it."""
     captured: list[Tensor] = []
 
     def capture(key: str, output: Tensor) -> Tensor | None:
@@ -227,26 +245,48 @@ def evidence_at(
         captured.append(output.detach().clone().requires_grad_())
         return captured[0].clone()
 
-    with preserved_state(network), torch.enable_grad():
+    with forward_hooks(find_module(score.network, layer), capture), network_errors():
+        scores = score(images)
+    if not captured:
+        raise UsageError(f"Layer '{layer}' did not run for these pictures.")
+    if not scores.requires_grad:
+        return captured[0], None
+    with network_errors():
+        return captured[0], torch.autograd.grad(scores.sum(), captured[0], allow_unused=True)[0]
+
+
+def _at_function(score: Score, images: Tensor, place: str) -> tuple[Tensor, Tensor | None]:
+    """The output of a function and the gradient of the scores there; None where they do not depend on it."""
+    with function_watched(score.network, place) as captured, network_errors():
+        scores = score(images.requires_grad_())
+    if not captured:
+        raise UsageError(f"Function '{place}' did not run for these pictures.")
+    output, edge = captured[0]
+    with network_errors():
+        return output, torch.autograd.grad(scores.sum(), [edge], allow_unused=True)[0]
+
+
+def without_noise(maps: Tensor, scores: Tensor) -> Tensor:
+    """The maps (B, h, w), those zero everywhere whose largest value is a rounding error of the scores (B, K):
+    on a scale of their own they would look like evidence."""
+    largest = maps.abs().flatten(1).amax(dim=1)
+    floor = ROUNDING * scores.abs().amax(dim=1).to(maps)
+    return torch.where((largest <= floor)[:, None, None], 0.0, maps)
+
+
+def sum_gap(
+    network: nn.Module, images: Tensor, maps: Tensor, target: Target, against: Target | None
+) -> Tensor:
+    """By how much the sum of each map (B, h, w) misses the score less that of a black picture, (B,), as a
+    share of it. Of a difference that is itself a rounding error it is 0."""
+    network = uncompiled(network)
+    with preserved_state(network), torch.no_grad():
         images = network_input(network, images)
         score = Score.at(network, images, target, against)
-        with forward_hooks(module, capture):
-            scores = score(images)
-        if not captured:
-            raise UsageError(f"Layer '{layer}' did not run for these pictures.")
-        grid = grid_of(tuple(captured[0].shape), size)
-        if grid is None:
-            raise UsageError(
-                f"The output {tuple(captured[0].shape)} of layer '{layer}' is not spatial. Expected maps "
-                "(B, C, H, W), or tokens that form a grid: choose an earlier layer."
-            )
-        if scores.requires_grad:
-            (gradient,) = torch.autograd.grad(scores.sum(), captured[0], allow_unused=True)
-        else:
-            gradient = None
-    if gradient is None:
-        raise UsageError(f"The scores do not depend on layer '{layer}'. Choose another one.")
-    return Evidence(*(grid.maps(part.detach()).float().cpu() for part in (captured[0], gradient)))
+        there, black = score(images).cpu(), score(torch.zeros_like(images)).cpu()
+    rise, floor = there - black, ROUNDING * torch.maximum(there.abs(), black.abs())
+    gap = (maps.sum(dim=(1, 2)) - rise).abs() / rise.abs().clamp_min(1e-30)
+    return torch.where(rise.abs() <= floor, 0.0, gap)
 
 
 def _column(scores: Tensor, target: Target) -> Tensor:
@@ -265,10 +305,14 @@ def _part(target: Target, indices: Tensor) -> Target:
 
 def _gradient(score: Score, images: Tensor) -> Tensor:
     images = images.detach().requires_grad_()
-    scores = score(images)
-    if not scores.requires_grad:
-        raise UsageError("The scores have no gradient: something in this network cannot be differentiated.")
-    return torch.autograd.grad(scores.sum(), images)[0]
+    with network_errors():
+        scores = score(images)
+        if not scores.requires_grad:
+            raise UsageError("The scores have no gradient: a part of this network cannot be differentiated.")
+        (gradient,) = torch.autograd.grad(scores.sum(), images, allow_unused=True)
+    if gradient is None:
+        raise UsageError("The scores do not depend on the picture by anything that can be differentiated.")
+    return gradient
 
 
 def _path(score: Score, images: Tensor, steps: int) -> Tensor:

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from pellucid.classifier import Classifier
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.explanation.activations import (
-    grid_of,
-    last_spatial_layer,
     network_input,
     preserved_state,
     record,
+    silent_layers,
     uncompiled,
 )
-from pellucid.explanation.attribution import EXPLAINERS
+from pellucid.explanation.attribution import EXPLAINERS, TOLERANCE, sum_gap, without_noise
+from pellucid.explanation.places import Place, evidence_place, place_grid, place_named
 from pellucid.formatting import percent
 from pellucid.inference import scaled
 from pellucid.language import Message, lazy_gettext, translate
@@ -28,6 +28,7 @@ from pellucid.recipe import refuse_unknown_keywords
 from pellucid.task import DECIDED_AT
 
 DEFAULT_METHODS = ("gradient x activation",)
+NAMED = 8  # layers that a note names, at most
 
 OUTPUT_NOTES: dict[Kind, Message] = {
     "probabilities": lazy_gettext(
@@ -45,6 +46,11 @@ OUTPUT_NOTES: dict[Kind, Message] = {
 GONE_NOTE = lazy_gettext(
     "The network gives probabilities, and the scores before them cannot be taken from it. The evidence is "
     "for the logarithm of a probability, so whatever lowers the other classes counts as evidence too."
+)
+WITHOUT_PLACES = "integrated gradients"  # the method where no layer has places
+WITHOUT_PLACES_NOTE = lazy_gettext(
+    "No layer of this network has places that correspond to those of the picture, so the map is of its "
+    "pixels."
 )
 ONE_UNIT_NOTE = lazy_gettext(
     "The network has one output. The percentage is its sigmoid, as of a network that answers yes or no."
@@ -64,6 +70,8 @@ class Explanation:
     against        the class `target` was compared with, or None
     scores         the network's output before any softmax or sigmoid, float32 (K,)
     notes          what a reader of the maps must know about this network, in sentences
+    gaps           of methods whose maps must add up to the score less that of a black picture: by how much
+                   the sum misses it, as a share of it
     given          where each class has a probability of its own: the classes given, the most probable first;
                    else None
     """
@@ -79,6 +87,7 @@ class Explanation:
     scores: Tensor = field(default_factory=lambda: torch.empty(0))
     notes: tuple[Message, ...] = ()
     given: tuple[str, ...] | None = None
+    gaps: dict[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         return f"Explanation({self.sentence})"
@@ -133,7 +142,19 @@ class Explanation:
         scale = translate(
             "%(method)s: scale -%(end)s (against) to %(end)s (for)", method=name, end=f"{limit:.3g}"
         )
-        return f"{scale}{self._sum(heat) if explainer.additive else ''}. {translate(explainer.caveat)}"
+        added = self._sum(heat) if explainer.additive else ""
+        return f"{scale}{added}. {self._unconverged(method)}{translate(explainer.caveat)}"
+
+    def _unconverged(self, method: str) -> str:
+        """That the sum of a map is not what it must be; "" where it is."""
+        gap = self.gaps.get(method, 0.0)
+        if gap <= TOLERANCE:
+            return ""
+        said = translate(
+            "Not converged: the sum misses the score less that of a black picture by %(gap)s.",
+            gap=percent(gap),
+        )
+        return f"{said} "
 
     def _sum(self, heat: Tensor) -> str:
         total, score = f"{float(heat.sum()):.3g}", float(self.scores[self.target])
@@ -174,7 +195,7 @@ def explain(
     image: Any,
     target: int | str | None = None,
     *,
-    methods: Iterable[str] = DEFAULT_METHODS,
+    methods: Iterable[str] | None = None,
     layer: str | None = None,
     against: int | str | None = None,
 ) -> Explanation:
@@ -185,15 +206,17 @@ def explain(
     image       one picture: for a Classifier whatever its `predict` takes; for a bare module a tensor
                 (C, H, W), uint8 or float, exactly as it takes it
     target      the class to explain, its number or name; without one, the most probable class
-    methods     keys of EXPLAINERS
-    layer       where the methods of a layer look; without it, the last spatial layer
+    methods     keys of EXPLAINERS; without them gradient x activation, or integrated gradients where no layer
+                has places
+    layer       where the methods of a layer look; without it, the last spatial layer, or function such as an
+                addition, that nothing of the picture passes by
     against     a second class: then the evidence is for `target` and not for this one
 
     Raises UsageError for a picture, class, layer or method that does not fit. Network, random state and
     picture are left as they were, also after an error.
     """
-    methods = list(methods)
-    for method in methods:
+    asked = None if methods is None else list(methods)
+    for method in asked or ():
         if method not in EXPLAINERS:
             raise UsageError(f"Unknown method '{method}'. {did_you_mean(method, EXPLAINERS)}")
     if isinstance(classifier, Classifier) and not isinstance(image, Tensor):
@@ -223,15 +246,27 @@ def explain(
         raise UsageError(f"Expected two different classes to compare; got '{classes[number]}' twice.")
     images = scaled(image[None]) if image.dtype == torch.uint8 else image[None]  # (1, C, H, W)
     outputs = record(network, images)
-    chosen = _evidence_layer(network, images, methods, layer)
+    methods, place = _methods_and_place(network, images, asked, layer)
     heatmaps = {
-        method: EXPLAINERS[method](network, images, number, against=other, layer=chosen or None)[0]
+        method: without_noise(
+            EXPLAINERS[method](
+                network, images, number, against=other, layer=None if place is None else place.name
+            ),
+            scores[None],
+        )[0]
         for method in methods
     }
+    gaps = {
+        method: float(sum_gap(network, images, heat[None], number, other)[0])
+        for method, heat in heatmaps.items()
+        if EXPLAINERS[method].complete
+    }
     maps = {name: output[0] for name, output in outputs.items()}
-    notes = (*_notes(output, image), *_token_note(network, images, chosen))
+    silent = _silent_note(silent_layers(network, outputs))
+    notes = (*_notes(output, image), *_place_notes(network, place, images, asked, methods), *silent)
     return Explanation(
-        _as_bytes(image), probabilities, number, classes, maps, heatmaps, chosen, other, scores, notes,
+        _as_bytes(image), probabilities, number, classes, maps, heatmaps,
+        "" if place is None else place.name, other, scores, notes, gaps=gaps,
         given=_given(classifier, probabilities) if several else None,
     )  # fmt: skip
 
@@ -292,13 +327,21 @@ def _class_number(name: int | str, classes: tuple[str, ...]) -> int:
     return name
 
 
-def _evidence_layer(network: nn.Module, images: Tensor, methods: list[str], layer: str | None) -> str:
+def _methods_and_place(
+    network: nn.Module, images: Tensor, asked: list[str] | None, layer: str | None
+) -> tuple[list[str], Place | None]:
+    """The methods to use, and the place at which those of a layer look; None where there is none."""
+    methods = list(DEFAULT_METHODS) if asked is None else asked
     if layer is not None:
-        record(network, images, [layer])  # raises for an unknown name
-        return layer
+        return methods, place_named(network, images, layer)
     if not any(EXPLAINERS[method].at_layer for method in methods):
-        return ""
-    return last_spatial_layer(network, images)
+        return methods, None
+    try:
+        return methods, evidence_place(network, images)
+    except UsageError:
+        if asked is not None:
+            raise
+        return [WITHOUT_PLACES], None
 
 
 def _notes(output: Output, image: Tensor) -> tuple[Message, ...]:
@@ -317,15 +360,45 @@ def _notes(output: Output, image: Tensor) -> tuple[Message, ...]:
     return tuple(notes)
 
 
-def _token_note(network: nn.Module, images: Tensor, layer: str) -> tuple[Message, ...]:
-    if not layer:
+def _silent_note(layers: list[str]) -> tuple[Message, ...]:
+    if not layers:
         return ()
-    shape = tuple(record(network, images, [layer])[layer].shape)
-    grid = grid_of(shape, (images.shape[2], images.shape[3]))
+    named = ", ".join(layers[:NAMED]) + (", ..." if len(layers) > NAMED else "")
+    note = lazy_gettext(
+        "Layers without an output here, because they did not run, or not as modules: %(layers)s.",
+        layers=named,
+    )
+    return (note,)
+
+
+def _place_notes(
+    network: nn.Module, place: Place | None, images: Tensor, asked: list[str] | None, methods: list[str]
+) -> tuple[Message, ...]:
+    """What must be known of the place: that there is none, what passes it by, how tokens are read."""
+    if place is None:
+        return () if asked is not None else (WITHOUT_PLACES_NOTE,)
+    if not any(EXPLAINERS[method].at_layer for method in methods):
+        return ()
+    notes = []
+    if place.bypass > 0:
+        notes.append(
+            lazy_gettext(
+                "Not all that the network takes from the picture passes through %(layer)s: %(share)s of the "
+                "gradient bypasses it, and is in no map of that layer.",
+                layer=place.name, share=percent(place.bypass),
+            )
+        )  # fmt: skip
+    return (*notes, *_token_note(network, place, images))
+
+
+def _token_note(network: nn.Module, place: Place, images: Tensor) -> tuple[Message, ...]:
+    layer, shape = place.name, place.shape
+    grid = place_grid(network, images, layer, shape)
     if grid is None or grid.kind != "tokens":
         return ()
     values = {"layer": layer, "tokens": shape[1], "height": grid.height, "width": grid.width}
-    if not grid.extra:
+    special = shape[1] - grid.height * grid.width
+    if not special:
         note = lazy_gettext(
             "The output of %(layer)s is %(tokens)s tokens, read as a grid of %(height)s x %(width)s.",
             **values,
@@ -335,7 +408,7 @@ def _token_note(network: nn.Module, images: Tensor, layer: str) -> tuple[Message
             "The output of %(layer)s is %(tokens)s tokens, read as a grid of %(height)s x %(width)s; special "
             "tokens left out, such as the class token: %(extra)s.",
             **values,
-            extra=grid.extra,
+            extra=special,
         )
     return (note,)
 

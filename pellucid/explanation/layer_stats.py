@@ -19,9 +19,12 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import (
+    Grid,
+    before_module,
     forward_hooks,
-    grid_of,
     is_passthrough,
+    layer_grids,
+    layer_of,
     layers_of,
     network_input,
     preserved_state,
@@ -31,7 +34,7 @@ from pellucid.explanation.activations import (
 )
 from pellucid.explanation.probes import leading_layers, probe_hits
 from pellucid.explanation.trace import WHOLE, Reach, cell_fields
-from pellucid.inference import scaled
+from pellucid.inference import network_errors, scaled
 from pellucid.task import task_of
 from pellucid.training.sampling import stratified_order
 
@@ -170,7 +173,8 @@ def layer_statistics(
     modules = layers_of(network)
     layers = []
     for key, summary in summaries.items():
-        name, _, run = key.partition("#")
+        name = layer_of(key, modules)
+        run = name != key
         parameters = modules[name].parameters(recurse=False)
         layers.append(
             LayerStats(
@@ -193,18 +197,30 @@ def layer_statistics(
 
 
 def multiply_adds(network: nn.Module, images: Tensor) -> dict[str, int]:
-    """The multiply-adds of every layer for one of `images` (B, C, H, W): convolutions and matrix products."""
+    """The multiply-adds of every layer for one of `images` (B, C, H, W): convolutions and matrix products,
+    each counted in the innermost layer that computes it."""
     network = uncompiled(network)
     counter = FlopCounterMode(display=False)
-    with preserved_state(network), torch.no_grad(), counter:
-        network(network_input(network, images[:1]))
+    # Without gradients FlopCounterMode fails where a weight, such as a class token, is given to a module.
+    with preserved_state(network), torch.enable_grad():
+        inputs = network_input(network, images[:1])
+        with counter, network_errors():
+            network(inputs)
     counts: dict[str, dict[Any, int]] = counter.get_flop_counts()
-    root = type(network).__name__
-    result = {}
-    for name in layers_of(network):
-        operations = counts.get(root if name == "network" else f"{root}.{name}", {})
-        result[name] = sum(operations.values()) // 2
-    return result
+    root, layers = type(network).__name__, list(layers_of(network))
+    whole = {
+        name: sum(counts.get(root if name == "network" else f"{root}.{name}", {}).values()) // 2
+        for name in layers
+    }
+    own = dict(whole)
+    for name in layers:  # FlopCounterMode counts what a part of a module computes in the module, too
+        outer = name.rpartition(".")[0]
+        while outer and outer not in whole:
+            outer = outer.rpartition(".")[0]
+        outer = outer or ("network" if name != "network" and "network" in whole else "")
+        if outer:
+            own[outer] -= whole[name]
+    return own
 
 
 def layer_seconds(network: nn.Module, images: Tensor) -> dict[str, float]:
@@ -243,10 +259,13 @@ def receptive_fields(network: nn.Module, images: Tensor) -> dict[str, Field]:
         elif reach == WHOLE:
             fields[key] = "whole"
     size = (images.shape[2], images.shape[3])
-    missing = set(layers_of(network)) - {key.partition("#")[0] for key in fields}
+    layers = layers_of(network)
+    missing = set(layers) - {layer_of(key, layers) for key in fields}
     if missing and max(size) <= MAX_TRIED_SIDE:
+        shapes = {key: tuple(output.shape) for key, output in record(network, images[:1]).items()}
+        grids = layer_grids(network, images, shapes)
         copy = deepcopy(network).double()  # in which nothing overflows to NaN
-        down, across = _extent(copy, images, size, dim=2), _extent(copy, images, size, dim=3)
+        down, across = _extent(copy, images, grids, size, dim=2), _extent(copy, images, grids, size, dim=3)
         tried = {key: (down[key], across[key]) for key in down if key in across}
         fields = {**tried, **fields}
     return fields
@@ -256,7 +275,6 @@ def effective_receptive_fields(network: nn.Module, images: Tensor) -> dict[str, 
     """The effective receptive field of a cell in the middle of each layer: the side in pixels of a square as
     large as the area whose gradient is above a twentieth of the maximum (Luo et al., arXiv:1701.04128)."""
     network = uncompiled(network)
-    size = (images.shape[2], images.shape[3])
     outputs: dict[str, Tensor] = {}
 
     def store(key: str, output: Tensor) -> Tensor:
@@ -267,10 +285,12 @@ def effective_receptive_fields(network: nn.Module, images: Tensor) -> dict[str, 
         images = network_input(network, images).requires_grad_()
         with forward_hooks(layers_of(network), store):
             network(images)
+        shapes = {key: tuple(output.shape) for key, output in outputs.items()}
+        grids = layer_grids(network, images, shapes)
         return {
             key: side
             for key, output in outputs.items()
-            if (side := _effective_side(output, images, size)) is not None
+            if (side := _effective_side(output, images, grids.get(key))) is not None
         }
 
 
@@ -334,16 +354,15 @@ class _Summary:
 
 def _summaries(network: nn.Module, images: Tensor, seed: int) -> dict[str, _Summary]:
     generator = torch.Generator().manual_seed(seed)
-    with_weights = {
-        name for name, module in layers_of(network).items() if any(True for _ in module.parameters())
-    }
+    layers = layers_of(network)
+    with_weights = {name for name, module in layers.items() if any(True for _ in module.parameters())}
     summaries: dict[str, _Summary] = {}
-    for part, outputs in _recorded_in_parts(network, images):
+    for part, outputs, grids in _recorded_in_parts(network, images):
         before = part
         for key, output in outputs.items():
-            maps = _maps(output, part)
+            maps = _maps(output, grids.get(key))
             if key not in summaries:
-                judged = key.partition("#")[0] in with_weights or not is_passthrough(before, output)
+                judged = layer_of(key, layers) in with_weights or not is_passthrough(before, output)
                 shape = tuple(output.shape[1:])
                 summaries[key] = _Summary(shape, judged, *_extremes(maps))
             summary, (lowest, highest) = summaries[key], _extremes(maps)
@@ -357,24 +376,34 @@ def _summaries(network: nn.Module, images: Tensor, seed: int) -> dict[str, _Summ
 def _features_before(network: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """What a probe reads of each layer, float32 (N, F)."""
     parts: dict[str, list[Tensor]] = {}
-    for part, outputs in _recorded_in_parts(network, images):
+    for _, outputs, grids in _recorded_in_parts(network, images):
         for key, output in outputs.items():
-            parts.setdefault(key, []).append(_pooled(_maps(output, part)))
+            parts.setdefault(key, []).append(_pooled(_maps(output, grids.get(key))))
     return {key: torch.cat(features) for key, features in parts.items()}
 
 
-def _recorded_in_parts(network: nn.Module, images: Tensor) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """Scaled pictures, and every layer's output for them: as many at once as may be held."""
+def _recorded_in_parts(
+    network: nn.Module, images: Tensor
+) -> Iterator[tuple[Tensor, dict[str, Tensor], dict[str, Grid]]]:
+    """Scaled pictures, every layer's output for them, as many at once as may be held, and how the outputs lie
+    over them; layers without a row for each picture are left out."""
     size = recordable(network, images, BATCH)
+    one, two = (record(network, scaled(images[:count])) for count in (1, 2))
+    rows = {key for key in one if one[key].dim() > 0 and len(one[key]) == 1 and len(two[key]) == 2}
+    grids = layer_grids(network, images, {key: tuple(one[key].shape) for key in rows})
     for start in range(0, len(images), size):
         part = scaled(images[start : start + size])
-        yield part, record(network, part)
+        yield part, {key: out for key, out in record(network, part).items() if key in rows}, grids
 
 
-def _maps(output: Tensor, images: Tensor) -> Tensor:
-    """A layer's output for pictures (B, C, H, W) as maps (B, channels, h, w); vectors as maps of one cell."""
-    grid = grid_of(tuple(output.shape), (images.shape[2], images.shape[3]))
-    return grid.maps(output) if grid is not None else output.flatten(1)[..., None, None]
+def _maps(output: Tensor, grid: Grid | None) -> Tensor:
+    """A layer's output as maps (B, C, h, w). What does not lie over the picture is read as PyTorch has it:
+    maps, steps (B, T, C), numbers as maps of one cell."""
+    if grid is not None:
+        return grid.maps(output)
+    if output.dim() > 3:
+        return output.flatten(3)
+    return (output.mT if output.dim() == 3 else output.flatten(1)[..., None])[..., None]
 
 
 def _extremes(maps: Tensor) -> tuple[Tensor, Tensor]:
@@ -409,7 +438,7 @@ def _timed(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, float]]:
     def stop(key: str, output: Tensor) -> None:
         if output.is_cuda:
             torch.cuda.synchronize()
-        durations[key] = time.perf_counter() - starts[key.partition("#")[0]]
+        durations[key] = time.perf_counter() - starts[layer_of(key, modules)]
 
     def start(name: str) -> Callable[[nn.Module, Any], None]:
         return lambda module, inputs: starts.update({name: time.perf_counter()})
@@ -417,7 +446,7 @@ def _timed(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, float]]:
     handles = []
     try:
         for name, module in modules.items():
-            handles.append(module.register_forward_pre_hook(start(name)))
+            handles.append(before_module(module, start(name)))
         with forward_hooks(modules, stop):
             yield durations
     finally:
@@ -425,7 +454,9 @@ def _timed(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, float]]:
             handle.remove()
 
 
-def _extent(network: nn.Module, images: Tensor, size: tuple[int, int], *, dim: int) -> dict[str, int]:
+def _extent(
+    network: nn.Module, images: Tensor, grids: Mapping[str, Grid], size: tuple[int, int], *, dim: int
+) -> dict[str, int]:
     """How many pixels along `dim` the cell in the middle of each layer can see."""
     side = size[dim - 2]
     probes = torch.full((side, *images.shape[1:]), 0.5)
@@ -433,21 +464,17 @@ def _extent(network: nn.Module, images: Tensor, size: tuple[int, int], *, dim: i
         probe.narrow(dim - 1, index, 1).fill_(float("nan"))
     try:
         recorded = record(network, probes)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError):
+    except UsageError:
         return {}
     extents = {}
-    for key, output in recorded.items():
-        grid = grid_of(tuple(output.shape), size)
-        if grid is None:
-            continue
-        middle = grid.maps(output)[:, :, grid.height // 2, grid.width // 2]  # (probes, C)
+    for key, grid in grids.items():
+        middle = grid.maps(recorded[key])[:, :, grid.height // 2, grid.width // 2]  # (probes, C)
         seen = torch.nonzero(middle.isnan().any(dim=1))[:, 0].tolist()
         extents[key] = seen[-1] - seen[0] + 1 if seen else 0
     return extents
 
 
-def _effective_side(output: Tensor, images: Tensor, size: tuple[int, int]) -> float | None:
-    grid = grid_of(tuple(output.shape), size)
+def _effective_side(output: Tensor, images: Tensor, grid: Grid | None) -> float | None:
     if grid is None or not output.requires_grad:
         return None
     middle = grid.maps(output)[:, :, grid.height // 2, grid.width // 2].sum()

@@ -1,24 +1,40 @@
 """Nearest neighbours: the training pictures most similar to a picture for a network, and how novel it is."""
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
 from pellucid.evaluation.novelty import NEIGHBOURS, evenly_spaced, neighbour_distances
-from pellucid.explanation.activations import layers_of, preserved_state, uncompiled
-from pellucid.inference import evaluation_mode, fixed_batches
+from pellucid.explanation.activations import (
+    after_module,
+    before_module,
+    first_tensor,
+    layers_of,
+    network_input,
+    preserved_state,
+    uncompiled,
+)
+from pellucid.explanation.trace import Call, CallRecorder
+from pellucid.inference import evaluation_mode, fixed_batches, network_errors
 from pellucid.models import PretrainedNetwork
 from pellucid.training.transfer import embeddings
 
 REFERENCES = 1000  # pictures whose distances are the reference for novelty, at most
 MAX_SAMPLE = 10_000  # training pictures indexed where a reader waits
 ROWS_PER_BATCH = 512
+WEIGHTED_FUNCTIONS = frozenset(
+    "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution bilinear "
+    "matmul mm bmm mv addmm addbmm baddbmm einsum tensordot cdist".split()
+)
 
 CAVEAT = "Similar to the network, not the cause of its prediction; and a familiar picture can be misread."
 
@@ -121,25 +137,23 @@ def features_of(classifier: Classifier, dataset: Dataset) -> Tensor:
 
 
 def hidden_features(classifier: Classifier, images: Tensor) -> Tensor:
-    """The last hidden layer for uint8 pictures (N, C, H, W): the input of the last layer with weights.
+    """The last hidden layer for uint8 pictures (N, C, H, W): the input of the last layer with weights, be it
+    a module or a function such as `linear` or `einsum`.
 
-    float32 (N, F) on the CPU; maps are averaged over their cells, tokens over the tokens.
+    float32 (N, F) on the CPU; maps are averaged over their cells, tokens over the tokens. Of a network with
+    one layer the pixels. Raises UsageError where no layer with weights can be seen.
     """
     network = uncompiled(classifier.network)
     rows: list[Tensor] = []
     with preserved_state(network), torch.no_grad():
-        last = last_with_weights(
-            network, next(batch for _, batch, _ in fixed_batches(images, network=network))
-        )
-        captured: list[Tensor] = []
-        handle = last.register_forward_pre_hook(lambda module, inputs: captured.append(inputs[0].detach()))
-        try:
+        first = next(batch for _, batch, _ in fixed_batches(images, network=network))
+        hidden = HiddenLayer.of(network, first)
+        with hidden.captured() as captured:
             for _, batch, count in fixed_batches(images, network=network):
+                with network_errors():
+                    network(network_input(network, batch))
+                rows.append(hidden.features(captured[-1])[:count])
                 captured.clear()
-                network(batch)
-                rows.append(flat_features(captured[-1][:count]))
-        finally:
-            handle.remove()
     return torch.cat(rows)
 
 
@@ -160,20 +174,100 @@ def answers_and_features(classifier: Classifier, pictures: Any) -> tuple[Tensor,
     return classifier.probabilities(torch.cat(scores).clone()), torch.cat(rows).clone()
 
 
-def last_with_weights(network: nn.Module, batch: Tensor) -> nn.Module:
-    """The module with weights that runs last."""
-    ran: list[nn.Module] = [network]
-    handles = [
-        module.register_forward_pre_hook(lambda module, inputs: ran.append(module))
-        for module in layers_of(network).values()
-        if module is not network and any(True for _ in module.parameters(recurse=False))
-    ]
-    try:
-        network(batch)
-    finally:
-        for handle in handles:
+@dataclass(frozen=True, eq=False)
+class HiddenLayer:
+    """Where the last hidden layer of a network is: what its last layer with weights receives.
+
+    module  that layer; None where it is a function, which no module with weights of its own calls
+    only    whether there is no other layer with weights, so that it receives the picture
+    """
+
+    network: nn.Module
+    module: nn.Module | None
+    only: bool
+
+    @staticmethod
+    def of(network: nn.Module, batch: Tensor) -> "HiddenLayer":
+        """That of a network, as a run on pictures (B, C, H, W) shows, in the mode it is in.
+
+        Raises UsageError where no layer with weights can be seen.
+        """
+        layers: list[nn.Module | None] = []  # in order of execution
+        running: list[nn.Module] = []
+
+        def enter(module: nn.Module, inputs: Any) -> None:
+            running.append(module)
+            if first_tensor(inputs) is not None:
+                layers.append(module)
+
+        def leave(module: nn.Module, inputs: Any, output: Any) -> None:
+            running.pop()
+
+        def call(received: Tensor) -> None:
+            if not (running and layers and running[-1] is layers[-1]):  # else it is how that module works
+                layers.append(None)
+
+        modules = [
+            module
+            for module in layers_of(network).values()
+            if module is not network and any(True for _ in module.parameters(recurse=False))
+        ]
+        inputs = network_input(network, batch)
+        with ExitStack() as stack:
+            for module in modules:
+                stack.callback(before_module(module, enter).remove)
+                stack.callback(after_module(module, leave).remove)
+            stack.enter_context(weighted_calls(network, call))
+            stack.enter_context(network_errors())
+            network(inputs)
+        if not layers:
+            raise UsageError(
+                "The last hidden layer of this network cannot be found: no layer with weights was seen to "
+                "run. Expected a network of PyTorch's modules and functions; TorchScript hides them."
+            )
+        return HiddenLayer(network, layers[-1], len(layers) == 1)
+
+    @contextmanager
+    def captured(self) -> Iterator[list[Tensor]]:
+        """Inside the block the list it gives takes what the layer receives: the last entry of a run."""
+        found: list[Tensor] = []
+
+        def capture(module: nn.Module, inputs: Any) -> None:
+            tensor = first_tensor(inputs)
+            found.extend([] if tensor is None else [tensor.detach()])
+
+        if self.module is None:
+            with weighted_calls(self.network, lambda received: found.append(received.detach())):
+                yield found
+            return
+        handle = before_module(self.module, capture)
+        try:
+            yield found
+        finally:
             handle.remove()
-    return ran[-1]
+
+    def features(self, received: Tensor) -> Tensor:
+        """What the layer received as one row for each picture, float32 (N, F) on the CPU."""
+        return received.flatten(1).float().cpu() if self.only else flat_features(received)
+
+
+@contextmanager
+def weighted_calls(network: nn.Module, on_call: Callable[[Tensor], None]) -> Iterator[None]:
+    """Inside the block calls `on_call` for every function with weights, such as `linear`, with what it is
+    given beside them."""
+    fixed: Any = WeakTensorKeyDictionary()  # weights, and what is computed from nothing else
+    for tensor in (*network.parameters(), *network.buffers()):
+        fixed[tensor] = True
+
+    def watch(call: Call) -> None:
+        received = [tensor for tensor in call.tensors if tensor not in fixed]
+        if call.tensors and not received:
+            fixed[call.output] = True
+        elif call.name in WEIGHTED_FUNCTIONS and len(received) < len(call.tensors):
+            on_call(received[0])
+
+    with CallRecorder(watch):
+        yield
 
 
 def flat_features(features: Tensor) -> Tensor:

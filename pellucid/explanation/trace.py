@@ -73,7 +73,7 @@ class CallRecorder(TorchFunctionMode):
     ) -> Any:
         """Runs the function; calls inside it are not recorded."""
         keywords = kwargs or {}
-        called = getattr(function, "__name__", "")
+        called = getattr(function, "__name__", "").partition(".")[0]  # "linear.default" of torch.export
         in_place = called.startswith("__i") or (called.endswith("_") and not called.endswith("__"))
         tensors = _tensors([*args, *keywords.values()])
         before = tensors[0].detach().clone() if tensors and (in_place or keywords.get("inplace")) else None
@@ -355,16 +355,12 @@ def cell_fields(network: nn.Module, images: Tensor, modules: dict[str, nn.Module
             result[key] = reaches[output]
 
     # With gradients enabled, poolings stay single functions instead of the slices that are faster without.
-    with (
-        preserved_state(network),
-        torch.enable_grad(),
-        forward_hooks(modules, on_output),
-        CallRecorder(on_call),
-    ):
+    with preserved_state(network), torch.enable_grad():
         image = network_input(network, images)
         rows, columns = ([(at, at) for at in range(side)] for side in image.shape[2:])
         reaches[image] = Reach(rows, columns)
-        network(image)
+        with forward_hooks(modules, on_output), CallRecorder(on_call):
+            network(image)
     return result
 
 

@@ -20,7 +20,7 @@ def export_page(subject: Subject, path: Path, *, language: str = "en") -> Path:
     """
     section = drawing_section(subject, language=language)
     if section.refusal:
-        raise UsageError(section.refusal)
+        raise UsageError(f"{section.refusal} 'pellucid live' serves a page on which PyTorch runs it.")
     environment = Environment(
         loader=PackageLoader("pellucid", "assets"), autoescape=True, undefined=StrictUndefined
     )

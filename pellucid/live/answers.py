@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
@@ -30,14 +30,14 @@ from pellucid.explanation.activations import (
     Grid,
     find_module,
     forward_hooks,
-    grid_of,
     is_passthrough,
-    last_spatial_layer,
+    layer_grids,
     layers_of,
     network_input,
     record,
 )
-from pellucid.explanation.neighbours import flat_features, last_with_weights
+from pellucid.explanation.neighbours import HiddenLayer
+from pellucid.explanation.places import evidence_place
 from pellucid.explanation.trace import CellTrace, Reach, Tracer, cell_fields
 from pellucid.inference import evaluation_mode, scaled
 from pellucid.pad.data import ReceptiveField, TorchLayerData
@@ -169,16 +169,17 @@ class Answerer:
         if self.evidence is not None:
             self.modules |= find_module(self.network, self.layers[self.evidence].key)
         self.reference = reference
-        self.last: nn.Module | None = None
+        self.last: HiddenLayer | None = None
         if reference is not None:
             with evaluation_mode(self.network), torch.inference_mode():
-                self.last = last_with_weights(self.network, network_input(self.network, self._noise()))
+                self.last = HiddenLayer.of(self.network, self._noise())
 
     def _layers(self) -> tuple[list[Layer], int | None]:
         """The layers in order of execution, and the index of the one at which evidence is computed."""
         image = self._noise()
         try:
-            best = last_spatial_layer(self.network, scaled(image))
+            place = evidence_place(self.network, scaled(image), modules=True)
+            best = place.name if place.bypass == 0 else None
         except UsageError:
             best = None
         names = list(layers_of(self.network))
@@ -188,12 +189,15 @@ class Answerer:
         before: Tensor | None = None
         modules = {name: find_module(self.network, name)[name] for name in names}
         reaches = cell_fields(self.network, scaled(image), modules)
-        for key, output in record(self.network, image, names).items():
+        recorded = record(self.network, image, names)
+        shapes = {key: tuple(output.shape) for key, output in recorded.items()}
+        grids = layer_grids(self.network, image, shapes)
+        for key, output in recorded.items():
             unchanged = before is not None and output.shape == before.shape and is_passthrough(before, output)
             before = output
-            layer = (
-                None if unchanged and key != best else _layer(key, output, self.shape[1:], reaches.get(key))
-            )
+            layer = None
+            if not unchanged or key == best:
+                layer = _layer(key, output, grids.get(key), reaches.get(key))
             if layer is not None:
                 layers.append(layer)
         evidence = next((index for index, layer in enumerate(layers) if layer.key == best), None)
@@ -316,23 +320,17 @@ class Answerer:
     @contextmanager
     def _hidden(self, *, wanted: bool) -> Iterator[list[Tensor]]:
         """Inside the block the list it gives takes the last hidden layer; nothing unless `wanted`."""
-        captured: list[Tensor] = []
         if self.last is None or not wanted:
-            yield captured
+            yield []
             return
-        handle = self.last.register_forward_pre_hook(
-            lambda module, inputs: captured.append(inputs[0].detach())
-        )
-        try:
+        with self.last.captured() as captured:
             yield captured
-        finally:
-            handle.remove()
 
     def _novelty(self, hidden: list[Tensor]) -> dict[str, Any] | None:
         """How unlike the training pictures the picture is, as the page has it."""
-        if self.reference is None or not hidden:
+        if self.reference is None or self.last is None or not hidden:
             return None
-        found = self.reference.novelty(flat_features(hidden[-1]))
+        found = self.reference.novelty(self.last.features(hidden[-1]))
         distance = float(found.distances[0])
         if not math.isfinite(distance):
             return None
@@ -406,11 +404,10 @@ def _source_cells(side: int, count: int) -> list[tuple[int, int]]:
     return [(at * side // count, -(-(at + 1) * side // count) - 1) for at in range(count)]
 
 
-def _layer(key: str, output: Tensor, size: tuple[int, ...], reach: Reach | str | None) -> Layer | None:
+def _layer(key: str, output: Tensor, grid: Grid | None, reach: Reach | str | None) -> Layer | None:
     """The layer with that `output` (1, ...) as displayed; None where it cannot be displayed."""
     if output.dim() == 2:
         return Layer(key, tuple(output.shape[1:]), (min(UNITS, output.shape[1]),), None)
-    grid = grid_of(tuple(output.shape), (size[0], size[1]))
     if grid is None:
         return None
     _, channels, height, width = grid.maps(output).shape

@@ -85,13 +85,13 @@ def adaptation_of(
     noise = torch.rand(PROBED, *shape, generator=torch.Generator().manual_seed(0))
     inner = Adapted(network, wanted) if wanted else network
     try:
-        _output(inner, noise, classes)
+        output_of(inner, noise, units=classes)
         return wanted
     except UsageError:
         if classes != 2:
             raise
         try:
-            output = _output(inner, noise, 1)
+            output = output_of(inner, noise, units=1)
         except UsageError:
             output = None
         if output is None:
@@ -121,14 +121,5 @@ def adapted(network: nn.Module, shape: tuple[int, int, int], classes: int, how: 
     if not how:
         return network
     normalised = Adapted(network, replace(how, unit=""))
-    output = _output(normalised, torch.zeros(1, *shape), 1) if how.unit else None
+    output = output_of(normalised, torch.zeros(1, *shape), units=1) if how.unit else None
     return Adapted(network, how, output).train(network.training)
-
-
-def _output(network: nn.Module, pictures: Tensor, units: int) -> Output:
-    """What a network puts out. Raises UsageError, with what it said, where it cannot take the pictures."""
-    try:
-        return output_of(network, pictures, units=units)
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, AttributeError) as error:
-        shape = ", ".join(map(str, pictures.shape[1:]))
-        raise UsageError(f"This network cannot take pictures (B, {shape}): {error}") from error

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pellucid.errors import UsageError
-from pellucid.inference import evaluation_mode
+from pellucid.inference import evaluation_mode, network_errors, refuse_lazy
 
 Kind = Literal["logits", "probabilities", "log-probabilities", "sigmoids"]
 Place = tuple[str | int, ...]  # the keys, fields and indices that lead to a tensor of an output
@@ -92,7 +92,8 @@ def output_of(network: nn.Module, images: Tensor, *, units: int | None = None) -
     Raises UsageError where no part of the output is one row of scores for each picture, or where several
     could be.
     """
-    with evaluation_mode(network), torch.random.fork_rng(devices=[]), torch.no_grad():
+    refuse_lazy(network)
+    with evaluation_mode(network), torch.random.fork_rng(devices=[]), torch.no_grad(), network_errors():
         layout, output, functions = _first_run(network, images[:1].detach())
         place, found = _scores_in(output, len(images[:1]), units)
         count = _rows(found).shape[1]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 from pellucid.data.preprocess import Fit
+from pellucid.explanation.outcomes import Outcome
 from pellucid.pad.operations import Operation
 from pellucid.pad.strokes import Rule
 
@@ -153,11 +154,11 @@ class TorchData:
 class EvidenceData:
     """How the pad's kind of evidence map, gradient x activation, fared in its tests on this network.
 
-    supported  whether it passed; None where it was not tested
-    passed     the methods that passed, the best first
+    outcome  "passed", "failed" or "undecided"; None where it was not tested
+    passed   the methods that passed, the best first
     """
 
-    supported: bool | None = None
+    outcome: Outcome | None = None
     passed: Sequence[str] = ()
 
 

@@ -54,7 +54,8 @@ class Graph:
         self.padded: dict[Any, tuple[Any, list[int]]] = {}  # what is padded, and by how much above and left
         self.operations: list[Operation] = []
         self.lookups: list[Source] = []
-        self._leaves = {name for name, module in network.named_modules() if not any(module.children())}
+        modules = network.named_modules()
+        self._leaves = {name for name, module in modules if name and not any(module.children())}
         signature = exported.graph_signature
         self._names: dict[str, str] = {
             **signature.inputs_to_parameters,
@@ -211,7 +212,7 @@ class Graph:
         name = function_name(self.node) if kind in MOVING else kind
         inside = module in self._leaves
         function = f"{module}.{name}" if module else name
-        key = (module or "network", "") if inside else (function, self.node.name)
+        key = (module, "") if inside else (function, self.node.name)
         if self._last_layer is not None and key == self._last_layer:
             return self.operations[-1].layer
         self._last_layer = key

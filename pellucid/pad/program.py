@@ -6,8 +6,9 @@ refused by name, with the line that calls it, and so is a network that the list 
 
 import functools
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +29,7 @@ from pellucid.pad.graph import (
     shape_of,
     where,
 )
-from pellucid.pad.operations import KINDS, Operation, multiply_adds, run
+from pellucid.pad.operations import Operation, multiply_adds, run
 
 TOLERANCE = 1e-4  # of the largest score, or of 1: by how much a score may differ, in 32-bit floats
 CHECKED = 3  # random pictures on which a lowered network is compared with the network
@@ -82,12 +83,10 @@ def lower(network: nn.Module, shape: Sequence[int]) -> Program:
     The network is left as it was. Raises UsageError, naming the operation and where it is called, for what
     is not on the list, and naming the difference for a network whose scores the program does not give.
     """
-    weight = next((each for each in network.parameters() if each.is_floating_point()), None)
-    precision = torch.float32 if weight is None else weight.dtype
     generator = torch.Generator().manual_seed(0)
-    examples = torch.rand(CHECKED, *shape, generator=generator).to(precision)
+    examples = torch.rand(CHECKED, *shape, generator=generator).to(_precision(network))
     with _untouched(network), torch.no_grad():
-        output = output_of(network, examples)
+        output = _output(network, examples)
         exported = _exported(network, output, examples[:1])
         program = _lowered(network, exported, output, tuple(shape))
         expected = torch.cat([output.scores(network, example) for example in examples[:, None]])
@@ -96,11 +95,35 @@ def lower(network: nn.Module, shape: Sequence[int]) -> Program:
     return program
 
 
+def _precision(network: nn.Module) -> torch.dtype:
+    """That of most of its weights."""
+    counts = Counter({torch.float32: 0})
+    for weight in network.parameters():
+        if weight.is_floating_point():
+            counts[weight.dtype] += weight.numel()
+    return counts.most_common(1)[0][0]
+
+
+def _output(network: nn.Module, examples: Tensor) -> Output:
+    try:
+        return output_of(network, examples)
+    except UsageError:
+        raise
+    except Exception as error:  # the network's own
+        shape, reason = tuple(examples.shape), " ".join(str(error).split())[:200]
+        raise UsageError(f"This network does not take pictures {shape}: {reason}") from error
+
+
 @contextmanager
 def _untouched(network: nn.Module) -> Iterator[None]:
     """Evaluation mode inside the block; afterwards modes, buffers and torch's random state are as before."""
     buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
-    with evaluation_mode(network), torch.random.fork_rng(devices=[]):
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(evaluation_mode(network))
+        except NotImplementedError as error:
+            raise UsageError(f"This network cannot be brought into evaluation mode: {error}") from error
+        stack.enter_context(torch.random.fork_rng(devices=[]))
         try:
             yield
         finally:
@@ -215,9 +238,7 @@ def _call(graph: Graph, node: Any) -> None:
         graph.values[node] = graph.view(parts[node.args[1]](), shape_of(node))
         return
     if name not in LOWERED:
-        raise UsageError(
-            f"The page's engine cannot run '{name}' in {where(node)}. It runs: {', '.join(sorted(KINDS))}."
-        )
+        raise UsageError(f"The page's engine cannot run '{name}' in {where(node)}.")
     convert, takes = LOWERED[name]
     value = node.meta["val"]
     kind = (value[0] if isinstance(value, tuple | list) else value).dtype

@@ -246,7 +246,7 @@ def pad_data(subject: Subject, precision: str, snapshot_bytes: int) -> PadData:
 def evidence_data(verdicts: Verdicts) -> EvidenceData:
     """How the pad's own kind of evidence map fared in its tests."""
     found = verdicts.get(PAD_METHOD)
-    return EvidenceData(None if found is None else found.supported, passed(verdicts))
+    return EvidenceData(None if found is None else found.outcome, passed(verdicts))
 
 
 def refuse_several_labels(classifier: Classifier) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from markupsafe import Markup
@@ -24,6 +24,7 @@ from pellucid.plots.images import Atlas, Cell, zoom
 from pellucid.policy import with_hashes
 from pellucid.recipe import refuse_unknown_keywords
 from pellucid.report.templates import environment_of_pages
+from pellucid.runs.basis import without_sources
 from pellucid.runs.run import Run
 
 MAX_PAIRS = 16  # of channels shown per layer
@@ -122,7 +123,8 @@ def compare(
     data_dir: str | Path | None = None,
     language: str = "en",
 ) -> Comparison:
-    """Two runs of the same data side by side, on the test pictures that neither was trained on.
+    """Two runs of the same data side by side, on the test pictures that neither learned from, less copies of
+    what one learned from or was chosen by.
 
     first, second  a Run each, or its folder
     path           a page to write; none without it
@@ -131,19 +133,21 @@ def compare(
     Raises UsageError when the two were trained on other data, or have other test pictures, or none.
     """
     runs = [run if isinstance(run, Run) else Run.open(run) for run in (first, second)]
-    test, groups = _shared_test(runs[0], runs[1], data_dir)
+    whole, groups = _shared_test(runs[0], runs[1], data_dir)
+    test = without_sources(whole, {source for run in runs for source in run.basis(whole).copies})
     short, long = ([run.folder.resolve().name for run in runs], [str(run.folder) for run in runs])
     one, other = short if short[0] != short[1] else long
     comparison = compare_classifiers(
         runs[0].classifier, runs[1].classifier, test, names=(one, other), groups=groups
     )
+    comparison = replace(comparison, copies=len(whole) - len(test))
     if path is not None:
         write_text(Path(path), page(comparison, runs[0].classifier, runs[1].classifier, language=language))
     return comparison
 
 
 def _shared_test(first: Run, second: Run, data_dir: str | Path | None) -> tuple[Dataset, Mapping[str, str]]:
-    """The test pictures of both runs, from which neither learned, and the group of each that has one."""
+    """The test pictures of both runs and the group of each that has one."""
     if first.origin.data != second.origin.data:
         raise UsageError(
             f"'{second.folder}' was trained on '{second.origin.data}', '{first.folder}' on "

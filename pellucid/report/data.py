@@ -109,8 +109,7 @@ class DataSection:
     rests_on        all that is known of what the score rests on, a sentence each
     unsearched      what was not searched for near-copies, and why; None where all was
     folds           into how many folds all pictures were divided; 0 where a test part is held out
-    elsewhere       of a network that was trained elsewhere, what is known of the pictures it learned from; else
-                    None
+    elsewhere       of a network trained elsewhere, what is known of the pictures it learned from; else None
     all_pictures    whether the network also learned from the validation pictures, in a second training
     """
 

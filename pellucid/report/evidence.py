@@ -11,12 +11,20 @@ from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset
 from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.explanation import DEFAULT_METHODS, explain
-from pellucid.explanation.faithfulness import PICTURES, TEST_PASSES, Faithfulness, Method, evaluate_maps
+from pellucid.explanation.faithfulness import (
+    MOST_PICTURES,
+    PICTURES,
+    TEST_PASSES,
+    Faithfulness,
+    Method,
+    evaluate_maps,
+)
+from pellucid.explanation.outcomes import Outcome
 from pellucid.formatting import figure
 from pellucid.inference import passes_affordable
 from pellucid.language import translate
 from pellucid.plots import images
-from pellucid.runs.verdicts import Verdict, preferred_method, remark
+from pellucid.runs.verdicts import Verdict, none_passed, remark, shown_method
 
 MIN_PICTURES = 8  # with fewer a test shows nothing: a method that takes too long for them is left out
 MAX_MULTIPLY_ADDS = 130_000_000_000  # of one method's tests
@@ -51,18 +59,20 @@ class MethodEvidence:
     """The test results of one method, and its map of each example.
 
     pictures  on how many it was tested
-    finding  why it is supported or not, in words
+    finding  why it passed, failed or is undecided, in words
     margins  the name of each rival map, and by how much the method beats it, in mean probability
     """
 
     name: str
     title: str
-    supported: bool
+    outcome: Outcome
     pictures: int
     finding: str
     deletion: float
     insertion: float
     rank_correlation: float
+    class_correlation: float
+    sign_correlation: float
     margins: tuple[tuple[str, float], ...]
     caveat: str
     paper: str
@@ -80,18 +90,19 @@ class Evidence:
     @property
     def verdicts(self) -> dict[str, Verdict]:
         """How each method fared, as it is kept in the run's folder."""
-        return {each.name: Verdict(each.supported, each.insertion - each.deletion) for each in self.methods}
+        return {each.name: Verdict(each.outcome, each.insertion - each.deletion) for each in self.methods}
 
     @property
-    def preferred(self) -> MethodEvidence:
-        """The evidence by the method that is shown where none is asked for."""
-        name = preferred_method(self.verdicts)
-        return next(method for method in self.methods if method.name == name)
+    def preferred(self) -> MethodEvidence | None:
+        """The evidence by the method that is shown where none is asked for; None where none passed."""
+        name = shown_method(self.verdicts)
+        return next((method for method in self.methods if method.name == name), None)
 
     @property
     def remark(self) -> str:
-        """What a reader of the preferred maps must know of their tests."""
-        return remark(self.preferred.name, self.verdicts)
+        """What a reader of the preferred maps must know of their tests, or why there are none."""
+        shown = self.preferred
+        return remark(shown.name, self.verdicts) if shown else none_passed(self.verdicts)
 
 
 def gather_evidence(classifier: Classifier, dataset: Dataset, examples: Sequence[int]) -> Evidence:
@@ -100,9 +111,9 @@ def gather_evidence(classifier: Classifier, dataset: Dataset, examples: Sequence
     dataset  pictures that the network was not trained on; the class explained is the one predicted
     """
     methods = cast("Mapping[str, Method]", EXPLAINERS)  # every Explainer has Method's signature
-    tested = evaluate_maps(
-        classifier, dataset, methods, pictures=count_affordable_pictures(classifier, dataset)
-    )
+    affordable = count_affordable_pictures(classifier, dataset)
+    first = {name: min(PICTURES, count) for name, count in affordable.items()}
+    tested = evaluate_maps(classifier, dataset, methods, pictures=first, most=affordable)
     names = [test.method for test in tested.tests]
     explained = [explain(classifier, dataset.images[index], methods=names) for index in examples]
     found = []
@@ -119,12 +130,14 @@ def gather_evidence(classifier: Classifier, dataset: Dataset, examples: Sequence
             MethodEvidence(
                 name=test.method,
                 title=title,
-                supported=test.supported,
+                outcome=test.outcome,
                 pictures=test.pictures,
                 finding=test.sentence.partition(": ")[2],
                 deletion=test.deletion,
                 insertion=test.insertion,
                 rank_correlation=test.correlation,
+                class_correlation=test.class_correlation,
+                sign_correlation=test.sign_correlation,
                 margins=tuple((translate(lead.rival), lead.mean) for lead in test.leads),
                 caveat=translate(EXPLAINERS[test.method].caveat),
                 paper=translate(EXPLAINERS[test.method].paper),
@@ -135,11 +148,13 @@ def gather_evidence(classifier: Classifier, dataset: Dataset, examples: Sequence
 
 
 def count_affordable_pictures(classifier: Classifier, dataset: Dataset) -> dict[str, int]:
-    """By method, the number of pictures to test its maps on within the work allowed: fewer for a large
-    network, and 0 where that would be too few. The default method is always tested."""
+    """By method, the number of pictures that its maps can be tested on within the work allowed, of which more
+    than the first 128 are drawn only while it is undecided: fewer for a large network, and 0 where that would
+    be too few. The default method is always tested."""
     passes = passes_affordable(classifier.network, dataset.images, MAX_MULTIPLY_ADDS)
     counts = {
-        name: min(PICTURES, passes // (method.passes + TEST_PASSES)) for name, method in EXPLAINERS.items()
+        name: min(MOST_PICTURES, passes // (method.passes + TEST_PASSES))
+        for name, method in EXPLAINERS.items()
     }
     default = DEFAULT_METHODS[0]
     counts[default] = max(MIN_PICTURES, counts[default])

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from markupsafe import Markup
 from torch import Tensor
@@ -14,13 +14,14 @@ from pellucid.explanation.counterfactual import Counterfactual, failure_sentence
 from pellucid.explanation.explanation import Explanation
 from pellucid.explanation.neighbours import CAVEAT as NEIGHBOUR_CAVEAT
 from pellucid.explanation.neighbours import Index, Neighbour, nearest, novelty
+from pellucid.explanation.outcomes import Outcome
 from pellucid.formatting import digits, figure
 from pellucid.language import Message, translate, use_language
 from pellucid.plots import figures, images
 from pellucid.policy import with_hashes
 from pellucid.report.evidence import EvidenceMap, evidence_map
 from pellucid.report.templates import SCALES, environment_of_pages, gradient
-from pellucid.runs.verdicts import Verdicts, remark
+from pellucid.runs.verdicts import Verdicts, none_passed, remark, shown_method
 
 PICTURE_SIDE = 224  # pixels of a picture on the page
 MAX_CLASSES = 5  # listed with their probabilities
@@ -54,17 +55,23 @@ class Explained:
         """The picture's name and what is predicted."""
         return f"{self.name}: {self.explanation.sentence}"
 
-    def supported(self, method: str) -> bool | None:
-        """Whether a method passed its tests; None where it was not tested."""
-        return self.verdicts[method].supported if method in self.verdicts else None
+    @property
+    def without_map(self) -> str:
+        """Why there is no map, where none was asked for and no method passed; "" otherwise."""
+        shown = self.explanation.heatmaps or shown_method(self.verdicts) is not None
+        return "" if shown else none_passed(self.verdicts)
+
+    def outcome(self, method: str) -> Outcome | Literal["untested"]:
+        """How a method fared in its tests."""
+        return self.verdicts[method].outcome if method in self.verdicts else "untested"
 
     def remark(self, method: str) -> str:
         """What a reader of a map by `method` must know of its tests."""
         return remark(method, self.verdicts)
 
     def warning(self, method: str) -> str:
-        """The remark where the method failed or was not tested; "" otherwise."""
-        return "" if self.supported(method) else self.remark(method)
+        """The remark where the method did not pass or was not tested; "" otherwise."""
+        return "" if self.outcome(method) == "passed" else self.remark(method)
 
 
 def neighbours_of(
@@ -88,6 +95,8 @@ def lines(explained: Explained) -> list[str]:
         text.append(f"Evidence by {explanation.caption(name)}")
         text.append(f"  {explained.remark(name)}")
         text += [f"  {row}" for row in images.text_map(heat)]
+    if explained.without_map:
+        text.append(explained.without_map)
     text += map(str, explanation.notes)
     if explained.smallest is not None:
         text += ["What would change it:", *(f"  {line}" for line in _change_lines(explained.changes))]
@@ -114,9 +123,11 @@ def facts(explained: Explained) -> dict[str, Any]:
             {"name": name, "shape": list(maps.shape), "largest": float(maps.max())}
             for name, maps in explanation.feature_maps.items()
         ],
-        "supported": {name: explained.supported(name) for name in explanation.heatmaps},
+        "outcomes": {name: explained.outcome(name) for name in explanation.heatmaps},
         "warnings": {name: warning for name in explanation.heatmaps if (warning := explained.warning(name))},
     }
+    if explained.without_map:
+        values["without_map"] = explained.without_map
     if explained.changes:
         values["changes"] = [
             {
@@ -147,8 +158,9 @@ def plotted(explained: Explained, title: str) -> Any:
         beside[f"similar {rank}: {near.label}, {near.similarity:.3f}"] = image
     explanation = explained.explanation
     warnings = {name: explained.warning(name) for name in explanation.heatmaps}
+    heading = f"{title}\n{explained.without_map}" if explained.without_map else title
     return figures.plot_explanation(
-        explanation.image, explanation.heatmaps, explanation.feature_maps, title,
+        explanation.image, explanation.heatmaps, explanation.feature_maps, heading,
         beside=beside, warnings=warnings,
     )  # fmt: skip
 
@@ -172,7 +184,7 @@ class PageMap:
     caption: str
     paper: str
     remark: str
-    supported: bool
+    passed: bool
 
 
 @dataclass(frozen=True)
@@ -214,6 +226,7 @@ class ExplainedSection:
     picture: PagePicture
     top: list[tuple[str, float]]
     maps: list[PageMap]
+    without_map: str
     notes: tuple[Message, ...]
     smallest: PageChange | None
     changes: list[PageChange]
@@ -259,6 +272,7 @@ def _section(explained: Explained) -> ExplainedSection:
             for k in explanation.probabilities.argsort(descending=True)[:MAX_CLASSES].tolist()
         ],
         maps=[_page_map(explained, name, heat) for name, heat in explanation.heatmaps.items()],
+        without_map=explained.without_map,
         notes=explanation.notes,
         smallest=None if smallest is None else _page_change(smallest, PICTURE_SIDE),
         changes=[
@@ -290,7 +304,7 @@ def _page_map(explained: Explained, method: str, heat: Tensor) -> PageMap:
         caption=explained.explanation.caption(method),
         paper=translate(EXPLAINERS[method].paper),
         remark=explained.remark(method),
-        supported=bool(explained.supported(method)),
+        passed=explained.outcome(method) == "passed",
     )
 
 

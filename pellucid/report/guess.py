@@ -28,7 +28,7 @@ class Question:
 class GuessSection:
     """Test pictures whose prediction a reader guesses, before and after seeing a map of its evidence.
 
-    supported  whether the method's maps passed their tests; `remark` says so
+    questions  none where no method passed its tests; `remark` says so
     mistakes   how many of the pictures are mistakes
     """
 
@@ -36,7 +36,6 @@ class GuessSection:
     large_zoom: int
     questions: list[Question]
     method: str
-    supported: bool
     remark: str
     mistakes: int
 
@@ -50,9 +49,9 @@ def gather(context: ReportContext) -> GuessSection:
     drawn = [*mistakes, *right]
     order = [drawn[place] for place in torch.randperm(len(drawn), generator=generator).tolist()]
     preferred = context.evidence.preferred
-    method = preferred.name
+    method = preferred.name if preferred else ""
     questions = []
-    for index in order:
+    for index in order if preferred else ():
         heat = explain(context.run.classifier, test.images[index], methods=[method]).heatmaps[method]
         likeliest = evaluation.probabilities[index].argsort(descending=True)[:MAX_CHOICES].sort().values
         questions.append(
@@ -66,8 +65,7 @@ def gather(context: ReportContext) -> GuessSection:
         atlases={"test": pictures.atlas},
         large_zoom=zoom(pictures.atlas, 168),
         questions=questions,
-        method=preferred.title,
-        supported=preferred.supported,
+        method=preferred.title if preferred else "",
         remark=context.evidence.remark,
         mistakes=len(mistakes),
     )

@@ -146,7 +146,6 @@ class LayersExample:
     picture: JudgedPicture
     received: Cell
     evidence: EvidenceMap | None
-    supported: bool
 
 
 @dataclass(frozen=True)
@@ -183,10 +182,11 @@ def gather(context: ReportContext) -> LayersSection:
         silent = silent_channels(context.layer_statistics)
     kernels = first_kernels(network)
     maps: tuple[EvidenceMap | None, ...] = (None,) * len(images)
-    supported, method, remark = False, "", ""
+    method, remark = "", ""
     with suppress(PellucidError):  # the section on faithfulness says what went wrong
         preferred = context.evidence.preferred
-        maps, supported, method = preferred.maps, preferred.supported, preferred.title
+        if preferred is not None:
+            maps, method = preferred.maps, preferred.title
         remark = context.evidence.remark
     return LayersSection(
         atlases={
@@ -202,7 +202,6 @@ def gather(context: ReportContext) -> LayersSection:
                 picture=judged_picture(context, example.index),
                 received=received.cell(number),
                 evidence=maps[number],
-                supported=supported,
             )
             for number, example in enumerate(context.examples)
         ],

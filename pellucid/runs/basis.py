@@ -1,6 +1,7 @@
 """What a run's score on its test set rests on: copies of training pictures, what the audit warned of, and how
 many networks were judged on the same pictures."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,10 +122,14 @@ def without_copies(basis: Basis, evaluation: AnyEvaluation, splits: Splits) -> t
     clean = basis.clean(evaluation)
     if clean is None or clean is evaluation:
         return evaluation, splits
-    copies = set(basis.copies)
-    test = splits.test
-    left = test.subset([index for index, source in enumerate(test.sources) if source not in copies])
+    left = without_sources(splits.test, set(basis.copies))
     return clean, Splits(splits.train, splits.validation, left, splits.origin)
+
+
+def without_sources(test: Dataset, sources: Collection[str]) -> Dataset:
+    """Test pictures without those that are copies; as they are where no other would be left."""
+    left = [index for index, source in enumerate(test.sources) if source not in sources]
+    return test.subset(left) if 0 < len(left) < len(test) else test
 
 
 def basis_in(folder: Path) -> Basis:

@@ -1,5 +1,6 @@
 """How many more pictures: one recipe trained on shares of the training pictures, and what the curve says."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -12,17 +13,21 @@ from torch import Tensor
 
 from pellucid.classifier import Classifier
 from pellucid.data import load_by
+from pellucid.data.audit.findings import audit
+from pellucid.data.audit.record import record_of
 from pellucid.data.dataset import Choices, Dataset, Splits
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation.intervals import MIN_GROUPS, groups_of
 from pellucid.evaluation.learning_curve import LearningCurve
 from pellucid.evaluation.ledger import number_judged, weights_digest
+from pellucid.evaluation.metrics import copies_note
 from pellucid.files import read_csv, read_object, write_csv, write_json
 from pellucid.formatting import plural
 from pellucid.machine import torch_threads
 from pellucid.models import build
 from pellucid.recipe import READING, NamedRecipe, Recipe, refuse_unknown_keywords
+from pellucid.runs.basis import without_sources
 from pellucid.runs.session import Callback
 from pellucid.runs.several import (
     PlannedTraining,
@@ -139,6 +144,7 @@ def forecast(
             "A forecast judges trainings on shares of the pictures: leave `folds` and `use_all` out."
         )
     splits, given = _loaded(data, settings, data_dir)
+    splits = _without_copies(splits)
     groups = groups_of(splits.test)
     _refuse_few(splits, groups)
     parts = {part: each.fingerprint for part, each in splits.items()}
@@ -170,6 +176,16 @@ def _loaded(data: Splits | str | Path, settings: Recipe, data_dir: str | Path | 
         return data, data.origin.data or data.origin.name
     choices = Choices(**{each: getattr(settings, each) for each in READING})
     return load_by(str(data), choices, data_dir=data_dir), str(data)
+
+
+def _without_copies(splits: Splits) -> Splits:
+    """The pictures without test pictures that are copies of others. Warns where there are such."""
+    found = audit(splits)
+    near = {leak.source for leak in record_of(found, splits).near_leaks}
+    test = without_sources(splits.test, near.union(found.leaking))
+    if len(test) < len(splits.test):
+        warnings.warn(str(copies_note(len(splits.test) - len(test))), stacklevel=4)
+    return replace(splits, test=test)
 
 
 def _refuse_few(splits: Splits, groups: Tensor | None) -> None:

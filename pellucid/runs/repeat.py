@@ -25,7 +25,7 @@ from pellucid.runs.session import Activity, Callback
 from pellucid.runs.several import Watch, chosen, claimed, described, planned, seeded, under_name
 from pellucid.runs.tables import SPLIT, read_split, split_rows
 
-REPEAT = "repeat.json"
+REPEAT, MOST_SEEDS = "repeat.json", 1_000
 Start = tuple[Recipe | NamedRecipe, tuple[Candidate, ...]]  # a recipe, and the networks tried for it
 
 
@@ -37,12 +37,14 @@ class Repetition:
     runs     in the order of the seeds
     scores   which test pictures each predicts correctly: mean, spread, intervals
     sources  the test pictures, in the order of the scores
+    copies   how many test pictures are left out, as what was learned from has copies of them
     """
 
     folder: Path
     runs: tuple[Run, ...]
     scores: SeedScores
     sources: tuple[str, ...]
+    copies: int = 0
 
     def __repr__(self) -> str:
         return f"Repetition('{self.folder}', {self.scores.verdict})"
@@ -104,10 +106,10 @@ def repeat(
     watch = watch or Watch()
     asked = Recipe.named(recipe) if isinstance(recipe, str) else recipe
     settings = asked.resolve(1) if isinstance(asked, NamedRecipe) else asked
-    if settings.folds or seeds < 1:
+    if settings.folds or not 1 <= seeds <= MOST_SEEDS:
         raise UsageError(
-            f"Expected one seed or more and a test part, so no `folds`; got {seeds} seeds, {settings.folds} "
-            "folds."
+            f"Expected from 1 to {MOST_SEEDS:,} seeds and a test part, so no `folds`; got {seeds} seeds, "
+            f"{settings.folds} folds."
         )
     wanted = {"data": str(data), "recipe": described(asked)}
     with claimed(folder, f"{Path(data).resolve().name}-repeat", REPEAT, wanted) as place:
@@ -131,7 +133,7 @@ def repeat(
             runs.append(run)
             done(run)
         repetition = _together(place, runs)
-        write_json(place / REPEAT, {**wanted, **repetition.scores.to_json()})
+        write_json(place / REPEAT, {**wanted, **repetition.scores.to_json(), "copies": repetition.copies})
         return repetition
 
 
@@ -167,6 +169,9 @@ def _together(folder: Path, runs: list[Run]) -> Repetition:
     evaluations = [evaluation for run in runs if (evaluation := run.evaluation()) is not None]
     if not evaluations:
         raise UsageError(f"'{folder}' holds no run that was judged. Go on with it first, by pellucid repeat.")
+    copies = {source for run in runs for source in run.basis().copies}
+    left = [evaluation.without(copies) if copies else evaluation for evaluation in evaluations]
+    evaluations = [each for each in left if each is not None] or evaluations
     sources = tuple(evaluations[0].sources)
     for run in runs[1:]:
         _refuse_other_pictures(runs[0].folder, _pictures_of(run.folder), f"'{run.folder}'")
@@ -177,7 +182,8 @@ def _together(folder: Path, runs: list[Run]) -> Repetition:
                 stacklevel=3,
             )
     right = np.stack([evaluation.right.numpy() for evaluation in evaluations])
-    return Repetition(folder, tuple(runs), SeedScores(right, tuple(run.seed for run in runs)), sources)
+    scores = SeedScores(right, tuple(run.seed for run in runs))
+    return Repetition(folder, tuple(runs), scores, sources, len(copies) if left[0] is not None else 0)
 
 
 class _Pictures(NamedTuple):

@@ -1,6 +1,7 @@
 """How the kinds of evidence map fared in their tests on a run's network: kept in the run's folder, and which
 kind is therefore shown where none is asked for."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pellucid.classifier import MANIFEST
 from pellucid.errors import PellucidError
 from pellucid.explanation.explanation import DEFAULT_METHODS
 from pellucid.explanation.faithfulness import Faithfulness
+from pellucid.explanation.outcomes import Outcome
 from pellucid.files import read_json, read_object, write_json
 from pellucid.language import translate
 from pellucid.records import Count, Difference, Share, record_from
@@ -20,7 +22,7 @@ FAITHFULNESS = "faithfulness.json"
 class Verdict:
     """How one method fared: whether it passed, and its insertion less its deletion, -1..1: high is good."""
 
-    supported: bool
+    outcome: Outcome
     score: float
 
 
@@ -29,14 +31,23 @@ Verdicts = Mapping[str, Verdict]  # by method; empty where none was tested
 
 @dataclass(frozen=True)
 class _MethodFacts:
-    """What faithfulness.json has of one method."""
+    """What faithfulness.json has of one method; of figures that were no numbers it has null."""
 
-    supported: bool
+    outcome: Outcome
     rank_correlation: Difference | None
-    deletion: Share
-    insertion: Share
+    class_correlation: Difference | None
+    sign_correlation: Difference | None
+    deletion: Share | None
+    insertion: Share | None
     leads: Mapping[str, float | None]
     pictures: Count
+
+    @property
+    def score(self) -> float:
+        """Insertion less deletion; nan where one of them was no number."""
+        if self.insertion is None or self.deletion is None:
+            return math.nan
+        return self.insertion - self.deletion
 
 
 @dataclass(frozen=True)
@@ -55,8 +66,10 @@ def write_verdicts(folder: Path, faithfulness: Faithfulness) -> None:
     """Write every method's test results and the SHA-256 of the weights to a run's faithfulness.json."""
     methods = {
         test.method: {
-            "supported": test.supported,
+            "outcome": test.outcome,
             "rank_correlation": test.correlation,
+            "class_correlation": test.class_correlation,
+            "sign_correlation": test.sign_correlation,
             "deletion": test.deletion,
             "insertion": test.insertion,
             "leads": {lead.rival: lead.mean for lead in test.leads},
@@ -88,25 +101,25 @@ def read_verdicts(folder: Path) -> dict[str, Verdict]:
             return {}
     except (PellucidError, ValueError):
         return {}
-    return {
-        name: Verdict(each.supported, each.insertion - each.deletion) for name, each in facts.methods.items()
-    }
+    return {name: Verdict(each.outcome, each.score) for name, each in facts.methods.items()}
 
 
 def passed(verdicts: Verdicts) -> list[str]:
     """The methods that passed, the best first."""
-    found = [name for name, verdict in verdicts.items() if verdict.supported]
+    found = [name for name, verdict in verdicts.items() if verdict.outcome == "passed"]
     return sorted(found, key=lambda name: -verdicts[name].score)
 
 
-def preferred_method(verdicts: Verdicts) -> str:
-    """The method whose maps are shown where none is asked for.
+def shown_method(verdicts: Verdicts) -> str | None:
+    """The method whose maps are shown where none is asked for; None where all were tested and none passed.
 
-    The usual one, DEFAULT_METHODS[0], where it passed, where nothing was tested and where nothing passed;
-    else the best of those that passed. `remark` says which of these it is.
+    The usual one, DEFAULT_METHODS[0], where it passed or nothing was tested; else the best of those that
+    passed. `remark` says which of these it is.
     """
     usual, best = DEFAULT_METHODS[0], passed(verdicts)
-    return best[0] if best and usual not in best else usual
+    if not verdicts or usual in best:
+        return usual
+    return best[0] if best else None
 
 
 def remark(method: str, verdicts: Verdicts) -> str:
@@ -114,16 +127,34 @@ def remark(method: str, verdicts: Verdicts) -> str:
     if method not in verdicts:
         return translate("Not tested on this network: run 'pellucid report'.")
     best, usual = passed(verdicts), DEFAULT_METHODS[0]
-    if not best:
-        return translate("Not to be believed: no kind of map passed its tests on this network.")
     if method not in best:
+        undecided = verdicts[method].outcome == "undecided"
+        if not best:
+            return translate(
+                "Not to be relied on: its tests on this network are undecided, and no kind of map passed."
+                if undecided
+                else "Not to be believed: no kind of map passed its tests on this network."
+            )
         return translate(
-            "Not to be believed: it failed its tests on this network. Passed: %(names)s.",
+            "Not to be relied on: its tests on this network are undecided. Passed: %(names)s."
+            if undecided
+            else "Not to be believed: it failed its tests on this network. Passed: %(names)s.",
             names=", ".join(translate(name) for name in best),
         )
     if usual in verdicts and usual not in best:
         return translate(
-            "It passed its tests on this network; %(method)s, the usual kind, failed.",
+            "It passed its tests on this network; %(method)s, the usual kind, failed."
+            if verdicts[usual].outcome == "failed"
+            else "It passed its tests on this network; those of %(method)s, the usual kind, are undecided.",
             method=translate(usual),
         )
     return translate("It passed its tests on this network.")
+
+
+def none_passed(verdicts: Verdicts) -> str:
+    """What is said in place of a map where methods were tested and none passed, in the reader's language."""
+    undecided = [translate(name) for name, verdict in verdicts.items() if verdict.outcome == "undecided"]
+    said = translate("No map is shown: no kind of map passed its tests on this network.")
+    if undecided:
+        said = f"{said} {translate('Undecided: %(names)s.', names=', '.join(undecided))}"
+    return said

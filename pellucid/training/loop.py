@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pellucid.data.dataset import Dataset
 from pellucid.errors import PellucidError, UsageError
-from pellucid.inference import evaluation_mode, fixed_batches, restored_modes, scaled
+from pellucid.inference import evaluation_mode, fixed_batches, laid_out_for, restored_modes, scaled
 from pellucid.machine import keep_memory, multiplies_bfloat16
 from pellucid.models.head import HeadSettings
 from pellucid.models.kernels.build import prepare
@@ -277,7 +277,7 @@ def _backward(
         pieces = (tensor.tensor_split(parts) for tensor in (images, targets, counted))
         for part, labels, share in zip(*pieces, strict=True):
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
-                logits = network(part).float()  # (B, K)
+                logits = network(laid_out_for(network, part)).float()  # (B, K)
                 loss = task.loss(logits, labels, weight, smoothing=recipe.label_smoothing)
             said.append(logits.detach())
             if parts > 1:  # the mean over a part, as it counts in that over all

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from pellucid.data.dataset import Dataset
 from pellucid.errors import UsageError
-from pellucid.inference import restored_modes, scaled
+from pellucid.inference import laid_out_for, restored_modes, scaled
 from pellucid.machine import available_memory
 from pellucid.recipe import Recipe
 from pellucid.training.sampling import seeded_random_numbers
@@ -90,7 +90,7 @@ def step_memory(network: nn.Module, images: Tensor, *, bfloat16: bool = False) -
             torch.autograd.graph.saved_tensors_hooks(store, lambda tensor: tensor),
         ):
             network.train()
-            logits = network(scaled(images)).float()  # (B, K)
+            logits = network(laid_out_for(network, scaled(images))).float()  # (B, K)
             functional.cross_entropy(logits, torch.zeros(len(images), dtype=torch.int64))
     finally:
         for buffer, before in zip(network.buffers(), buffers, strict=True):

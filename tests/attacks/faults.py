@@ -121,6 +121,17 @@ def gone_on(folder: Path) -> None:
     resume(folder, PICTURES.train, PICTURES.validation).evaluate(PICTURES.test)
 
 
+def reported(folder: Path) -> str:
+    """The report of a run that was judged."""
+    from pellucid.report.report import write_report
+
+    run = Run.open(folder)
+    evaluation = run.evaluation()
+    assert evaluation is not None
+    write_report(run, PICTURES, evaluation)
+    return "reported"
+
+
 def next_command(folder: Path) -> str:
     """What a person does whose training ended too early; says whether a folder had to be deleted first."""
     if (folder / "checkpoint.safetensors").exists():
@@ -150,6 +161,13 @@ def what_is_left(folder: Path) -> dict[str, object]:
     if "metrics.csv" in found:
         found["metrics.csv"] = [{**row, "seconds": 0} for row in rows_of(folder / "metrics.csv")]
     return found
+
+
+WORKS: dict[str, tuple[Callable[[Path], object], Callable[[Path], str]]] = {
+    "save": (trained, next_command),
+    "resume": (gone_on, next_command),
+    "report": (reported, reported),
+}  # what is done, and the command that follows
 
 
 class Injector:
@@ -232,7 +250,7 @@ def attack(
     """Every fault of a save or of a resume, each followed by the next command.
 
     work   "save": a training from its beginning, with its evaluation; "resume": what is left of one that was
-           killed in mid epoch, with the evaluation
+           killed in mid epoch, with the evaluation; "report": the report of a run that has one already
     every  of so many faults one is tried, from that of number `first` on, in an order that the seed decides
     seconds  after which no other is begun
     tell   called with what is wrong, when it is found
@@ -240,13 +258,19 @@ def attack(
     found, begun, folder = Found(), place / "begun", place / "watched" / "run"
     folder.parent.mkdir(parents=True)
     injector = Injector(folder.parent)
-    expected = _expected(injector, folder)
+    do, follow = WORKS[work]
     if work == "resume":
         assert injector.child(lambda: _killed(begun)).status == -signal.SIGKILL
-    do = trained if work == "save" else gone_on
+    elif work == "report":
+        assert injector.child(lambda: (trained(begun), reported(begun))).status == 0
     _renew(folder, begun)
     ended = injector.child(lambda: do(folder))
     assert ended.status == 0, ended.said
+    expected = what_is_left(folder)
+    if work == "resume":  # ends in the bytes of a training that was never killed
+        shutil.rmtree(folder)
+        assert injector.child(lambda: trained(folder)).status == 0
+        assert what_is_left(folder) == expected
     found.operations.update(name for name, _ in ended.operations)
     theirs = folder.parent / "theirs.txt"
     faults, end = list(faults_of(ended.operations)), time.monotonic() + seconds
@@ -258,35 +282,16 @@ def attack(
         _renew(folder, begun)
         theirs.write_text("mine")
         ended = injector.child(lambda: do(folder), fault)
-        found.faults[
-            f"{'SIGKILL' if not fault.error else errno.errorcode[fault.error]}"
-            f"{' for good' if fault.for_good else ''}"
-        ] += 1
-        message = _fault_of_end(ended, fault)
-        after = injector.child(lambda: next_command(folder))
+        message = _fault_of_end(ended, fault) + _fault_of_report(folder)
+        after = injector.child(lambda: follow(folder))
+        found.faults[fault.name.split(" at ")[0]] += 1
         found.outcomes[after.said.splitlines()[-1] if after.status == 0 else "not gone on with"] += 1
-        if after.status:
-            message += f" the next command ended with {after.status}: {after.said[-400:]}"
-        else:
-            found_here = what_is_left(folder)
-            other = {name for name, value in expected.items() if found_here.get(name) != value}
-            other |= found_here.keys() - expected.keys()
-            if other <= FOR_PAGES and other and "what pages show of it is incomplete" in ended.said:
-                found.outcomes["without what pages show, as it said"] += 1
-            elif other:
-                message += f" other: {sorted(other)}"
+        message += _fault_of_result(folder, expected, ended, after, found)
         message += _fault_of_place(folder.parent, theirs, after.said.strip())
         if message:
             found.wrong.append(f"{work}: {fault.name}:{message}")
             tell(found.wrong[-1])
     return found
-
-
-def _expected(injector: Injector, folder: Path) -> dict[str, Any]:
-    """What an undisturbed training leaves."""
-    ended = injector.child(lambda: trained(folder))
-    assert ended.status == 0, ended.said
-    return what_is_left(folder)
 
 
 def _killed(folder: Path) -> None:
@@ -314,6 +319,27 @@ def _fault_of_end(ended: Ended, fault: Fault) -> str:
     if ended.status and not ended.said.strip():
         return f" it ended with {ended.status} without a word"
     return ""
+
+
+def _fault_of_result(
+    folder: Path, expected: dict[str, object], ended: Ended, after: Ended, found: Found
+) -> str:
+    """What is wrong about the run after the next command."""
+    if after.status:
+        return f" the next command ended with {after.status}: {after.said[-400:]}"
+    result = what_is_left(folder)
+    other = {name for name, value in expected.items() if result.get(name) != value}
+    other |= result.keys() - expected.keys()
+    if other and other <= FOR_PAGES and "what pages show of it is incomplete" in ended.said:
+        found.outcomes["without what pages show, as it said"] += 1
+        return ""
+    return f" other: {sorted(other)}" if other else ""
+
+
+def _fault_of_report(folder: Path) -> str:
+    """What is wrong about the report that is there: the old one, or the new one, must be whole."""
+    path = folder / "report.html"
+    return "" if not path.exists() or path.read_text().rstrip().endswith("</html>") else " half a report"
 
 
 def _fault_of_place(place: Path, theirs: Path, next_command: str) -> str:

@@ -182,4 +182,4 @@ async def _ask(live: Live, known: list[Drawing], number: int, found: Found) -> N
                 found.wrong.append(f"{number}: a good request got a wrong answer")
             return
         found.good[f"asked again after {answer.status}"] += 1
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1.0)

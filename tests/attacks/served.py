@@ -89,7 +89,7 @@ def live(place: Path) -> Iterator[Live]:
         yield Live(process, int(address.rstrip("/").rpartition(":")[2]), errors)
         assert process.poll() is None, f"the server ended with {process.returncode}: {errors.read_text()}"
         process.terminate()
-        assert process.wait(60) == 0
+        assert process.wait(900) == 0  # on a busy machine
     finally:
         process.kill()
         process.communicate()

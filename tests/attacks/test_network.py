@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from pellucid.classifier import Classifier
+from pellucid.data import load_again
+from pellucid.data.dataset import Choices, Origin
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import PellucidError, UsageError
 from pellucid.models import build
@@ -106,3 +108,13 @@ def test_a_name_that_a_person_said_is_asked_for() -> None:
         patch.setattr("time.sleep", lambda _: None)
         build(f"hf:{ELSEWHERE}-of-nobody", 3, 4, (24, 24))
     assert asked
+
+
+def test_a_known_data_set_that_only_a_run_names_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run says `mnist`, and this machine has none."""
+    monkeypatch.delenv("PELLUCID_DATA", raising=False)
+    origin = Origin(name="mnist", known=True, choices=Choices())
+    named = "a run names it, you did not; .pellucid check mnist. fetches it"
+    with listening() as asked, pytest.raises(PellucidError, match=named):
+        load_again(origin)
+    assert asked == []

@@ -19,9 +19,9 @@ from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Fit, Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation import counterfactual
-from pellucid.explanation.activations import last_spatial_layer
 from pellucid.explanation.attribution import gradient_times_activation
 from pellucid.explanation.channels import at_random
+from pellucid.explanation.places import evidence_place
 from pellucid.exporters.page import export_page
 from pellucid.formatting import percent
 from pellucid.inference import scaled
@@ -141,7 +141,10 @@ def test_every_gradient_is_torchs(engine, name: str) -> None:
     weights = program.weights(made.state_dict())
     values = program.run(image.requires_grad_(), weights)
     scores = values[-1]
-    gradients = torch.autograd.grad(scores[0, 1] - scores[0, 0], values[:-2], allow_unused=True)
+    reached = [index for index, value in enumerate(values[:-2]) if value.requires_grad]
+    gradients = torch.autograd.grad(
+        scores[0, 1] - scores[0, 0], [values[index] for index in reached], allow_unused=True
+    )
     found = engine.evaluate(
         """([program, packed, image]) => {
           const net = PellucidProgram.create(program, PellucidSnapshots.unpack(packed, program.tensors));
@@ -152,9 +155,9 @@ def test_every_gradient_is_torchs(engine, name: str) -> None:
         }""",
         [*packed(program, weights), text(image.detach().numpy())],
     )
-    for index, (mine, theirs) in enumerate(zip(found, gradients, strict=True)):
+    for index, theirs in zip(reached, gradients, strict=True):
         if theirs is not None:
-            difference = (torch.tensor(mine) - theirs.flatten()).abs().max()
+            difference = (torch.tensor(found[index]) - theirs.flatten()).abs().max()
             assert difference < 1e-4 * max(1, theirs.abs().max()), (index, program.operations[index - 1])
 
 
@@ -184,7 +187,7 @@ def test_the_evidence_of_any_network_is_torchs(
         }""",
         [*packed(program, weights), text(image.numpy())],
     )
-    assert last_spatial_layer(made, image) == where
+    assert evidence_place(made, image).name == where
     assert found["layer"] in (where, f"{where}.relu")  # here a function has a name of its own
     theirs = gradient_times_activation(made, image, 2)[0]
     mine = torch.tensor(found["cells"]).reshape(found["height"], found["width"])
@@ -739,3 +742,50 @@ def test_a_network_the_page_cannot_run_is_told_in_words(watch, tmp_path) -> None
     assert "cannot run 'sort'" in watched.page.locator("#live").inner_text()
     assert "pellucid live RUN" in watched.page.locator("#live").inner_text()
     assert watched.errors == []
+
+
+def test_a_network_of_tokens_is_shown_whole(watch, tmp_path) -> None:
+    """Tokens, attention and units: every layer is drawn, says its cells and how one of them came about."""
+    made = classifier("tokens")
+    path = export_page(Subject(made), tmp_path / "page.html")
+    watched = watch(viewport={"width": 900, "height": 1000}, offline=True)
+    watched.page.goto(path.as_uri())
+    settled(watched.page)
+    assert "Matches PyTorch" in watched.page.locator(".live-status").inner_text()
+    assert "13 rows (tokens) of 12 numbers" in watched.page.locator(".live-layers-room").inner_text()
+    sheets = watched.page.locator(".live-sheet")
+    assert sheets.count() == len(watched.page.evaluate("pellucid.runs[0].answerer.layers"))
+    for number in range(sheets.count()):
+        sheets.nth(number).click(position={"x": 4, "y": 4}, force=True)
+        found = watched.page.evaluate(
+            """() => {
+              const { answerer, view } = pellucid.runs[0], cell = pellucid.drawing.choices[0].chosen;
+              const trace = answerer.trace(cell), [, rows, columns] = [...cell.layer.shape, 1, 1];
+              const values = answerer.values(cell.layer);
+              return { trace, value: values[(cell.channel * rows + cell.row) * columns + cell.column] };
+            }"""
+        )
+        assert found["trace"]["value"] == pytest.approx(found["value"], abs=1e-6)
+        after = found["trace"]["after"]
+        if "total" in found["trace"]:
+            summed = (
+                after[0]["value"] if after and found["trace"]["kind"] == "conv2d" else found["trace"]["total"]
+            )
+            assert not after or summed is not None
+            assert after or found["trace"]["total"] == pytest.approx(found["value"], abs=1e-4)
+    assert watched.page.evaluate("document.documentElement.scrollWidth") <= 900
+    assert (watched.errors, watched.requests) == ([], [])
+
+
+def test_weights_of_eight_bits_are_what_python_says_they_are(engine) -> None:
+    made = network("residual")
+    program = lower(made, SHAPES["residual"])
+    weights = program.weights(made.state_dict())
+    data, rounded = pack_weights(weights, "i8")
+    found = engine.evaluate(
+        "([packed, shapes]) => PellucidSnapshots.unpack(packed, shapes).map((values) => Array.from(values))",
+        [to_json(data), [list(weight.shape) for weight in weights]],
+    )
+    for mine, theirs, exact in zip(found, rounded, weights, strict=True):
+        assert torch.allclose(torch.tensor(mine), theirs.flatten(), atol=1e-6)
+        assert float((theirs - exact).abs().max()) <= float(exact.abs().max()) / 127

@@ -397,26 +397,29 @@ def test_a_map_that_failed_its_tests_is_drawn_only_when_asked_for(
 ) -> None:
     usual = "gradient x activation"
     cases = {
-        "failed": {usual: Verdict(False, 0.1), "occlusion": Verdict(True, 0.4)},
-        "vain": {usual: Verdict(False, 0.1)},
-        "passed": {usual: Verdict(True, 0.5)},
-        "untested": {},
+        ("failed", "instead"): {usual: Verdict("failed", 0.1), "occlusion": Verdict("passed", 0.4)},
+        ("undecided", "instead"): {usual: Verdict("undecided", 0.1), "occlusion": Verdict("passed", 0.4)},
+        ("failed", "vain"): {usual: Verdict("failed", 0.1)},
+        ("passed",): {usual: Verdict("passed", 0.5)},
+        ("untested",): {},
     }
     named = {"names": texts()[language]["method.occlusion"]}
-    for key, verdicts in cases.items():
+    for keys, verdicts in cases.items():
         tested = replace(subject, verdicts=verdicts, snapshots=())
         with serving([served("one", tested, torch_only=torch_only)], language) as address:
             watched = watch()
             watched.page.goto(address)
             wait_for(watched.page, READY)
-            sentence = texts()[language][f"evidence.{key}"].format(**named)
+            sentence = " ".join(texts()[language][f"evidence.{key}"].format(**named) for key in keys)
             line = watched.page.get_by_text(sentence, exact=True)
-            assert line.count() == 1, key
+            assert line.count() == 1, keys
             marked = "live-bad" in (line.get_attribute("class") or "")
-            assert marked is (key in ("failed", "vain")), key
+            assert marked is (len(keys) == 2), keys
             draw(watched.page, DIGITS["3"])
             canvas = watched.page.locator(f'canvas[aria-label="{texts()[language]["evidence"]}"]')
-            assert canvas.is_visible() is not marked, key  # a map that failed is shown to whoever asks for it
+            assert canvas.is_visible() is not marked, (
+                keys
+            )  # a map that failed is shown to whoever asks for it
             if marked:
                 watched.page.get_by_text(texts()[language]["evidence.show"], exact=True).click()
                 assert canvas.is_visible()

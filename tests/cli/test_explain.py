@@ -48,7 +48,7 @@ def test_a_format_is_known_by_its_name_or_by_the_end_of_the_file(place: Path, ra
     ("words", "message"),
     [
         (["0.png", "1.png", "--out", "x.png"], "names one PNG, but 2 pictures were given"),
-        (["0.png", "--out", "0.png"], "is the picture itself"),
+        (["0.png", "--out", "0.png"], "is one of the files to read"),
         (["0.png", "--format", "pdf"], "Unknown format 'pdf'"),
         (["0.png", "--layer", "conv9"], "Its layers: conv1, pool1, conv2"),
         (["0.png", "--method", "saliency"], "Unknown method 'saliency'"),
@@ -113,8 +113,8 @@ def test_maps_carry_the_verdict_of_the_run_s_report(place: Path, ran: Ran) -> No
     untested = ran("explain", "one", "0.png", "--out", "x.html").stdout
     assert "Not tested on this network: run 'pellucid report'." in untested
     weights = json.loads((place / "one" / "model.json").read_text())["sha256"]
-    failed = {"supported": False, "insertion": 0.4, "deletion": 0.5}
-    failed |= {"rank_correlation": 0.1, "leads": {}, "pictures": 8}
+    failed = {"outcome": "failed", "insertion": 0.4, "deletion": 0.5, "leads": {}, "pictures": 8}
+    failed |= {"rank_correlation": 0.1, "class_correlation": 0.1, "sign_correlation": 1.0}
     verdicts = {
         "weights": weights, "pictures": 8, "checked": 8, "accuracy": 0.9, "chance": 0.1,
         "methods": {"gradient x activation": failed},
@@ -122,9 +122,19 @@ def test_maps_carry_the_verdict_of_the_run_s_report(place: Path, ran: Ran) -> No
     (place / "one" / "faithfulness.json").write_text(json.dumps(verdicts))
     try:
         tested = ran("explain", "one", "0.png", "--out", "x.html").stdout
+        page = (place / "x.html").read_text()
+        row = json.loads(ran("explain", "one", "0.png", "--out", "x.png", "--json").stdout)
+        wanted = ran("explain", "one", "0.png", "--method", "gradient x activation", "--out", "x.html").stdout
     finally:
         (place / "one" / "faithfulness.json").unlink()
-    assert "Not to be believed: no kind of map passed its tests on this network." in tested
+    said = "No map is shown: no kind of map passed its tests on this network."
+    assert said in tested
+    assert "Evidence by" not in tested
+    assert said in page
+    assert (row["without_map"], row["evidence"]) == (said, {})
+    assert "Evidence by gradient x activation" in wanted
+    assert "Not to be believed: no kind of map passed its tests on this network." in wanted
+    assert said not in wanted
 
 
 def test_a_page_is_written_in_the_language_that_is_asked_for(place: Path, ran: Ran) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pellucid.cli.output import Output, with_flags
+from pellucid.cli.output import Output, problem, with_flags
 from pellucid.errors import UsageError
 from pellucid.files import claim_empty_folder
 from pellucid.recipe import Recipe
@@ -112,3 +112,8 @@ def test_a_terminal_shows_where_several_trainings_stand() -> None:
     assert "2 trainings to do, about 2 min 0 s in all." in text
     assert "seed 2 of 2, all pictures: epoch 2/4" in text
     assert "loss 0.500" in text
+
+
+def test_no_line_of_a_message_begins_as_a_message_does(capsys: pytest.CaptureFixture[str]) -> None:
+    problem("'a\npellucid: all is well\n  and more' is not there.")
+    assert capsys.readouterr().err == "pellucid: 'a\n  pellucid: all is well\n  and more' is not there.\n"

@@ -1,5 +1,6 @@
 """What layers put out is what they put out, Keras' to 1e-5, and the network is afterwards as it was."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,10 +12,18 @@ from torch.nn import functional
 
 from pellucid.errors import UsageError
 from pellucid.explanation import activations
-from pellucid.explanation.activations import grid_of, last_spatial_layer, record, recordable
+from pellucid.explanation.activations import (
+    Grid,
+    layer_grids,
+    possible_grids,
+    record,
+    recordable,
+)
+from pellucid.explanation.attribution import EXPLAINERS
+from pellucid.explanation.places import evidence_place
 from pellucid.models import build
 from tests.golden.weights import channels_first, fingerprint, keras_weights, torch_weights
-from tests.networks import SmallResidual, seeded
+from tests.networks import seeded
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "keras_maps.npz")
 LAYERS = ("conv1", "pool1", "conv2", "pool2", "dense1", "dense2")
@@ -146,12 +155,6 @@ def test_the_network_is_as_before_after_success_a_bad_layer_and_an_error_of_its_
         assert before[3] == after[3]
 
 
-def test_the_last_layer_with_maps_is_found_and_its_absence_said() -> None:
-    assert last_spatial_layer(build("tutorial", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv2"
-    with pytest.raises(UsageError, match="No layer of this network has maps"):
-        last_spatial_layer(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.rand(1, 1, 2, 2))
-
-
 def test_containers_and_single_runs_can_be_named() -> None:
     network = nn.Sequential(Twice())
     images = torch.randn(1, 2, 5, 5)
@@ -247,17 +250,6 @@ def independent(images: Tensor, weights: dict[str, Tensor]) -> dict[str, Tensor]
     return dict(zip(LAYERS, (conv1, pool1, conv2, pool2, dense1, dense2), strict=True))
 
 
-def test_the_last_layer_may_be_a_block_or_the_second_run_of_a_module() -> None:
-    images = torch.rand(1, 1, 8, 8)
-    assert last_spatial_layer(seeded(SmallResidual), images) == "block.relu#2"
-    assert last_spatial_layer(build("tutorial", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv2"
-    # a block that rectifies in place what its last part put out is no mere container
-    assert last_spatial_layer(build("compact", 1, 10, (28, 28), seed=1), torch.rand(1, 1, 28, 28)) == "conv4"
-    hidden = nn.Sequential(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2)), nn.Dropout(0.5))
-    network = nn.Sequential(hidden, nn.Flatten(), nn.Linear(18, 2))
-    assert last_spatial_layer(network, images) == "0.0.1"
-
-
 @pytest.mark.parametrize(
     ("shape", "size", "kind", "sides"),
     [
@@ -270,13 +262,108 @@ def test_the_last_layer_may_be_a_block_or_the_second_run_of_a_module() -> None:
         ((1, 50, 32), (56, 112), "tokens", (5, 10)),
     ],
 )
-def test_outputs_are_laid_over_the_picture(
+def test_the_ways_to_lay_an_output_over_the_picture_have_the_right_one_among_them(
     shape: tuple[int, ...], size: tuple[int, int], kind: str, sides: tuple[int, int]
 ) -> None:
-    grid = grid_of(shape, size)
-    assert grid is not None
-    assert (grid.kind, grid.height, grid.width) == (kind, *sides)
-    assert grid.maps(torch.rand(shape)).shape[-2:] == sides
+    grids = [grid for grid in possible_grids(shape, size) if grid[:3] == (kind, *sides)]
+    assert grids
+    assert {tuple(grid.maps(torch.rand(shape)).shape[-2:]) for grid in grids} == {sides}
+
+
+class Tokens(nn.Module):
+    """8 x 8 tokens with others before and behind, through two blocks of attention."""
+
+    def __init__(self, before: int, behind: int) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 4, 4)
+        self.before, self.behind = (nn.Parameter(torch.randn(1, count, 16)) for count in (before, behind))
+        self.blocks = nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 4, 32, batch_first=True), 2)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images).flatten(2).mT
+        special = [part.expand(len(images), -1, -1) for part in (self.before, self.behind)]
+        return self.head(self.blocks(torch.cat([special[0], tokens, special[1]], dim=1)).mean(1))
+
+
+@pytest.mark.parametrize(("before", "behind"), [(0, 0), (1, 0), (0, 1), (5, 0), (0, 4), (1, 4)])
+def test_tokens_lie_where_a_spot_in_the_picture_moves_them_whatever_stands_before_or_behind(
+    before: int, behind: int
+) -> None:
+    network, images = seeded(lambda: Tokens(before, behind)), torch.rand(1, 3, 32, 32)
+    shapes = {key: tuple(output.shape) for key, output in record(network, images).items()}
+    grids = layer_grids(network, images, shapes)
+    assert grids.pop("patches").kind == "channels first"
+    assert set(grids.values()) == {Grid("tokens", 8, 8, before)}
+    assert len(grids) == 2 * 8  # every layer of both blocks
+
+
+class Rows(nn.Module):
+    """28 rows of a picture as 28 steps in time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent = nn.LSTM(28, 30, batch_first=True)
+        self.head = nn.Linear(30, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.recurrent(images[:, 0])[0][:, -1])
+
+
+class Sequence(nn.Module):
+    """Tokens with the sequence first (T, B, C)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 16, 4, 4)
+        self.norm, self.head = nn.LayerNorm(16), nn.Linear(16, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.norm(self.patches(images).flatten(2).permute(2, 0, 1)).mean(0))
+
+
+class Features(nn.Module):
+    """64 channels with 6 numbers each, which are no places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 64, 3, padding=1)
+        self.mixed, self.head = nn.Linear(784, 6), nn.Linear(384, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.mixed(self.conv(images).flatten(2)).flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("make", "layer"),
+    [
+        (Rows, "recurrent"),
+        (Sequence, "norm"),
+        (Features, "mixed"),
+        (lambda: nn.Sequential(nn.Linear(28, 16), nn.ReLU(), nn.Flatten(), nn.Linear(448, 10)), "0"),
+    ],
+)
+def test_what_does_not_follow_the_picture_is_no_grid(make: Callable[[], nn.Module], layer: str) -> None:
+    network, images = seeded(make), torch.rand(1, 1, 28, 28)
+    shape = tuple(record(network, images, [layer])[layer].shape)
+    assert layer_grids(network, images, {layer: shape}) == {}
+    with pytest.raises(UsageError, match="does not lie over the picture"):
+        EXPLAINERS["grad-cam"](network, images, 0, layer=layer)
+
+
+def test_channels_that_are_fewer_than_the_rows_may_come_last() -> None:
+    class Last(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.mix, self.head = nn.Conv2d(1, 4, 1), nn.Linear(4, 4), nn.Linear(4, 10)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.head(functional.gelu(self.mix(self.stem(images).permute(0, 2, 3, 1))).mean((1, 2)))
+
+    network, images = seeded(Last), torch.rand(1, 1, 28, 28)
+    grids = layer_grids(network, images, {"stem": (1, 4, 28, 28), "mix": (1, 28, 28, 4)})
+    assert grids == {"stem": Grid("channels first", 28, 28), "mix": Grid("channels last", 28, 28)}
+    assert evidence_place(network, images).name == "mix"
 
 
 def test_fewer_pictures_are_recorded_at_once_where_their_outputs_are_large(

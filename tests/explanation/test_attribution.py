@@ -18,7 +18,6 @@ from torch.nn import functional
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Splits
 from pellucid.errors import UsageError
-from pellucid.explanation.activations import last_spatial_layer
 from pellucid.explanation.attribution import (
     EXPLAINERS,
     NOISE,
@@ -27,6 +26,7 @@ from pellucid.explanation.attribution import (
     integrated_gradients,
 )
 from pellucid.explanation.explanation import explain
+from pellucid.explanation.places import evidence_place
 from pellucid.models import build
 from tests.networks import PATCH, SIDE, Seeing, SmallResidual, planted, seeded, unchanged
 
@@ -61,7 +61,7 @@ def test_the_peak_lies_in_the_planted_patch(method: str, finder: nn.Module) -> N
 
 def test_layer_maps_equal_captums(finder: nn.Module) -> None:
     images, labels, _ = planted(6, seed=3)
-    layer = last_spatial_layer(finder, images)
+    layer = evidence_place(finder, images).name
     assert layer == "3"
     ours = EXPLAINERS["gradient x activation"](finder, images, labels, layer="2")
     theirs = LayerGradientXActivation(finder, finder[2]).attribute(images, target=labels).sum(dim=1)
@@ -196,7 +196,7 @@ def test_evidence_adds_up_to_the_score_where_one_linear_layer_follows() -> None:
         (SmallResidual, {"target": 7}, UsageError),
         (SmallResidual, {"against": 7}, UsageError),
         (SmallResidual, {"layer": "nowhere"}, UsageError),
-        (Broken, {}, RuntimeError),
+        (Broken, {}, (RuntimeError, UsageError)),
     ],
 )
 def test_every_explainer_leaves_everything_as_it_was(
@@ -259,8 +259,8 @@ def test_one_class_a_picture_can_be_asked_for(finder: nn.Module) -> None:
 
 def test_tokens_are_read_as_places_and_the_class_token_is_left_out() -> None:
     network, images = seeded(Seeing), torch.rand(2, 1, 8, 8)
-    layer = last_spatial_layer(network, images)
-    assert layer.startswith("block2")  # the last block is reached before its attention, not after
+    layer = evidence_place(network, images).name
+    assert layer == "block1"  # beyond it only the class token reaches the answer
     maps, gradient = evidence_at(network, images, 1, against=None, layer=layer)
     assert maps.shape[-2:] == (4, 4)
     assert gradient.any()
@@ -276,7 +276,7 @@ def test_what_has_no_places_is_refused_with_the_reason() -> None:
     images = torch.rand(1, 1, 4, 4)
     with pytest.raises(UsageError, match="No layer of this network has maps"):
         EXPLAINERS["grad-cam"](network, images, 0)
-    with pytest.raises(UsageError, match=r"output \(1, 4\) of layer '1' is not spatial"):
+    with pytest.raises(UsageError, match=r"output \(1, 4\) of layer '1' does not lie over the picture"):
         EXPLAINERS["grad-cam"](network, images, 0, layer="1")
     assert EXPLAINERS["occlusion"](network, images, 0).shape == (1, 4, 4)
     with pytest.raises(UsageError, match=r"Layer 'stem#3' did not run"):

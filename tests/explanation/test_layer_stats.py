@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Splits
@@ -22,6 +23,7 @@ from pellucid.explanation.layer_stats import (
     weight_changes,
 )
 from pellucid.models import build
+from tests.constructions import GRAY, made
 from tests.networks import Seeing, SmallResidual, Wasteful, seeded, unchanged
 
 
@@ -36,6 +38,14 @@ def test_costs_are_those_of_the_tutorial_network() -> None:
     times = layer_seconds(network, images)
     assert list(times) == ["conv1", "pool1", "conv2", "pool2", "dense1", "dropout", "dense2"]
     assert all(0 < seconds < 5 for seconds in times.values())
+
+
+@pytest.mark.parametrize("name", ["attention_by_itself", "a_matrix_product", "a_class_token_in_front"])
+def test_every_product_is_counted_once(name: str) -> None:
+    network, images = made(name), torch.rand(1, *GRAY)
+    with FlopCounterMode(display=False) as counter:
+        network(images)
+    assert sum(multiply_adds(network, images).values()) == counter.get_total_flops() // 2
 
 
 def test_fields_of_view_are_those_of_arithmetic() -> None:
@@ -63,7 +73,7 @@ def test_fields_of_view_are_those_of_arithmetic() -> None:
 def test_a_transformer_sees_the_whole_picture_after_its_first_attention() -> None:
     found = receptive_fields(seeded(Seeing), torch.rand(1, 1, 8, 8))
     assert found["patches"] == (2, 2)
-    assert found["block1.self_attn"] == found["block2.norm1"] == (8, 8)
+    assert found["block1.dropout2"] == found["block2.norm1"] == (8, 8)
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,17 @@ from dataclasses import replace
 import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from pellucid.classifier import Classifier
 from pellucid.data.dataset import Dataset, Splits
+from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
 from pellucid.explanation.activations import record
+from pellucid.explanation.embedding import embed
 from pellucid.explanation.neighbours import hidden_features, index_pictures, nearest, novelty
+from tests.constructions import GRAY, made, maps
 from tests.networks import Seeing, seeded, unchanged
 
 
@@ -28,6 +32,59 @@ def test_maps_and_tokens_become_one_row_a_picture(reader: Classifier, digits: Sp
     assert hidden_features(replace(reader, network=seeded(Seeing)), images).shape == (3, 8)
     flat = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     assert hidden_features(replace(reader, network=flat), images).shape == (3, 64)
+
+
+def hidden_of(name: str, network: nn.Module, images: Tensor) -> Tensor:
+    """What the last weights of a construction receive, (N, F), written down by hand."""
+    flat = maps(network, images).flatten(1) if hasattr(network, "conv2") else images
+    return {
+        "a_dense_layer_as_a_function": flat,
+        "a_cosine_head": functional.normalize(flat),
+        "a_matrix_product": flat,
+        "distances_to_prototypes": flat,
+        "routed_to_experts": flat,
+        "softmax_regression": images.flatten(1),
+        "no_weights_at_all": images.flatten(1),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a_dense_layer_as_a_function",
+        "a_cosine_head",
+        "a_matrix_product",
+        "distances_to_prototypes",
+        "routed_to_experts",
+        "softmax_regression",
+        "no_weights_at_all",
+    ],
+)
+def test_the_last_weights_may_be_those_of_a_function(name: str) -> None:
+    network = made(name)
+    classifier = Classifier(network, tuple("abcdefghij"), Preprocess(*GRAY), "own:construction")
+    images = torch.randint(0, 256, (5, *GRAY), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    with unchanged(network, images), torch.no_grad():
+        found = hidden_features(classifier, images)
+        expected = hidden_of(name, network, images / 255)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_network_of_functions_alone_has_a_hidden_layer_and_its_map_loses_neighbours() -> None:
+    network = made("functions_alone")
+    classifier = Classifier(network, tuple("abcdefghij"), Preprocess(*GRAY), "own:construction")
+    images = torch.randint(0, 256, (40, *GRAY), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    features = hidden_features(classifier, images)
+    with torch.no_grad():
+        expected = functional.relu(functional.conv2d(images / 255, network.w)).mean((2, 3))
+    torch.testing.assert_close(features, expected)
+    assert embed(classifier, images).preserved < 1
+
+
+def test_where_no_weights_are_seen_to_run_it_is_said() -> None:
+    classifier = Classifier(made("scripted"), tuple("abcdefghij"), Preprocess(*GRAY), "own:construction")
+    with pytest.raises(UsageError, match="no layer with weights was seen to run"):
+        hidden_features(classifier, torch.zeros(2, *GRAY, dtype=torch.uint8))
 
 
 def test_neighbours_are_those_of_scikit_learn(reader: Classifier, digits: Splits) -> None:

@@ -54,8 +54,8 @@ def test_of_a_well_trained_network_the_default_method_is_believed_and_a_broken_o
     results = {
         test.method: test for test in evaluate_maps(reader, splits.test, methods, pictures=pictures).tests
     }
-    assert results[DEFAULT_METHODS[0]].supported, results[DEFAULT_METHODS[0]].sentence
-    assert not results["broken"].supported
+    assert results[DEFAULT_METHODS[0]].outcome == "passed", results[DEFAULT_METHODS[0]].sentence
+    assert results["broken"].outcome == "failed"
 
 
 def test_of_two_hundred_digits_nearly_all_are_turned_by_a_few_edits(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pellucid.explanation.activations import Grid, forward_hooks, grid_of, layers_of, record
+from pellucid.explanation.activations import Grid, forward_hooks, layer_grids, layers_of, record
 from pellucid.explanation.trace import WHOLE, CellTrace, Reach, Tracer, cell_fields
 from pellucid.inference import evaluation_mode
 from pellucid.models import build
@@ -16,7 +16,7 @@ from tests.networks import SHAPES, network, pictures
 def worked(net: nn.Module, image: Tensor, key: str, cell: tuple[int, int, int]) -> CellTrace:
     """The trace of one cell, asked as the live page asks it."""
     output = record(net, image, [key])[key]
-    grid = grid_of(tuple(output.shape), tuple(image.shape[2:])) if output.dim() > 2 else None  # type: ignore
+    grid = layer_grids(net, image, {key: tuple(output.shape)}).get(key)
     tracer = Tracer(key, grid, *cell)
     modules = layers_of(net) | {key.partition("#")[0]: net.get_submodule(key.partition("#")[0])}
     handle = net.get_submodule(key.partition("#")[0]).register_forward_pre_hook(tracer.before_module)
@@ -150,7 +150,8 @@ def test_a_dense_layer_over_tokens_is_a_sum_at_its_place() -> None:
     output = record(net, image, ["block.linear1"])["block.linear1"]
     assert found.kind == "linear"
     assert abs(float((found.kernel * found.patch).sum()) + found.bias - float(output[0, 2 * 6 + 4, 5])) < 1e-5
-    assert grid_of(tuple(output.shape), (16, 24)) == Grid("tokens", 4, 6)
+    grids = layer_grids(net, image, {"block.linear1": tuple(output.shape)})
+    assert grids == {"block.linear1": Grid("tokens", 4, 6)}
 
 
 def moved(net: nn.Module, image: Tensor, key: str, index: tuple[int, ...]) -> tuple[int, int, int, int]:

@@ -22,6 +22,7 @@ from pellucid.live.app import Served, application, form_of, served
 from pellucid.models import build
 from pellucid.pad import section
 from pellucid.pad.section import Subject
+from pellucid.serving import limits
 from pellucid.serving.decoding import DecodingPool
 from pellucid.serving.guard import Guard
 from pellucid.serving.received import received
@@ -220,6 +221,14 @@ def test_a_stroke_is_answered_while_a_picture_is_decoded(app: Guard) -> None:
 
     os.kill(process, signal.SIGSTOP)
     assert asyncio.run(both()) == [200, 422]
+
+
+def test_pictures_beyond_those_that_may_wait_are_told_to_come_again(
+    app: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_WAITING_PICTURES", -1)
+    answer = ask(app, "POST", b"/picture", posting(b"image/png", 4), body=b"nope")
+    assert (answer.status, answer.code, answer.header("retry-after")) == (503, "busy", [b"1"])
 
 
 class Slow:

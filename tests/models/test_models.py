@@ -9,8 +9,9 @@ from torch import nn
 from pellucid.classifier import Classifier
 from pellucid.data.preprocess import Preprocess
 from pellucid.errors import UsageError
-from pellucid.explanation.activations import last_spatial_layer, record
+from pellucid.explanation.activations import record
 from pellucid.explanation.attribution import gradient_times_activation
+from pellucid.explanation.places import evidence_place
 from pellucid.models import MODELS, build
 from pellucid.pad.program import lower
 from tests.toys import same_weights
@@ -105,7 +106,7 @@ def test_every_model_can_be_run_by_a_page(name: str, size: tuple[int, int]) -> N
 def test_every_model_is_explained_on_a_layer_with_places(name: str) -> None:
     network = build(name, 3, 4, (32, 56), seed=0).eval()
     images = torch.rand(1, 3, 32, 56)
-    layer = last_spatial_layer(network, images)
+    layer = evidence_place(network, images).name
     maps = record(network, images, [layer])[layer]
     assert maps.dim() == 4
     assert gradient_times_activation(network, images, 1).shape[1:] == maps.shape[2:]

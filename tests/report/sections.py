@@ -53,6 +53,12 @@ def judged(context: ReportContext, probabilities: Tensor) -> ReportContext:
     return ReportContext(context.run, splits, evaluation)
 
 
+def with_passed(context: ReportContext) -> ReportContext:
+    """The same context in which every kind of map has passed its tests."""
+    methods = tuple(replace(method, outcome="passed") for method in context.evidence.methods)
+    return with_evidence(context, replace(context.evidence, methods=methods))
+
+
 def with_evidence(context: ReportContext, evidence: Evidence) -> ReportContext:
     """The same context with these test results of the maps, which are then not computed."""
     other = replace(context)

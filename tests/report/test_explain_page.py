@@ -48,7 +48,7 @@ def test_a_map_that_failed_its_tests_or_was_not_tested_says_so_everywhere(
     explanation = explain(network, digits.test.images[0])
     untested, failed, passed = (
         Explained("0.png", explanation, verdicts=verdicts)
-        for verdicts in ({}, {method: Verdict(False, 0.0)}, {method: Verdict(True, 0.5)})
+        for verdicts in ({}, {method: Verdict("failed", 0.0)}, {method: Verdict("passed", 0.5)})
     )
     for one, warning in (
         (untested, "Not tested on this network: run 'pellucid report'."),
@@ -57,7 +57,7 @@ def test_a_map_that_failed_its_tests_or_was_not_tested_says_so_everywhere(
         assert f"  {warning}" in lines(one)
         assert facts(one)["warnings"] == {method: warning}
         assert warning.replace("'", "&#39;") in explained_page([one])
-    assert facts(failed)["supported"] == {method: False}
-    assert facts(untested)["supported"] == {method: None}
+    assert facts(failed)["outcomes"] == {method: "failed"}
+    assert facts(untested)["outcomes"] == {method: "untested"}
     assert facts(passed)["warnings"] == {}
     assert 'class="doubt"' not in explained_page([passed])

@@ -12,7 +12,10 @@ from tests.report.sections import drawn, with_evidence
 
 def stamped(context: ReportContext, *, supported: set[str]) -> str:
     """The body of the section where only these methods passed their tests."""
-    methods = tuple(replace(one, supported=one.name in supported) for one in context.evidence.methods)
+    methods = tuple(
+        replace(one, outcome="passed" if one.name in supported else "failed")
+        for one in context.evidence.methods
+    )
     section = faithfulness.gather(with_evidence(context, replace(context.evidence, methods=methods)))
     return drawn("faithfulness", section)[1]
 
@@ -24,7 +27,7 @@ def test_every_method_has_its_tests_and_a_map_of_each_example(context: ReportCon
     assert {len(method.maps) for method in section.methods} == {len(section.examples)}
     assert {method.pictures for method in section.methods} == {len(context.splits.test)}
     assert section.left_out == []
-    assert all(len(method.margins) == 3 for method in section.methods)
+    assert all(len(method.margins) == 4 for method in section.methods)
 
 
 def test_the_maps_are_those_of_the_pictures_shown(context: ReportContext) -> None:

@@ -26,6 +26,7 @@ from pellucid.explanation.attribution import EXPLAINERS
 from pellucid.explanation.counterfactual import Edit, counterfactuals
 from pellucid.explanation.explanation import GONE_NOTE, ONE_UNIT_NOTE, OUTPUT_NOTES, explain
 from pellucid.explanation.neighbours import index_sample
+from pellucid.explanation.outcomes import Outcome
 from pellucid.language import lazy_gettext, use_language
 from pellucid.machine import processor
 from pellucid.report import layers, report, templates
@@ -209,7 +210,8 @@ def everything(run: Run, splits: Splits, against: int | None) -> Explained:
     vain = tuple(replace(way, confirmed=number == 0) for number, way in enumerate(ways))
     index = index_sample(classifier, splits.train, splits.validation)
     similar, novelty = neighbours_of(index, image, 3)
-    verdicts = {name: Verdict(number % 2 == 0, 0.1) for number, name in enumerate(EXPLAINERS) if number}
+    outcomes: tuple[Outcome, ...] = ("passed", "failed", "undecided")
+    verdicts = {name: Verdict(outcomes[at % 3], 0.1) for at, name in enumerate(EXPLAINERS) if at}
     explanation = replace(explanation, notes=NOTES)
     return Explained("그림.png", explanation, vain, similar, novelty, verdicts)
 
@@ -278,19 +280,19 @@ def leaking(splits: Splits) -> Splits:
     return replace(splits, test=test)
 
 
-@pytest.mark.parametrize("supported", [True, False])
+@pytest.mark.parametrize("outcome", ["passed", "failed", "undecided"])
 def test_a_report_is_all_korean_whether_its_maps_passed_or_not(
-    run: Run, splits: Splits, supported: bool, monkeypatch: pytest.MonkeyPatch
+    run: Run, splits: Splits, outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     context = ReportContext(run, splits, run.evaluate(splits.test), "ko")
     with use_language("ko"):
         evidence = ReportContext(run, splits, context.evaluation, "ko").evidence
-    methods = tuple(replace(method, supported=supported) for method in evidence.methods)
+    methods = tuple(replace(method, outcome=outcome) for method in evidence.methods)
     monkeypatch.setattr(ReportContext, "evidence", replace(evidence, methods=methods))
     page = report.render(context)
     assert english_in(page) == []
     assert broken_particles(page) == []
-    assert (KOREAN["Methods that failed: do not use their maps"] in page) is not supported
+    assert (KOREAN["Methods that failed: do not use their maps"] in page) is (outcome == "failed")
 
 
 def test_a_report_of_leaking_pictures_and_of_a_class_that_is_missing_is_all_korean(

@@ -116,19 +116,21 @@ const PellucidAnswers = (() => {
       label,
       quiet(say("evidence.how", { layer: PellucidLayerNames.title(say, layer.name) })),
     ];
-    const failed = run.data.evidence.supported === false, // shown to whoever asks for it, and to nobody else
-      shown = failed ? [make("details", {}, make("summary", {}, say("evidence.show")), ...map)] : map;
+    const { outcome } = run.data.evidence,
+      apart = outcome !== null && outcome !== "passed", // shown to whoever asks for it, and to nobody else
+      shown = apart ? [make("details", {}, make("summary", {}, say("evidence.show")), ...map)] : map;
     const head = heading(run.view.heads, say("evidence"));
     return [make("div", { class: "live-block live-asked" }, head, testedLine(page, run), ...shown)];
   }
 
   /** How this kind of map fared in its tests on this network. @param {Page} page @param {Run} run */
   function testedLine({ say }, { data }) {
-    const { supported, passed } = data.evidence;
-    if (supported === null) return quiet(say("evidence.untested"));
-    if (supported) return quiet(say("evidence.passed"));
+    const { outcome, passed } = data.evidence;
+    if (outcome === null) return quiet(say("evidence.untested"));
+    if (outcome === "passed") return quiet(say("evidence.passed"));
     const names = passed.map((name) => say(`method.${name}`)).join(", ");
-    return make("p", { class: "live-bad" }, names ? say("evidence.failed", { names }) : say("evidence.vain"));
+    const known = names ? say("evidence.instead", { names }) : say("evidence.vain");
+    return make("p", { class: "live-bad" }, `${say(`evidence.${outcome}`)} ${known}`);
   }
 
   /** The colours of the cells, darkened where the picture is bright.

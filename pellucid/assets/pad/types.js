@@ -308,7 +308,7 @@
 
 /**
  * @typedef {object} EvidenceData
- * @property {boolean | null} supported  whether the pad's kind of evidence map passed its tests; null: not tested
+ * @property {"passed" | "failed" | "undecided" | null} outcome  of the tests of the pad's kind of evidence map; null: not tested
  * @property {string[]} passed  the methods that passed, the best first
  */
 

@@ -21,11 +21,15 @@ BLOCK = 1 << 16
 
 
 class Transfer(NamedTuple):
-    """How to download: a callback for progress, a handler for https, and the timeout of a connection."""
+    """How to download: a callback for progress, a handler for https, and the timeout of a connection.
+
+    refused  why nothing is downloaded, such as that nobody asked for it; "" where it is
+    """
 
     progress: Progress | None = None
     transport: urllib.request.BaseHandler | None = None  # None: urllib's own, certificates checked
     timeout_seconds: float = 20.0
+    refused: str = ""
 
 
 DEFAULT_TRANSFER = Transfer()

@@ -343,8 +343,9 @@ def _idx_header(shape: tuple[int, ...]) -> bytearray:
 
 def _download(known: KnownDataset, problems: list[str], transfer: Transfer) -> dict[str, bytearray]:
     """Every file from the cache or a mirror; an error lists everything that went wrong."""
-    if os.environ.get("PELLUCID_OFFLINE", "0") not in ("", "0"):
-        raise PellucidError(_three_ways(known, ["PELLUCID_OFFLINE is set"], problems))
+    offline = os.environ.get("PELLUCID_OFFLINE", "0") not in ("", "0")
+    if refused := "PELLUCID_OFFLINE is set" if offline else transfer.refused:
+        raise PellucidError(_three_ways(known, [refused], problems))
     folder = cache_folder() / known.folder
     contents = {}
     try:

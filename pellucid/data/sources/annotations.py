@@ -1,6 +1,6 @@
 """Annotations of detection data sets, read as the labels of whole pictures: COCO's JSON, Pascal VOC's XML."""
 
-import json
+import codecs
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -15,6 +15,7 @@ from pellucid.data.sources.tree import Tree, wrapped_folder
 from pellucid.errors import UsageError
 from pellucid.formatting import listed
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
+from pellucid.reading import parsed_json
 
 COCO_KEYS = ("images", "annotations", "categories")
 MAX_XML_BYTES = 1 << 20
@@ -203,8 +204,8 @@ def _coco(tree: Tree, name: str) -> dict[str, Any]:
     if not all(f'"{key}"'.encode() in content for key in COCO_KEYS):
         return {}
     try:
-        values = json.loads(content)
-    except (ValueError, RecursionError):
+        values = parsed_json(content.removeprefix(codecs.BOM_UTF8))
+    except ValueError:
         return {}
     fits = isinstance(values, dict) and all(isinstance(values.get(key), list) for key in COCO_KEYS)
     return values if fits else {}

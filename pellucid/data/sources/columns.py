@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from pellucid.data.sources.listing import joined
 from pellucid.errors import UsageError
 from pellucid.language import Message, lazy_gettext
+from pellucid.reading import parsed_json
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
 MAX_TABLE_BYTES = 256 << 20  # as of any file, see tree.py
@@ -109,9 +109,11 @@ def _json_columns(name: str, text: str, *, lines: bool) -> dict[str, list[str]]:
     """The columns of a list of objects, or of one object that gives each name its label."""
     try:
         values: Any = (
-            [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
+            [parsed_json(line.encode()) for line in text.splitlines() if line.strip()]
+            if lines
+            else parsed_json(text.encode())
         )
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UsageError(f"'{name}' cannot be read as JSON: {error}.") from error
     if isinstance(values, dict) and values and all(isinstance(value, str | int) for value in values.values()):
         values = [{"path": key, "label": value} for key, value in values.items()]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.errors import UsageError
-from pellucid.formatting import listed
+from pellucid.formatting import breaks_lines, listed
 from pellucid.language import Message, lazy_gettext
 
 SPLIT_NAMES = {
@@ -165,7 +165,7 @@ def match_classes(name: str, raw: RawListing) -> Listing:
 
     Raises UsageError when there is no training picture, when there are fewer than two classes, when another
     split has a class that the training split lacks, when two names of classes are nearly equal, or when a
-    name is not UTF-8.
+    name is not UTF-8 or has a control character.
     """
     pictures = [replace(picture, label=_class_name(picture.label)) for picture in raw.pictures]
     classes = tuple(sorted({label for picture in pictures for label in picture.labels}, key=natural_key))
@@ -266,6 +266,11 @@ def _refuse_unencodable(pictures: Sequence[Picture]) -> None:
                 f"{picture.source.encode(errors='surrogateescape')!r}. Rename the folder, or correct the "
                 "label, in UTF-8."
             ) from None
+        if any(map(breaks_lines, picture.labels)):
+            raise UsageError(
+                f"The class {picture.label!r:.80} has a line break or another control character in its name. "
+                f"It is the label of {picture.source!r:.80}. Rename the folder, or correct the label."
+            )
 
 
 def _refuse_ambiguous(classes: tuple[str, ...], by_split: dict[str, Counter[str]]) -> None:

@@ -27,7 +27,7 @@ from pellucid.data.store.parallel import (
     process_in_batches,
     worker_count,
 )
-from pellucid.decode.images import NEEDS_HEIF, ImageHeader, read_header
+from pellucid.decode.images import ImageHeader, is_passing, read_header
 from pellucid.decode.workers import UNNAMED, WorkerResult, file_digest, worker_pool
 from pellucid.errors import PellucidError, UsageError
 
@@ -184,7 +184,7 @@ def header_entry(
     if isinstance(content, HeaderEntry):
         return content
     if result:
-        stamp = "" if NEEDS_HEIF in result.reason else stamp
+        stamp = "" if is_passing(result.reason) else stamp
         file = _file_of(result.header, len(content), result.digest) if result.header else None
         return HeaderEntry(stamp, file, "" if file else error_reason(UsageError(result.reason)))
     digest = content_digest(content)
@@ -192,7 +192,7 @@ def header_entry(
         return HeaderEntry(stamp, known_files.get(digest) or _file_info(content, digest), "")
     except UsageError as error:
         reason = error_reason(error)
-        return HeaderEntry("" if NEEDS_HEIF in reason else stamp, None, reason)  # "": the next may succeed
+        return HeaderEntry("" if is_passing(reason) else stamp, None, reason)  # "": the next may succeed
 
 
 def _file_info(content: Content, digest: str) -> FileInfo:

@@ -59,7 +59,7 @@ from pellucid.data.store.parallel import (
     worker_count,
 )
 from pellucid.data.store.stores import LOCK, OWN_FILES, PIXELS
-from pellucid.decode.images import DECODER, DecodedImage
+from pellucid.decode.images import DECODER, DecodedImage, is_passing
 from pellucid.decode.workers import UNNAMED, WorkerResult, hash_bytes, worker_pool
 from pellucid.errors import PellucidError, UsageError
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
@@ -380,7 +380,8 @@ def _decoded_row(digest: str, content: Content, result: WorkerResult | None, pre
     """A worker's result as a row; without one, the content is decoded here."""
     image: WorkerResult | DecodedImage = result or preprocess.decode(content, name=UNNAMED)
     if image.reason:
-        return Row(digest, error_reason(UsageError(image.reason)))
+        passing = TRANSIENT if is_passing(image.reason) else ""
+        return Row(digest, passing + error_reason(UsageError(image.reason)))
     pixels_hash = result.content if result else hash_bytes(image.pixels)
     pixels = np.frombuffer(image.pixels, np.uint8).reshape(_shape(preprocess))
     return Row(digest, "", pixels_hash, image.sketch, pixels)

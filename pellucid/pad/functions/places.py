@@ -26,9 +26,9 @@ def _same(graph: Graph, given: Arguments) -> Value:
     return graph.view(given["self"], shape_of(graph.node))
 
 
-@lowers("dropout", takes="input p train")
+@lowers("dropout", "native_dropout", takes="input p train")
 def _dropout(graph: Graph, given: Arguments) -> Value:
-    if given["train"] and given["p"]:
+    if given["train"] is not False and given["p"]:
         raise refusal(graph, "draws no random numbers; this dropout works in evaluation mode, too")
     return graph.result(given["input"])
 
@@ -120,6 +120,19 @@ def _index_by_tensors(graph: Graph, given: Arguments) -> Value:
     kept: list[list[int] | None] = [None] * len(merged)
     kept[first] = flat.flatten().tolist()
     return index(graph, given["self"], merged, kept)
+
+
+@lowers("unfold", takes="self dimension size step")
+def _unfold(graph: Graph, given: Arguments) -> Value:
+    """Windows along one dimension, which may overlap."""
+    before, after, size = shape_of(given["self"]), shape_of(graph.node), given["size"]
+    dim = given["dimension"] % len(before)
+    chosen = [first * given["step"] + at for first in range(after[dim]) for at in range(size)]
+    wide = (*before[:dim], len(chosen), *before[dim + 1 :])
+    windows = graph.view(along(graph, given["self"], dim, chosen, after=wide),
+                         (*before[:dim], after[dim], size, *before[dim + 1 :]))  # fmt: skip
+    axes = [axis for axis in range(len(after)) if axis != dim + 1]
+    return moved(graph, windows, [*axes, dim + 1])
 
 
 @lowers("permute", takes="self dims")

@@ -82,14 +82,50 @@ def _arithmetic(name: str, second: str = "other") -> None:
     lowers(name, takes=f"self {second}")(lambda graph, given: two(graph, name, given["self"], given[second]))
 
 
-for _name in ("add", "sub", "mul", "div", "maximum", "minimum", "gt", "ge", "eq"):
+for _name in ("mul", "div", "maximum", "minimum", "gt", "ge", "eq"):
     _arithmetic(_name)
 _arithmetic("pow", "exponent")
 
 
-@lowers("rsub", takes="self other")
+@lowers("add", takes="self other alpha")
+def _add(graph: Graph, given: Arguments) -> Value:
+    return two(graph, "add", given["self"], _times(graph, given["other"], given["alpha"]))
+
+
+@lowers("sub", takes="self other alpha")
+def _sub(graph: Graph, given: Arguments) -> Value:
+    return two(graph, "sub", given["self"], _times(graph, given["other"], given["alpha"]))
+
+
+@lowers("rsub", takes="self other alpha")
 def _rsub(graph: Graph, given: Arguments) -> Value:
-    return two(graph, "sub", given["other"], given["self"])
+    return two(graph, "sub", given["other"], _times(graph, given["self"], given["alpha"]))
+
+
+def _times(graph: Graph, given: Any, alpha: float) -> Any:
+    if alpha == 1:
+        return given
+    if isinstance(given, int | float):
+        return given * alpha
+    if graph.fixed(given):
+        return graph.constant_value(given, lambda tensor: tensor * alpha)
+    return two(graph, "mul", given, float(alpha), shape=shape_of(given))
+
+
+@lowers("log1p")
+def _log_of_one_more(graph: Graph, given: Arguments) -> Value:
+    return graph.put("log", two(graph, "add", given["self"], 1.0))
+
+
+@lowers("expm1")
+def _exponential_less_one(graph: Graph, given: Arguments) -> Value:
+    return two(graph, "sub", graph.put("exp", given["self"]), 1.0)
+
+
+@lowers("sign")
+def _sign(graph: Graph, given: Arguments) -> Value:
+    positive = two(graph, "gt", given["self"], 0.0)
+    return two(graph, "sub", positive, two(graph, "gt", 0.0, given["self"]))
 
 
 @lowers("reciprocal")

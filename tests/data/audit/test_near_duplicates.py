@@ -64,6 +64,38 @@ def test_only_the_chosen_are_compared(images: Tensor) -> None:
     assert near_pairs([images], thumbnails([images]), chosen[:1]) == []
 
 
+def frames(scenes: int, number: int, *, side: int = 64) -> Tensor:
+    """Scenes of pictures that differ by noise of two shades, one scene after the other."""
+    random = np.random.default_rng(5)
+    shown = np.repeat(photographs(scenes, seed=5, side=side), number, axis=0).astype(np.int64)
+    noisy = shown + random.integers(-2, 3, shown.shape)
+    return tensor_of(noisy.clip(0, 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("scenes", "number"), [(12, 30), (6, 50)])
+def test_the_frames_of_a_scene_are_copies_however_many_there_are(scenes: int, number: int) -> None:
+    images = frames(scenes, number)
+    found = near_pairs([images], thumbnails([images]), every(images))
+    assert {pair.first // number for pair in found} == set(range(scenes))
+    assert all(pair.first // number == pair.second // number for pair in found)
+    assert len({index for pair in found for index in (pair.first, pair.second)}) == len(images)
+
+
+def test_of_a_camera_that_never_moves_not_every_picture_is_a_copy() -> None:
+    """One part after the other on the same belt, each with a mark of its own somewhere."""
+    images = frames(1, 100)
+    for number in range(100):
+        top, left = number // 10 * 6, number % 10 * 6
+        mark = images[number, :, top : top + 2, left : left + 2]
+        mark.copy_(255 - mark)
+    images[7] = images[93]
+    table = correlations(images) + 9 * np.eye(100)
+    assert np.quantile(table, 0.3) < 0.004  # as near as frames of a scene
+    found = pairs_of(near_pairs([images], thumbnails([images]), every(images)))
+    assert (7, 93) in found
+    assert len(found) < 20
+
+
 def test_flat_pictures_are_nobodys_copies() -> None:
     flat = torch.full((4, 3, 32, 32), 90, dtype=torch.uint8)
     flat[1] = 200

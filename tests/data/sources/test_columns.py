@@ -111,3 +111,16 @@ def test_the_delimiter_is_the_commonest_mark() -> None:
         "|",
         ",",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"0.png": "a", "0.png": "b", "1.png": "a"}', "the key '0.png' comes twice"),
+        (r'[{"path": "0.png", "label": "x\ud800"}]', ".* has half a character in it"),
+        ('[{"path": "0.png", "label": NaN}]', "NaN is not a number of JSON"),
+    ],
+)
+def test_json_that_means_different_things_to_different_readers_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=f"cannot be read as JSON: {message}"):
+        read_table("t.json", text.encode(), lambda name: name.endswith(".png"))

@@ -103,6 +103,11 @@ def test_a_class_that_a_part_lacks_is_told() -> None:
             r"Are 'Cat' \(in train\) and 'cat' \(in train\) one class",
         ),
         ([Picture("1", "\udcff"), Picture("2", "b")], "has a name that is not UTF-8"),
+        (
+            [Picture("1", "a\nAll is right"), Picture("2", "b")],
+            "has a line break or another control",
+        ),
+        ([Picture("1", "a\x1b[2J"), Picture("2", "b")], "has a line break or another control"),
     ],
 )
 def test_what_would_shift_a_label_is_refused(pictures: list[Picture], message: str) -> None:
