@@ -382,7 +382,7 @@ def _formats(name: str, file: BinaryIO) -> tuple[str, ...]:
 
 def _heif_formats(name: str, kind: str) -> tuple[str, ...]:
     try:
-        import pillow_heif  # type: ignore[import-not-found]  # an extra
+        import pillow_heif  # an extra
     except ImportError:
         raise UsageError(
             f"{name} is a picture in {kind} format, which {NEEDS_HEIF}: pip install 'pellucid[heic]'. "

@@ -49,6 +49,7 @@ from pellucid.recipe import (
     refuse_unknown_keywords,
     with_model,
 )
+from pellucid.records import record_from
 from pellucid.runs import BEGINNING
 from pellucid.runs.checkpoint import CHECKPOINT, read_checkpoint
 from pellucid.runs.choose import Candidate, choose, leaves_open
@@ -378,9 +379,11 @@ def _gone_on(
     whole = any(name.startswith("backbone.") for name in (*state.progress.weights, *state.initial))
     description = manifest.get("network") if whole and state.stage == len(stages) - 1 else None
     network = _network(recipe, train, model, description=description, fetch=False)
-    classifier = Classifier(
-        network, train.classes, Preprocess(**manifest["preprocess"]), recipe.model, task_of(train.labels)
-    )
+    try:
+        preprocess = record_from(Preprocess, manifest["preprocess"])
+    except (KeyError, ValueError) as error:
+        raise PellucidError(f"'{folder / CHECKPOINT}' is damaged: {error}. Train again.") from error
+    classifier = Classifier(network, train.classes, preprocess, recipe.model, task_of(train.labels))
     initial = state.initial or (copied_weights(network) if len(stages) > 1 else {})
     session = Session(
         folder, classifier, recipe, environment, origin, stages, state, folds=folds, initial=initial

@@ -191,6 +191,9 @@ def train(
     batch_size, low = min(recipe.batch_size, len(train_set)), resolved_precision(recipe) == "bfloat16"
     at_once = pictures_at_once(network, train_set.images, batch_size, bfloat16=low)
     if progress.weights:
+        for saved in (progress.weights, progress.best_weights):
+            refuse_unfit(saved, network.state_dict())
+        refuse_unfit(progress.optimizer, optimizers.state_dict())
         network.load_state_dict(progress.weights)
         optimizers.load_state_dict(progress.optimizer)
     progress.weights = network.state_dict()  # live: it follows every step
@@ -216,6 +219,17 @@ def train(
                 speed = len(indices) / (now - step_start)
                 yield Step(progress.epoch, progress.step, steps, loss, rate, speed)
             yield _evaluate_epoch(network, train_set, validation_set, recipe, progress, start=start)
+
+
+def refuse_unfit(saved: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raises PellucidError unless tensors that were saved, if any, have the names and shapes expected."""
+    shapes = [{name: tuple(tensor.shape) for name, tensor in each.items()} for each in (saved, expected)]
+    if saved and shapes[0] != shapes[1]:
+        odd = sorted(name for name in shapes[0] | shapes[1] if shapes[0].get(name) != shapes[1].get(name))
+        raise PellucidError(
+            f"The checkpoint does not fit this network: {', '.join(odd[:3])[:200]} is missing or of another "
+            "shape. Restore it, or train again."
+        )
 
 
 @contextmanager

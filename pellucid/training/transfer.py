@@ -24,7 +24,7 @@ from pellucid.recipe import Recipe
 from pellucid.task import task_of
 from pellucid.tensors import packed, read_tensors
 from pellucid.training.logistic import choose_settings, folds, solve
-from pellucid.training.loop import NOT_HELD_OUT, Epoch, Progress, Step, check_trainable, train
+from pellucid.training.loop import NOT_HELD_OUT, Epoch, Progress, Step, check_trainable, refuse_unfit, train
 from pellucid.training.timer import CheckpointTimer
 
 FINE_TUNING_RATE = 0.01  # learning rate for the whole network, as a share of that for the last layer
@@ -122,6 +122,7 @@ def train_network(
     recipe = replace(recipe, epochs=1)
     if not any(name.startswith("backbone.") for name in progress.weights):
         if progress.epoch > 1:
+            refuse_unfit(progress.best_weights, network.head.state_dict())
             network.head.load_state_dict(progress.best_weights)
         else:
             datasets = [train_set] if validation_set is None else [train_set, validation_set]

@@ -1,12 +1,14 @@
 """A checkpoint is resumed after any error, and refused when damaged or another run's."""
 
 import random
+import re
 import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from pellucid.data.dataset import Splits
 from pellucid.errors import PellucidError, UsageError
@@ -51,6 +53,30 @@ def test_a_damaged_checkpoint_is_refused(cut_off: Path) -> None:
         with pytest.raises(PellucidError, match=r"checkpoint\.safetensors' is damaged"):
             resumed(cut_off)
         assert path.read_bytes() == wrong
+
+
+@pytest.mark.parametrize("part", ["weights", "best_weights", "optimizer"])
+@pytest.mark.parametrize("change", ["shape", "missing"])
+def test_a_checkpoint_that_was_made_to_fit_no_network_is_refused(
+    finished: Path, tmp_path: Path, part: str, change: str
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Stopped):
+        started(folder, at(6, signal.SIGINT))
+    state, manifest = read_checkpoint(folder / "checkpoint.safetensors")
+    tensors = getattr(state.progress, part)
+    name = next(iter(tensors))
+    if change == "missing":
+        del tensors[name]
+    else:
+        tensors[name] = torch.zeros(7, 7)
+    checkpoint.write_checkpoint(folder / "checkpoint.safetensors", state, manifest)
+    with pytest.raises(PellucidError, match=f"does not fit this network: {re.escape(name)}"):
+        resumed(folder)
+    manifest["preprocess"] = {}
+    checkpoint.write_checkpoint(folder / "checkpoint.safetensors", state, manifest)
+    with pytest.raises(PellucidError, match=r"checkpoint\.safetensors' is damaged"):
+        resumed(folder)
 
 
 def test_the_checkpoint_of_another_run_is_refused(cut_off: Path, tmp_path: Path) -> None:
