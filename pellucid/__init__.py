@@ -72,6 +72,7 @@ __all__ = [
     "forecast",
     "label_errors",
     "load",
+    "open_module",
     "predict_files",
     "record",
     "repeat",
@@ -116,6 +117,7 @@ if TYPE_CHECKING:
     from pellucid.runs.forecast import Forecast, forecast
     from pellucid.runs.history import History
     from pellucid.runs.labels import label_errors
+    from pellucid.runs.opened import open_module
     from pellucid.runs.repeat import Repetition, repeat
     from pellucid.runs.run import Run
     from pellucid.runs.stopping import Stopped, StopTraining

@@ -21,7 +21,8 @@ from pellucid.formatting import breaks_lines
 from pellucid.inference import evaluation_mode, fixed_batches
 from pellucid.machine import keep_memory
 from pellucid.manifest import damage
-from pellucid.models import MODELS, OWN, Build, build, description_of, is_pretrained, own_network
+from pellucid.models import MODELS, OWN, Build, build, description_of, is_pretrained, opened_network
+from pellucid.models.adapted import Adaptation
 from pellucid.models.kernels.build import prepare
 from pellucid.models.kernels.fused import fast_path
 from pellucid.models.outputs import Output, output_of
@@ -222,7 +223,8 @@ class Classifier:
                     f"'{folder}' holds the weights of your own network '{name}'. "
                     "Code is not kept in a run: give the network, as in Run.open(folder, model=network)."
                 )
-            network = own_network(model, *shape, seed=0)
+            how = Adaptation.from_json(manifest["network"]) if "network" in manifest else Adaptation()
+            network = opened_network(model, *shape, how)
             expected = network.state_dict()
         else:
             with torch.device("meta"):  # shapes without memory: a manifest may claim a network of any size
@@ -331,6 +333,8 @@ def _is_known(model: object, description: object) -> bool:
         return False
     if description is None:
         return model in MODELS or model.startswith(OWN)
+    if model.startswith(OWN):
+        return isinstance(description, dict) and bool(Adaptation.from_json(description))
     return is_pretrained(model) and isinstance(description, dict)
 
 

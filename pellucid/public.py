@@ -51,6 +51,7 @@ HOMES = {
     "forecast": "runs.forecast",
     "label_errors": "runs.labels",
     "load": "data",
+    "open_module": "runs.opened",
     "predict_files": "prediction",
     "record": "explanation.activations",
     "repeat": "runs.repeat",

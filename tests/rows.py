@@ -75,6 +75,8 @@ models/lite0.py
 models/backbones.py
 models/pretrained.py
 models/outputs.py
+models/adapted.py
+models/checkpoints.py
 models/__init__.py
 classifier.py
 training/__init__.py
@@ -142,6 +144,7 @@ runs/__init__.py
 runs/history.py
 runs/trained.py
 runs/tables.py
+runs/elsewhere.py
 runs/environment.py
 runs/basis.py
 runs/stages.py
@@ -155,6 +158,7 @@ runs/reference.py
 runs/verdicts.py
 runs/labels.py
 runs/warm_start.py
+runs/opened.py
 runs/initial.py
 runs/session.py
 runs/fit.py
@@ -209,6 +213,7 @@ report/neighbours.py
 report/embedding.py
 report/layer_stats.py
 report/reproduce.py
+report/elsewhere.py
 report/report.py
 report/check_page.py
 report/explain_page.py

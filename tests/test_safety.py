@@ -43,6 +43,8 @@ WRITERS_BY_MODE = (*OPENING_CALLS, "os.open")
 READING_CALLS = ("PIL.Image.open", "webbrowser.open")
 WRITER = "files.py"
 VERIFIED_READER = "models/lite0.py"  # its weights are published as .pth; their SHA-256 stands in the source
+# A person's own state dict: of a bounded size, and nothing but tensors and plain values is unpickled.
+BOUNDED_READER = "models/checkpoints.py"
 
 FORBIDDEN_IN_PAGES = {
     "innerHTML": r"\b(inner|outer)HTML\b|\binsertAdjacentHTML\b",
@@ -82,6 +84,25 @@ def test_the_one_torch_load_reads_verified_bytes_and_nothing_but_tensors() -> No
     assert check.lineno < call.lineno
 
 
+def test_the_other_torch_load_reads_bounded_bytes_and_nothing_but_tensors() -> None:
+    tree = _parsed(PACKAGE / BOUNDED_READER)
+    (reader,) = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and "torch.load(" in ast.unparse(node)
+    )
+    (call,) = (
+        node
+        for node in ast.walk(reader)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
+    )
+    given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+    assert given == {"map_location": "'cpu'", "weights_only": "True"}
+    assert [ast.unparse(value) for value in call.args] == ["io.BytesIO(content)"]
+    statements = [ast.unparse(node) for node in reader.body]
+    assert "_refuse_bombs(content, limit)" in statements[:2]
+
+
 def test_only_files_py_writes() -> None:
     found = [found for found in _over_the_package(writes) if not found.startswith(f"{WRITER}:")]
     assert [re.sub(r":\d+ ", ": ", each) for each in found] == ["reading.py: os.open"]
@@ -110,6 +131,7 @@ READING = {
     "data/sources/arrays.py": {"zipfile.ZipFile", "numpy.load"},
     "data/known/find.py": {"zipfile.ZipFile"},
     "models/lite0.py": {"torch.load"},  # bytes, verified
+    "models/checkpoints.py": {"torch.load", "zipfile.ZipFile"},  # bytes, of a bounded size
     "decode/images.py": {"PIL.Image.open"},
     "files.py": {"os.fdopen"},  # to write
 }
@@ -423,7 +445,7 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _is_verified_read(found: str) -> bool:
-    return found.startswith(f"{VERIFIED_READER}:") and found.endswith(" torch.load")
+    return found.startswith((f"{VERIFIED_READER}:", f"{BOUNDED_READER}:")) and found.endswith(" torch.load")
 
 
 def _over_the_package(scan: object) -> Iterator[str]:

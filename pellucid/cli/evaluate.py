@@ -80,7 +80,7 @@ def evaluate(
             with output.stage("Judging the run on its test set", again=same):
                 test_set = splits_of(run, data_dir, other_test=again).test
                 evaluation = run.evaluate(test_set)
-            if other := not run.recipe.folds and not run.is_own_test(test_set):
+            if other := not run.folds and not run.is_own_test(test_set):
                 output.line("These are other test pictures than before: the run's own evaluation is kept.")
     basis = run.basis(test_set)
     clean = basis.clean(evaluation)

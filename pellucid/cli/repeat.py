@@ -66,8 +66,8 @@ def repeat(
         evaluation = run.evaluation()
         assert evaluation is not None  # it was judged
         score = percent(evaluation.accuracy, count=evaluation.count)
-        output.event("run", run=str(run.folder), seed=run.recipe.seed, accuracy=evaluation.accuracy)
-        output.line(f"  seed {run.recipe.seed:>3}  {score:>8}  {run.folder}")
+        output.event("run", run=str(run.folder), seed=run.seed, accuracy=evaluation.accuracy)
+        output.line(f"  seed {run.seed:>3}  {score:>8}  {run.folder}")
 
     try:
         with writing_into(out), output.trainings() as (watch, show):

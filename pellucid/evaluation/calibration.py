@@ -23,6 +23,7 @@ LEAST_DRAWS, MOST_DRAWN = 200, 20_000_000  # fewer draws of many predictions
 BINS = 10
 LEAST_SPREAD = 30  # groups over which mistakes are spread, to learn how they go together
 TOO_FEW, NOT_FINITE, STOPPED = "too few pictures", "scores are not finite", "training was stopped"
+NOT_GIVEN = "no validation pictures were given"
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ ROWS_PER_BATCH = 512
 
 NOT_HELD_OUT = "no picture was held out of the training that gave the weights"
 STOPPED = "training was cut off"
+NOT_KNOWN = "what the network learned from is not known"
 TOO_FEW = "too few pictures"
 NOT_FINITE = "the last hidden layer is not finite"
 

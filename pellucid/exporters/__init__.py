@@ -48,11 +48,12 @@ def export(
     if format not in EXPORTERS:
         raise UsageError(f"Unknown format '{format}'. {did_you_mean(format, EXPORTERS)}")
     run = run if isinstance(run, Run) else Run.open(run)
-    splits = splits or run.splits()
+    splits = run.known_parts(splits or run.splits())
     exporter = EXPORTERS[format]
     target = Path(path) if path is not None else run.folder / f"{format}{exporter.suffix}"
+    train = splits.train if len(splits.train) else None
     subject = Subject(
-        run.classifier, run.origin.data, splits.train, splits.test, run.snapshots(),
+        run.classifier, run.origin.data, train, splits.test, run.snapshots(),
         read_verdicts(run.folder), None if run.reference_fit.reason else run.reference(), splits.validation,
     )  # fmt: skip
     return exporter.write(subject, target, language=language)

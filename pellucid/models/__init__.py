@@ -9,6 +9,7 @@ from torch import nn
 
 from pellucid.errors import UsageError, did_you_mean
 from pellucid.models import compact, lite0, pretrained, resnet, tutorial
+from pellucid.models.adapted import Adaptation, Adapted, adapted
 from pellucid.recipe import refuse_unknown_keywords
 
 Build = Callable[[int, int, tuple[int, int]], nn.Module]
@@ -92,8 +93,9 @@ def is_pretrained(name: str) -> bool:
 
 
 def description_of(network: nn.Module) -> dict[str, Any] | None:
-    """What `build` needs besides the name of a pretrained network, as plain values; None for others."""
-    return network.to_json() if isinstance(network, PretrainedNetwork) else None
+    """What is needed besides the name of a network to have it again, as plain values: of a pretrained one
+    what `build` takes, of a person's own what is done around it; None for others."""
+    return network.to_json() if isinstance(network, PretrainedNetwork | Adapted) else None
 
 
 def own_name(model: nn.Module | Build) -> str:
@@ -109,12 +111,7 @@ def own_network(
 
     Raises UsageError when it does not turn float (B, channels, H, W) into scores (B, num_classes).
     """
-    if isinstance(model, nn.Module):
-        network = model
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = model(channels, num_classes, size)
+    network = _built(model, channels, num_classes, size, seed=seed)
     name = own_name(model).removeprefix(OWN)
     modes = [(module, module.training) for module in network.modules()]
     try:
@@ -134,3 +131,28 @@ def own_network(
             "before any softmax."
         )
     return network
+
+
+def opened_network(
+    model: nn.Module | Build, channels: int, num_classes: int, size: tuple[int, int], how: Adaptation
+) -> nn.Module:
+    """A person's own network as a classifier can ask it, whatever its output is made of: the module itself,
+    or what the function builds, with `how` around it. Its weights are still to be loaded.
+
+    Raises UsageError where it does not take float (B, channels, H, W) or gives no score for each class.
+    """
+    network = _built(model, channels, num_classes, size, seed=0)
+    try:
+        return adapted(network, (channels, *size), num_classes, how)
+    except UsageError as error:
+        raise UsageError(f"{own_name(model).removeprefix(OWN)} does not fit. {error}") from error
+
+
+def _built(
+    model: nn.Module | Build, channels: int, num_classes: int, size: tuple[int, int], *, seed: int
+) -> nn.Module:
+    if isinstance(model, nn.Module):
+        return model
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return model(channels, num_classes, size)

@@ -73,6 +73,10 @@ class Output:
             return numbers.clamp_min(SMALLEST).log()
         return torch.logit(numbers, eps=1e-7) if self.kind == "sigmoids" else numbers
 
+    def found_in(self, output: Any) -> Tensor:
+        """The numbers (B, K) that this is of, in an output of the network."""
+        return _rows(_at(output, self.place))
+
     def probabilities(self, scores: Tensor) -> Tensor:
         """Scores (..., K) as probabilities: of each unit by itself where they are independent, else adding up
         to 1."""

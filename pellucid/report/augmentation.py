@@ -41,6 +41,8 @@ class AugmentationPreview:
 def preview(context: ReportContext) -> AugmentationPreview | None:
     """The first pictures of the first step, before and after; None where nothing was augmented."""
     recipe, train = context.run.recipe, context.splits.train
+    if recipe is None:
+        return None
     names = [] if recipe.augment == "auto" else parse_augmentations(recipe.augment)
     if not names:
         return None

@@ -154,7 +154,7 @@ def _shared_test(first: Run, second: Run, data_dir: str | Path | None) -> tuple[
             f"'{first.origin.data}'. Expected two runs of the same data."
         )
     for run in (first, second):
-        if run.recipe.folds:
+        if run.folds:
             raise UsageError(
                 f"'{run.folder}' was judged by folds and learned from all pictures: none is left to compare "
                 "it on. Expected runs with a test part."

@@ -106,7 +106,7 @@ class ReportContext:
     @cached_property
     def basis(self) -> Basis:
         """What the score rests on."""
-        return self.run.basis(None if self.run.recipe.folds else self.all_splits.test)
+        return self.run.basis(None if self.run.folds else self.all_splits.test)
 
     @cached_property
     def judged(self) -> AnyEvaluation:
@@ -128,7 +128,7 @@ class ReportContext:
     @cached_property
     def _shown(self) -> tuple[AnyEvaluation, Splits]:
         given = self.full_evaluation, self.all_splits
-        return given if self.run.recipe.folds else without_copies(self.basis, *given)
+        return given if self.run.folds else without_copies(self.basis, *given)
 
     @property
     def one_class(self) -> Evaluation:
@@ -158,12 +158,12 @@ class ReportContext:
     @cached_property
     def stress(self) -> Stress:
         """Accuracy on damaged test pictures."""
-        return stress(self.run.classifier, self.splits.test, seed=self.run.recipe.seed)
+        return stress(self.run.classifier, self.splits.test, seed=self.run.seed)
 
     @cached_property
     def shortcuts(self) -> Shortcuts:
         """What simple cues alone tell of the class."""
-        return shortcuts(self.run.classifier, self.splits, self.one_class, seed=self.run.recipe.seed)
+        return shortcuts(self.run.classifier, self.splits, self.one_class, seed=self.run.seed)
 
     @cached_property
     def initial_network(self) -> InitialNetwork | None:
@@ -184,7 +184,7 @@ class ReportContext:
             run.classifier,
             test,
             pictures=max(MIN_STATISTICS_PICTURES, min(MAX_STATISTICS_PICTURES, affordable)),
-            seed=run.recipe.seed,
+            seed=run.seed,
             untrained=None if initial is None else initial.network,
         )
 

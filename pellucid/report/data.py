@@ -14,6 +14,7 @@ from pellucid.language import Message, translate
 from pellucid.plots import images
 from pellucid.plots.images import Atlas, Cell, zoom
 from pellucid.report.context import ReportContext
+from pellucid.runs.elsewhere import elsewhere_in
 from pellucid.task import shows
 
 MAX_SHEET_CHARACTERS = 500_000  # of the data URL of the contact sheet
@@ -44,6 +45,7 @@ class ContactSheet:
     parts             names of the splits
     zoom, small_zoom  of the pictures on a wide and on a narrow screen
     several_labels    whether pictures can have several labels, and so be in several rows
+    of_test           whether they are test pictures, as no training pictures are known
     """
 
     parts: list[str]
@@ -52,6 +54,7 @@ class ContactSheet:
     small_zoom: int
     remark: str
     several_labels: bool
+    of_test: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class DataSection:
     rests_on        all that is known of what the score rests on, a sentence each
     unsearched      what was not searched for near-copies, and why; None where all was
     folds           into how many folds all pictures were divided; 0 where a test part is held out
+    elsewhere       of a network trained elsewhere, what is known of the pictures it learned from; else None
     all_pictures    whether the network also learned from the validation pictures, in a second training
     """
 
@@ -133,14 +137,20 @@ class DataSection:
     first_source: str
     folds: int
     all_pictures: bool
+    elsewhere: Message | None
 
 
 def gather(context: ReportContext) -> DataSection:
     """What the pictures are, how many of each class, and some of each."""
     splits, run = context.all_splits, context.run
-    train = splits.train
+    train = splits.train if len(splits.train) else splits.test
+    elsewhere = elsewhere_in(run.environment)
     basis = context.basis
-    parts = {"train": train} if run.recipe.folds else dict(splits.items())
+    parts = (
+        {"train": train}
+        if run.folds
+        else {name: part for name, part in splits.items() if len(part) or elsewhere is None}
+    )
     atlas, sheet = contact_sheet(
         parts, samples=PICTURES_PER_CLASS, budget=MAX_SHEET_CHARACTERS, small_width=32
     )
@@ -170,8 +180,9 @@ def gather(context: ReportContext) -> DataSection:
         unsearched=basis.unsearched,
         fingerprints={name: part.fingerprint for name, part in splits.items()},
         first_source=next((train.sources[index] for index in first), ""),
-        folds=run.recipe.folds,
-        all_pictures=run.all_pictures is not None and not run.recipe.folds,
+        folds=run.folds,
+        elsewhere=None if elsewhere is None else elsewhere.message,
+        all_pictures=run.all_pictures is not None and not run.folds,
     )
 
 
@@ -180,10 +191,10 @@ def contact_sheet(
 ) -> tuple[Atlas, ContactSheet]:
     """Up to `samples` training pictures of each of the first 100 classes in one image, beside their counts.
 
-    parts        by name, "train" among them
+    parts        by name, "train" among them; without it, test pictures are taken
     small_width  the greatest width of a picture on a narrow screen, in pixels
     """
-    train = parts["train"]
+    train = parts["train"] if "train" in parts else parts["test"]
     classes = train.classes[:MAX_SHEET_CLASSES]
     chosen = {name: evenly_chosen(train, label, samples) for label, name in enumerate(classes)}
     order = [index for indices in chosen.values() for index in indices]
@@ -200,7 +211,9 @@ def contact_sheet(
         for name in train.classes
     ]
     zooms = zoom(atlas, 64), zoom(atlas, small_width)
-    return atlas, ContactSheet(list(parts), rows, *zooms, atlas.remark, train.multi_label)
+    return atlas, ContactSheet(
+        list(parts), rows, *zooms, atlas.remark, train.multi_label, "train" not in parts
+    )
 
 
 def evenly_chosen(dataset: Dataset, label: int, number: int) -> list[int]:

@@ -42,8 +42,9 @@ def gather(context: ReportContext) -> DrawSection:
     reference = None
     with suppress(PellucidError):  # the section on unlike pictures says what went wrong
         reference = run.reference()
+    train = splits.train if len(splits.train) else None
     subject = Subject(
-        run.classifier, run.origin.data, splits.train, splits.test, run.snapshots(), verdicts,
+        run.classifier, run.origin.data, train, splits.test, run.snapshots(), verdicts,
         reference, splits.validation,
     )  # fmt: skip
     drawing = drawing_section(subject, language=context.language, snapshot_bytes=MAX_SNAPSHOT_BYTES)

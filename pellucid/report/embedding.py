@@ -80,7 +80,7 @@ class EmbeddingSection:
 
 def gather(context: ReportContext) -> EmbeddingSection:
     """A sample of test pictures by the last hidden layer, layouts out in two ways, mistakes marked."""
-    evaluation, test, seed = context.evaluation, context.splits.test, context.run.recipe.seed
+    evaluation, test, seed = context.evaluation, context.splits.test, context.run.seed
     mistakes = evaluation.mistakes.tolist()[:MAX_MISTAKES]
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randperm(evaluation.count, generator=generator)[:MAX_PICTURES].tolist()

@@ -45,7 +45,7 @@ def gather(context: ReportContext) -> GuessSection:
     test, evaluation, pictures = context.splits.test, context.one_class, context.pictures
     mistakes = [i for i in evaluation.mistakes[: MAX_QUESTIONS // 2].tolist() if i in pictures.positions]
     right = [i for i in context.hardest_correct if i in pictures.positions][: MAX_QUESTIONS - len(mistakes)]
-    generator = torch.Generator().manual_seed(context.run.recipe.seed)
+    generator = torch.Generator().manual_seed(context.run.seed)
     drawn = [*mistakes, *right]
     order = [drawn[place] for place in torch.randperm(len(drawn), generator=generator).tolist()]
     preferred = context.evidence.preferred

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from pellucid.evaluation.metrics import wilson
-from pellucid.evaluation.novelty import NOT_FINITE, NOT_HELD_OUT, STOPPED, TOO_FEW, evenly_spaced
+from pellucid.evaluation.novelty import NOT_FINITE, NOT_HELD_OUT, NOT_KNOWN, STOPPED, TOO_FEW, evenly_spaced
 from pellucid.explanation.neighbours import features_of
 from pellucid.language import lazy_gettext, translate
 from pellucid.models import PretrainedNetwork
@@ -19,6 +19,7 @@ MOST_SHOWN, FIRST_SHOWN = 120, 12
 MAX_ATLAS_CHARACTERS = 130_000  # of the data URL of the pictures
 REASONS = {
     NOT_HELD_OUT: lazy_gettext("no picture was held out of the training that gave the weights"),
+    NOT_KNOWN: lazy_gettext("what the network learned from is not known"),
     STOPPED: lazy_gettext("training was cut off"),
     TOO_FEW: lazy_gettext("too few pictures"),
     NOT_FINITE: lazy_gettext("the last hidden layer is not finite"),
@@ -78,7 +79,7 @@ class NoveltySection:
 def gather(context: ReportContext) -> NoveltySection:
     """How many test pictures are unlike anything taught, and the most unlike of them."""
     run, test, evaluation = context.run, context.splits.test, context.evaluation
-    if run.recipe.folds:
+    if run.folds:
         return NoveltySection(
             translate("every picture is one that the network learned from, after its folds were judged")
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from pellucid.errors import UsageError
-from pellucid.evaluation.calibration import STOPPED
+from pellucid.evaluation.calibration import NOT_GIVEN, STOPPED
 from pellucid.evaluation.conformal import PredictionSets, SetScores, prediction_sets, set_scores
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation
 from pellucid.evaluation.intervals import effective_count
@@ -106,7 +106,7 @@ def gather(context: ReportContext) -> RefusingSection:
     refusals: list[Refusal] = []
     sets: list[SetRow] = []
     figures: list[Counted] = []
-    if run.calibration.reason != STOPPED:
+    if run.calibration.reason not in (NOT_GIVEN, STOPPED):
         held_out = run.held_out()
         chosen: list[tuple[Threshold, float | None, float | None]]
         chosen = [(threshold_for_coverage(held_out, coverage), coverage, None) for coverage in COVERAGES]

@@ -7,6 +7,7 @@ A section is a module with a record and the function `gather` that fills it, a t
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,6 +56,7 @@ from pellucid.report import (
     training,
 )
 from pellucid.report.context import ReportContext
+from pellucid.report.elsewhere import left_out
 from pellucid.report.templates import SCALES, environment_of_pages, gradient
 from pellucid.runs.choose import Candidate
 from pellucid.runs.run import Run
@@ -222,6 +224,7 @@ class Verdict:
     rests_on             what else the score rests on, a sentence each
     stopped              why training ended before its last epoch, in English; "" when it did not
     folds                number of folds whose networks judged; 0 where the network itself did
+    elsewhere            whether the network was trained elsewhere
     training             what else is to be known of how the network was trained and judged; "" for nothing
     several_labels       whether pictures can have several labels; accuracy is then that of all together
     mean_average_precision, precision_low, precision_high  mAP with its 95 % interval; "" for one class
@@ -253,6 +256,7 @@ class Verdict:
     stopped: str
     folds: int
     training: str
+    elsewhere: bool = False
     several_labels: bool = False
     mean_average_precision: str = ""
     precision_low: str = ""
@@ -308,15 +312,15 @@ def write_report(
     unknown language.
     """
     with claim(run.folder):
-        splits = splits or run.splits()
-        splits = everything(splits) if run.recipe.folds else splits
+        splits = run.known_parts(splits or run.splits())
+        splits = everything(splits) if run.folds else splits
         evaluation = evaluation or run.evaluation() or run.evaluate(splits.test)
         context = ReportContext(run, splits, evaluation, language)
         path = run.folder / REPORT
         write_text(path, render(context, progress))
         _add_to_evaluation(context)
         try:
-            if isinstance(evaluation, Evaluation):
+            if isinstance(evaluation, Evaluation) and "causes" not in left_out(run):
                 context.causes.save(run.folder)
             tested = context.evidence.faithfulness
         except Exception:  # noqa: BLE001  # the section on faithfulness says what went wrong
@@ -343,13 +347,21 @@ def render(context: ReportContext, progress: Progress | None = None) -> str:
     with use_language(context.language):
         environment = environment_of_pages()
         sections = []
-        entries = sections_for(context.evaluation)
+        reasons = left_out(context.run)
+        entries = [
+            (name, title, partial(_left_out, reasons[name]) if name in reasons else gather)
+            for name, title, gather in sections_for(context.evaluation)
+        ]
         for number, entry in enumerate(entries, 1):
             if progress is not None:
                 progress(entry[0], number, len(entries))
             sections.append(render_section(environment, number, entry, context))
         page = report_page(context, sections)
         return with_hashes(environment.get_template("report/report.html").render(page=page))
+
+
+def _left_out(reason: Message, _: ReportContext) -> LeftOut:
+    return LeftOut(str(reason))
 
 
 def render_section(
@@ -385,7 +397,7 @@ def report_page(context: ReportContext, sections: Sequence[RenderedSection]) -> 
     return ReportPage(
         language=context.language,
         words=_script_words(),
-        title=f"{run.origin.name} · {run.recipe.model}",
+        title=f"{run.origin.name} · {run.classifier.model}",
         folder=run.folder.resolve().name,
         begun=str(run.environment.get("begun", ""))[:10],
         evaluation=context.judged,
@@ -445,6 +457,7 @@ def _verdict(context: ReportContext, records: Mapping[str, SectionRecord | None]
         stopped=context.run.ended,
         folds=len(evaluation.fold_scores),
         training=" ".join(filter(None, (remark_on_training(context), corrections))),
+        elsewhere=context.run.recipe is None,
     )
     if several is None:
         return verdict
@@ -512,7 +525,7 @@ def _time(run: Run) -> str:
             seconds=f"{sum(tried):.1f}",
         )
     seconds = f"{tried[0] if tried else run.history[-1].seconds:.1f}"
-    if run.head is not None and not run.recipe.fine_tune:
+    if run.head is not None and not (run.recipe and run.recipe.fine_tune):
         return translate("last layer solved in %(seconds)s s, new features included", seconds=seconds)
     return translate("trained in %(seconds)s s", seconds=seconds)
 

@@ -82,6 +82,7 @@ def gather(context: ReportContext) -> ReproduceSection:
     run = context.run
     facts = run.environment
     taken = WarmStart.from_json(facts["warm_start"]) if "warm_start" in facts else None
+    assert run.recipe is not None  # of a network that was trained elsewhere this is left out
     command = f"pellucid train {shlex.quote(run.origin.data)} --recipe recipe.json"
     corrections = run.origin.choices.corrections
     command += f" --exclude {EXCLUDED}" if corrections.exclude else ""

@@ -54,6 +54,7 @@ class TrainingSection:
 def gather(context: ReportContext) -> TrainingSection:
     """Loss and accuracy by epoch, and which epoch's weights the network has."""
     run = context.run
+    assert run.recipe is not None  # of a network that was trained elsewhere this is left out
     history, taken = run.history, run.environment.get("warm_start")
     augmentation = preview(context)
     drawn = [

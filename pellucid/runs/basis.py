@@ -13,6 +13,7 @@ from pellucid.evaluation.facts import read_facts
 from pellucid.files import read_object
 from pellucid.formatting import ordinal
 from pellucid.language import Message, lazy_gettext, lazy_ngettext
+from pellucid.runs.elsewhere import elsewhere_in
 from pellucid.runs.environment import ENVIRONMENT, not_repeatable
 from pellucid.runs.tables import SEEN, seen_contents
 
@@ -44,7 +45,8 @@ class Basis:
     number        the how-manieth network it is of those judged on these test pictures; None where no record
                   can be kept
     warnings      what else the audit warned of, by kind; "ungrouped": that no groups were given;
-                  "environment": that the training was gone on with in another
+                  "environment": that the training was gone on with in another; "elsewhere": that it was
+                  trained elsewhere
     """
 
     leaking: tuple[str, ...] = ()
@@ -161,12 +163,18 @@ def _warnings(folder: Path, record: AuditRecord) -> tuple[tuple[str, Message], .
     found = [(each.kind, each.message) for each in record.warned]
     if record.ungrouped:
         found.append(("ungrouped", UNGROUPED))
-    if (changed := not_repeatable(read_object(folder / ENVIRONMENT))) is not None:
+    environment = read_object(folder / ENVIRONMENT)
+    if (elsewhere := elsewhere_in(environment)) is not None and elsewhere.train:
+        found.append(("elsewhere", elsewhere.message))
+    if (changed := not_repeatable(environment)) is not None:
         found.append(("environment", changed))
     return tuple(found)
 
 
 def _unsearched(folder: Path, record: AuditRecord, *, same: bool) -> Message | None:
+    elsewhere = elsewhere_in(read_object(folder / ENVIRONMENT))
+    if elsewhere is not None and not elsewhere.train:
+        return elsewhere.message
     if not same:
         return OTHER_PICTURES
     if not record.searched:

@@ -21,6 +21,7 @@ from pellucid.manifest import damage
 from pellucid.models.kernels.build import loaded_kernels, prepare
 from pellucid.recipe import Recipe
 from pellucid.records import ABSENT, Count, Digest, record_from
+from pellucid.runs.elsewhere import Elsewhere
 
 ENVIRONMENT = "environment.json"  # in a run's folder
 # What of the machine decides the last digits of a sum.
@@ -79,12 +80,14 @@ class _Environment:
     candidates: Annotated[tuple[Mapping[str, Any], ...] | None, ABSENT]
     warm_start: Annotated[Mapping[str, Any] | None, ABSENT]
     resumed: Annotated[tuple[_Resumed, ...] | None, ABSENT]
+    opened: Annotated[Elsewhere | None, ABSENT]
 
 
-def environment_of(train_set: Dataset, validation_set: Dataset, recipe: Recipe) -> dict[str, Any]:
-    """What is written down of a training that begins now, as plain values."""
+def environment_of(train_set: Dataset, validation_set: Dataset, recipe: Recipe | None) -> dict[str, Any]:
+    """What is written down of a training that begins now, as plain values; without a recipe, of a run whose
+    network was trained elsewhere."""
     names = ["pellucid", "torch", "numpy", "pillow", "safetensors", "scikit-learn", "scipy"]
-    names += ["transformers"] if recipe.model.startswith("hf:") else []
+    names += ["transformers"] if recipe and recipe.model.startswith("hf:") else []
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "begun": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -93,8 +96,8 @@ def environment_of(train_set: Dataset, validation_set: Dataset, recipe: Recipe) 
             "processor": processor(),
             "instructions": instruction_set(),
             "cores": cores(),
-            "threads": recipe.threads,
-            "precision": recipe.precision,
+            "threads": recipe.threads if recipe else torch.get_num_threads(),
+            "precision": recipe.precision if recipe else "float32",
             "matmul": torch.get_float32_matmul_precision(),
             "bfloat16": "native" if multiplies_bfloat16() else "emulated",
             "memory": "kept" if keep_memory() else "given back",

@@ -29,11 +29,11 @@ def initial_network(run: Run) -> InitialNetwork | None:
     """The run's network before its first step; None where the run did not keep those weights and they cannot
     be drawn again, as those of a large network that began from another run."""
     classifier, warm = run.classifier, "warm_start" in run.environment
-    name = run.recipe.model
+    name = run.classifier.model
     if not warm and (name in MODELS or name == LITE0):
         read = classifier.preprocess
         size = (read.height, read.width)
-        network = build(name, read.channels, len(classifier.classes), size, seed=run.recipe.seed)
+        network = build(name, read.channels, len(classifier.classes), size, seed=run.seed)
         return InitialNetwork(network.eval(), "published" if is_pretrained(name) else "seed")
     first = next((state for _, step, state in run.snapshots() if step == 0), None)
     if first is None:

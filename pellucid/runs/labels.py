@@ -43,18 +43,26 @@ def label_errors(run: Run, splits: Splits | None = None) -> LabelErrors:
             "Labels are judged where each picture has one, and here it can have several. The report shows "
             "the mistakes of each label."
         )
-    splits = splits or run.splits()
+    splits = run.known_parts(splits or run.splits())
     evaluation = run.evaluation()
     accuracy: float | None = run.best.val_accuracy if run.best else math.nan
     unjudged, parts = list[str](), list[JudgedPart]()
-    if run.recipe.folds:
+    if run.folds:
         if isinstance(evaluation, Evaluation):
             accuracy = evaluation.accuracy
             parts.append(_of_evaluation("train", OUT_OF_FOLD, evaluation))
     else:
         kept = read_margins(run.folder, run.classifier.classes) or _left_out(run, splits.train)
         parts += [part for part in kept if len(part.order)]
-        if not parts:
+        if run.recipe is None:
+            if len(splits.train):
+                unjudged.append(
+                    translate(
+                        "The labels of the training pictures are not judged: the network was trained "
+                        "elsewhere."
+                    )
+                )
+        elif not parts:
             unjudged.append(
                 translate(
                     "The labels of the training pictures are not judged: the network learned from them in "
@@ -87,9 +95,13 @@ def _of_evaluation(part: str, judged_by: str, evaluation: Evaluation) -> JudgedP
 def _left_out(run: Run, train: Dataset) -> list[JudgedPart]:
     """Of a pretrained network whose last layer alone was solved; none where that would take long."""
     network, settings = run.classifier.network, run.head
-    if not isinstance(network, PretrainedNetwork) or settings is None or run.recipe.fine_tune:
+    if (
+        not isinstance(network, PretrainedNetwork)
+        or settings is None
+        or (run.recipe and run.recipe.fine_tune)
+    ):
         return []
     if len(train) > MOST_LEFT_OUT or int(torch.bincount(train.labels).count_nonzero()) < 2:
         return []
-    probabilities = left_out_probabilities(network, train, settings, run.recipe.seed)
+    probabilities = left_out_probabilities(network, train, settings, run.seed)
     return [judged_by_probabilities("train", LEFT_OUT, train.sources, train.labels, probabilities)]

@@ -122,7 +122,7 @@ def repeat(
                 splits = _splits(data, settings, seed, data_dir)
                 for earlier in runs[:1]:
                     _refuse_other_pictures(earlier.folder, _pictures_in(splits), f"'{data}' now")
-                start = _start(own, splits, seeded(runs[0].recipe if runs else asked, seed), watch)
+                start = _start(own, splits, seeded((runs[0].recipe if runs else None) or asked, seed), watch)
                 if watch.planned and seed == left[0]:
                     first = planned(name, start[0], splits)
                     watch.planned([replace(first, name=names[each]) for each in left])
@@ -182,7 +182,7 @@ def _together(folder: Path, runs: list[Run]) -> Repetition:
                 stacklevel=3,
             )
     right = np.stack([evaluation.right.numpy() for evaluation in evaluations])
-    scores = SeedScores(right, tuple(run.recipe.seed for run in runs))
+    scores = SeedScores(right, tuple(run.seed for run in runs))
     return Repetition(folder, tuple(runs), scores, sources, len(copies) if left[0] is not None else 0)
 
 

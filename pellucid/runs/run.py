@@ -1,4 +1,4 @@
-"""A finished training as one handle on its folder: the classifier, the recipe, the history."""
+"""A run as one handle on its folder: the classifier, the recipe and the history, where they are known."""
 
 import math
 import shlex
@@ -18,7 +18,7 @@ from pellucid.data.dataset import Dataset, Origin, Splits
 from pellucid.data.folds import everything
 from pellucid.errors import PellucidError, UsageError
 from pellucid.evaluation import EVALUATION, PREDICTIONS
-from pellucid.evaluation.calibration import NOT_FITTED, STOPPED, TemperatureFit
+from pellucid.evaluation.calibration import NOT_FITTED, NOT_GIVEN, STOPPED, TemperatureFit
 from pellucid.evaluation.conformal import PredictionSets, prediction_sets
 from pellucid.evaluation.drift import Drift, drift
 from pellucid.evaluation.evaluation import AnyEvaluation, Evaluation, add_facts, evaluate
@@ -42,14 +42,14 @@ from pellucid.evaluation.stress import Stress, stress
 from pellucid.explanation.causes import MistakeCauses, causes_of_mistakes
 from pellucid.explanation.neighbours import answers_and_features, hidden_features
 from pellucid.files import claim, read_object, write_csv
-from pellucid.formatting import plural
 from pellucid.manifest import RESTORE, DamagedFile, damage, name_damages
 from pellucid.models import Build
 from pellucid.models.head import HeadSettings
 from pellucid.public import public
-from pellucid.recipe import Recipe, read_recipe
+from pellucid.recipe import DEFAULT, Recipe, read_recipe
 from pellucid.runs.basis import Basis, basis_in, basis_of, basis_of_folds, without_copies
 from pellucid.runs.checkpoint import CHECKPOINT
+from pellucid.runs.elsewhere import OPENED, in_classes, known_parts
 from pellucid.runs.environment import ENVIRONMENT, origin_in
 from pellucid.runs.history import History
 from pellucid.runs.tables import (
@@ -61,7 +61,7 @@ from pellucid.runs.tables import (
     read_split,
     split_rows,
 )
-from pellucid.runs.trained import AllPictures, trained_in
+from pellucid.runs.trained import AllPictures, summary_of, trained_in
 from pellucid.task import SeveralLabels
 from pellucid.training.diagnostics import LayerDiagnostics
 from pellucid.training.loop import Epoch
@@ -72,11 +72,12 @@ RECIPE = "recipe.json"
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished training: its classifier, the recipe that led to it, and its history.
+    """A finished training: its classifier, the recipe that led to it, and its history; or what `open_module`
+    made of a network that was trained elsewhere.
 
     folder       the run's folder
     classifier   with the weights of the best epoch
-    recipe       every setting, with nothing left at "auto"
+    recipe       every setting, with nothing left at "auto"; None of a network that was trained elsewhere
     history      one Epoch each; `history["val_loss"]` is a list of numbers, one per epoch. With `use_all` it
                  is that of the first training, which chose; with `folds`, where nothing is held out, nan
     environment  versions, machine, threads, fingerprints of the data, the command
@@ -87,11 +88,12 @@ class Run:
     calibration  how the classifier came to its temperature
     reference_fit  what `reference` is made of, or why there is none
     epochs       how many `history` had when it was written: it is empty where metrics.csv is lost
+    given        the pictures that `open_module` was given, as long as this handle is; else None
     """
 
     folder: Path
     classifier: Classifier
-    recipe: Recipe
+    recipe: Recipe | None
     history: History
     environment: dict[str, Any]
     origin: Origin
@@ -101,6 +103,7 @@ class Run:
     calibration: TemperatureFit = NOT_FITTED
     reference_fit: ReferenceFit = NO_REFERENCE
     epochs: int = 0
+    given: Splits | None = None
 
     def __repr__(self) -> str:
         return f"Run('{self.folder}', {self.summary})"
@@ -129,12 +132,12 @@ class Run:
             )
         damaged = name_damages(folder)
         classifier = Classifier.load(folder, model=model)
-        recipe = read_recipe(folder / RECIPE)
         environment = read_object(folder / ENVIRONMENT)
+        recipe = None if OPENED in environment else read_recipe(folder / RECIPE)
         origin = origin_in(environment, folder)
         training = trained_in(folder)
         try:
-            history = read_history(folder, training.epochs)
+            history = History() if recipe is None else read_history(folder, training.epochs)
         except PellucidError as error:  # the network is whole, and can be judged
             history = History()
             if METRICS not in damaged:
@@ -146,6 +149,17 @@ class Run:
         )  # fmt: skip
 
     @property
+    def folds(self) -> int:
+        """Into how many parts all pictures were divided to judge each by a network that had not learned from
+        it; 0 where a test part is held out."""
+        return self.recipe.folds if self.recipe else 0
+
+    @property
+    def seed(self) -> int:
+        """What draws pictures and damages at random, wherever some are drawn."""
+        return self.recipe.seed if self.recipe else DEFAULT.seed
+
+    @property
     def best(self) -> Epoch | None:
         """The epoch whose weights the classifier has: the one with the lowest validation loss. With `use_all`
         that of the first training, with `folds` the last."""
@@ -154,28 +168,7 @@ class Run:
     @property
     def summary(self) -> str:
         """The training in one sentence."""
-        if self.epochs and not self.history:
-            return "its history by epoch is lost"
-        if self.best is None:
-            return "stopped before its first epoch was judged"
-        if self.recipe.folds and self.all_pictures:
-            pictures = f"{self.all_pictures.pictures:,} pictures"
-            return f"trained on all {pictures} after {self.recipe.folds} folds, nothing held out"
-        if math.isnan(self.best.val_loss):
-            return "stopped before its folds were done"
-        again = ""
-        if self.all_pictures:
-            counts = self.all_pictures
-            again = (
-                f", in a first training; then on all {counts.pictures:,} pictures, "
-                f"{plural(counts.epochs, 'epoch', 'epochs')}"
-            )
-        epochs = "the only epoch" if len(self.history) == 1 else f"best of {len(self.history)} epochs"
-        number = "" if len(self.history) == 1 else f" is {self.best.epoch}"
-        return (
-            f"{epochs}{number}: validation loss {self.best.val_loss:.4f}, "
-            f"accuracy {self.best.val_accuracy:.4f}, after {self.best.seconds:.1f} s{again}"
-        )
+        return summary_of(self.recipe, self.history, self.best, self.all_pictures, self.epochs)
 
     def diagnostics(self) -> list[LayerDiagnostics]:
         """The gradient norm of each layer and its update ratio, halfway through every epoch.
@@ -189,6 +182,8 @@ class Run:
 
         Raises PellucidError when snapshots.safetensors is damaged.
         """
+        if self.recipe is None:
+            return []
         pictures = sum(self.environment["pictures"]["train"].values())
         if self.classifier.multi_label:  # there a picture counts once for each of its labels
             pictures = sum(row[2] == "train" for row in read_split(self.folder / SPLIT))
@@ -217,7 +212,10 @@ class Run:
 
         def load_splits(origin: Origin) -> Splits:
             found = load_again(origin, data_dir=data_dir, split_file=self.folder / SPLIT, progress=progress)
-            return everything(found) if self.recipe.folds else found
+            return everything(found) if self.folds else self.known_parts(found)
+
+        if self.given is not None:
+            return self.given
 
         try:
             return self._check_unchanged(load_splits(self.origin), other_test=other_test)
@@ -232,6 +230,10 @@ class Run:
             except UsageError:
                 raise first from None
 
+    def known_parts(self, splits: Splits) -> Splits:
+        """`splits`; of a network trained elsewhere without the parts that were not given with it."""
+        return known_parts(splits, self.environment, self.classifier.classes)
+
     def _check_unchanged(self, splits: Splits, *, other_test: bool) -> Splits:
         """`splits`. Raises UsageError when they are not the pictures of the run."""
         found = {"train": splits.train.fingerprint, "validation": splits.validation.fingerprint}
@@ -240,7 +242,7 @@ class Run:
                 f"'{self.origin.data}' is no longer what '{self.folder}' was trained on: its fingerprint has "
                 "changed. Bring the pictures back as they were, or train again."
             )
-        if not other_test and not self.recipe.folds and not self.is_own_test(splits.test):
+        if not other_test and not self.folds and not self.is_own_test(splits.test):
             raise UsageError(
                 f"'{self.origin.data}' has other test pictures than '{self.folder}' was judged on"
                 f"{self._changed_in(splits.test)}. Bring them back as they were, or judge the run on those "
@@ -260,7 +262,10 @@ class Run:
         return self._own_test() in ("", test_set.fingerprint)
 
     def plot(self) -> Any:
-        """Loss and accuracy by epoch as a matplotlib figure."""
+        """Loss and accuracy by epoch as a matplotlib figure. Raises UsageError where nothing is known of the
+        training."""
+        if self.recipe is None:
+            raise UsageError(f"'{self.folder}' has no history: its network was trained elsewhere.")
         from pellucid.plots.figures import plot_history  # matplotlib is slow to import, so only when needed
 
         return plot_history(self.history)
@@ -315,10 +320,11 @@ class Run:
         Of a run by folds it gives what they found: no picture is left to judge its network by. Raises
         UsageError when the folds were not completed.
         """
-        if self.recipe.folds:
+        if self.folds:
             return self._out_of_fold()
         if test_set is None:
             test_set = self.splits().test
+        test_set = test_set if self.recipe else in_classes(test_set, self.classifier.classes)
         if not self.is_own_test(test_set):
             return evaluate(self.classifier, test_set)
         with claim(self.folder):
@@ -360,6 +366,10 @@ class Run:
 
         Raises UsageError where training was cut off before that, PellucidError when held_out.csv is damaged.
         """
+        if self.calibration.reason == NOT_GIVEN:
+            raise UsageError(
+                f"'{self.folder}' has no pictures to choose thresholds by. Give `validation` to open_module."
+            )
         if self.calibration.reason == STOPPED:
             raise UsageError(
                 f"The training of '{self.folder}' was cut off before its validation pictures were looked at, "
@@ -418,7 +428,8 @@ class Run:
         if self.reference_fit.reason:
             raise UsageError(
                 f"'{self.folder}' cannot tell what is unlike its training pictures: "
-                f"{self.reference_fit.reason}. Train with at least {LEAST_PICTURES} validation pictures."
+                f"{self.reference_fit.reason}. It takes training pictures, and at least {LEAST_PICTURES} "
+                "held out of them as `validation`."
             )
         return Reference.load(self.folder, weights=self._weights)
 
@@ -508,7 +519,7 @@ class Run:
         evaluated.
         """
         _, splits = self._judged(splits)
-        found = stress(self.classifier, splits.test, pictures=pictures, seed=self.recipe.seed)
+        found = stress(self.classifier, splits.test, pictures=pictures, seed=self.seed)
         add_facts(self.folder, stress=found.to_json())
         return found
 
@@ -526,7 +537,7 @@ class Run:
                 f"'{self.folder}' has pictures with several labels. Shortcuts are looked for where each "
                 "picture has one class."
             )
-        found = shortcuts(self.classifier, splits, evaluation, seed=self.recipe.seed)
+        found = shortcuts(self.classifier, splits, evaluation, seed=self.seed)
         add_facts(self.folder, shortcuts=found.to_json())
         return found
 
@@ -538,8 +549,8 @@ class Run:
                 f"'{self.folder}' is not evaluated yet. Evaluate it first: `run.evaluate()`, or pellucid "
                 f"evaluate {shlex.quote(str(self.folder))}"
             )
-        splits = splits or self.splits()
-        if self.recipe.folds:
+        splits = self.known_parts(splits or self.splits())
+        if self.folds:
             return evaluation, splits
         return without_copies(self.basis(splits.test), evaluation, splits)
 

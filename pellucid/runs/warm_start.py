@@ -62,8 +62,13 @@ class WarmStart:
 def recipe_from(recipe: Recipe | NamedRecipe, run: Run) -> Recipe | NamedRecipe:
     """The recipe with the network of the run, whose weights fit no other.
 
-    Raises UsageError when it asks for another.
+    Raises UsageError when it asks for another, and for a run that was trained elsewhere.
     """
+    if run.recipe is None:
+        raise UsageError(
+            f"'{run.folder}' was trained elsewhere, and what it learned from is not known: no test picture "
+            "would be new for certain. Begin from a run that was trained here."
+        )
     asked = recipe.settings.get("model") if isinstance(recipe, NamedRecipe) else recipe.model
     if asked not in (None, AUTO, run.recipe.model):
         raise UsageError(
