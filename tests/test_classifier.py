@@ -186,7 +186,7 @@ def test_asking_leaves_modes_random_state_and_threads_as_they_were(breaking: boo
         module.training = number % 2 == 0
     before = [m.training for m in modules], torch.random.get_rng_state(), torch.get_num_threads()
     if breaking:
-        with pytest.raises(RuntimeError, match="broken"):
+        with pytest.raises(UsageError, match="The network itself fails: RuntimeError: broken"):
             classifier.predict(toy_dataset(3).images)
     else:
         classifier.predict(toy_dataset(3).images)
