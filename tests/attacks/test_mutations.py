@@ -38,7 +38,7 @@ def test_mutated_runs_are_read_or_refused_and_no_file_changes_without_a_word(tmp
     assert found.wrong == []
     assert found.count == 96
     assert found.memory < MEGABYTES
-    assert min(all_outcomes(found)[each] for each in ("read", "refused")) > 5
+    assert min(all_outcomes(found)[each] for each in ("read", "refused")) > 2
 
 
 def test_the_same_number_is_the_same_input(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The command that writes a report names each section on a terminal, and nothing of that in a pipe."""
 
 import io
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +9,7 @@ from rich.console import Console
 
 from pellucid.cli.output import Output
 from pellucid.cli.report import write_and_name
+from pellucid.evaluation import facts
 
 
 @pytest.fixture
@@ -45,10 +45,11 @@ def test_a_pipe_gets_the_path_alone(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("steps")
 def test_what_was_found_is_printed_a_line_each_and_nothing_where_nothing_was(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts = {"slices": {"remark": "Night is worse."}, "stress": {"remark": ""}, "accuracy": 0.9}
-    (tmp_path / "evaluation.json").write_text(json.dumps(facts))
+    worse, nothing = SimpleNamespace(remark="Night is worse."), SimpleNamespace(remark="")
+    found = SimpleNamespace(slices=worse, shortcuts=None, stress=nothing)
+    monkeypatch.setattr(facts, "read_facts_if_sound", lambda folder: found)
     write_and_name(SimpleNamespace(folder=tmp_path), None, None, Output(), "en")
     assert capsys.readouterr().out == "Night is worse.\nReport: run/report.html\n"
     write_and_name(SimpleNamespace(folder=tmp_path), None, None, Output(as_json=True), "en")

@@ -277,7 +277,7 @@ def test_the_page_runs_what_it_can_and_torch_the_rest(monkeypatch: pytest.Monkey
     small = served("small", Subject(classifier("tutorial")))
     assert small.answerer is None
     assert small.data.weights.precision == "f32"
-    unfit = replace(classifier("tutorial"), network=Sorting().eval())
+    unfit = replace(classifier("tutorial"), network=Sorting().eval(), classes=("a", "b", "c"))
     odd = served("odd", Subject(unfit))
     assert odd.answerer is not None
     assert "sort" in odd.data.torch.reason
@@ -285,7 +285,9 @@ def test_the_page_runs_what_it_can_and_torch_the_rest(monkeypatch: pytest.Monkey
 
 def test_examples_begin_with_one_of_each_class() -> None:
     toys = toy_dataset(40)
-    one = replace(classifier("tutorial"), classes=toys.classes)
+    network = build("tutorial", toys.channels, len(toys.classes), toys.size, seed=0)
+    seen = Preprocess(toys.channels, *toys.size)
+    one = replace(classifier("tutorial"), classes=toys.classes, network=network.eval(), preprocess=seen)
     shown = served("toys", Subject(one, test=toys), torch_only=True).data.check
     assert shown.labels[:4] == [0, 1, 2, 3]
 

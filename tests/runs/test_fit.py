@@ -100,7 +100,7 @@ def test_a_disk_that_fills_while_optional_files_are_written_does_not_end_the_tra
 def test_a_disk_that_fills_at_any_write_is_told_and_loses_nothing(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, step: int
 ) -> None:
-    first = 0
+    first, kept = 0, False
     while True:
         folder, disk = tmp_path / f"{first}", Disk(first, times)
         with monkeypatch.context() as patch:
@@ -113,9 +113,10 @@ def test_a_disk_that_fills_at_any_write_is_told_and_loses_nothing(
                 assert f"Cannot write '{folder}" in str(error)  # noqa: PT017
                 assert os.strerror(errno.ENOSPC) in str(error)  # noqa: PT017
         if not folder.exists():
-            assert first == 0, "nothing had been written yet"
+            assert not kept, "a checkpoint had been written, and is gone"
             first += step
             continue
+        kept = True
         assert not [name for name in names_in(folder) if name.startswith(".")]
         if not (folder / "model.safetensors").exists() and not (folder / "checkpoint.safetensors").exists():
             with pytest.raises(UsageError):

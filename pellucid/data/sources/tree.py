@@ -303,7 +303,7 @@ def read_file(path: Path, limit: int = MAX_FILE_BYTES) -> bytes:
     with _opened(path) as file:
         if (size := os.fstat(file.fileno()).st_size) > limit:
             raise UsageError(f"'{path.name}' has {size:,} bytes; the limit of a file is {limit:,}.")
-        return file.read(limit)
+        return file.read(size)
 
 
 def _beginning(path: Path) -> bytes:
