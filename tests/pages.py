@@ -32,7 +32,8 @@ KOREAN = catalogue("ko")
 
 NAMES = {  # no words of English: names, units, file names, ways of writing
     "pellucid", "PyTorch", "JavaScript", "NaN", "CSV", "SHA-256", "JASA", "AISTATS", "JMLR", "HiResCAM",
-    "Adam", "AdamW", "Wilson", "Guo", "et", "al", "F1", "Kingma", "Ba", "Loshchilov", "Hutter", "Smith", "Topin",
+    "Adam", "AdamW",
+    "Wilson", "Guo", "et", "al", "F1", "Kingma", "Ba", "Loshchilov", "Hutter", "Smith", "Topin",
     "nat", "Glorot", "Bengio", "Srivastava", "Nguyen", "O'Connor", "Draelos", "Carin", "viridis", "van",
     "der", "Walt", "PCA", "Hotelling", "t-SNE", "Maaten", "Hinton", "Bonett", "Price", "Davari", "MB",
     "PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "CIFAR-", "EMNIST", "idx", "CKA", "ReLU",
