@@ -166,16 +166,22 @@ def ink_of(picture: bytes, *, name: str) -> Ink:
         deep = image.mode in DEEP_MODES
         if not (deep or image.mode in ALPHA_MODES or "transparency" in image.info):
             return Ink(0, None)
-        upright = _load_upright(name, image)
+        _load(name, image)
         import numpy as np  # slow to import, and few pictures need it
 
         if deep:
-            return Ink(int(np.asarray(upright).max()), None)
-        alpha = np.asarray(upright.convert("RGBA").getchannel("A"), dtype=np.float64) / 255
-        gray = np.asarray(upright.convert("RGBA").convert("RGB").convert("L"), dtype=np.float64)
-        if not alpha.any() or (alpha < 0.5).mean() < TRANSPARENT_SHARE:
+            return Ink(max(int(np.asarray(strip).max()) for _, strip in _strips(image)), None)
+        opaque = shown = weighted = 0.0
+        for _, strip in _strips(image):
+            coloured = strip.convert("RGBA")
+            alpha = np.asarray(coloured.getchannel("A"), dtype=np.float64) / 255
+            gray = np.asarray(coloured.convert("RGB").convert("L"), dtype=np.float64)
+            opaque += float((alpha >= 0.5).sum())
+            shown += float(alpha.sum())
+            weighted += float((gray * alpha).sum())
+        if not shown or 1 - opaque / (image.width * image.height) < TRANSPARENT_SHARE:
             return Ink(0, None)
-        return Ink(0, float((gray * alpha).sum() / alpha.sum()))
+        return Ink(0, weighted / shown)
 
 
 def decode_bytes(content: bytes, settings: DecodeSettings, *, name: str) -> DecodedImage:

@@ -467,3 +467,25 @@ def test_without_memory_a_picture_is_refused_and_not_called_damaged(monkeypatch:
         UsageError, match=r"^The picture takes more memory to decode than there is for one pic"
     ):
         decode_image(turned, 0)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "I;16", "P"])
+def test_how_a_large_image_uses_its_values_is_looked_up_strip_by_strip(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    if mode == "RGBA":
+        image = Image.fromarray(random.integers(0, 256, (70, 50, 4)).astype(np.uint8))
+    elif mode == "I;16":
+        image = Image.fromarray(random.integers(0, 60_000, (70, 50)).astype(np.uint16))
+    else:
+        image = Image.fromarray(random.integers(0, 4, (70, 50)).astype(np.uint8)).convert("P")
+        image.info["transparency"] = 1
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    whole = images.ink_of(file.getvalue(), name="it")
+    monkeypatch.setattr(images, "STRIP_PIXELS", 500)
+    strips = images.ink_of(file.getvalue(), name="it")
+    assert strips.highest == whole.highest
+    assert strips.brightness == (None if whole.brightness is None else pytest.approx(whole.brightness))
+    assert whole.highest or whole.brightness is not None
