@@ -121,7 +121,8 @@ def repeat(
             if seed in left:
                 splits = _splits(data, settings, seed, data_dir)
                 for earlier in runs[:1]:
-                    _refuse_other_pictures(earlier.folder, _pictures_in(splits), f"'{data}' now")
+                    expected, now = _pictures_of(earlier.folder), _pictures_in(splits)
+                    _refuse_other_pictures(earlier.folder, expected, now, f"'{data}' now")
                 start = _start(own, splits, seeded((runs[0].recipe if runs else None) or asked, seed), watch)
                 if watch.planned and seed == left[0]:
                     first = planned(name, start[0], splits)
@@ -173,8 +174,9 @@ def _together(folder: Path, runs: list[Run]) -> Repetition:
     left = [evaluation.without(copies) if copies else evaluation for evaluation in evaluations]
     evaluations = [each for each in left if each is not None] or evaluations
     sources = tuple(evaluations[0].sources)
+    expected = _pictures_of(runs[0].folder)
     for run in runs[1:]:
-        _refuse_other_pictures(runs[0].folder, _pictures_of(run.folder), f"'{run.folder}'")
+        _refuse_other_pictures(runs[0].folder, expected, _pictures_of(run.folder), f"'{run.folder}'")
         if changed := changes(runs[0].environment, run.environment):
             warnings.warn(
                 f"'{run.folder}' was not trained as '{runs[0].folder}' was ({in_words(changed)}): a part of "
@@ -211,9 +213,8 @@ def _digests(rows: Iterable[Sequence[str]]) -> _Pictures:
     )
 
 
-def _refuse_other_pictures(first: Path, pictures: _Pictures, name: str) -> None:
+def _refuse_other_pictures(first: Path, expected: _Pictures, pictures: _Pictures, name: str) -> None:
     """Raises UsageError unless these are the pictures, by content and label, that the run in `first` has."""
-    expected = _pictures_of(first)
     differ = "to learn from" if expected.learned != pictures.learned else "to be judged on"
     if pictures != expected:
         raise UsageError(

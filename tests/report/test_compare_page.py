@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from pellucid.report.compare_page import compare as compare_runs
 from pellucid.report.compare_page import heat_cells, luminance
 from pellucid.runs.fit import fit
 from tests.asking import Ran
+from tests.data.folders import shapes
 from tests.resealed import change
 from tests.toys import toy_splits
 
@@ -41,3 +43,16 @@ def test_a_run_by_folds_has_no_picture_left_to_compare_on(tmp_path: Path) -> Non
     one, other = (fit(toy_splits(60), recipe, folder=tmp_path / name) for name in ("one", "other"))
     with pytest.raises(UsageError, match="was judged by folds and learned from all pictures"):
         compare_runs(one, other)
+
+
+def test_copies_of_what_was_learned_from_are_left_out_and_no_group_is_made_of_them(tmp_path: Path) -> None:
+    folder = shapes(tmp_path / "pictures", parts=("train", "test"))
+    for index in range(7):
+        shutil.copy(folder / "train" / "bright" / f"{index:03}.png", folder / "test" / "bright")
+    recipe = Recipe(epochs=1, threads=1)
+    for seed in (1, 2):
+        fit(str(folder), replace(recipe, seed=seed), folder=tmp_path / f"{seed}")
+    found = compare_runs(tmp_path / "1", tmp_path / "2")
+    assert (len(found.dataset), found.copies, found.groups) == (53, 7, 0)
+    assert found.scope.startswith("7 test pictures are left out: what was learned from has copies of them. ")
+    assert found.to_json()["copies"] == 7

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid.data.dataset import Origin, Splits
+from pellucid.data.dataset import Origin, Splits, joined
 from pellucid.errors import UsageError
 from pellucid.recipe import Recipe
 from pellucid.runs.forecast import Forecast, ShareTraining, forecast, stratified_order
@@ -137,3 +137,14 @@ def test_other_pictures_and_recipes_that_judge_otherwise_are_refused(done: Forec
         forecast(TOYS, replace(SHORT, use_all=True), folder=tmp_path / "all")
     with pytest.raises(UsageError, match=r"holds no forecast\.json"):
         Forecast.open(tmp_path)
+
+
+def test_copies_of_what_is_learned_from_are_left_out_and_told(tmp_path: Path) -> None:
+    whole = toy_splits()
+    few = whole.test.subset(range(12))
+    test = joined([few, whole.train.subset(range(5))])
+    with (
+        pytest.warns(UserWarning, match="5 test pictures are left out: what was learned from has copies"),
+        pytest.raises(UsageError, match=r"Too few test pictures to forecast from: 12"),
+    ):
+        forecast(replace(whole, test=test), SHORT, folder=tmp_path / "copies")

@@ -105,3 +105,25 @@ def test_another_version_between_two_seeds_is_told(two: Repetition, tmp_path: Pa
     change(path, versions={**json.loads(path.read_text())["versions"], "torch": "0.1"})
     with pytest.warns(UserWarning, match=r"seed-2' was not trained as .* \(torch .* → 0\.1\)"):
         Repetition.open(place)
+
+
+def with_copies(place: Path, number: int) -> Path:
+    """Pictures in train/ and test/, the first so many of a class in both."""
+    folder = shapes(place, parts=("train", "test"))
+    for index in range(number):
+        shutil.copy(folder / "train" / "bright" / f"{index:03}.png", folder / "test" / "bright")
+    return folder
+
+
+def test_copies_of_what_was_learned_from_are_left_out_of_the_scores(tmp_path: Path) -> None:
+    found = repeat(str(with_copies(tmp_path / "pictures", 7)), SHORT, seeds=1, folder=tmp_path / "one")
+    assert (found.copies, found.scores.count) == (7, 53)
+    assert json.loads((tmp_path / "one" / "repeat.json").read_text())["copies"] == 7
+    assert not {f"test/bright/{index:03}.png" for index in range(7)} & set(found.sources)
+
+
+@pytest.mark.parametrize("seeds", [0, 1_001])
+def test_so_many_seeds_are_refused_before_anything_is_written(seeds: int, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Expected from 1 to 1,000 seeds"):
+        repeat("digits", SHORT, seeds=seeds, folder=tmp_path / "many")
+    assert not (tmp_path / "many").exists()

@@ -10,14 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import ImageFile
 
 from pellucid.classifier import Classifier
-from pellucid.data.dataset import Dataset, content_hashes, split
+from pellucid.data.dataset import Choices, Dataset, content_hashes, split
 from pellucid.data.mapped import InMemory, MappedFile, MappedImages
+from pellucid.data.own import read_own
 from pellucid.data.preprocess import Preprocess
 from pellucid.data.sources.listing import Listing, Picture
 from pellucid.data.store import index, pixels
@@ -27,6 +30,7 @@ from pellucid.data.store.stores import list_stores
 from pellucid.errors import PellucidError, UsageError
 from pellucid.models import build
 from pellucid.training.loop import train
+from tests.data.folders import picture, shapes
 from tests.data.listings import file_bytes, folder_of_pictures, listed
 from tests.data.store.packing import SMALL, flip, is_right, mixed, sketches, until, workers_of
 from tests.toys import QUICK, same_weights
@@ -626,3 +630,25 @@ def test_interrupted_at_one_reading_nothing_is_there(
         pixels.scan(listed(photos), lambda headers: SMALL, cache=cache)
     assert {path.name for path in cache.rglob("*") if path.is_file()} == {"lock"}
     assert not workers_of(os.getpid())
+
+
+def test_a_shortage_of_memory_is_not_remembered_as_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, cache = shapes(tmp_path / "pictures", count=6), tmp_path / "cache"
+    (folder / "bright" / "large.png").write_bytes(picture(1, size=(40, 40)))
+    load = ImageFile.ImageFile.load
+
+    def short_of_memory(image: ImageFile.ImageFile) -> Any:
+        if image.size == (40, 40):
+            raise MemoryError
+        return load(image)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageFile.ImageFile, "load", short_of_memory)
+        short = read_own(folder, Choices(size=16), cache=cache)
+    assert [one.source for one in short.packed.unreadable] == ["bright/large.png"]
+    assert "more memory to decode than there is" in short.packed.unreadable[0].reason
+    again = read_own(folder, Choices(size=16), cache=cache)
+    assert again.packed.unreadable == ()
+    assert len(again.packed.indices) == 13
